@@ -1,0 +1,125 @@
+"""
+Importing the package costs the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import idlanyard
+
+HOME = Path(idlanyard.__file__).parent
+
+MODULES = (
+    "idlanyard",
+    "idlanyard.asgi",
+    "idlanyard.context",
+    "idlanyard.ids",
+    "idlanyard.testing",
+    "idlanyard.wsgi",
+    "idlanyard.__main__",
+)
+
+LOADED = """
+import json, sys
+sys.path += json.loads(sys.argv[2])
+__import__(sys.argv[1])
+print(json.dumps(sorted(sys.modules)))
+"""
+
+REQUESTS = """
+import asyncio
+from idlanyard import Policy, get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware as ASGI
+from idlanyard.wsgi import SessionContextMiddleware as WSGI
+
+async def asgi_app(scope, receive, send):
+    identify(user_id="u1")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": get_session_id().encode()})
+
+def wsgi_app(environ, start_response):
+    identify(user_id="u1")
+    start_response("200 OK", [])
+    return [get_session_id().encode()]
+
+async def receive():
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+sent = []
+
+async def send(message):
+    sent.append(message)
+
+scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"",
+         "headers": [(b"x-session-id", b"s1")], "client": ("127.0.0.1", 1)}
+asyncio.run(ASGI(asgi_app, Policy())(scope, receive, send))
+headers = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+print(headers["x-session-id"], headers["x-user-id"], sent[1]["body"].decode())
+
+def start_response(status, headers, exc_info=None):
+    names = {name.lower(): value for name, value in headers}
+    print(names["x-session-id"], names["x-user-id"], end=" ")
+
+environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": "",
+           "REMOTE_ADDR": "127.0.0.1", "HTTP_X_SESSION_ID": "s1"}
+print(b"".join(WSGI(wsgi_app, Policy())(environ, start_response)).decode())
+"""
+
+
+def _run(python: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [python, "-I", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in MODULES])
+def test_import_loads_no_third_party_module(module: str) -> None:
+    """Importing the package loads the standard library and itself, with all else at hand (P13)."""
+    paths = json.dumps([str(HOME.parent), sysconfig.get_path("purelib")])
+    loaded = json.loads(_run(sys.executable, "-S", "-c", LOADED, module, paths))
+    tops = {name.partition(".")[0] for name in loaded}
+    assert "idlanyard" in tops
+    assert tops - set(sys.stdlib_module_names) - {"idlanyard", "__main__", "__mp_main__"} == set()
+
+
+def test_asgi_and_wsgi_load_apart() -> None:
+    """One door is imported without the other (design, section 5)."""
+    paths = json.dumps([str(HOME.parent)])
+    loaded = json.loads(_run(sys.executable, "-S", "-c", LOADED, "idlanyard.wsgi", paths))
+    assert "idlanyard.asgi" not in loaded
+
+
+def test_package_works_alone(tmp_path: Path) -> None:
+    """Both middlewares serve a request where nothing else is installed (design, section 4)."""
+    venv.create(tmp_path, with_pip=False, symlinks=True)
+    scheme = "nt" if sys.platform == "win32" else "venv"
+    variables = {"base": str(tmp_path), "platbase": str(tmp_path)}
+    site_packages = Path(sysconfig.get_path("purelib", scheme, variables))
+    shutil.copytree(HOME, site_packages / "idlanyard", ignore=shutil.ignore_patterns("__pycache__"))
+    python = Path(sysconfig.get_path("scripts", scheme, variables)) / "python"
+    answers = _run(str(python), "-W", "error", "-c", REQUESTS).splitlines()
+    assert answers == ["s1 u1 s1", "s1 u1 s1"]
+    assert [path.name for path in site_packages.iterdir()] == ["idlanyard"]
+
+
+def test_types_are_shipped() -> None:
+    """The package says that it is typed (PEP 561; issue 2, item 1)."""
+    assert (HOME / "py.typed").is_file()
+
+
+def test_no_third_party_is_required() -> None:
+    """The distribution requires nothing but its extras (design, section 4)."""
+    required = [line for line in metadata.requires("idlanyard") or [] if "extra ==" not in line]
+    assert required == []

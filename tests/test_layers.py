@@ -1,0 +1,230 @@
+"""
+Imports run one way, and the files keep the shape that the design gives them.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src" / "idlanyard"
+MAX_LINES = 250
+
+# Each row may import the rows above it, and within a row a file those before it.
+LAYERS = {
+    "ground": (
+        "exceptions",
+        "ids",
+        "_peers",
+        "_origins",
+        "_request",
+        "_sources",
+        "_events",
+        "_environment",
+    ),
+    "core": (
+        "_spec",
+        "_rules",
+        "_policy",
+        "_snapshot",
+        "_plan",
+        "_overrides",
+        "_binding",
+        "_access",
+        "_steps",
+        "_blocks",
+        "_carrying",
+        "_signature",
+        "_resolve",
+        "_echo",
+        "_carrier",
+    ),
+    "doors": ("context", "testing", "asgi", "wsgi"),
+    "front": ("__init__", "__main__"),
+}
+ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
+STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
+
+FORBIDDEN_WORDS = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
+PATCHING = {"setattr", "setitem", "delattr"}
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(SRC).with_suffix("").parts)
+
+
+SOURCES = {_name(path): path for path in sorted(SRC.rglob("*.py"))}
+TESTS = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "tests").rglob("*.py"))}
+PYTHON_FILES = {
+    path.relative_to(ROOT).as_posix(): path
+    for folder in ("src", "tests", "examples", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def _only_for_types(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
+
+
+def _run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not _only_for_types(node):
+            yield node
+            yield from _run_time_nodes(node)
+
+
+def _imports(tree: ast.AST, name: str = "") -> Iterator[str]:
+    """
+    The dotted modules that run-time code in *tree* imports.
+    """
+    for node in _run_time_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write 'from idlanyard...', not a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _top_level(tree: ast.Module) -> ast.Module:
+    """
+    The module without the bodies of its functions.
+    """
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return ast.Module([node for node in tree.body if not isinstance(node, functions)], [])
+
+
+def _verdict(importer: str, imported: str) -> str | None:
+    """
+    What is wrong with *importer* importing *imported*, if anything.
+    """
+    if imported not in ORDER:
+        return f"{importer} imports idlanyard.{imported}, which stands in no row of LAYERS"
+    if (importer, imported) in STRANGERS:
+        return f"{importer} imports {imported}: they never import each other"
+    if ORDER.index(imported) >= ORDER.index(importer):
+        return f"{importer} imports {imported}, which stands below it in LAYERS"
+    return None
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def test_every_file_has_its_place(name: str) -> None:
+    """A file of the package stands in one row of the layers (design, section 5)."""
+    assert ORDER.count(name) == 1, (
+        f"src/idlanyard/{name}.py has no place in LAYERS: say in tests/test_layers.py "
+        "which row it belongs to and what it stands on"
+    )
+
+
+def test_every_place_has_its_file() -> None:
+    """A row of the layers names only files that exist (design, section 5)."""
+    assert sorted(ORDER) == sorted(SOURCES)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def test_imports_run_one_way(name: str) -> None:
+    """A file imports from the package only what stands above it (design, section 5)."""
+    paths = [module.split(".") for module in _imports(_parsed(SOURCES[name]), name)]
+    own = [
+        path[1] if path[1:2] and path[1] in SOURCES else "__init__"
+        for path in paths
+        if path[0] == "idlanyard"
+    ]
+    assert [verdict for one in own if (verdict := _verdict(name, one))] == []
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def test_nothing_else_is_needed(name: str) -> None:
+    """A file imports the standard library and the package, no third party (design, section 4)."""
+    tree = _parsed(SOURCES[name])
+    reachable = _top_level(tree) if name == "__main__" else tree
+    tops = {module.split(".")[0] for module in _imports(reachable, name)}
+    assert tops - set(sys.stdlib_module_names) - {"idlanyard"} == set()
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "complaint"),
+    [
+        pytest.param("asgi", "_resolve", None, id="down"),
+        pytest.param("_resolve", "asgi", "below it", id="up"),
+        pytest.param("_plan", "_plan", "below it", id="itself"),
+        pytest.param("wsgi", "asgi", "never", id="wsgi-asgi"),
+        pytest.param("asgi", "wsgi", "never", id="asgi-wsgi"),
+        pytest.param("context", "__init__", "below it", id="front"),
+        pytest.param("asgi", "_utils", "no row", id="unknown"),
+    ],
+)
+def test_the_rule_itself(importer: str, imported: str, complaint: str | None) -> None:
+    """The layering rule tells a wrong import from a right one (design, section 5)."""
+    verdict = _verdict(importer, imported)
+    assert verdict is None if complaint is None else complaint in (verdict or "")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PYTHON_FILES])
+def test_files_stay_short(name: str) -> None:
+    """No file has more than 250 lines (style, rule 9)."""
+    assert len(PYTHON_FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PYTHON_FILES])
+def test_names_say_what_is_inside(name: str) -> None:
+    """No file is named after its being of use (house rule on names)."""
+    words = set(re.split(r"[^a-z]+", PYTHON_FILES[name].stem.lower()))
+    assert words & FORBIDDEN_WORDS == set()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def test_no_line_is_excused_from_coverage(name: str) -> None:
+    """No comment in the package excuses a line from being tested (issue 2, item 1)."""
+    text = SOURCES[name].read_text(encoding="utf-8")
+    assert re.findall(r"#.*\b(?:pragma|no\s*cover|no\s*branch).*", text) == []
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def test_foreign_modules_are_never_patched(name: str) -> None:
+    """The package assigns no attribute of a module that it imported (R11)."""
+    tree = _parsed(SOURCES[name])
+    modules = {
+        alias.asname or alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    stored = {
+        node.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store | ast.Del)
+        and isinstance(node.value, ast.Name)
+    }
+    assert stored & modules == set()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in TESTS])
+def test_tests_use_real_parts(name: str) -> None:
+    """No test mocks or patches anything; environment variables may be set (style, rule 22)."""
+    tree = _parsed(TESTS[name])
+    mocks = {module for module in _imports(tree) if "mock" in module.split(".")}
+    patches = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"monkeypatch", "mocker", "mock"}
+        and (node.attr in PATCHING or node.value.id != "monkeypatch")
+    }
+    assert mocks | patches == set()
