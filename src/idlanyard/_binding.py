@@ -1,0 +1,303 @@
+"""
+The one ContextVar, the scope and the overlay: what is bound here (R1, R2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from idlanyard import _events, ids
+from idlanyard._environment import static_id
+from idlanyard._policy import Policy
+from idlanyard._snapshot import DEFAULT_POLICY, NOTHING, SessionContext, Values, snapshot_of
+from idlanyard.ids import Provenance
+
+
+class Unset(Enum):
+    """
+    The type of ``UNSET``.
+    """
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""
+Hides an ID in ``session_context`` and ``set_session_context``; removes it in
+``identify``.
+"""
+
+Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
+
+
+class Unbound:
+    """
+    What the variable holds where nothing is bound: the environment speaks.
+    """
+
+    __slots__ = ()
+
+    values: Final = NOTHING
+    open: Final = False
+
+    @property
+    def policy(self) -> Policy:
+        """
+        The rules given to ``use_policy``.
+        """
+        return _policies[-1][0]
+
+
+class Scope:
+    """
+    The one small mutable object of a request or a job; its children share it.
+
+    Attributes:
+        values: every ID and its provenance; what is not in it is absent on
+            purpose.
+        policy: the rules it was made under.
+        echo: what the response is to carry, or ``None`` where ``identify``
+            has changed the values since.
+        open: whether the request is still going on.
+    """
+
+    __slots__ = ("echo", "open", "policy", "values")
+
+    values: Values
+    policy: Policy
+    echo: list[tuple[Any, Any]] | None
+    open: bool
+
+    def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
+        """
+        Return an ID and its provenance; one that is not declared is absent.
+        """
+        position = self.policy.index.get(name)
+        if position is None:
+            return None, None
+        return self.values[position], self.values[len(self.policy.names) + position]
+
+
+class Overlay:
+    """
+    An immutable layer over a scope, or over nothing.
+
+    Attributes:
+        over: the scope below it, if any.
+        delta: the fields that were changed here; ``None`` hides one.
+        policy: the rules it was made under.
+    """
+
+    __slots__ = ("_merged", "delta", "over", "policy")
+
+    open: Final = False
+
+    def __init__(self, over: Scope | None, delta: Delta, policy: Policy) -> None:
+        self.over = over
+        self.delta = delta
+        self.policy = policy
+        self._merged: tuple[Values, Values] | None = None
+
+    @property
+    def values(self) -> Values:
+        """
+        The values of the scope below as they are now, with the delta.
+        """
+        below = NOTHING if self.over is None else self.over.values
+        merged = self._merged
+        if merged is None or merged[0] is not below:
+            merged = self._merged = below, changed(below, self.delta, self.policy)
+        return merged[1]
+
+
+Node: TypeAlias = Unbound | Scope | Overlay
+
+UNBOUND: Final = Unbound()
+bound: Final[ContextVar[Node]] = ContextVar("idlanyard", default=UNBOUND)
+current: Final = bound.get
+
+_policies: Final[list[tuple[Policy]]] = [(DEFAULT_POLICY,)]
+_writing = threading.Lock()
+
+forced: Final[dict[str, tuple[str | None, Provenance | None]]] = {}
+"""
+What ``idlanyard.testing.override`` lets every request have; empty otherwise.
+"""
+
+
+def _renew_lock() -> None:
+    global _writing
+    _writing = threading.Lock()
+
+
+# A lock that another thread held at the fork would never be released in the child.
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def use_policy(policy: Policy) -> Callable[[], None]:
+    """
+    Make *policy* the one that is in force outside requests (R10).
+
+    Returns:
+        A function that takes this back.
+
+    Raises:
+        TypeError: it is not a ``Policy``.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"use_policy takes a Policy, not {type(policy).__name__}")
+    # A tuple of its own marks this use, also where one policy is used twice.
+    entry = (policy,)
+    _policies.append(entry)
+
+    def undo() -> None:
+        _policies[:] = [other for other in _policies if other is not entry]
+
+    return undo
+
+
+def put_back(token: Token[Node]) -> None:
+    """
+    Put back what was bound before; in another Context there is nothing to (R3).
+    """
+    try:  # noqa: SIM105 - on every request, and suppress() costs more than the reset
+        bound.reset(token)
+    except ValueError:
+        pass
+
+
+def changed(values: Values, delta: Delta, policy: Policy) -> Values:
+    """
+    Return *values* with the fields of *delta* replaced.
+    """
+    width = len(policy.names)
+    flat = list(values) if len(values) == 2 * width else [None] * (2 * width)
+    for name, (value, how) in delta.items():
+        position = policy.index[name]
+        flat[position], flat[width + position] = value, how
+    return tuple(flat)
+
+
+def new_scope(policy: Policy, delta: Delta) -> Scope:
+    """
+    Return an open scope that holds the fields of *delta* and nothing else.
+    """
+    scope = Scope()
+    scope.policy = policy
+    scope.values = changed((), delta, policy)
+    scope.echo = None
+    scope.open = True
+    return scope
+
+
+def overlay(delta: Delta, *, without: frozenset[str] = frozenset()) -> Overlay:
+    """
+    Return the layer in force here with *delta* merged and the fields *without* gone.
+    """
+    node = current()
+    merged = dict(node.delta) if isinstance(node, Overlay) else {}
+    merged.update(delta)
+    kept = {name: entry for name, entry in merged.items() if name not in without}
+    return Overlay(scope_here(), kept, node.policy)
+
+
+def scope_here() -> Scope | None:
+    """
+    Return the scope that is bound here, under an overlay or by itself.
+    """
+    node = current()
+    if isinstance(node, Overlay):
+        return node.over
+    return node if isinstance(node, Scope) else None
+
+
+def replace(scope: Scope, delta: Delta) -> None:
+    """
+    Write *delta* into the scope, for everybody who shares it.
+    """
+    with _writing:
+        scope.values = changed(scope.values, delta, scope.policy)
+        scope.echo = None
+
+
+def effective(name: str) -> tuple[str | None, Provenance | None]:
+    """
+    Return an ID and its provenance: bound here, or else from the environment.
+
+    Raises:
+        TypeError: no such ID is declared.
+    """
+    node = current()
+    position = node.policy.index.get(name)
+    if position is None:
+        node.policy.check(name)
+    else:
+        value = node.values[position] if node is not UNBOUND else None
+        if value is not None:
+            return value, node.values[len(node.policy.names) + position]
+    return from_environment(node, name)
+
+
+def from_environment(node: Node, name: str) -> tuple[str | None, Provenance | None]:
+    """
+    Return a static ID where no scope and no overlay says anything about it.
+    """
+    if isinstance(node, Scope):
+        return None, None
+    if isinstance(node, Overlay) and (node.over is not None or name in node.delta):
+        return None, None
+    value = static_id(name)
+    if value is None or node.policy.check(name).reason(value) is not None:
+        return None, None
+    return value, Provenance.ENVIRONMENT
+
+
+def get_session_context() -> SessionContext:
+    """
+    Return what is in force here; never ``None``.
+    """
+    node = current()
+    if isinstance(node, Scope):
+        return snapshot_of(node.values, node.policy)
+    policy = node.policy
+    pairs = [effective(name) for name in policy.names]
+    return snapshot_of((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
+
+
+def attach(error: BaseException, scope: Scope) -> None:
+    """
+    Let the exception carry what its request had bound, for the log line.
+    """
+    with contextlib.suppress(AttributeError):
+        error._idlanyard = snapshot_of(scope.values, scope.policy)  # type: ignore[attr-defined]
+
+
+def carried_by(error: BaseException) -> SessionContext | None:
+    """
+    Return the snapshot that a middleware has attached, if any.
+    """
+    context = getattr(error, "_idlanyard", None)
+    return context if isinstance(context, SessionContext) else None
+
+
+def mint(policy: Policy, name: str) -> str:
+    """
+    Return a fresh ID; the default mint's where the generator fails (R7).
+    """
+    spec = policy.specs.get(name)
+    if spec is None or spec.mint is None or spec.mint is ids.token:
+        return ids.token()
+    try:
+        return spec.check.require(name, spec.mint())
+    except Exception:
+        _events.failed(f"mint of {name}")
+        return ids.token()

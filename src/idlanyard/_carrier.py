@@ -1,0 +1,213 @@
+"""
+IDs across a process boundary: outgoing headers, jobs, messages (R12, R13).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextvars import Token
+from typing import Any, Final
+
+from idlanyard._access import process_session_id, tell
+from idlanyard._binding import (
+    Delta,
+    Node,
+    bound,
+    current,
+    effective,
+    get_session_context,
+    new_scope,
+    put_back,
+)
+from idlanyard._origins import origin_of, parse_origins
+from idlanyard._snapshot import SessionContext, snapshot_of
+from idlanyard._spec import IDSpec
+from idlanyard.ids import Provenance
+
+_MOST_BYTES: Final = 2048
+_LINE_BREAK: Final = re.compile(r"[\x00-\x1f\x7f]")
+_PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
+
+
+def inject(
+    headers: MutableMapping[str, str],
+    *,
+    to: Iterable[str] | None = None,
+    url: str | None = None,
+) -> None:
+    """
+    Add the IDs in force to outgoing headers, in place.
+
+    A header that is there already, in any case, wins (S15).
+
+    Args:
+        headers: any mutable mapping of header names.
+        to: the origins that may have them, such as ``"https://api.example"``
+            or ``"https://*.internal.example"``; left out, the call itself is
+            the permission.
+        url: where the request goes; needed with *to*.
+
+    Raises:
+        PolicyError: an entry of *to* is no origin.
+        TypeError: *to* is given without *url*, or *headers* is no mapping.
+    """
+    if not isinstance(headers, MutableMapping):
+        raise TypeError(f"inject changes a mapping in place, not {type(headers).__name__}")
+    if to is not None:
+        allowed = parse_origins(to)
+        if url is None:
+            raise TypeError("inject(to=...) decides by the URL: give url=... as well")
+        origin = origin_of(url)
+        if origin is None or not any(entry.covers(origin) for entry in allowed):
+            return
+    for spec, value, _ in _in_force("propagate"):
+        _set_absent(headers, spec.header, value)
+
+
+def prepare_request_headers(
+    headers: MutableMapping[str, str], *, env_headers: Mapping[str, str] | None = None
+) -> None:
+    """
+    Add the IDs to a script's outgoing headers, in place.
+
+    Like ``inject``; where no session is in force, ``process_session_id()``
+    is sent.
+
+    Args:
+        headers: any mutable mapping of header names.
+        env_headers: headers whose value an environment variable holds, as in
+            ``{"X-API-KEY": "MY_API_KEY"}``; added where the variable is set
+            and the header is not.
+
+    Raises:
+        ValueError: a variable holds a control character.
+    """
+    inject(headers)
+    session = current().policy.session
+    if session is not None:
+        _set_absent(headers, session.header, process_session_id())
+    for header, variable in (env_headers or {}).items():
+        value = os.environ.get(variable)
+        if value and _LINE_BREAK.search(value):
+            raise ValueError(f"{variable} holds a control character, which no header may")
+        if value:
+            _set_absent(headers, header, value)
+
+
+def dump() -> dict[str, list[str]]:
+    """
+    Return the IDs in force as a small JSON mapping for a job or a message.
+
+    Each declared ID with ``job=True`` is a name with its value and its
+    provenance; one that would make the mapping longer than 2 KiB is left out
+    (S27). ``restore`` is the way back.
+    """
+    carrier: dict[str, list[str]] = {}
+    for spec, value, how in _in_force("job"):
+        longer = carrier | {spec.name: [value, how.value]}
+        if len(json.dumps(longer)) <= _MOST_BYTES:
+            carrier = longer
+    return carrier
+
+
+def extract(carrier: object) -> SessionContext:
+    """
+    Return the IDs that a carrier has; nothing is bound.
+
+    A carrier is what ``dump`` returns, or a mapping of headers in any case.
+    What does not pass the ID's check is dropped, as is anything unknown. A
+    value without a provenance of its own has ``CLIENT``.
+
+    Args:
+        carrier: hostile input, of any type.
+    """
+    policy = current().policy
+    scope = new_scope(policy, _arrived(carrier))
+    return snapshot_of(scope.values, policy)
+
+
+class restore:  # noqa: N801 - it reads as a verb where it is used
+    """
+    Bind what a carrier has for a block, in a scope of its own (R13).
+
+    For consumers of jobs and messages: ``with``, ``async with``. An ID that
+    the carrier lacks is absent in the block, whatever was bound around it;
+    no carrier at all (``None`` or empty) changes nothing.
+
+    Args:
+        carrier: what ``dump`` returned, or headers; checked as in
+            ``extract``.
+    """
+
+    __slots__ = ("_carrier", "_token")
+
+    def __init__(self, carrier: object) -> None:
+        self._carrier = carrier
+        self._token: Token[Node] | None = None
+
+    def __enter__(self) -> SessionContext:
+        if self._token is not None:
+            raise RuntimeError("this restore is open already: write restore(carrier) anew")
+        if self._carrier:
+            self._token = bound.set(new_scope(current().policy, _arrived(self._carrier)))
+            tell("bind")
+        return get_session_context()
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            put_back(token)
+
+    async def __aenter__(self) -> SessionContext:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
+    """
+    Yield each ID in force that the sink is declared for.
+    """
+    for spec in current().policy.specs.values():
+        value, how = effective(spec.name)
+        if getattr(spec, sink) and value is not None and how is not None:
+            yield spec, value, how
+
+
+def _set_absent(headers: MutableMapping[str, str], name: str, value: str) -> None:
+    if name.lower() not in {str(key).lower() for key in headers}:
+        headers[name] = value
+
+
+def _arrived(carrier: object) -> Delta:
+    if not isinstance(carrier, Mapping):
+        return {}
+    lower = {key.lower(): entry for key, entry in carrier.items() if isinstance(key, str)}
+    delta = {}
+    for spec in current().policy.specs.values():
+        entry = lower.get(spec.name)
+        if entry is None and spec.name == "tenant_id":
+            entry = lower.get("customer_id")
+        if entry is None:
+            entry = lower.get(spec.header.lower())
+        value, how = _entry(entry)
+        if value is not None and spec.check.reason(value) is None:
+            delta[spec.name] = value, how
+    return delta
+
+
+def _entry(entry: Any) -> tuple[str | None, Provenance]:
+    """
+    Read one entry of a carrier: a value, or a value and its provenance.
+    """
+    if isinstance(entry, str):
+        return entry, Provenance.CLIENT
+    if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str):
+        how = entry[1]
+        known = _PROVENANCES.get(how) if isinstance(how, str) else None
+        return entry[0], known or Provenance.CLIENT
+    return None, Provenance.CLIENT

@@ -1,0 +1,87 @@
+"""
+Take what is bound here along to a thread, a pool or another process (R13).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from idlanyard._binding import Node, Overlay, Scope, current, get_session_context, new_scope
+from idlanyard._snapshot import SessionContext
+from idlanyard._steps import Held, around, mark_coroutine_function
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Carried(Generic[P, R]):
+    """
+    A function with a binding of ours, and no other variable.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_fn", "_node", "_run")
+
+    def __init__(self, fn: Callable[P, R], node: Node) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._node = node
+        self._run = around(fn, enter=self._hold, hold=self._hold)
+        if inspect.iscoroutinefunction(fn):
+            mark_coroutine_function(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self._run(*args, **kwargs)
+        return result
+
+    def _hold(self) -> Held:
+        return Held(self._node)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        node = self._node
+        is_scope = isinstance(node, Scope) or (isinstance(node, Overlay) and node.over is not None)
+        with Held(node):
+            return _arrived, (self._fn, get_session_context(), is_scope)
+
+
+def _arrived(fn: Callable[..., Any], context: SessionContext, is_scope: bool) -> Any:
+    policy = current().policy
+    delta = {
+        name: (value, context.provenance(name))
+        for name, value in context.as_dict().items()
+        if name in policy.index
+    }
+    node = new_scope(policy, delta) if is_scope else Overlay(None, delta, policy)
+    return _Carried(fn, node)
+
+
+def carry(fn: Callable[P, R]) -> Callable[P, R]:
+    """
+    Return *fn* run with what is bound here, wherever it is called.
+
+    It shares the scope and the overlay of here, so that ``identify`` in a
+    thread reaches the request. Only our own variable goes along. Pickled,
+    for a process pool, it takes the IDs by value.
+
+    Args:
+        fn: a function of any kind; async functions stay async.
+    """
+    return _Carried(fn, current())
+
+
+class ContextThreadPoolExecutor(ThreadPoolExecutor):
+    """
+    A ``ThreadPoolExecutor`` whose jobs run with what was bound at ``submit``.
+    """
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """
+        Schedule ``fn(*args, **kwargs)`` with what is bound here.
+        """
+        return super().submit(carry(fn), *args, **kwargs)

@@ -1,0 +1,124 @@
+"""
+What a response says: the echo of the IDs, and the body of a refusal (R8, R9).
+Pure, over lists of pairs; both protocols write out what is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from idlanyard._case import Pair, Refusal
+from idlanyard._plan import Plan
+
+Headers: TypeAlias = list[Pair]
+
+_UNSAFE_STATUS: Final = frozenset({206, 304})
+
+
+def echoed(plan: Plan, status: int, headers: Any, pairs: Headers) -> Headers:
+    """
+    Return *headers* with the echo of *pairs*, as R9 says.
+
+    Args:
+        plan: the compiled policy.
+        status: the response's status.
+        headers: the application's, any iterable of pairs; left as they are.
+        pairs: what the request's scope is to be echoed as.
+    """
+    headers = list(headers)
+    watched = plan.echo_watched
+    seen = [pair for pair in headers if pair[0].lower() in watched]
+    if seen or status < 200 or status in _UNSAFE_STATUS:
+        return _onto(plan, status, headers, seen, pairs)
+    headers += pairs
+    return _expose(plan, headers, seen, pairs) if plan.policy.expose else headers
+
+
+def _onto(plan: Plan, status: int, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
+    if status < 200 or status in _UNSAFE_STATUS or _may_be_shared(plan, seen):
+        pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
+    names = {name.lower() for name, _ in pairs}
+    headers = [pair for pair in headers if pair[0].lower() not in names]
+    headers += pairs
+    return _expose(plan, headers, seen, pairs) if plan.policy.expose else headers
+
+
+def _may_be_shared(plan: Plan, seen: Headers) -> bool:
+    """
+    Say whether a shared cache may store the response, and so hand on its IDs (S11).
+    """
+    directives = _directives(",".join(_lines(plan, seen, "Cache-Control")))
+    if "no-store" in directives:
+        return False
+    if "public" in directives or "s-maxage" in directives:
+        return True
+    # With a field list, private="...", the rest of the response may be shared.
+    if directives.get("private") == "":
+        return False
+    if "max-age" in directives:
+        return directives["max-age"].strip('"').lstrip("0") != ""
+    return bool(_lines(plan, seen, "Expires"))
+
+
+def _directives(line: str) -> dict[str, str]:
+    parts = (part.partition("=") for part in line.lower().split(","))
+    return {name.strip(): value.strip() for name, _, value in parts if name.strip()}
+
+
+def _expose(plan: Plan, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
+    """
+    Merge the echoed names into Access-Control-Expose-Headers where CORS is answered (S12).
+    """
+    if not pairs or not _lines(plan, seen, "Access-Control-Allow-Origin"):
+        return headers
+    before = ",".join(_lines(plan, seen, "Access-Control-Expose-Headers"))
+    exposed = [word.strip() for word in before.split(",") if word.strip()]
+    known = {word.lower() for word in exposed}
+    carried = {name for name, _ in pairs}
+    for field in plan.echoed:
+        if field.echo_name in carried and field.spec.header.lower() not in known:
+            exposed.append(field.spec.header)
+    name = plan.wire.echo("Access-Control-Expose-Headers")
+    headers = [pair for pair in headers if pair[0].lower() != name.lower()]
+    return [*headers, (name, plan.encode(", ".join(exposed)))]
+
+
+def _lines(plan: Plan, headers: Headers, header: str) -> list[str]:
+    name = plan.wire.echo(header).lower()
+    return [plan.decode(value) for key, value in headers if key.lower() == name]
+
+
+def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Headers, bytes]:
+    """
+    Return status, reason phrase, headers and body that refuse a request (R8, RFC 9457).
+
+    Args:
+        plan: the compiled policy.
+        refusal: why.
+        pairs: what would have been echoed; the session's stays.
+    """
+    phrase = HTTPStatus(refusal.status).phrase
+    body = json.dumps(
+        {
+            "type": "about:blank",
+            "title": phrase,
+            "status": refusal.status,
+            "detail": f"{refusal.field}: {refusal.reason}",
+            "field": refusal.field,
+            "reason": refusal.reason,
+        }
+    ).encode("ascii")
+    lines = {
+        "Content-Type": "application/problem+json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+    }
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        # RFC 9110 15.5.2 wants a challenge with every 401.
+        lines["WWW-Authenticate"] = f'IDLanyard field="{refusal.field}"'
+    session = plan.policy.session
+    name = plan.wire.echo(session.header) if session and session.echo else None
+    headers = [(plan.wire.echo(key), plan.encode(value)) for key, value in lines.items()]
+    return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] == name)], body

@@ -1,0 +1,76 @@
+"""
+What the environment may say: a policy's options, and static IDs (U3).
+Read at call time, never written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from idlanyard._peers import EVERYONE
+from idlanyard.exceptions import PolicyError
+
+_STATIC: Final = {
+    "session_id": ("IDLANYARD_SESSION_ID", "OTEL_INSTRUMENTATION_GENAI_SESSION_ID"),
+    "user_id": ("IDLANYARD_USER_ID", "OTEL_INSTRUMENTATION_GENAI_USER_ID"),
+    "tenant_id": ("IDLANYARD_TENANT_ID", "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID"),
+}
+_SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+
+
+def static_id(name: str) -> str | None:
+    """
+    Return the first non-empty value that the environment has for the ID *name*.
+    """
+    for variable in _STATIC.get(name, ()):
+        value = os.environ.get(variable)
+        if value:
+            return value
+    return None
+
+
+def options_from(environ: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the options of a policy that *environ* names.
+
+    Raises:
+        PolicyError: a variable cannot be understood; no secret is repeated.
+    """
+    options: dict[str, Any] = {}
+    peers = [peer.strip() for peer in environ.get("IDLANYARD_TRUSTED_PEERS", "").split(",")]
+    peers = [peer for peer in peers if peer]
+    if peers:
+        options["trusted_peers"] = [
+            EVERYONE if peer.lower() == "everyone" else peer for peer in peers
+        ]
+    secret = environ.get("IDLANYARD_SHARED_SECRET", "").strip()
+    if secret:
+        options["shared_secret"] = _secret(secret)
+    enabled = environ.get("IDLANYARD_ENABLED", "").strip().lower()
+    if enabled:
+        options["enabled"] = _switch(enabled)
+    return options
+
+
+def _secret(text: str) -> tuple[str, list[str]]:
+    header, colon, secrets = text.partition(":")
+    if not colon:
+        raise PolicyError(
+            "IDLANYARD_SHARED_SECRET names no header: write 'X-Proxy-Secret:...'",
+            option="shared_secret",
+        )
+    return header.strip(), [secret.strip() for secret in secrets.split(",")]
+
+
+def _switch(text: str) -> bool:
+    if text not in _SWITCH:
+        raise PolicyError(
+            f"IDLANYARD_ENABLED is {text!r}: write 'true' or 'false'",
+            option="enabled",
+            value=text,
+        )
+    return _SWITCH[text]

@@ -1,0 +1,133 @@
+"""
+Events, and what happens when a hook or a sink of ours fails (R14).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from idlanyard._snapshot import SessionContext
+
+EventName: TypeAlias = Literal["bind", "mint", "reject", "identify"]
+
+LOGGER: Final = logging.getLogger("idlanyard")
+NAMES: Final[tuple[str, ...]] = get_args(EventName)
+
+subscribers: dict[str, tuple[Callable[[Event], object], ...]] = {}
+"""
+Who listens to what; empty, and falsy, while nobody does.
+"""
+
+failures: Counter[str] = Counter()
+"""
+How often a hook or a sink has failed, by where.
+"""
+
+_writing: Final = threading.Lock()
+_strict: list[object] = []
+
+
+class Event(NamedTuple):
+    """
+    What a subscriber is told.
+
+    Attributes:
+        name: ``"bind"``, ``"mint"``, ``"reject"`` or ``"identify"``.
+        context: the IDs in force after it.
+        field: the ID that was minted or rejected, else ``None``.
+        reason: why it was rejected, else ``None``; never the value.
+    """
+
+    name: str
+    context: SessionContext
+    field: str | None = None
+    reason: str | None = None
+
+
+def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], None]:
+    """
+    Call *fn* with an ``Event`` whenever *event* happens.
+
+    Subscribers are called first in, first out, in the thread or task in which
+    it happens, after the IDs are in force. One that raises is logged once and
+    the next one still runs; nothing reaches the request (R14).
+
+    Args:
+        event: ``"bind"``, ``"mint"``, ``"reject"`` or ``"identify"``.
+        fn: takes the event; what it returns is ignored. The same function
+            twice is called twice.
+
+    Returns:
+        A function that takes this subscription back; calling it again does
+        nothing.
+
+    Raises:
+        ValueError: there is no such event.
+    """
+    if event not in NAMES:
+        raise ValueError(f"no event is called {event!r}: write one of {', '.join(NAMES)}")
+
+    # A wrapper of its own makes each subscription distinct, also of one function.
+    def subscription(told: Event) -> object:
+        return fn(told)
+
+    with _writing:
+        subscribers[event] = (*subscribers.get(event, ()), subscription)
+
+    def undo() -> None:
+        with _writing:
+            rest = tuple(one for one in subscribers.get(event, ()) if one is not subscription)
+            if rest:
+                subscribers[event] = rest
+            else:
+                subscribers.pop(event, None)
+
+    return undo
+
+
+def emit(event: Event) -> None:
+    """
+    Tell everybody who listens to the event.
+    """
+    for fn in subscribers.get(event.name, ()):
+        try:
+            fn(event)
+        except Exception:
+            failed(f"subscriber of {event.name!r}")
+
+
+def failed(where: str) -> None:
+    """
+    Count the exception being handled, log it once, or raise it under test.
+
+    Args:
+        where: what failed, in words for the log and the count.
+    """
+    if _strict:
+        raise  # noqa: PLE0704
+    with _writing:
+        failures[where] += 1
+        first = failures[where] == 1
+    if first:
+        LOGGER.exception(
+            "idlanyard: %s failed; the request goes on, further failures are counted only", where
+        )
+
+
+class Strictly:
+    """
+    A block in which failures are raised instead of logged; for tests.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        _strict.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        _strict.remove(self)

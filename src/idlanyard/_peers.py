@@ -1,0 +1,193 @@
+"""
+Is this peer trusted? Parsed once, each verdict cached with a bound (R6, S19 to S22).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from idlanyard.exceptions import PolicyError
+
+UNIX: Final = "unix"
+
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+_FORWARDED_FOR: Final = re.compile(r"for\s*=\s*\"?(\[[^\]]*\]|[^;,\"\s]*)", re.IGNORECASE)
+
+
+class Everyone:
+    """
+    The type of ``EVERYONE``: "nobody is checked", spelled out.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "EVERYONE"
+
+    def __reduce__(self) -> str:
+        return "EVERYONE"
+
+
+EVERYONE: Final = Everyone()
+"""
+Every peer is believed. For networks that only trusted proxies can reach.
+"""
+
+
+@lru_cache(maxsize=4096)
+def normalise(host: str) -> _Address | None:
+    """
+    Return the address that *host* spells, or ``None`` where it is none.
+
+    IPv4 mapped into IPv6 is unmapped and a zone is dropped (S21); names,
+    short forms and leading zeros are no addresses.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+class TrustedPeers:
+    """
+    The peers that may speak for users and tenants.
+
+    Args:
+        peers: ``EVERYONE``, or an iterable of addresses, networks and
+            ``"unix"``. Empty trusts nobody.
+
+    Raises:
+        PolicyError: an entry means nothing; the message says what to write.
+    """
+
+    __slots__ = ("_trusts_address", "entries", "everyone", "nobody", "unix")
+
+    def __init__(self, peers: Iterable[object] | Everyone) -> None:
+        entries = _entries(peers)
+        self.entries = entries
+        self.everyone = any(isinstance(entry, Everyone) for entry in entries)
+        self.unix = UNIX in entries
+        self.nobody = not entries
+        networks = tuple(
+            _network(entry)
+            for entry in entries
+            if entry != UNIX and not isinstance(entry, Everyone)
+        )
+
+        def trusts_address(host: str) -> bool:
+            address = normalise(host)
+            return address is not None and any(address in network for network in networks)
+
+        self._trusts_address = lru_cache(maxsize=1024)(trusts_address)
+
+    def trusts(self, peer: str | None) -> bool:
+        """
+        Say whether *peer* is trusted: an address, ``"unix"`` or ``None`` (unknown).
+        """
+        if self.everyone:
+            return True
+        if peer is None:
+            return False
+        if peer == UNIX:
+            return self.unix
+        return self._trusts_address(peer)
+
+
+def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
+    if isinstance(peers, Everyone):
+        return (peers,)
+    if isinstance(peers, str | bytes):
+        raise _wrong(f"is a list: write trusted_peers=[{peers!r}]", peers)
+    try:
+        return tuple(peers)
+    except TypeError:
+        raise _wrong("is a list of networks, 'unix', or EVERYONE", peers) from None
+
+
+def _network(entry: object) -> _Network:
+    if not isinstance(
+        entry,
+        str
+        | ipaddress.IPv4Network
+        | ipaddress.IPv6Network
+        | ipaddress.IPv4Address
+        | ipaddress.IPv6Address,
+    ):
+        raise _wrong(f"takes text such as '10.0.0.5/32', not {type(entry).__name__}", entry)
+    text = str(entry)
+    if text == "*":
+        raise _wrong("has no wildcard: to believe every peer, write trusted_peers=EVERYONE", entry)
+    if text == "localhost":
+        raise _wrong("takes addresses: for localhost write '127.0.0.1' and '::1'", entry)
+    try:
+        return _unmapped(ipaddress.ip_network(text))
+    except ValueError:
+        raise _misspelled(text) from None
+
+
+def _unmapped(network: _Network) -> _Network:
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96))
+    return network
+
+
+def _misspelled(text: str) -> PolicyError:
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return _wrong(
+            f"takes no names and no wildcards, and {text!r} is no network: "
+            f"write the proxy's address or network, such as '10.0.0.0/8'",
+            text,
+        )
+    host = text.partition("/")[0]
+    return _wrong(
+        f"has {text!r}, whose host bits are set: write '{meant}' for the network "
+        f"or '{host}' for the one address",
+        text,
+    )
+
+
+def _wrong(sentence: str, value: object) -> PolicyError:
+    return PolicyError(f"trusted_peers {sentence}", option="trusted_peers", value=value)
+
+
+def rewritten(peer: str | None, hops: Iterable[str]) -> bool:
+    """
+    Say whether *peer* also stands in a forwarding header (S19).
+
+    Then a server or an outer middleware has overwritten the address of the
+    sender with one that the sender chose, and it proves nothing.
+
+    Args:
+        peer: the transport-level address.
+        hops: the values of X-Forwarded-For, X-Real-IP and Forwarded.
+    """
+    address = normalise(peer) if peer is not None else None
+    if address is None:
+        return False
+    return any(
+        normalise(_bare(host)) == address
+        for hop in hops
+        for host in (*hop.split(","), *_FORWARDED_FOR.findall(hop))
+    )
+
+
+def _bare(host: str) -> str:
+    """
+    Take quotes, brackets and a port off an address of a forwarding header.
+    """
+    host = host.strip().strip('"').strip()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host

@@ -1,0 +1,294 @@
+"""
+A policy compiled for one protocol when its middleware is built, so that a
+request costs little. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from idlanyard._binding import mint
+from idlanyard._policy import Policy
+from idlanyard._request import Request
+from idlanyard._snapshot import Values
+from idlanyard._sources import Header, Source
+from idlanyard._spec import IDSpec
+from idlanyard.ids import IDCheck, Provenance, token
+
+OWN: Final = 0
+ALIAS: Final = 1
+CONNECTION: Final = 2
+HOP: Final = 3
+
+_RESPONSE_HEADERS: Final = (
+    "Cache-Control",
+    "Expires",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+)
+_HOPS: Final = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+
+
+class Wire(NamedTuple):
+    """
+    How a protocol names and spells headers.
+
+    Attributes:
+        text: the type of header values, ``bytes`` or ``str``.
+        key: the key under which a header arrives.
+        aliases: the keys under which its other spellings arrive (S3).
+        echo: the name of a header on a response.
+        view: makes the read-only view of a request.
+    """
+
+    text: type[bytes] | type[str]
+    key: Callable[[str], Any]
+    aliases: Callable[[Header], list[Any]]
+    echo: Callable[[str], Any]
+    view: Callable[[Any, Policy], Request]
+
+
+class Field:
+    """
+    One ID's rules as a request needs them.
+
+    Attributes:
+        spec: the rules.
+        name: the ID.
+        index: its place among the values.
+        key: the key of its own header.
+        plain: whether that header, unparsed, is its only source.
+        sources: where it is read from, each header with its key.
+        keys: the keys of the headers among them, and its own.
+        fits: whether a value on the wire may pass.
+        needs_proof: whether somebody must vouch for it.
+        provenance: what a value that is let in is said to be.
+        always: whether it is settled also when no header claims it.
+        maker: makes one where it is absent, or ``None``.
+        simply_minted: whether nothing else is to be asked where it is absent.
+        simply_read: whether a value that fits, from whom it may come, is all.
+        echo_name: its header on responses, ``None`` where it is not echoed.
+        forward_key: its header as the application sees it, or ``None``.
+    """
+
+    __slots__ = (
+        "always",
+        "echo_name",
+        "fits",
+        "forward_key",
+        "index",
+        "key",
+        "keys",
+        "maker",
+        "name",
+        "needs_proof",
+        "plain",
+        "provenance",
+        "simply_minted",
+        "simply_read",
+        "sources",
+        "spec",
+    )
+
+    def __init__(self, policy: Policy, name: str, wire: Wire) -> None:
+        spec = policy.specs[name]
+        self.spec = spec
+        self.name = name
+        self.index = policy.index[name]
+        self.key = wire.key(spec.header)
+        self.sources: tuple[tuple[Any, Source], ...] = tuple(
+            (wire.key(source.name) if isinstance(source, Header) else None, source)
+            for source in spec.sources
+        )
+        self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
+        (first, source), *others = self.sources
+        parsed = isinstance(source, Header) and source.parse is not None
+        self.plain = first == self.key and not parsed and not others
+        self.fits = _fits(spec.check, wire.text)
+        self.needs_proof = spec.accept == "proven"
+        self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
+        self.maker = _maker(policy, spec)
+        elsewhere = any(key is None for key, _ in self.sources)
+        self.always = self.maker is not None or spec.required or elsewhere
+        self.echo_name = wire.echo(spec.header) if spec.echo else None
+        self.forward_key = self.key if spec.forward else None
+        self.simply_minted = self.plain and self.maker is not None and not spec.required
+        self.simply_read = self.plain and spec.forward and spec.must_match is None
+
+
+class Plan:
+    """
+    A policy as one protocol's requests need it.
+
+    Attributes:
+        policy: what was compiled.
+        wire: for which protocol.
+        width: how many IDs there are.
+        blank: the values of a request that has none.
+        fields: every declared ID.
+        always: those settled in every request.
+        claimed: the others by the keys of their headers.
+        lines: own key and kind of every spelling of a header we look at.
+        watched: the spellings themselves.
+        strips: those that are taken out where the request is sanitised.
+        secret_key: the shared secret's header.
+        secrets: the secrets.
+        session_key: the session's header, if it has one.
+        echoed: those that responses carry.
+        always_echoed: the echo names that no cache rule stops.
+        echo_watched: the response headers that the echo depends on.
+        partial: whether there are paths for which nothing is bound.
+        told: what has been warned about, once (R6).
+    """
+
+    __slots__ = (
+        "always",
+        "always_echoed",
+        "blank",
+        "claimed",
+        "echo_watched",
+        "echoed",
+        "fields",
+        "lines",
+        "partial",
+        "policy",
+        "secret_key",
+        "secrets",
+        "session_key",
+        "strips",
+        "told",
+        "watched",
+        "width",
+        "wire",
+    )
+
+    def __init__(self, policy: Policy, wire: Wire) -> None:
+        self.policy = policy
+        self.wire = wire
+        self.width = len(policy.names)
+        self.blank: Values = (None,) * (2 * self.width)
+        self.fields = tuple(Field(policy, name, wire) for name in policy.specs)
+        self.always = tuple(field for field in self.fields if field.always)
+        self.claimed = {
+            key: field for field in self.fields if not field.always for key in field.keys
+        }
+        header, self.secrets = policy.shared_secret or (None, ())
+        self.secret_key = wire.key(header) if header else None
+        self.lines = self._lines(header)
+        self.watched = frozenset(self.lines)
+        self.strips = frozenset(self._strips(header))
+        self.session_key = wire.key(policy.session.header) if policy.session else None
+        self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
+        self.always_echoed = frozenset(
+            field.echo_name for field in self.echoed if field.spec.echo == "always"
+        )
+        self.echo_watched = frozenset(
+            [wire.echo(name).lower() for name in _RESPONSE_HEADERS]
+            + [field.echo_name.lower() for field in self.echoed]
+        )
+        self.partial = bool(policy.exclude) or not policy.enabled
+        self.told: set[str] = set()
+
+    def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int]]:
+        key, aliases = self.wire.key, self.wire.aliases
+        lines = {key(name): (key(name), HOP) for name in _HOPS}
+        lines[key("Connection")] = key("Connection"), CONNECTION
+        headers = [header for field in self.fields for header in managed(field.spec)]
+        for header in [*headers, *([Header(secret)] if secret else [])]:
+            lines[key(header.name)] = key(header.name), OWN
+            lines.update({alias: (key(header.name), ALIAS) for alias in aliases(header)})
+        return lines
+
+    def _strips(self, secret: str | None) -> set[Any]:
+        gone = [
+            header
+            for field in self.fields
+            for header in managed(field.spec)
+            if header.parse is None or field.needs_proof
+        ]
+        gone += [Header(secret)] if secret else []
+        return {
+            spelling
+            for header in gone
+            for spelling in (self.wire.key(header.name), *self.wire.aliases(header))
+        }
+
+    def fields_of(self, claims: dict[Any, Any]) -> tuple[Field, ...]:
+        """
+        Return the IDs that a request with these claims may have.
+        """
+        claimed = self.claimed
+        more = {claimed[key]: None for key in claims if key in claimed}
+        return (*self.always, *more) if more else self.always
+
+    def leaves_out(self, raw: Any) -> bool:
+        """
+        Say whether nothing is bound for this request: its path, or every one (S24).
+        """
+        policy = self.policy
+        return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
+
+    def echo_pairs(self, values: Values) -> list[tuple[Any, Any]]:
+        """
+        Return the response headers that *values* call for.
+        """
+        # Checked once more: code may have set it under another policy (S7).
+        return [
+            (field.echo_name, value)
+            for field in self.echoed
+            if values[field.index] is not None
+            and field.fits(value := self.encode(values[field.index]))
+        ]
+
+    def forward_pairs(self, values: Values) -> list[tuple[Any, Any]]:
+        """
+        Return the request headers by which the application sees *values*.
+        """
+        return [
+            (field.forward_key, self.encode(values[field.index]))
+            for field in self.fields
+            if field.forward_key is not None and values[field.index] is not None
+        ]
+
+    def encode(self, text: str) -> Any:
+        """
+        Return text as this protocol's header values are; what is not ASCII never fits.
+        """
+        return text.encode("ascii", "backslashreplace") if self.wire.text is bytes else text
+
+    def decode(self, value: Any) -> str:
+        """
+        Return a header value of this protocol as text.
+        """
+        return value.decode("latin-1") if self.wire.text is bytes else value
+
+
+def _maker(policy: Policy, spec: IDSpec) -> Callable[[], str] | None:
+    if spec.mint is None or spec.mint is token:
+        return spec.mint
+    return partial(mint, policy, spec.name)
+
+
+def managed(spec: IDSpec) -> list[Header]:
+    """
+    Return every header that an ID is read from or written to, each once.
+    """
+    headers = [source for source in spec.sources if isinstance(source, Header)]
+    own = Header(spec.header)
+    if all(header.name.lower() != own.name.lower() for header in headers):
+        headers.append(own)
+    return headers
+
+
+def _fits(check: IDCheck, text: type[bytes] | type[str]) -> Callable[[Any], object]:
+    if check.pattern is None:
+        # The pattern is bounded by the length, so that it reads no further.
+        return check.matches_bytes if text is bytes else check.matches
+
+    def fits(value: Any) -> bool:
+        as_text = value.decode("latin-1") if text is bytes else value
+        return check.reason(as_text) is None
+
+    return fits

@@ -1,0 +1,143 @@
+"""
+``Policy``: the rules for all IDs of a service; checked when built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from idlanyard import _rules
+from idlanyard._environment import options_from
+from idlanyard._events import LOGGER
+from idlanyard._peers import Everyone, TrustedPeers
+from idlanyard._spec import IDSpec, session_spec, tenant_spec, user_spec
+from idlanyard.ids import IDCheck
+
+_store: Final = object.__setattr__
+STANDARD: Final = ("session_id", "user_id", "tenant_id")
+_DEFAULT_CHECK: Final = IDCheck()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """
+    What is read, who is believed, and where the IDs go. Immutable.
+
+    Args:
+        session: the session ID's rules, or ``None`` to leave it out.
+        user: the user ID's rules, or ``None``.
+        tenant: the tenant ID's rules, or ``None``.
+        extra: rules of further IDs, such as ``request_spec()``.
+        trusted_peers: who may speak for users and tenants: networks,
+            ``"unix"``, or ``EVERYONE``. Empty trusts nobody (R6).
+        shared_secret: ``(header, secret)`` or ``(header, [new, old])``, each
+            secret at least 32 bytes: who sends it is believed too.
+        exclude: exact paths for which nothing is read, minted or echoed.
+        expose: name the echoed headers to browsers (CORS) where the response
+            allows an origin.
+        assume_unix: take a peer without an address for a unix socket, on
+            servers that say nothing better.
+        unsafe_server_ok: believe peers also on servers that let an alias of
+            a header replace it (S3).
+        hash_keys: ``(key ID, key)`` pairs for the ``"hash"`` sinks; the first
+            one writes.
+        enabled: ``False`` binds nothing anywhere, and still sanitises.
+
+    Raises:
+        PolicyError: a rule that cannot be followed; the message says what to
+            write instead.
+    """
+
+    session: IDSpec | None = field(default_factory=session_spec)
+    user: IDSpec | None = field(default_factory=user_spec)
+    tenant: IDSpec | None = field(default_factory=tenant_spec)
+    extra: tuple[IDSpec, ...] | Sequence[IDSpec] = ()
+    trusted_peers: Iterable[object] | Everyone = ()
+    shared_secret: tuple[str, object] | None = field(default=None, repr=False)
+    exclude: tuple[str, ...] | Sequence[str] = ()
+    expose: bool = False
+    assume_unix: bool = False
+    unsafe_server_ok: bool = False
+    hash_keys: Sequence[tuple[str, bytes]] = field(default=(), repr=False)
+    enabled: bool = True
+    specs: Mapping[str, IDSpec] = field(init=False, repr=False, compare=False)
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    index: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    environ_keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    peers: TrustedPeers = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _store(self, "extra", _rules.parse_extra(self.extra))
+        _store(self, "peers", TrustedPeers(self.trusted_peers))
+        _store(self, "trusted_peers", self.peers.entries)
+        _store(self, "shared_secret", _rules.parse_secret(self.shared_secret))
+        _store(self, "exclude", _rules.parse_paths(self.exclude))
+        _store(self, "hash_keys", _rules.parse_hash_keys(self.hash_keys))
+        _store(self, "specs", _rules.check_policy(self))
+        names = STANDARD + tuple(spec.name for spec in self.extra)
+        _store(self, "names", names)
+        _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
+        _store(self, "index", {name: position for position, name in enumerate(names)})
+        if self.peers.everyone:
+            LOGGER.warning(
+                "idlanyard: trusted_peers=EVERYONE believes the user and tenant that any client "
+                "claims: use it only where none but your proxy can connect"
+            )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Policy:
+        """
+        Return the policy that the environment describes.
+
+        Read are ``IDLANYARD_TRUSTED_PEERS`` (separated by commas, or
+        ``everyone``), ``IDLANYARD_SHARED_SECRET`` (``Header-Name:secret``,
+        several secrets separated by commas, the new one first) and
+        ``IDLANYARD_ENABLED`` (``1``, ``0``, ``true``, ``false`` ...).
+
+        Args:
+            environ: where to read it.
+
+        Raises:
+            PolicyError: a variable cannot be understood.
+        """
+        return cls(**options_from(environ))
+
+    def check(self, name: str) -> IDCheck:
+        """
+        Return what the ID *name* may look like.
+
+        Raises:
+            TypeError: no such ID is declared.
+        """
+        spec = self.specs.get(name)
+        if spec is not None:
+            return spec.check
+        if name in STANDARD:
+            return _DEFAULT_CHECK
+        raise TypeError(
+            f"{name!r} is not a declared ID ({', '.join(self.names)}): "
+            f"declare it in Policy(extra=[IDSpec(name={name!r}, header=...)])"
+        )
+
+    def shown(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
+        """
+        Return what *sink* shows of the ID *name*: it, its hash, or ``None`` (S25).
+        """
+        spec = self.specs.get(name)
+        how = "clear" if spec is None else getattr(spec, sink)
+        if how == "clear":
+            return value
+        return self.pseudonym(name, value) if how == "hash" else None
+
+    def pseudonym(self, name: str, value: str) -> str:
+        """
+        Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID (S25).
+        """
+        key_id, key = self.hash_keys[0]
+        digest = hmac.new(key, f"{name}:{value}".encode(), hashlib.sha256)
+        return f"{key_id}:{digest.hexdigest()[:32]}"

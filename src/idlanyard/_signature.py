@@ -1,0 +1,87 @@
+"""
+``bind``: IDs as arguments of functions that have parameters of their names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, ParamSpec, TypeVar
+
+from idlanyard._access import get_id
+from idlanyard._binding import current
+from idlanyard._steps import around
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def bind(fn: Callable[..., R]) -> Callable[..., R]:
+    """
+    Pass the IDs in force to parameters of their names that the caller leaves out.
+
+    A function stays what it is (sync, async, generator); methods, classes
+    and ``functools.partial`` work too. An argument that the caller gives,
+    even ``None``, wins. An absent ID leaves the parameter's default, or
+    passes ``None`` where it has none. The visible signature loses these
+    parameters, so that a framework that builds its inputs from it can never
+    let a client supply them.
+
+    Args:
+        fn: has parameters such as ``session_id``, ``user_id``,
+            ``tenant_id``, ``customer_id`` or a further ID of the policy in
+            force when ``bind`` is called.
+
+    Raises:
+        TypeError: *fn* cannot be called.
+    """
+    if not callable(fn):
+        raise TypeError(
+            f"bind takes a function, not {type(fn).__name__}: write @bind below @classmethod"
+        )
+    signature = _signature(fn)
+    known = {*current().policy.names, "customer_id"}
+    filled = [
+        p
+        for p in signature.parameters.values()
+        if p.name in known and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if not filled:
+        return fn
+
+    wrapper = around(fn, enter=nullcontext, hold=nullcontext, call=_filling(fn, signature, filled))
+    rest = [p for p in signature.parameters.values() if p not in filled]
+    wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _filling(
+    fn: Callable[..., Any], signature: inspect.Signature, filled: list[inspect.Parameter]
+) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind_partial(*args, **kwargs)
+        for parameter in filled:
+            if parameter.name not in given.arguments:
+                value = get_id(parameter.name)
+                if value is not None or parameter.default is parameter.empty:
+                    given.arguments[parameter.name] = value
+        # BoundArguments reads positional arguments in the signature's order.
+        given.arguments = {
+            name: given.arguments[name] for name in signature.parameters if name in given.arguments
+        }
+        return fn(*given.args, **given.kwargs)
+
+    return call
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    """
+    Return the signature of *fn*, its annotations resolved where they can be.
+
+    A framework would look for the names of an unresolved one in our module.
+    """
+    try:
+        return inspect.signature(fn, eval_str=True)
+    except Exception:
+        return inspect.signature(fn)

@@ -1,0 +1,235 @@
+"""
+The ASGI middleware: unpack, call ``resolve``, pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from idlanyard import _events
+from idlanyard._binding import UNBOUND, Scope, attach, bound, current, put_back
+from idlanyard._case import Pair, Refusal
+from idlanyard._echo import echoed, problem
+from idlanyard._notices import announce, report
+from idlanyard._peers import UNIX
+from idlanyard._plan import Plan, Wire
+from idlanyard._policy import Policy
+from idlanyard._request import Headers, Request
+from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
+from idlanyard._sources import Header
+from idlanyard._steps import COROUTINE_MARK
+
+__all__ = ["SessionContextMiddleware"]
+
+KEY: Final = "idlanyard"
+
+# Loose on purpose: stricter aliases are rejected by one framework or another.
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+_STARTS: Final = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+_POLICY_VIOLATION: Final = 1008
+
+
+class ASGIRequest(Request):
+    """
+    The view of an ASGI ``scope``.
+
+    Attributes:
+        scope: the scope itself, not to be changed.
+    """
+
+    __slots__ = ("_policy", "scope")
+
+    def __init__(self, scope: Any, policy: Policy) -> None:
+        self.scope = scope
+        self._policy = policy
+
+    @property
+    def headers(self) -> Headers:
+        """
+        The header lines as they came in, before sanitising.
+        """
+        lines = self.scope.get("headers") or ()
+        return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in lines)
+
+    @property
+    def path(self) -> str:
+        """
+        ``scope["path"]``.
+        """
+        return str(self.scope.get("path", ""))
+
+    @property
+    def query(self) -> str:
+        """
+        The query string, still percent-encoded.
+        """
+        query: bytes = self.scope.get("query_string") or b""
+        return query.decode("latin-1")
+
+    @property
+    def peer(self) -> str | None:
+        """
+        The client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
+        """
+        client = self.scope.get("client")
+        host = client[0] if client else None
+        if host:
+            return str(host)
+        server = self.scope.get("server")
+        path = str(server[0]) if server else ""
+        return UNIX if path.startswith("/") or self._policy.assume_unix else None
+
+
+def _key(name: str) -> bytes:
+    return name.lower().encode("latin-1", "replace")
+
+
+def _aliases(header: Header) -> list[bytes]:
+    return [_key(spelling) for spelling in header.spellings()[1:]]
+
+
+_WIRE: Final = Wire(text=bytes, key=_key, aliases=_aliases, echo=_key, view=ASGIRequest)
+
+
+class SessionContextMiddleware:
+    """
+    Bind session, user and tenant IDs for each HTTP request and WebSocket.
+
+    Put it outermost, so that every response has the echo. Other scope types
+    pass untouched.
+
+    Args:
+        app: any ASGI application.
+        policy: the rules; left out, ``Policy.from_env()``.
+
+    Raises:
+        PolicyError: the environment describes no policy.
+        TypeError: *policy* is not a ``Policy``.
+    """
+
+    __slots__ = ("_plan", "app")
+
+    def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
+        policy = Policy.from_env() if policy is None else policy
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+        self.app = app
+        self._plan = Plan(policy, _WIRE)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """
+        Serve one connection.
+        """
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        plan = self._plan
+        before = scope.get("headers")
+        headers = before if before.__class__ is list else list(before or ())
+        watched = plan.watched
+        found = [pair for pair in headers if pair[0] in watched]
+        outer = _outer(plan, scope, found)
+        if outer is None:
+            inner, edits, refusal, rejected = resolve(plan, found, scope)
+            if rejected or refusal is not None:
+                report(plan, scope, inner, rejected, refusal)
+        else:
+            inner = outer
+            edits, refusal = resolve_nested(plan, found, outer, scope)
+        if refusal is not None:
+            await _refuse(plan, scope, receive, send, refusal, inner)
+            return
+        if edits is not None or headers is not before:
+            scope["headers"] = _edited(plan, headers, edits)
+        try:
+            if outer is None:
+                await self._bound(scope, receive, send, inner)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            if before is None:
+                scope.pop("headers", None)
+            elif edits is not None:
+                scope["headers"] = headers
+
+    async def _bound(self, scope: Any, receive: Any, send: Any, inner: Scope) -> None:
+        scope[KEY] = inner
+        token = bound.set(inner)
+        try:
+            if _events.subscribers:
+                announce(inner)
+            await self.app(scope, receive, _echoing(self._plan, inner, send))
+        except BaseException as error:
+            attach(error, inner)
+            raise
+        finally:
+            inner.open = False
+            put_back(token)
+
+
+def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
+    """
+    Return the open scope of a middleware around this one, if any (R15).
+    """
+    outer = scope.get(KEY)
+    if outer.__class__ is Scope and outer.open:
+        return outer
+    if current() is UNBOUND:
+        return None
+    return enclosing(plan, found)
+
+
+def _edited(plan: Plan, headers: list[Pair], edits: Edits | None) -> list[Pair]:
+    if edits is None:
+        return headers
+    strip, added = edits
+    if strip:
+        strips = plan.strips
+        headers = [pair for pair in headers if pair[0] not in strips]
+    return headers + added
+
+
+def _echoing(plan: Plan, inner: Scope, send: Any) -> Any:
+    def send_echoed(message: Any) -> Any:
+        if message["type"] in _STARTS:
+            message = _with_echo(plan, inner, message)
+        return send(message)
+
+    # A plain function is twice as fast per chunk; adapters ask whether it is async.
+    send_echoed.__dict__ = COROUTINE_MARK
+    return send_echoed
+
+
+def _with_echo(plan: Plan, inner: Scope, message: Any) -> Any:
+    try:
+        pairs = plan.echo_pairs(inner.values) if inner.echo is None else inner.echo
+        if not pairs:
+            return message
+        headers = echoed(plan, message.get("status", 200), message.get("headers") or (), pairs)
+        return {**message, "headers": headers}
+    except Exception:
+        _events.failed("echo")
+        return message
+
+
+async def _refuse(
+    plan: Plan, scope: Any, receive: Any, send: Any, refusal: Refusal, inner: Scope
+) -> None:
+    """
+    Answer the request: a problem, or a WebSocket that is never accepted (R8).
+    """
+    pairs = plan.echo_pairs(inner.values)
+    status, _, headers, body = problem(plan, refusal, pairs)
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        await receive()
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        prefix = "websocket.http.response"
+    await send({"type": f"{prefix}.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": b"" if scope.get("method") == "HEAD" else body})

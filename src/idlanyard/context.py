@@ -1,0 +1,38 @@
+"""
+The smallest API: one session ID. Use it as ``from idlanyard import context``.
+
+``get`` answers ``"unknown"`` where none is bound; nothing else in the package
+uses a placeholder. Everything here is the same binding as the rest.
+"""
+
+from __future__ import annotations
+
+from idlanyard._access import clear_session_id, get_session_id, set_session_id
+from idlanyard._signature import bind
+
+__all__ = ["bind", "clear", "get", "set"]
+
+
+def set(session_id: str | None) -> None:
+    """
+    Bind a session ID here and below; ``None`` and ``""`` hide it.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        ValueError: it is no ID (R7).
+    """
+    set_session_id(session_id)
+
+
+def get(default: str = "unknown") -> str:
+    """
+    Return the session ID in force here, or *default*.
+    """
+    return get_session_id(default)
+
+
+def clear() -> None:
+    """
+    Hide the session ID here and below.
+    """
+    clear_session_id()

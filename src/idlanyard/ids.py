@@ -1,0 +1,191 @@
+"""
+IDs as text: where a value came from, what it may look like, how one is made.
+
+Everything here is pure but for the clock and the operating system's entropy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+import uuid
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["IDCheck", "Provenance", "safe_filename", "timestamped", "token", "uuid4", "uuid7"]
+
+_CHARSETS: Final = {
+    "default": ("A-Za-z0-9", r"A-Za-z0-9\-_.~:@/+=|", "letters, digits and - _ . ~ : @ / + = |"),
+    "visible": (
+        r"!#-+\--:=?-\[\]-~",
+        r"!#-+\--:=?-\[\]-~",
+        'visible ASCII without , ; " \\ < >',
+    ),
+}
+_FILENAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,199}")
+_RESERVED_FILENAMES: Final = re.compile(r"(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")
+
+
+class Provenance(StrEnum):
+    """
+    The rule that let a value in (``design`` words, R6).
+    """
+
+    MINTED = "minted"
+    CLIENT = "client"
+    PEER = "peer"
+    SIGNED = "signed"
+    CODE = "code"
+    ENVIRONMENT = "environment"
+
+    @property
+    def proven(self) -> bool:
+        """
+        Whether somebody we trust stands for the value.
+        """
+        return self is not Provenance.CLIENT and self is not Provenance.ENVIRONMENT
+
+
+class IDCheck:
+    """
+    What one ID may look like (R7, S6): length first, then an ASCII allow-list.
+
+    Args:
+        charset: ``"default"``, ``"visible"`` or a compiled pattern of ``str``,
+            which the whole value must match besides being ``"visible"``.
+        max_length: the most characters, 1 to 1,024.
+    """
+
+    __slots__ = ("_charset", "_pattern", "matches", "matches_bytes", "max_length")
+
+    def __init__(self, charset: str | re.Pattern[str] = "default", max_length: int = 255) -> None:
+        self.max_length = max_length
+        self._pattern = charset if isinstance(charset, re.Pattern) else None
+        self._charset = "visible" if isinstance(charset, re.Pattern) else charset
+        first, rest, _ = _CHARSETS[self._charset]
+        shape = f"[{first}][{rest}]{{0,{max_length - 1}}}"
+        self.matches_bytes = re.compile(shape.encode("ascii")).fullmatch
+        self.matches = re.compile(shape).fullmatch
+
+    @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """
+        The user's own pattern, which comes on top of the allow-list.
+        """
+        return self._pattern
+
+    def reason(self, value: str) -> str | None:
+        """
+        Say why *value* is refused, without repeating any of it.
+
+        Returns:
+            ``None`` for a value that may pass, else ``"empty"``,
+            ``"too long"`` or ``"character not allowed"``.
+        """
+        if not value:
+            return "empty"
+        if len(value) > self.max_length:
+            return "too long"
+        if not self.matches(value) or (self._pattern and not self._pattern.fullmatch(value)):
+            return "character not allowed"
+        return None
+
+    def require(self, name: str, value: object) -> str:
+        """
+        Return *value* if code may use it as the ID *name* (R7).
+
+        Raises:
+            TypeError: it is not a ``str``.
+            ValueError: it is refused; the message names the field, the
+                reason and the option that would allow it, never the value.
+        """
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}: write str(...)")
+        reason = self.reason(value)
+        if reason is None:
+            return str(value)
+        raise ValueError(f"{name} is refused, {reason}: {self._remedy(reason, value)}")
+
+    def _remedy(self, reason: str, value: str) -> str:
+        if reason == "too long":
+            return (
+                f"it has {len(value)} characters and may have {self.max_length}; "
+                f"IDSpec(max_length=...) allows up to 1024"
+            )
+        if reason == "empty":
+            return "write None or leave it out to mean that there is none"
+        if self._pattern is not None:
+            return "IDSpec(charset=...) has the pattern that it must match"
+        allowed = _CHARSETS[self._charset][2]
+        if self._charset == "visible":
+            return f"allowed are {allowed}"
+        return (
+            f"allowed are {allowed}, first a letter or digit; "
+            f"IDSpec(charset='visible') allows {_CHARSETS['visible'][2]}"
+        )
+
+
+def token() -> str:
+    """
+    Return 32 lower-case hex digits, 128 bits from the operating system (S10).
+
+    No pool is kept: a machine restored from a snapshot would repeat it.
+    """
+    return os.urandom(16).hex()
+
+
+def uuid4() -> str:
+    """
+    Return a random UUID (RFC 9562, version 4) with its hyphens.
+    """
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))
+
+
+def uuid7() -> str:
+    """
+    Return a UUID that sorts by time (RFC 9562, version 7), 74 bits random.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    drawn = int.from_bytes(os.urandom(10), "big")
+    number = (milliseconds & (1 << 48) - 1) << 80 | drawn
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=number))
+
+
+def timestamped(prefix: str = "session") -> str:
+    """
+    Return ``prefix_YYYYMMDD_HHMMSS_`` and 16 hex digits (64 random bits).
+
+    The time is UTC, so that the IDs sort by the second of their making.
+
+    Args:
+        prefix: what the ID starts with.
+    """
+    now = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    return f"{prefix}_{now}_{os.urandom(8).hex()}"
+
+
+def safe_filename(id: str) -> str:
+    """
+    Return a file name for *id*: no separators, no dots first, distinct IDs distinct.
+
+    IDs of up to 200 characters of ``A-Z a-z 0-9 _ -`` (first not ``-``) are
+    their own name. Any other text becomes its allowed characters, ``~`` and
+    32 hex digits of its SHA-256; ``~`` stands in no ID of the first kind.
+
+    Raises:
+        TypeError: *id* is not a ``str``.
+        ValueError: it is empty.
+    """
+    if not isinstance(id, str):
+        raise TypeError(f"an ID is a str, not {type(id).__name__}: write str(...)")
+    if not id:
+        raise ValueError("an empty ID names no file")
+    if _FILENAME.fullmatch(id) and not _RESERVED_FILENAMES.fullmatch(id):
+        return id
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id[:64]).lstrip("-")
+    digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{readable}~{digest}"

@@ -1,0 +1,310 @@
+"""
+The WSGI middleware: unpack, call ``resolve``, pack.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from idlanyard import _events
+from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put_back
+from idlanyard._case import Pair, Refusal
+from idlanyard._echo import echoed, problem
+from idlanyard._notices import announce, report
+from idlanyard._peers import UNIX, normalise
+from idlanyard._plan import Plan, Wire
+from idlanyard._policy import Policy
+from idlanyard._request import Headers, Request
+from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from idlanyard._sources import Header
+
+__all__ = ["SessionContextMiddleware"]
+
+KEY: Final = "idlanyard"
+
+
+class WSGIRequest(Request):
+    """
+    The view of a WSGI ``environ``.
+
+    Attributes:
+        environ: the environ itself, not to be changed.
+    """
+
+    __slots__ = ("_policy", "environ")
+
+    def __init__(self, environ: WSGIEnvironment, policy: Policy) -> None:
+        self.environ = environ
+        self._policy = policy
+
+    @property
+    def headers(self) -> Headers:
+        """
+        The header lines as the server merged them, before sanitising.
+        """
+        return Headers(
+            (key.removeprefix("HTTP_").replace("_", "-"), value)
+            for key, value in self.environ.items()
+            if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
+        )
+
+    @property
+    def path(self) -> str:
+        """
+        ``PATH_INFO``.
+        """
+        return str(self.environ.get("PATH_INFO", ""))
+
+    @property
+    def query(self) -> str:
+        """
+        The query string, still percent-encoded.
+        """
+        return str(self.environ.get("QUERY_STRING", ""))
+
+    @property
+    def peer(self) -> str | None:
+        """
+        The client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
+        """
+        original = self.environ.get("werkzeug.proxy_fix.orig") or self.environ
+        host = original.get("REMOTE_ADDR")
+        if host == "":
+            return UNIX
+        if self._policy.assume_unix and (host is None or normalise(host) is None):
+            return UNIX
+        return host
+
+    @property
+    def conflates(self) -> bool:
+        """
+        Whether the last of several spellings of a header wins on this server (S3).
+        """
+        server = str(self.environ.get("SERVER_SOFTWARE", ""))
+        return server.startswith("Cheroot") or server == "Granian"
+
+
+def _key(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
+
+
+def _no_aliases(_: Header) -> list[str]:
+    # The server has merged them into one key already.
+    return []
+
+
+def _echo(name: str) -> str:
+    return name
+
+
+_WIRE: Final = Wire(text=str, key=_key, aliases=_no_aliases, echo=_echo, view=WSGIRequest)
+
+
+class SessionContextMiddleware:
+    """
+    Bind session, user and tenant IDs for each request.
+
+    Put it outermost, so that every response has the echo. For access logs,
+    ``environ["idlanyard.session_id"]`` and so on are set.
+
+    Args:
+        app: any WSGI application.
+        policy: the rules; left out, ``Policy.from_env()``.
+
+    Raises:
+        PolicyError: the environment describes no policy.
+        TypeError: *policy* is not a ``Policy``.
+    """
+
+    __slots__ = ("_keys", "_plan", "app")
+
+    def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
+        policy = Policy.from_env() if policy is None else policy
+        if not isinstance(policy, Policy):
+            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+        self.app = app
+        self._plan = Plan(policy, _WIRE)
+        self._keys = tuple(self._plan.lines)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """
+        Serve one request.
+        """
+        plan = self._plan
+        found = [(key, environ[key]) for key in self._keys if key in environ]
+        outer = _outer(plan, environ, found)
+        if outer is not None:
+            edits, refusal = resolve_nested(plan, found, outer, environ)
+            if refusal is not None:
+                return _refuse(plan, environ, start_response, refusal, outer)
+            _edit(plan, environ, edits)
+            return self.app(environ, start_response)
+        inner, edits, refusal, rejected = resolve(plan, found, environ)
+        if rejected or refusal is not None:
+            report(plan, environ, inner, rejected, refusal)
+        if refusal is not None:
+            return _refuse(plan, environ, start_response, refusal, inner)
+        _edit(plan, environ, edits)
+        environ[KEY] = inner
+        _publish(environ, inner)
+        token = bound.set(inner)
+        try:
+            if _events.subscribers:
+                announce(inner)
+            body = self.app(environ, _echoing(plan, environ, inner, start_response))
+            if type(body) is list or type(body) is tuple or _is_file(environ, body):
+                inner.open = False
+                _publish_changes(environ, inner)
+                return body
+            return _Body(body, environ, inner)
+        except BaseException as error:
+            inner.open = False
+            attach(error, inner)
+            raise
+        finally:
+            put_back(token)
+
+
+class _Body:
+    """
+    A body whose every step has the request's binding, and the server none (R4, S28).
+    """
+
+    __slots__ = ("_environ", "_iterable", "_next", "_node", "_scope")
+
+    def __init__(self, iterable: Iterable[bytes], environ: Any, scope: Scope) -> None:
+        self._iterable = iterable
+        self._next = iter(iterable).__next__
+        self._environ = environ
+        self._scope = scope
+        self._node: Node = current()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = bound.set(self._node)
+        try:
+            return self._next()
+        except StopIteration:
+            self._end()
+            raise
+        except BaseException as error:
+            self._end()
+            attach(error, self._scope)
+            raise
+        finally:
+            self._node = current()
+            put_back(token)
+
+    def close(self) -> None:
+        close = getattr(self._iterable, "close", None)
+        token = bound.set(self._node)
+        try:
+            if close is not None:
+                close()
+        except BaseException as error:
+            attach(error, self._scope)
+            raise
+        finally:
+            self._end()
+            put_back(token)
+
+    def _end(self) -> None:
+        self._scope.open = False
+        _publish_changes(self._environ, self._scope)
+
+
+def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | None:
+    """
+    Return the open scope of a middleware around this one, if any (R15).
+    """
+    outer = environ.get(KEY)
+    if isinstance(outer, Scope) and outer.open:
+        return outer
+    if current() is UNBOUND:
+        return None
+    return enclosing(plan, found)
+
+
+def _edit(plan: Plan, environ: WSGIEnvironment, edits: Edits | None) -> None:
+    if edits is not None:
+        strip, added = edits
+        if strip:
+            for key in plan.strips:
+                environ.pop(key, None)
+        environ.update(added)
+
+
+def _publish(environ: WSGIEnvironment, scope: Scope) -> None:
+    """
+    Set the keys that access logs read; a key of an earlier request goes.
+    """
+    for name, value in zip(scope.policy.environ_keys, scope.values, strict=False):
+        if value is not None:
+            environ[name] = value
+        elif name in environ:
+            del environ[name]
+
+
+def _publish_changes(environ: WSGIEnvironment, scope: Scope) -> None:
+    if scope.echo is None:
+        _publish(environ, scope)
+
+
+def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
+    """
+    Say whether the body is the server's own, which it must get back to send fast.
+    """
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(wrapper, type):
+        return type(body) is wrapper
+    # uWSGI's is a function that returns the file itself.
+    return wrapper is not None and isinstance(body, io.IOBase)
+
+
+def _echoing(
+    plan: Plan, environ: WSGIEnvironment, scope: Scope, start_response: StartResponse
+) -> StartResponse:
+    def start_echoed(status: str, headers: list[Pair], exc_info: Any = None) -> Any:
+        headers = _with_echo(plan, environ, scope, status, headers)
+        if exc_info is None:
+            return start_response(status, headers)
+        return start_response(status, headers, exc_info)
+
+    return start_echoed
+
+
+def _with_echo(
+    plan: Plan, environ: WSGIEnvironment, scope: Scope, status: str, headers: list[Pair]
+) -> list[Pair]:
+    try:
+        pairs = scope.echo
+        if pairs is None:
+            pairs = plan.echo_pairs(scope.values)
+            _publish(environ, scope)
+        return echoed(plan, int(status[:3]), headers, pairs) if pairs else headers
+    except Exception:
+        _events.failed("echo")
+        return headers
+
+
+def _refuse(
+    plan: Plan,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    refusal: Refusal,
+    scope: Scope,
+) -> list[bytes]:
+    """
+    Answer the request with a problem (R8).
+    """
+    status, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(scope.values))
+    start_response(f"{status} {phrase}", headers)
+    return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
