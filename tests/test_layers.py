@@ -112,8 +112,9 @@ def _verdict(importer: str, imported: str) -> str | None:
     """
     What is wrong with *importer* importing *imported*, if anything.
     """
-    if imported not in ORDER:
-        return f"{importer} imports idlanyard.{imported}, which stands in no row of LAYERS"
+    for name in (importer, imported):
+        if name not in ORDER:
+            return f"{importer} imports {imported}, and {name} stands in no row of LAYERS"
     if (importer, imported) in STRANGERS:
         return f"{importer} imports {imported}: they never import each other"
     if ORDER.index(imported) >= ORDER.index(importer):

@@ -1,0 +1,68 @@
+"""
+Building a policy. Never run: mypy and pyright read it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import assert_type
+
+from idlanyard import (
+    EVERYONE,
+    Cookie,
+    Header,
+    IDSpec,
+    PathPrefix,
+    Policy,
+    Query,
+    Subdomain,
+    ids,
+    request_spec,
+    session_spec,
+    tenant_spec,
+    use_policy,
+    user_spec,
+)
+
+assert_type(Policy(), Policy)
+assert_type(Policy.from_env(), Policy)
+assert_type(session_spec(mint=ids.uuid7), IDSpec)
+assert_type(user_spec(required=True, on_invalid="reject"), IDSpec)
+assert_type(tenant_spec(log="hash"), IDSpec)
+assert_type(request_spec(), IDSpec)
+
+everything = Policy(
+    session=session_spec(sources=("X-Session-ID", Cookie("sid"), Query("sid")), charset="visible"),
+    user=user_spec(header="X-Account"),
+    tenant=None,
+    extra=(
+        request_spec(sources=(Header.traceparent(), Header("X-Request-ID", parse=str.strip))),
+        IDSpec(
+            name="device_id",
+            header="X-Device-ID",
+            sources=(Subdomain("example.org"), PathPrefix("/d/{device_id}")),
+            charset=re.compile("[a-z]+"),
+            mint=ids.token,
+            echo="always",
+            log="omit",
+            span="hash",
+            must_match=lambda value, request: request.path.endswith(value),
+        ),
+    ),
+    trusted_peers=["10.0.0.0/8", "unix", ipaddress.ip_network("::1/128")],
+    shared_secret=("X-Proxy-Secret", ["new", "old"]),
+    exclude=("/health",),
+    expose=True,
+    hash_keys=("key",),
+    enabled=True,
+)
+Policy(trusted_peers=EVERYONE)
+Policy(shared_secret=("X-Proxy-Secret", "secret"))
+Policy(everything)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+Policy(user="X-User-ID")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+IDSpec("device_id", "X-Device-ID")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+everything.enabled = False  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+undo: Callable[[], None] = use_policy(everything)
