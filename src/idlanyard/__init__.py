@@ -7,24 +7,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard._access import (
-    clear_session_context,
-    clear_session_id,
     effective_session_id,
     get_id,
+    get_session_context,
     get_session_id,
     get_tenant_id,
     get_user_id,
-    identify,
-    new_session_id,
     process_session_id,
     require,
+)
+from idlanyard._binding import UNSET, use_policy
+from idlanyard._blocks import session_context, without
+from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
+from idlanyard._change import (
+    clear_session_context,
+    clear_session_id,
+    identify,
+    new_session_id,
     rotate_session_id,
     set_session_context,
     set_session_id,
 )
-from idlanyard._binding import UNSET, get_session_context, use_policy
-from idlanyard._blocks import session_context, without
-from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
 from idlanyard._events import subscribe
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy

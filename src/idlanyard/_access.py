@@ -1,38 +1,66 @@
 """
-What application code calls: read an ID, ask for one, change what is bound.
+Read what is in force here: one ID, all of them, or an error (R2, R5).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TypeVar, overload
 
-from idlanyard import _events, ids
-from idlanyard._binding import (
-    UNSET,
-    Delta,
-    Overlay,
-    Unset,
-    bound,
-    current,
-    effective,
-    from_environment,
-    get_session_context,
-    mint,
-    overlay,
-    replace,
-    scope_here,
-)
-from idlanyard._snapshot import one_tenant
+from idlanyard import ids
+from idlanyard._binding import UNBOUND, Node, Overlay, Scope, current
+from idlanyard._environment import static_id
+from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.ids import Provenance
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Default = TypeVar("Default")
 _process: dict[str, str] = {}
 os.register_at_fork(after_in_child=_process.clear)
+
+
+def effective(name: str) -> tuple[str | None, Provenance | None]:
+    """
+    Return an ID and its provenance: bound here, or else from the environment.
+
+    Raises:
+        TypeError: no such ID is declared.
+    """
+    node = current()
+    position = node.policy.index.get(name)
+    if position is None:
+        node.policy.check(name)
+    else:
+        value = node.values[position] if node is not UNBOUND else None
+        if value is not None:
+            return value, node.values[len(node.policy.names) + position]
+    return from_environment(node, name)
+
+
+def from_environment(node: Node, name: str) -> tuple[str | None, Provenance | None]:
+    """
+    Return a static ID where no scope and no overlay says anything about it.
+    """
+    if isinstance(node, Scope):
+        return None, None
+    if isinstance(node, Overlay) and (node.over is not None or name in node.delta):
+        return None, None
+    value = static_id(name)
+    if value is None or node.policy.check(name).reason(value) is not None:
+        return None, None
+    return value, Provenance.ENVIRONMENT
+
+
+def get_session_context() -> SessionContext:
+    """
+    Return what is in force here; never ``None``.
+    """
+    node = current()
+    if isinstance(node, Scope):
+        return snapshot_of(node.values, node.policy)
+    policy = node.policy
+    pairs = [effective(name) for name in policy.names]
+    return snapshot_of((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
 
 
 @overload
@@ -123,129 +151,6 @@ def require(name: str, *, proven: bool | None = None) -> str:
     if proven and not how.proven:
         raise UntrustedID(name, how)
     return value
-
-
-def checked(given: Mapping[str, object], *, empty_removes: bool) -> Delta:
-    """
-    Return what code gave as a delta, each value checked (R7).
-
-    Args:
-        given: IDs by name.
-        empty_removes: whether ``None`` and ``""`` remove, as in
-            ``identify``, or mean "not given".
-
-    Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
-    """
-    policy = current().policy
-    delta: dict[str, tuple[str | None, Provenance | None]] = {}
-    for name, value in one_tenant(given).items():
-        check = policy.check(name)
-        if value is UNSET or (empty_removes and value in (None, "")):
-            delta[name] = None, None
-        elif value not in (None, ""):
-            delta[name] = check.require(name, value), Provenance.CODE
-    return delta
-
-
-def tell(event: str) -> None:
-    """
-    Emit an event about what is in force here, where somebody listens.
-    """
-    if event in _events.subscribers:
-        _events.emit(_events.Event(event, get_session_context()))
-
-
-def set_session_context(
-    session_id: str | Unset | None = None,
-    user_id: str | Unset | None = None,
-    tenant_id: str | Unset | None = None,
-    *,
-    customer_id: str | Unset | None = None,
-    **extra: str | Unset | None,
-) -> None:
-    """
-    Bind the given IDs here and below, until something else is (R2).
-
-    For scripts and consumers. In a request, ``identify`` sets IDs for the
-    whole request and ``session_context`` for a block. ``None`` and ``""``
-    mean "not given", ``UNSET`` hides an ID.
-
-    Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID (R7).
-    """
-    given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
-    bound.set(overlay(checked(given | {"customer_id": customer_id} | extra, empty_removes=False)))
-    tell("bind")
-
-
-def set_session_id(id: str | Unset | None) -> None:
-    """
-    Bind a session ID here and below; ``None`` and ``""`` hide it.
-    """
-    if id in (None, ""):
-        clear_session_id()
-    else:
-        set_session_context(session_id=id)
-
-
-def clear_session_id() -> None:
-    """
-    Hide the session ID here and below; the scope, and so the echo, keep it.
-    """
-    set_session_context(session_id=UNSET)
-
-
-def clear_session_context() -> None:
-    """
-    Hide every ID here and below; the scope, and so the echo, stay.
-    """
-    bound.set(overlay(dict.fromkeys(current().policy.names, (None, None))))
-    tell("bind")
-
-
-def identify(**ids: str | Unset | None) -> None:
-    """
-    Set IDs for the whole request, from any thread or task of it (R2).
-
-    Endpoint, echo, access log and later log lines see them. ``None``, ``""``
-    and ``UNSET`` remove an ID. Once the response has started its header
-    changes no more. Outside a request this is ``set_session_context``.
-
-    Args:
-        ids: IDs by name.
-
-    Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID (R7).
-    """
-    delta = checked(ids, empty_removes=True)
-    scope = scope_here()
-    if scope is None:
-        bound.set(overlay(delta))
-    else:
-        replace(scope, delta)
-        if isinstance(current(), Overlay):
-            bound.set(overlay({}, without=frozenset(delta)))
-    tell("identify")
-
-
-def rotate_session_id() -> str:
-    """
-    Give the request a fresh session ID, as after a login, and return it (S9).
-    """
-    fresh = mint(current().policy, "session_id")
-    identify(session_id=fresh)
-    return fresh
-
-
-def new_session_id() -> str:
-    """
-    Return a fresh session ID; nothing is bound.
-    """
-    return mint(current().policy, "session_id")
 
 
 def process_session_id() -> str:

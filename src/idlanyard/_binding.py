@@ -12,8 +12,6 @@ from contextvars import ContextVar, Token
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from idlanyard import _events, ids
-from idlanyard._environment import static_id
 from idlanyard._policy import Policy
 from idlanyard._snapshot import DEFAULT_POLICY, NOTHING, SessionContext, Values, snapshot_of
 from idlanyard.ids import Provenance
@@ -229,50 +227,6 @@ def replace(scope: Scope, delta: Delta) -> None:
         scope.echo = None
 
 
-def effective(name: str) -> tuple[str | None, Provenance | None]:
-    """
-    Return an ID and its provenance: bound here, or else from the environment.
-
-    Raises:
-        TypeError: no such ID is declared.
-    """
-    node = current()
-    position = node.policy.index.get(name)
-    if position is None:
-        node.policy.check(name)
-    else:
-        value = node.values[position] if node is not UNBOUND else None
-        if value is not None:
-            return value, node.values[len(node.policy.names) + position]
-    return from_environment(node, name)
-
-
-def from_environment(node: Node, name: str) -> tuple[str | None, Provenance | None]:
-    """
-    Return a static ID where no scope and no overlay says anything about it.
-    """
-    if isinstance(node, Scope):
-        return None, None
-    if isinstance(node, Overlay) and (node.over is not None or name in node.delta):
-        return None, None
-    value = static_id(name)
-    if value is None or node.policy.check(name).reason(value) is not None:
-        return None, None
-    return value, Provenance.ENVIRONMENT
-
-
-def get_session_context() -> SessionContext:
-    """
-    Return what is in force here; never ``None``.
-    """
-    node = current()
-    if isinstance(node, Scope):
-        return snapshot_of(node.values, node.policy)
-    policy = node.policy
-    pairs = [effective(name) for name in policy.names]
-    return snapshot_of((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
-
-
 def attach(error: BaseException, scope: Scope) -> None:
     """
     Let the exception carry what its request had bound, for the log line.
@@ -287,17 +241,3 @@ def carried_by(error: BaseException) -> SessionContext | None:
     """
     context = getattr(error, "_idlanyard", None)
     return context if isinstance(context, SessionContext) else None
-
-
-def mint(policy: Policy, name: str) -> str:
-    """
-    Return a fresh ID; the default mint's where the generator fails (R7).
-    """
-    spec = policy.specs.get(name)
-    if spec is None or spec.mint is None or spec.mint is ids.token:
-        return ids.token()
-    try:
-        return spec.check.require(name, spec.mint())
-    except Exception:
-        _events.failed(f"mint of {name}")
-        return ids.token()

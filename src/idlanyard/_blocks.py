@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import Token
 from typing import Final, ParamSpec, TypeVar
 
-from idlanyard._access import checked, tell
+from idlanyard._access import get_session_context
 from idlanyard._binding import (
     UNBOUND,
     UNSET,
@@ -16,10 +16,10 @@ from idlanyard._binding import (
     Unset,
     bound,
     current,
-    get_session_context,
     overlay,
     put_back,
 )
+from idlanyard._change import checked, tell
 from idlanyard._snapshot import SessionContext, one_tenant
 from idlanyard._steps import Held, around
 from idlanyard.ids import IDCheck

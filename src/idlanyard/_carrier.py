@@ -11,17 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextvars import Token
 from typing import Any, Final
 
-from idlanyard._access import process_session_id, tell
+from idlanyard._access import effective, get_session_context, process_session_id
 from idlanyard._binding import (
     Delta,
     Node,
     bound,
     current,
-    effective,
-    get_session_context,
     new_scope,
     put_back,
 )
+from idlanyard._change import tell
 from idlanyard._origins import origin_of, parse_origins
 from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard._spec import IDSpec

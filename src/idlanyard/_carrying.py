@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from idlanyard._binding import Node, Overlay, Scope, current, get_session_context, new_scope
+from idlanyard._access import get_session_context
+from idlanyard._binding import Node, Overlay, Scope, current, new_scope
 from idlanyard._snapshot import SessionContext
 from idlanyard._steps import Held, around, mark_coroutine_function
 

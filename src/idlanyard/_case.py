@@ -6,37 +6,21 @@ repeated and nominated headers, sources other than a plain header (R5 to R8).
 from __future__ import annotations
 
 import hmac
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from idlanyard import _events
+from idlanyard._claims import HOPS, NOMINATED, REPEATED, STRIP, Claims, Malformed, Pair
+from idlanyard._field import Field
 from idlanyard._peers import rewritten
-from idlanyard._plan import ALIAS, CONNECTION, HOP, OWN, Field, Plan
+from idlanyard._plan import Plan
 from idlanyard.ids import Provenance
 
-Pair: TypeAlias = tuple[Any, Any]
-Claims: TypeAlias = dict[Any, Any]
-"""
-The value of each header that was found, by its own key: one line's, or a
-``Malformed``; and under two keys of ours what else was found.
-"""
-
-STRIP: Final = "strip"
-HOPS: Final = "hops"
-NO_CLAIMS: Final[Claims] = {}
-
-REPEATED: Final = "more than one value"
-ALIASED: Final = "an alias stands beside it"
-NOMINATED: Final = "nominated by Connection"
 NOT_UNDERSTOOD: Final = "not understood"
 NOBODY: Final = "nobody is trusted"
 STRANGER: Final = "the peer is not trusted"
 REWRITTEN: Final = "the peer was rewritten"
 CONFLATES: Final = "the server lets an alias win"
 BELIEVED: Final = ""
-
-_HARMLESS: Final = frozenset(
-    [b"keep-alive", b"close", b"Upgrade", b"upgrade", "keep-alive", "close", "Upgrade", "upgrade"]
-)
 
 
 class Refusal(NamedTuple):
@@ -54,60 +38,6 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Malformed:
-    """
-    What stands for a header that is no value at all.
-    """
-
-    __slots__ = ("reason",)
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-
-_REPEATED: Final = Malformed(REPEATED)
-_ALIASED: Final = Malformed(ALIASED)
-_NOMINATED: Final = Malformed(NOMINATED)
-
-
-def claims_of(plan: Plan, found: list[Pair]) -> Claims:
-    """
-    Sort the lines that were found by header: one line is a value, more are none (S4).
-    """
-    claims: Claims = {}
-    odd: list[tuple[int, Any, Any]] = []
-    lines = plan.lines
-    for spelling, value in found:
-        key, kind = lines[spelling]
-        if kind == OWN:
-            claims[key] = value if key not in claims else _REPEATED
-        elif kind != CONNECTION or value not in _HARMLESS:
-            odd.append((kind, key, value))
-    if odd or plan.secret_key in claims:
-        _sort_out(plan, claims, odd)
-    return claims
-
-
-def _sort_out(plan: Plan, claims: Claims, odd: list[tuple[int, Any, Any]]) -> None:
-    if plan.secret_key in claims:
-        claims[STRIP] = True
-    for kind, key, value in odd:
-        if kind == ALIAS:
-            claims[STRIP] = True
-            if key in claims:
-                claims[key] = _ALIASED
-        elif kind == HOP:
-            claims.setdefault(HOPS, []).append(plan.decode(value))
-    # Last, since a header that is nominated is absent whatever it says (S5).
-    for kind, _, value in odd:
-        if kind == CONNECTION:
-            for name in plan.decode(value).split(","):
-                key, kind = plan.lines.get(plan.wire.key(name.strip()), (None, CONNECTION))
-                if kind in (OWN, ALIAS):
-                    claims[key] = _NOMINATED
-                    claims[STRIP] = True
-
-
 class Case:
     """
     One request that takes a second look.
@@ -121,8 +51,17 @@ class Case:
         rejected: each ID that was not believed, with the reason.
     """
 
-    __slots__ = ("_claims", "_plan", "_raw", "_verdict", "elsewhere", "kept", "refusal")
-    __slots__ += ("rejected", "strip")
+    __slots__ = (
+        "_claims",
+        "_plan",
+        "_raw",
+        "_verdict",
+        "elsewhere",
+        "kept",
+        "refusal",
+        "rejected",
+        "strip",
+    )
 
     def __init__(self, plan: Plan, claims: Claims, raw: Any) -> None:
         self._plan = plan
@@ -170,8 +109,8 @@ class Case:
         """
         Return the first value among the sources that may pass, whole or not at all (R7).
         """
-        if any(self._claims.get(key) is _NOMINATED for key in field.keys):
-            self.rejected.append((field.name, NOMINATED))
+        if any(self._claims.get(key) is NOMINATED for key in field.keys):
+            self.rejected.append((field.name, NOMINATED.reason))
             return None
         for key, source in field.sources:
             value, reason = self._line(key, source) if key else self._word(source)
@@ -212,7 +151,7 @@ class Case:
     def _word(self, source: Any) -> tuple[Any, str | None]:
         values = source.read(self._view())
         if len(values) > 1:
-            return None, REPEATED
+            return None, REPEATED.reason
         return (self._plan.encode(values[0]) if values and values[0] else None), None
 
     def _matches(self, field: Field, value: str) -> bool:

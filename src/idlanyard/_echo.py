@@ -9,7 +9,8 @@ import json
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
-from idlanyard._case import Pair, Refusal
+from idlanyard._case import Refusal
+from idlanyard._claims import Pair
 from idlanyard._plan import Plan
 
 Headers: TypeAlias = list[Pair]

@@ -17,7 +17,7 @@ from idlanyard.ids import Provenance
 
 _WARNINGS: Final = {
     NOBODY: (
-        "identity header dropped, nobody is trusted: set trusted_peers=[%r] if the peer is your "
+        "identity header dropped, nobody is trusted: set trusted_peers if the peer %s is your "
         "proxy, and let it set the header on every request"
     ),
     REWRITTEN: (
@@ -58,7 +58,7 @@ def report(
             plan.told.add(reason)
             log = _events.LOGGER.info if reason == STRANGER else _events.LOGGER.warning
             peer = plan.wire.view(raw, plan.policy).peer
-            log("idlanyard: " + _WARNINGS[reason], peer)
+            log("idlanyard: " + _WARNINGS[reason], peer or "(unknown)")
         if "reject" in _events.subscribers:
             context = snapshot_of(scope.values, scope.policy)
             _events.emit(Event("reject", context, field, reason))

@@ -5,17 +5,13 @@ request costs little. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from idlanyard._binding import mint
+from idlanyard._field import Field, managed
 from idlanyard._policy import Policy
-from idlanyard._request import Request
 from idlanyard._snapshot import Values
-from idlanyard._sources import Header, Source
-from idlanyard._spec import IDSpec
-from idlanyard.ids import IDCheck, Provenance, token
+from idlanyard._sources import Header
+from idlanyard._wires import Wire
 
 OWN: Final = 0
 ALIAS: Final = 1
@@ -28,94 +24,8 @@ _RESPONSE_HEADERS: Final = (
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
 )
+_HARMLESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
 _HOPS: Final = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
-
-
-class Wire(NamedTuple):
-    """
-    How a protocol names and spells headers.
-
-    Attributes:
-        text: the type of header values, ``bytes`` or ``str``.
-        key: the key under which a header arrives.
-        aliases: the keys under which its other spellings arrive (S3).
-        echo: the name of a header on a response.
-        view: makes the read-only view of a request.
-    """
-
-    text: type[bytes] | type[str]
-    key: Callable[[str], Any]
-    aliases: Callable[[Header], list[Any]]
-    echo: Callable[[str], Any]
-    view: Callable[[Any, Policy], Request]
-
-
-class Field:
-    """
-    One ID's rules as a request needs them.
-
-    Attributes:
-        spec: the rules.
-        name: the ID.
-        index: its place among the values.
-        key: the key of its own header.
-        plain: whether that header, unparsed, is its only source.
-        sources: where it is read from, each header with its key.
-        keys: the keys of the headers among them, and its own.
-        fits: whether a value on the wire may pass.
-        needs_proof: whether somebody must vouch for it.
-        provenance: what a value that is let in is said to be.
-        always: whether it is settled also when no header claims it.
-        maker: makes one where it is absent, or ``None``.
-        simply_minted: whether nothing else is to be asked where it is absent.
-        simply_read: whether a value that fits, from whom it may come, is all.
-        echo_name: its header on responses, ``None`` where it is not echoed.
-        forward_key: its header as the application sees it, or ``None``.
-    """
-
-    __slots__ = (
-        "always",
-        "echo_name",
-        "fits",
-        "forward_key",
-        "index",
-        "key",
-        "keys",
-        "maker",
-        "name",
-        "needs_proof",
-        "plain",
-        "provenance",
-        "simply_minted",
-        "simply_read",
-        "sources",
-        "spec",
-    )
-
-    def __init__(self, policy: Policy, name: str, wire: Wire) -> None:
-        spec = policy.specs[name]
-        self.spec = spec
-        self.name = name
-        self.index = policy.index[name]
-        self.key = wire.key(spec.header)
-        self.sources: tuple[tuple[Any, Source], ...] = tuple(
-            (wire.key(source.name) if isinstance(source, Header) else None, source)
-            for source in spec.sources
-        )
-        self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
-        (first, source), *others = self.sources
-        parsed = isinstance(source, Header) and source.parse is not None
-        self.plain = first == self.key and not parsed and not others
-        self.fits = _fits(spec.check, wire.text)
-        self.needs_proof = spec.accept == "proven"
-        self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
-        self.maker = _maker(policy, spec)
-        elsewhere = any(key is None for key, _ in self.sources)
-        self.always = self.maker is not None or spec.required or elsewhere
-        self.echo_name = wire.echo(spec.header) if spec.echo else None
-        self.forward_key = self.key if spec.forward else None
-        self.simply_minted = self.plain and self.maker is not None and not spec.required
-        self.simply_read = self.plain and spec.forward and spec.must_match is None
 
 
 class Plan:
@@ -130,6 +40,7 @@ class Plan:
         fields: every declared ID.
         always: those settled in every request.
         claimed: the others by the keys of their headers.
+        harmless: the values of Connection that name no header.
         lines: own key and kind of every spelling of a header we look at.
         watched: the spellings themselves.
         strips: those that are taken out where the request is sanitised.
@@ -151,6 +62,7 @@ class Plan:
         "echo_watched",
         "echoed",
         "fields",
+        "harmless",
         "lines",
         "partial",
         "policy",
@@ -177,6 +89,7 @@ class Plan:
         header, self.secrets = policy.shared_secret or (None, ())
         self.secret_key = wire.key(header) if header else None
         self.lines = self._lines(header)
+        self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
         self.watched = frozenset(self.lines)
         self.strips = frozenset(self._strips(header))
         self.session_key = wire.key(policy.session.header) if policy.session else None
@@ -263,32 +176,3 @@ class Plan:
         Return a header value of this protocol as text.
         """
         return value.decode("latin-1") if self.wire.text is bytes else value
-
-
-def _maker(policy: Policy, spec: IDSpec) -> Callable[[], str] | None:
-    if spec.mint is None or spec.mint is token:
-        return spec.mint
-    return partial(mint, policy, spec.name)
-
-
-def managed(spec: IDSpec) -> list[Header]:
-    """
-    Return every header that an ID is read from or written to, each once.
-    """
-    headers = [source for source in spec.sources if isinstance(source, Header)]
-    own = Header(spec.header)
-    if all(header.name.lower() != own.name.lower() for header in headers):
-        headers.append(own)
-    return headers
-
-
-def _fits(check: IDCheck, text: type[bytes] | type[str]) -> Callable[[Any], object]:
-    if check.pattern is None:
-        # The pattern is bounded by the length, so that it reads no further.
-        return check.matches_bytes if text is bytes else check.matches
-
-    def fits(value: Any) -> bool:
-        as_text = value.decode("latin-1") if text is bytes else value
-        return check.reason(as_text) is None
-
-    return fits

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from idlanyard import _rules
+from idlanyard import _events, _rules, ids
 from idlanyard._environment import options_from
-from idlanyard._events import LOGGER
 from idlanyard._peers import Everyone, TrustedPeers
 from idlanyard._spec import IDSpec, session_spec, tenant_spec, user_spec
 from idlanyard.ids import IDCheck
@@ -84,7 +83,7 @@ class Policy:
         _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
         _store(self, "index", {name: position for position, name in enumerate(names)})
         if self.peers.everyone:
-            LOGGER.warning(
+            _events.LOGGER.warning(
                 "idlanyard: trusted_peers=EVERYONE believes the user and tenant that any client "
                 "claims: use it only where none but your proxy can connect"
             )
@@ -141,3 +140,16 @@ class Policy:
         key_id, key = self.hash_keys[0]
         digest = hmac.new(key, f"{name}:{value}".encode(), hashlib.sha256)
         return f"{key_id}:{digest.hexdigest()[:32]}"
+
+    def mint(self, name: str) -> str:
+        """
+        Return a fresh ID; the default mint's where the generator fails (R7).
+        """
+        spec = self.specs.get(name)
+        if spec is None or spec.mint is None:
+            return ids.token()
+        try:
+            return spec.check.require(name, spec.mint())
+        except Exception:
+            _events.failed(f"mint of {name}")
+            return ids.token()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from idlanyard._binding import Scope, changed, forced, scope_here
-from idlanyard._case import BELIEVED, NO_CLAIMS, STRIP, Case, Pair, Refusal, claims_of
+from idlanyard._case import BELIEVED, Case, Refusal
+from idlanyard._claims import NO_CLAIMS, STRIP, Pair, claims_of
 from idlanyard._plan import Plan
 from idlanyard._snapshot import Values
 from idlanyard.ids import Provenance

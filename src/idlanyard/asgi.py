@@ -9,16 +9,15 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._binding import UNBOUND, Scope, attach, bound, current, put_back
-from idlanyard._case import Pair, Refusal
+from idlanyard._case import Refusal
+from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
 from idlanyard._notices import announce, report
-from idlanyard._peers import UNIX
-from idlanyard._plan import Plan, Wire
+from idlanyard._plan import Plan
 from idlanyard._policy import Policy
-from idlanyard._request import Headers, Request
 from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
-from idlanyard._sources import Header
 from idlanyard._steps import COROUTINE_MARK
+from idlanyard._wires import ASGI
 
 __all__ = ["SessionContextMiddleware"]
 
@@ -31,68 +30,6 @@ _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
 _POLICY_VIOLATION: Final = 1008
-
-
-class ASGIRequest(Request):
-    """
-    The view of an ASGI ``scope``.
-
-    Attributes:
-        scope: the scope itself, not to be changed.
-    """
-
-    __slots__ = ("_policy", "scope")
-
-    def __init__(self, scope: Any, policy: Policy) -> None:
-        self.scope = scope
-        self._policy = policy
-
-    @property
-    def headers(self) -> Headers:
-        """
-        The header lines as they came in, before sanitising.
-        """
-        lines = self.scope.get("headers") or ()
-        return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in lines)
-
-    @property
-    def path(self) -> str:
-        """
-        ``scope["path"]``.
-        """
-        return str(self.scope.get("path", ""))
-
-    @property
-    def query(self) -> str:
-        """
-        The query string, still percent-encoded.
-        """
-        query: bytes = self.scope.get("query_string") or b""
-        return query.decode("latin-1")
-
-    @property
-    def peer(self) -> str | None:
-        """
-        The client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
-        """
-        client = self.scope.get("client")
-        host = client[0] if client else None
-        if host:
-            return str(host)
-        server = self.scope.get("server")
-        path = str(server[0]) if server else ""
-        return UNIX if path.startswith("/") or self._policy.assume_unix else None
-
-
-def _key(name: str) -> bytes:
-    return name.lower().encode("latin-1", "replace")
-
-
-def _aliases(header: Header) -> list[bytes]:
-    return [_key(spelling) for spelling in header.spellings()[1:]]
-
-
-_WIRE: Final = Wire(text=bytes, key=_key, aliases=_aliases, echo=_key, view=ASGIRequest)
 
 
 class SessionContextMiddleware:
@@ -118,7 +55,7 @@ class SessionContextMiddleware:
         if not isinstance(policy, Policy):
             raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
         self.app = app
-        self._plan = Plan(policy, _WIRE)
+        self._plan = Plan(policy, ASGI)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """

@@ -7,7 +7,8 @@ uses a placeholder. Everything here is the same binding as the rest.
 
 from __future__ import annotations
 
-from idlanyard._access import clear_session_id, get_session_id, set_session_id
+from idlanyard._access import get_session_id
+from idlanyard._change import clear_session_id, set_session_id
 from idlanyard._signature import bind
 
 __all__ = ["bind", "clear", "get", "set"]

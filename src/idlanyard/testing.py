@@ -9,22 +9,22 @@ from __future__ import annotations
 from contextvars import Token
 from typing import Any
 
-from idlanyard._access import checked
+from idlanyard._access import get_session_context
 from idlanyard._binding import (
     Node,
     Unset,
     bound,
     current,
     forced,
-    get_session_context,
     overlay,
     put_back,
 )
+from idlanyard._change import checked
 from idlanyard._events import Strictly
 from idlanyard._policy import Policy
 from idlanyard._snapshot import SessionContext
 
-__all__ = ["client_headers", "override", "raise_failures", "session_ids"]
+__all__ = ["client_headers", "override", "raise_failures", "session_ids"]  # noqa: F822
 
 raise_failures = Strictly
 """

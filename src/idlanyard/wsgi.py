@@ -10,100 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard import _events
 from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put_back
-from idlanyard._case import Pair, Refusal
+from idlanyard._case import Refusal
+from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
 from idlanyard._notices import announce, report
-from idlanyard._peers import UNIX, normalise
-from idlanyard._plan import Plan, Wire
+from idlanyard._plan import Plan
 from idlanyard._policy import Policy
-from idlanyard._request import Headers, Request
 from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
+from idlanyard._wires import WSGI
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from idlanyard._sources import Header
-
 __all__ = ["SessionContextMiddleware"]
 
 KEY: Final = "idlanyard"
-
-
-class WSGIRequest(Request):
-    """
-    The view of a WSGI ``environ``.
-
-    Attributes:
-        environ: the environ itself, not to be changed.
-    """
-
-    __slots__ = ("_policy", "environ")
-
-    def __init__(self, environ: WSGIEnvironment, policy: Policy) -> None:
-        self.environ = environ
-        self._policy = policy
-
-    @property
-    def headers(self) -> Headers:
-        """
-        The header lines as the server merged them, before sanitising.
-        """
-        return Headers(
-            (key.removeprefix("HTTP_").replace("_", "-"), value)
-            for key, value in self.environ.items()
-            if key.startswith("HTTP_") or key in ("CONTENT_TYPE", "CONTENT_LENGTH")
-        )
-
-    @property
-    def path(self) -> str:
-        """
-        ``PATH_INFO``.
-        """
-        return str(self.environ.get("PATH_INFO", ""))
-
-    @property
-    def query(self) -> str:
-        """
-        The query string, still percent-encoded.
-        """
-        return str(self.environ.get("QUERY_STRING", ""))
-
-    @property
-    def peer(self) -> str | None:
-        """
-        The client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
-        """
-        original = self.environ.get("werkzeug.proxy_fix.orig") or self.environ
-        host = original.get("REMOTE_ADDR")
-        if host == "":
-            return UNIX
-        if self._policy.assume_unix and (host is None or normalise(host) is None):
-            return UNIX
-        return host
-
-    @property
-    def conflates(self) -> bool:
-        """
-        Whether the last of several spellings of a header wins on this server (S3).
-        """
-        server = str(self.environ.get("SERVER_SOFTWARE", ""))
-        return server.startswith("Cheroot") or server == "Granian"
-
-
-def _key(name: str) -> str:
-    return "HTTP_" + name.upper().replace("-", "_")
-
-
-def _no_aliases(_: Header) -> list[str]:
-    # The server has merged them into one key already.
-    return []
-
-
-def _echo(name: str) -> str:
-    return name
-
-
-_WIRE: Final = Wire(text=str, key=_key, aliases=_no_aliases, echo=_echo, view=WSGIRequest)
 
 
 class SessionContextMiddleware:
@@ -129,7 +50,7 @@ class SessionContextMiddleware:
         if not isinstance(policy, Policy):
             raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
         self.app = app
-        self._plan = Plan(policy, _WIRE)
+        self._plan = Plan(policy, WSGI)
         self._keys = tuple(self._plan.lines)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
