@@ -124,7 +124,6 @@ bound: Final[ContextVar[Node]] = ContextVar("idlanyard", default=UNBOUND)
 current: Final = bound.get
 
 _policies: Final[list[tuple[Policy]]] = [(DEFAULT_POLICY,)]
-_writing = threading.Lock()
 
 forced: Final[dict[str, tuple[str | None, Provenance | None]]] = {}
 """
@@ -132,13 +131,20 @@ What ``idlanyard.testing.override`` lets every request have; empty otherwise.
 """
 
 
-def _renew_lock() -> None:
-    global _writing
-    _writing = threading.Lock()
+class _Writing:
+    """
+    One writer at a time, so that no change of a scope is lost.
+    """
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.Lock()
 
 
 # A lock that another thread held at the fork would never be released in the child.
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_Writing.renew)
 
 
 def use_policy(policy: Policy) -> Callable[[], None]:
@@ -178,7 +184,7 @@ def changed(values: Values, delta: Delta, policy: Policy) -> Values:
     Return *values* with the fields of *delta* replaced.
     """
     width = len(policy.names)
-    flat = list(values) if len(values) == 2 * width else [None] * (2 * width)
+    flat: list[Any] = list(values) if len(values) == 2 * width else [None] * (2 * width)
     for name, (value, how) in delta.items():
         position = policy.index[name]
         flat[position], flat[width + position] = value, how
@@ -222,7 +228,7 @@ def replace(scope: Scope, delta: Delta) -> None:
     """
     Write *delta* into the scope, for everybody who shares it.
     """
-    with _writing:
+    with _Writing.lock:
         scope.values = changed(scope.values, delta, scope.policy)
         scope.echo = None
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextvars import Token
-from typing import Any, Final
+from typing import Final, cast
 
 from idlanyard._access import effective, get_session_context, process_session_id
 from idlanyard._binding import (
@@ -185,8 +185,9 @@ def _set_absent(headers: MutableMapping[str, str], name: str, value: str) -> Non
 def _arrived(carrier: object) -> Delta:
     if not isinstance(carrier, Mapping):
         return {}
-    lower = {key.lower(): entry for key, entry in carrier.items() if isinstance(key, str)}
-    delta = {}
+    entries = cast("Mapping[object, object]", carrier)
+    lower = {key.lower(): entry for key, entry in entries.items() if isinstance(key, str)}
+    delta: dict[str, tuple[str | None, Provenance | None]] = {}
     for spec in current().policy.specs.values():
         entry = lower.get(spec.name)
         if entry is None and spec.name == "tenant_id":
@@ -199,14 +200,15 @@ def _arrived(carrier: object) -> Delta:
     return delta
 
 
-def _entry(entry: Any) -> tuple[str | None, Provenance]:
+def _entry(entry: object) -> tuple[str | None, Provenance]:
     """
     Read one entry of a carrier: a value, or a value and its provenance.
     """
     if isinstance(entry, str):
         return entry, Provenance.CLIENT
-    if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str):
-        how = entry[1]
+    if isinstance(entry, list | tuple):
+        value, how, *more = (*cast("Sequence[object]", entry), None, None)
         known = _PROVENANCES.get(how) if isinstance(how, str) else None
-        return entry[0], known or Provenance.CLIENT
+        if isinstance(value, str) and len(more) == 2:
+            return value, known or Provenance.CLIENT
     return None, Provenance.CLIENT

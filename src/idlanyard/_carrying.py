@@ -8,6 +8,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from idlanyard._access import get_session_context
@@ -42,7 +43,7 @@ class _Carried(Generic[P, R]):
         return Held(self._node)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else MethodType(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
         node = self._node

@@ -69,7 +69,7 @@ def _sort_out(plan: Plan, claims: Claims, odd: list[tuple[int, Any, Any]]) -> No
     for kind, _, value in odd:
         if kind == CONNECTION:
             for name in plan.decode(value).split(","):
-                key, kind = plan.lines.get(plan.wire.key(name.strip()), (None, CONNECTION))
-                if kind in (OWN, ALIAS):
+                key, role = plan.lines.get(plan.wire.key(name.strip()), (None, CONNECTION))
+                if role in (OWN, ALIAS):
                     claims[key] = NOMINATED
                     claims[STRIP] = True

@@ -97,25 +97,28 @@ def emit(event: Event) -> None:
     for fn in subscribers.get(event.name, ()):
         try:
             fn(event)
-        except Exception:
-            failed(f"subscriber of {event.name!r}")
+        except Exception as error:
+            failed(f"subscriber of {event.name!r}", error)
 
 
-def failed(where: str) -> None:
+def failed(where: str, error: Exception) -> None:
     """
-    Count the exception being handled, log it once, or raise it under test.
+    Count a failure, log it once, or raise it under test.
 
     Args:
         where: what failed, in words for the log and the count.
+        error: what was raised.
     """
     if _strict:
-        raise  # noqa: PLE0704
+        raise error
     with _writing:
         failures[where] += 1
         first = failures[where] == 1
     if first:
-        LOGGER.exception(
-            "idlanyard: %s failed; the request goes on, further failures are counted only", where
+        LOGGER.error(
+            "idlanyard: %s failed; the request goes on, further failures are counted only",
+            where,
+            exc_info=error,
         )
 
 

@@ -32,7 +32,7 @@ class Field:
         provenance: what a value that is let in is said to be.
         always: whether it is settled also when no header claims it.
         maker: makes one where it is absent, or ``None``.
-        simply_minted: whether nothing else is to be asked where it is absent.
+        simple_maker: the same, where nothing else is to be asked.
         simply_read: whether a value that fits, from whom it may come, is all.
         echo_name: its header on responses, ``None`` where it is not echoed.
         forward_key: its header as the application sees it, or ``None``.
@@ -51,7 +51,7 @@ class Field:
         "needs_proof",
         "plain",
         "provenance",
-        "simply_minted",
+        "simple_maker",
         "simply_read",
         "sources",
         "spec",
@@ -65,7 +65,7 @@ class Field:
         self.key = wire.key(spec.header)
         self.sources: tuple[tuple[Any, Source], ...] = tuple(
             (wire.key(source.name) if isinstance(source, Header) else None, source)
-            for source in spec.sources
+            for source in spec.read_from
         )
         self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
         (first, source), *others = self.sources
@@ -79,7 +79,7 @@ class Field:
         self.always = self.maker is not None or spec.required or elsewhere
         self.echo_name = wire.echo(spec.header) if spec.echo else None
         self.forward_key = self.key if spec.forward else None
-        self.simply_minted = self.plain and self.maker is not None and not spec.required
+        self.simple_maker = self.maker if self.plain and not spec.required else None
         self.simply_read = self.plain and spec.forward and spec.must_match is None
 
 
@@ -93,14 +93,14 @@ def managed(spec: IDSpec) -> list[Header]:
     """
     Return every header that an ID is read from or written to, each once.
     """
-    headers = [source for source in spec.sources if isinstance(source, Header)]
+    headers = [source for source in spec.read_from if isinstance(source, Header)]
     own = Header(spec.header)
     if all(header.name.lower() != own.name.lower() for header in headers):
         headers.append(own)
     return headers
 
 
-def _fits(check: IDCheck, text: type[bytes] | type[str]) -> Callable[[Any], object]:
+def _fits(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], object]:
     if check.pattern is None:
         # The pattern is bounded by the length, so that it reads no further.
         return check.matches_bytes if text is bytes else check.matches

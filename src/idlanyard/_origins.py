@@ -81,7 +81,7 @@ def _parse(entry: str) -> Origin:
     scheme, separator, rest = entry.partition("://")
     subdomains = rest.startswith("*.")
     origin = origin_of(f"{scheme}{separator}{rest[2:]}" if subdomains else entry)
-    authority, _, path = rest.partition("/")
+    _, _, path = rest.partition("/")
     if origin is None or path or "@" in rest or "?" in rest or "#" in rest or "*" in origin.host:
         raise PolicyError(
             f"to has {entry!r}, which is no origin: write scheme, host and port only, "

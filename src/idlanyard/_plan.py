@@ -86,7 +86,8 @@ class Plan:
         self.claimed = {
             key: field for field in self.fields if not field.always for key in field.keys
         }
-        header, self.secrets = policy.shared_secret or (None, ())
+        header = policy.shared_secret[0] if policy.shared_secret else None
+        self.secrets = policy.secrets
         self.secret_key = wire.key(header) if header else None
         self.lines = self._lines(header)
         self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
@@ -99,7 +100,7 @@ class Plan:
         )
         self.echo_watched = frozenset(
             [wire.echo(name).lower() for name in _RESPONSE_HEADERS]
-            + [field.echo_name.lower() for field in self.echoed]
+            + [wire.echo(field.spec.header).lower() for field in self.echoed]
         )
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: set[str] = set()
@@ -175,4 +176,5 @@ class Plan:
         """
         Return a header value of this protocol as text.
         """
-        return value.decode("latin-1") if self.wire.text is bytes else value
+        text: str = value.decode("latin-1") if self.wire.text is bytes else value
+        return text

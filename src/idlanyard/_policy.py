@@ -9,7 +9,7 @@ import hmac
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from idlanyard import _events, _rules, ids
 from idlanyard._environment import options_from
@@ -17,6 +17,7 @@ from idlanyard._peers import Everyone, TrustedPeers
 from idlanyard._spec import IDSpec, session_spec, tenant_spec, user_spec
 from idlanyard.ids import IDCheck
 
+Secrets: TypeAlias = str | bytes | Sequence[str | bytes]
 _store: Final = object.__setattr__
 STANDARD: Final = ("session_id", "user_id", "tenant_id")
 _DEFAULT_CHECK: Final = IDCheck()
@@ -55,28 +56,34 @@ class Policy:
     session: IDSpec | None = field(default_factory=session_spec)
     user: IDSpec | None = field(default_factory=user_spec)
     tenant: IDSpec | None = field(default_factory=tenant_spec)
-    extra: tuple[IDSpec, ...] | Sequence[IDSpec] = ()
+    extra: Sequence[IDSpec] = ()
     trusted_peers: Iterable[object] | Everyone = ()
-    shared_secret: tuple[str, object] | None = field(default=None, repr=False)
-    exclude: tuple[str, ...] | Sequence[str] = ()
+    shared_secret: tuple[str, str | bytes | Sequence[str | bytes]] | None = field(
+        default=None, repr=False
+    )
+    exclude: Sequence[str] = ()
     expose: bool = False
     assume_unix: bool = False
     unsafe_server_ok: bool = False
-    hash_keys: Sequence[tuple[str, bytes]] = field(default=(), repr=False)
+    hash_keys: Sequence[tuple[str, str | bytes]] = field(default=(), repr=False)
     enabled: bool = True
     specs: Mapping[str, IDSpec] = field(init=False, repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     index: Mapping[str, int] = field(init=False, repr=False, compare=False)
     environ_keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
     peers: TrustedPeers = field(init=False, repr=False, compare=False)
+    secrets: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    keys: tuple[tuple[str, bytes], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _store(self, "extra", _rules.parse_extra(self.extra))
         _store(self, "peers", TrustedPeers(self.trusted_peers))
         _store(self, "trusted_peers", self.peers.entries)
         _store(self, "shared_secret", _rules.parse_secret(self.shared_secret))
+        _store(self, "secrets", self.shared_secret[1] if self.shared_secret else ())
         _store(self, "exclude", _rules.parse_paths(self.exclude))
-        _store(self, "hash_keys", _rules.parse_hash_keys(self.hash_keys))
+        _store(self, "keys", _rules.parse_hash_keys(self.hash_keys))
+        _store(self, "hash_keys", self.keys)
         _store(self, "specs", _rules.check_policy(self))
         names = STANDARD + tuple(spec.name for spec in self.extra)
         _store(self, "names", names)
@@ -137,7 +144,7 @@ class Policy:
         """
         Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID (S25).
         """
-        key_id, key = self.hash_keys[0]
+        key_id, key = self.keys[0]
         digest = hmac.new(key, f"{name}:{value}".encode(), hashlib.sha256)
         return f"{key_id}:{digest.hexdigest()[:32]}"
 
@@ -150,6 +157,6 @@ class Policy:
             return ids.token()
         try:
             return spec.check.require(name, spec.mint())
-        except Exception:
-            _events.failed(f"mint of {name}")
+        except Exception as error:
+            _events.failed(f"mint of {name}", error)
             return ids.token()

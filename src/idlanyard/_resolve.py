@@ -54,8 +54,8 @@ def resolve(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
     for field in plan.fields_of(claims) if claims else plan.always:
         shown = kept
         value = claims.get(field.key)
-        if value is None and field.simply_minted:
-            value, how, shown = plan.encode(field.maker()), _MINTED, added
+        if value is None and field.simple_maker is not None:
+            value, how, shown = plan.encode(field.simple_maker()), _MINTED, added
         elif (
             value.__class__ is text_type
             and field.simply_read

@@ -6,8 +6,8 @@ sentence that says what to write instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from idlanyard._sources import Header
 from idlanyard._spec import IDSpec, check_header
@@ -24,17 +24,23 @@ def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
     """
     Return the further IDs as a tuple.
     """
-    specs = () if isinstance(extra, str | Mapping) else tuple(_iterate(extra, "extra"))
-    if (extra and not specs) or not all(hasattr(spec, "check") for spec in specs):
+    if isinstance(extra, str | Mapping):
+        raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
+    specs = tuple(_iterate(extra, "extra"))
+    if not all(isinstance(spec, IDSpec) for spec in specs):
         raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
     return specs
 
 
-def _iterate(value: Any, option: str) -> Iterable[Any]:
+def _iterate(value: Any, option: str) -> list[Any]:
     try:
-        return iter(value)
+        return list(value)
     except TypeError:
         raise PolicyError.about(option, f"is a list: write {option}=[...]", value) from None
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(cast("Sequence[object]", given)) == 2
 
 
 def parse_paths(exclude: Iterable[str]) -> tuple[str, ...]:
@@ -54,18 +60,19 @@ def parse_paths(exclude: Iterable[str]) -> tuple[str, ...]:
     return paths
 
 
-def parse_secret(given: object) -> tuple[str, tuple[bytes, ...]] | None:
+def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
     """
     Return the header and the secrets as bytes; no message repeats a secret.
     """
     if given is None:
         return None
-    if not isinstance(given, tuple | list) or len(given) != 2:
+    if not _is_pair(given):
         raise PolicyError.about("shared_secret", "is (header, secret) or (header, [new, old])")
-    header, secrets = given
+    header, secrets = cast("tuple[object, Any]", given)
     check_header(header, "shared_secret")
-    several = [secrets] if isinstance(secrets, str | bytes) else list(_iterate(secrets, "secrets"))
-    keys = tuple(s.encode() if isinstance(s, str) else s for s in several)
+    one = isinstance(secrets, str | bytes)
+    several: list[Any] = [secrets] if one else _iterate(secrets, "shared_secret")
+    keys = tuple(key.encode() if isinstance(key, str) else key for key in several)
     if not keys or not all(isinstance(key, bytes) for key in keys):
         raise PolicyError.about("shared_secret", "takes text or bytes as secrets")
     if min(map(len, keys)) < _LEAST_SECRET:
@@ -83,9 +90,9 @@ def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
     """
     if isinstance(given, str | bytes | Mapping):
         raise PolicyError.about("hash_keys", "is a list of pairs: write hash_keys=[('k1', key)]")
-    pairs = []
+    pairs: list[tuple[str, bytes]] = []
     for pair in _iterate(given, "hash_keys"):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
+        if not _is_pair(pair):
             raise PolicyError.about(
                 "hash_keys", "is a list of pairs: write hash_keys=[('k1', key)]"
             )
@@ -145,7 +152,7 @@ def _check_headers(policy: Policy, specs: Mapping[str, IDSpec]) -> None:
     roles = [
         (header.name, spec.name)
         for spec in specs.values()
-        for header in (Header(spec.header), *spec.sources)
+        for header in (Header(spec.header), *spec.read_from)
         if isinstance(header, Header)
     ]
     if policy.shared_secret is not None:

@@ -152,14 +152,15 @@ class SessionContext:
         """
         Return the IDs that are set, by name.
         """
-        pairs = zip(self._names, self._values, strict=False)
+        ids: tuple[str | None, ...] = self._values[: len(self._names)]
+        pairs = zip(self._names, ids, strict=True)
         return {name: value for name, value in pairs if value is not None}
 
     def as_attributes(self) -> dict[str, str]:
         """
         Return the IDs that are set as span attributes, as their span sink shows them.
         """
-        shown = {}
+        shown: dict[str, str] = {}
         for name, value in self.as_dict().items():
             spec = self._policy.specs.get(name)
             text = self._policy.shown("span", name, value)

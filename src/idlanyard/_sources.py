@@ -184,7 +184,7 @@ class Subdomain:
         Return the label, lower-case, of every ``Host`` line that has one.
         """
         hosts = request.headers.lines("host")
-        found = []
+        found: list[str] = []
         for host in hosts:
             name = host.partition(":")[0].lower().rstrip(".")
             label = name.removesuffix(f".{self.base}")
@@ -225,7 +225,7 @@ class PathPrefix:
         segments = request.path.split("/")[: len(template)]
         if len(segments) < len(template):
             return []
-        found = []
+        found: list[str] = []
         for expected, segment in zip(template, segments, strict=True):
             if expected.startswith("{"):
                 found.append(segment)

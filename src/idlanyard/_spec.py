@@ -81,7 +81,7 @@ class IDSpec:
 
     name: str
     header: str
-    sources: tuple[Source | str, ...] | Sequence[Source | str] = ()
+    sources: Sequence[Source | str] = ()
     accept: Literal["anyone", "proven"] = "proven"
     required: bool = False
     on_invalid: Literal["drop", "reject"] = "drop"
@@ -98,10 +98,12 @@ class IDSpec:
     attribute: str | None = None
     baggage: bool = False
     check: IDCheck = field(init=False, repr=False, compare=False)
+    read_from: tuple[Source, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_spec(self)
-        _store(self, "sources", _parse_sources(self))
+        _store(self, "read_from", _parse_sources(self))
+        _store(self, "sources", self.read_from)
         _store(self, "check", IDCheck(self.charset, self.max_length))
         if self.attribute is None:
             _store(self, "attribute", ".".join(self.name.rsplit("_", 1)))
@@ -120,14 +122,19 @@ def user_spec(**changes: Any) -> IDSpec:
     """
     Return the default rules of the user ID, with *changes*.
     """
-    return IDSpec(**({"name": "user_id", "header": "X-User-ID"} | changes))
+    defaults: dict[str, Any] = {"name": "user_id", "header": "X-User-ID"}
+    return IDSpec(**(defaults | changes))
 
 
 def tenant_spec(**changes: Any) -> IDSpec:
     """
     Return the default rules of the tenant ID, with *changes*.
     """
-    defaults = {"name": "tenant_id", "header": "X-Tenant-ID", "attribute": "customer.id"}
+    defaults: dict[str, Any] = {
+        "name": "tenant_id",
+        "header": "X-Tenant-ID",
+        "attribute": "customer.id",
+    }
     return IDSpec(**(defaults | changes))
 
 
@@ -176,7 +183,8 @@ def _check_spec(spec: IDSpec) -> None:
 
 
 def _is_text_pattern(charset: object) -> bool:
-    return isinstance(charset, re.Pattern) and isinstance(charset.pattern, str)
+    pattern: object = getattr(charset, "pattern", None)
+    return isinstance(charset, re.Pattern) and isinstance(pattern, str)
 
 
 def check_header(name: object, option: str) -> None:
@@ -231,9 +239,9 @@ def _check_mint(spec: IDSpec) -> None:
     """
     Call the generator once: what it makes must pass the ID's own check (S10).
     """
-    assert_mint = spec.mint
+    make: Callable[[], object] | None = spec.mint
     try:
-        made = assert_mint() if assert_mint else None
+        made = make() if make else None
     except Exception as error:
         raise PolicyError.about("mint", f"of {spec.name} raises {type(error).__name__}") from error
     if not isinstance(made, str):

@@ -27,7 +27,7 @@ from idlanyard._binding import Node, bound, current, put_back
 T = TypeVar("T")
 
 
-def _coroutine_mark() -> dict[str, object]:
+def _coroutine_mark() -> dict[str, Any]:
     """
     Return the attribute by which this Python knows a marked coroutine function.
     """
@@ -37,14 +37,15 @@ def _coroutine_mark() -> dict[str, object]:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(marked)
     else:
-        marked._is_coroutine = asyncio.coroutines._is_coroutine
+        # The mark of 3.11 has no public name.
+        vars(marked)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
     return vars(marked)
 
 
 COROUTINE_MARK: Final = _coroutine_mark()
 
 
-def mark_coroutine_function(fn: Any) -> None:
+def mark_coroutine_function(fn: object) -> None:
     """
     Mark a plain callable whose calls return an awaitable, for who asks before calling.
     """

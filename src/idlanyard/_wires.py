@@ -28,7 +28,7 @@ class Wire(NamedTuple):
         view: makes the read-only view of a request.
     """
 
-    text: type[bytes] | type[str]
+    text: type[bytes | str]
     key: Callable[[str], Any]
     aliases: Callable[[Header], list[Any]]
     echo: Callable[[str], Any]

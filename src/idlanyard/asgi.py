@@ -65,8 +65,8 @@ class SessionContextMiddleware:
             await self.app(scope, receive, send)
             return
         plan = self._plan
-        before = scope.get("headers")
-        headers = before if before.__class__ is list else list(before or ())
+        before: Any = scope.get("headers")
+        headers: list[Pair] = before if before.__class__ is list else list(before or ())
         watched = plan.watched
         found = [pair for pair in headers if pair[0] in watched]
         outer = _outer(plan, scope, found)
@@ -148,8 +148,8 @@ def _with_echo(plan: Plan, inner: Scope, message: Any) -> Any:
             return message
         headers = echoed(plan, message.get("status", 200), message.get("headers") or (), pairs)
         return {**message, "headers": headers}
-    except Exception:
-        _events.failed("echo")
+    except Exception as error:
+        _events.failed("echo", error)
         return message
 
 

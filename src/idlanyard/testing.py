@@ -6,8 +6,9 @@ Nothing here can be switched on by a header or an environment variable (S30).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idlanyard._access import get_session_context
 from idlanyard._binding import (
@@ -24,13 +25,17 @@ from idlanyard._events import Strictly
 from idlanyard._policy import Policy
 from idlanyard._snapshot import SessionContext
 
-__all__ = ["client_headers", "override", "raise_failures", "session_ids"]  # noqa: F822
+__all__ = ["client_headers", "override", "raise_failures", "session_ids"]
 
 raise_failures = Strictly
 """
 A block in which a failing hook or sink of ours raises instead of being logged
 (R14).
 """
+
+
+if TYPE_CHECKING:
+    session_ids: Callable[..., SessionContext]
 
 
 class override:  # noqa: N801 - it reads as a verb where it is used
@@ -87,7 +92,7 @@ def client_headers(policy: Policy | None = None, **ids: str | None) -> dict[str,
         ValueError: a value is no ID (R7).
     """
     policy = policy or current().policy
-    headers = {}
+    headers: dict[str, str] = {}
     for name, value in ids.items():
         spec = policy.specs.get("tenant_id" if name == "customer_id" else name)
         if spec is None:
@@ -96,8 +101,7 @@ def client_headers(policy: Policy | None = None, **ids: str | None) -> dict[str,
         if value is not None:
             headers[spec.header] = spec.check.require(name, value)
     if policy.shared_secret is not None:
-        header, secrets = policy.shared_secret
-        headers[header] = bytes(secrets[0]).decode("latin-1")
+        headers[policy.shared_secret[0]] = policy.secrets[0].decode("latin-1")
     return headers
 
 
@@ -120,6 +124,10 @@ def _fixture() -> Any:
     @pytest.fixture
     def session_ids() -> Any:
         with contextlib.ExitStack() as stack:
-            yield lambda **ids: stack.enter_context(override(**ids))
+
+            def force(**ids: Any) -> SessionContext:
+                return stack.enter_context(override(**ids))
+
+            yield force
 
     return session_ids

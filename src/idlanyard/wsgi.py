@@ -26,6 +26,8 @@ __all__ = ["SessionContextMiddleware"]
 
 KEY: Final = "idlanyard"
 
+_WHOLE: Final = (list, tuple)
+
 
 class SessionContextMiddleware:
     """
@@ -79,7 +81,7 @@ class SessionContextMiddleware:
             if _events.subscribers:
                 announce(inner)
             body = self.app(environ, _echoing(plan, environ, inner, start_response))
-            if type(body) is list or type(body) is tuple or _is_file(environ, body):
+            if body.__class__ in _WHOLE or _is_file(environ, body):
                 inner.open = False
                 _publish_changes(environ, inner)
                 return body
@@ -211,8 +213,8 @@ def _with_echo(
             pairs = plan.echo_pairs(scope.values)
             _publish(environ, scope)
         return echoed(plan, int(status[:3]), headers, pairs) if pairs else headers
-    except Exception:
-        _events.failed("echo")
+    except Exception as error:
+        _events.failed("echo", error)
         return headers
 
 
