@@ -32,7 +32,7 @@ from idlanyard import (
 identify(user_id="u1")
 identify(user_id=None, tenant_id=UNSET, request_id="r1")
 identify(user_id=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-identify("u1")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+identify("u1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 set_session_context("s1", "u1", "t1")
 set_session_context(user_id=UNSET, customer_id="t1", request_id="r1")

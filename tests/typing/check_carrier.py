@@ -51,8 +51,17 @@ assert_type(context.get(), str)
 assert_type(context.get("none"), str)
 context.set("s1")
 context.clear()
-with context.bind("s1"):
-    pass
+
+
+@context.bind
+def bound(number: int, session_id: str) -> int:
+    """
+    A function that gets its *session_id* from what is bound.
+    """
+    return number + len(session_id)
+
+
+assert_type(bound(1), int)
 
 assert_type(ids.token(), str)
 assert_type(ids.uuid4(), str)

@@ -55,14 +55,14 @@ everything = Policy(
     shared_secret=("X-Proxy-Secret", ["new", "old"]),
     exclude=("/health",),
     expose=True,
-    hash_keys=("key",),
+    hash_keys=[("k1", b"0123456789abcdef")],
     enabled=True,
 )
 Policy(trusted_peers=EVERYONE)
 Policy(shared_secret=("X-Proxy-Secret", "secret"))
-Policy(everything)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+Policy(1)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
 Policy(user="X-User-ID")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-IDSpec("device_id", "X-Device-ID")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+IDSpec("device_id", "X-Device-ID")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 everything.enabled = False  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 undo: Callable[[], None] = use_policy(everything)

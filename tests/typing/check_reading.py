@@ -35,7 +35,7 @@ assert_type(get_id("request_id", default="-"), str)
 
 assert_type(require("user_id"), str)
 assert_type(require("user_id", proven=True), str)
-require("user_id", True)  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+require("user_id", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 context = get_session_context()
 assert_type(context, SessionContext)
