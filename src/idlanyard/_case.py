@@ -9,7 +9,7 @@ import hmac
 from typing import Any, Final, NamedTuple
 
 from idlanyard import _events
-from idlanyard._claims import HOPS, NOMINATED, REPEATED, STRIP, Claims, Malformed, Pair
+from idlanyard._claims import HOPS, NOMINATED, REPEATED, Claims, Malformed
 from idlanyard._field import Field
 from idlanyard._peers import rewritten
 from idlanyard._plan import Plan
@@ -42,58 +42,73 @@ class Case:
     """
     One request that takes a second look.
 
+    Args:
+        plan: the compiled policy.
+        claims: its lines by header.
+        raw: the ``scope`` or ``environ``.
+        gone: the keys of headers that leave the request; added to.
+        rejected: each ID that was not believed, with the reason; added to.
+
     Attributes:
-        strip: whether what we manage leaves the request's headers first.
-        kept: lines that were believed and stay all the same.
         elsewhere: whether the last value settled came from another place
             than its own header.
         refusal: why the request is answered by us, the first reason.
-        rejected: each ID that was not believed, with the reason.
     """
 
     __slots__ = (
         "_claims",
+        "_gone",
         "_plan",
         "_raw",
+        "_rejected",
         "_verdict",
         "elsewhere",
-        "kept",
         "refusal",
-        "rejected",
-        "strip",
     )
 
-    def __init__(self, plan: Plan, claims: Claims, raw: Any) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        claims: Claims,
+        raw: Any,
+        gone: list[Any],
+        rejected: list[tuple[str, str]],
+    ) -> None:
         self._plan = plan
         self._claims = claims
         self._raw = raw
+        self._gone = gone
+        self._rejected = rejected
         self._verdict: str | None = None
-        self.strip = STRIP in claims
-        self.kept: list[Pair] = []
         self.elsewhere = False
         self.refusal: Refusal | None = None
-        self.rejected: list[tuple[str, str]] = []
 
     def settle(self, field: Field) -> tuple[Any, Provenance]:
         """
         Return the value of one ID as the wire has it, or ``None``, and its provenance.
         """
-        self.elsewhere = False
-        claimed = not field.keys.isdisjoint(self._claims)
-        value = None
-        if claimed and field.needs_proof and self.verdict() != BELIEVED:
-            self.rejected.append((field.name, self.verdict()))
+        claimed = [key for key in field.keys if key in self._claims]
+        value, key = None, None
+        if claimed and field.needs_proof and self._verdict_here() != BELIEVED:
+            self._rejected.append((field.name, self._verdict_here()))
         else:
-            value = self._read(field)
+            value, key = self._read(field)
         self.demand(field, None if value is None else self._plan.decode(value))
-        if value is not None:
-            self.strip = self.strip or (claimed and (self.elsewhere or not field.forward_key))
-            return value, field.provenance
-        self.strip = self.strip or claimed
-        if field.maker is None:
-            return None, field.provenance
-        self.elsewhere = True
-        return self._plan.encode(field.maker()), Provenance.MINTED
+        how = field.provenance
+        if value is None and field.maker is not None:
+            value, how = self._plan.encode(field.maker()), Provenance.MINTED
+        stays = key == field.key and self._claims.get(key) == value
+        self.elsewhere = not stays
+        for other in claimed:
+            believed = other == key and (stays or other != field.key)
+            if other in self._plan.strips and not (believed and field.forward_key is not None):
+                self._gone.append(other)
+        return value, how
+
+    def _verdict_here(self) -> str:
+        if self._verdict is None:
+            self._verdict = weigh(self._plan, self._claims, self._raw)
+        return self._verdict
 
     def demand(self, field: Field, value: str | None) -> None:
         """
@@ -105,35 +120,24 @@ class Case:
         elif not self._matches(field, value):
             self._refuse(403, field, "does not match the request")
 
-    def _read(self, field: Field) -> Any:
+    def _read(self, field: Field) -> tuple[Any, Any]:
         """
-        Return the first value among the sources that may pass, whole or not at all (R7).
+        Return the first value that may pass, whole or not at all (R7), and its header's key.
         """
         if any(self._claims.get(key) is NOMINATED for key in field.keys):
-            self.rejected.append((field.name, NOMINATED.reason))
-            return None
+            self._rejected.append((field.name, NOMINATED.reason))
+            return None, None
         for key, source in field.sources:
-            value, reason = self._line(key, source) if key else self._word(source)
+            value, reason = self._word(source) if key is None else self._line(key, source)
             if reason is None and value is not None:
                 reason = field.spec.check.reason(self._plan.decode(value))
                 if reason is None:
-                    self._note(field, key, value)
-                    return value
+                    return value, key
             if reason is not None:
-                self.rejected.append((field.name, reason))
+                self._rejected.append((field.name, reason))
                 if field.spec.on_invalid == "reject":
                     self._refuse(400, field, reason)
-        return None
-
-    def _note(self, field: Field, key: Any, value: Any) -> None:
-        """
-        Note where an accepted value stood, and that other headers of the ID go.
-        """
-        line = self._claims.get(key)
-        self.elsewhere = key != field.key or line != value
-        if key is not None and self.elsewhere and line == value:
-            self.kept.append((key, line))
-        self.strip = self.strip or any(k in self._claims for k in field.keys if k != key)
+        return None, None
 
     def _line(self, key: Any, source: Any) -> tuple[Any, str | None]:
         line = self._claims.get(key)
@@ -164,41 +168,45 @@ class Case:
             return False
 
     def _refuse(self, status: int, field: Field, reason: str) -> None:
+        if (field.name, reason) not in self._rejected:
+            self._rejected.append((field.name, reason))
         if self.refusal is None:
             self.refusal = Refusal(status, field.name, reason)
 
     def _view(self) -> Any:
         return self._plan.wire.view(self._raw, self._plan.policy)
 
-    def verdict(self) -> str:
-        """
-        Return why the sender may not speak for users and tenants, or ``BELIEVED`` (R6).
-        """
-        if self._verdict is None:
-            self._verdict = self._weigh()
-        return self._verdict
 
-    def _weigh(self) -> str:
-        policy = self._plan.policy
-        if self._plan.secrets and self._knows_a_secret():
-            return BELIEVED
-        if policy.peers.nobody:
-            return STRANGER if self._plan.secrets else NOBODY
-        view = self._view()
-        if view.conflates and not policy.unsafe_server_ok:
-            return CONFLATES
-        if policy.peers.everyone:
-            return BELIEVED
-        peer = view.peer
-        if HOPS in self._claims and rewritten(peer, self._claims[HOPS]):
-            return REWRITTEN
-        return BELIEVED if policy.peers.trusts(peer) else STRANGER
+def weigh(plan: Plan, claims: Claims, raw: Any) -> str:
+    """
+    Return why the sender may not speak for users and tenants, or ``BELIEVED`` (R6).
 
-    def _knows_a_secret(self) -> bool:
-        given = self._claims.get(self._plan.secret_key)
-        if given is None or isinstance(given, Malformed):
-            return False
-        line = self._plan.decode(given).encode("latin-1", "replace")
-        # Every secret is compared, so that the time tells nothing.
-        matches = [hmac.compare_digest(line, secret) for secret in self._plan.secrets]
-        return any(matches)
+    Args:
+        plan: the compiled policy.
+        claims: the request's lines by header.
+        raw: the ``scope`` or ``environ``.
+    """
+    if plan.secrets and _knows_a_secret(plan, claims):
+        return BELIEVED
+    peers = plan.policy.peers
+    if peers.nobody:
+        return STRANGER if plan.secrets else NOBODY
+    view = plan.wire.view(raw, plan.policy)
+    if view.conflates and not plan.policy.unsafe_server_ok:
+        return CONFLATES
+    if peers.everyone:
+        return BELIEVED
+    peer = view.peer
+    if HOPS in claims and rewritten(peer, claims[HOPS]):
+        return REWRITTEN
+    return BELIEVED if peers.trusts(peer) else STRANGER
+
+
+def _knows_a_secret(plan: Plan, claims: Claims) -> bool:
+    given = claims.get(plan.secret_key)
+    if given is None or isinstance(given, Malformed):
+        return False
+    line = plan.decode(given).encode("latin-1", "replace")
+    # Every secret is compared, so that the time tells nothing.
+    matches = [hmac.compare_digest(line, secret) for secret in plan.secrets]
+    return any(matches)

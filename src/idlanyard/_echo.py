@@ -15,6 +15,7 @@ from idlanyard._plan import Plan
 
 Headers: TypeAlias = list[Pair]
 
+_FINAL: Final = 200
 _UNSAFE_STATUS: Final = frozenset({206, 304})
 
 
@@ -30,15 +31,18 @@ def echoed(plan: Plan, status: int, headers: Any, pairs: Headers) -> Headers:
     """
     headers = list(headers)
     watched = plan.echo_watched
+    for pair in headers:
+        if pair[0].lower() in watched:
+            break
+    else:
+        if status >= _FINAL and status not in _UNSAFE_STATUS:
+            return headers + pairs
     seen = [pair for pair in headers if pair[0].lower() in watched]
-    if seen or status < 200 or status in _UNSAFE_STATUS:
-        return _onto(plan, status, headers, seen, pairs)
-    headers += pairs
-    return _expose(plan, headers, seen, pairs) if plan.policy.expose else headers
+    return _onto(plan, status, headers, seen, pairs)
 
 
 def _onto(plan: Plan, status: int, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
-    if status < 200 or status in _UNSAFE_STATUS or _may_be_shared(plan, seen):
+    if status < _FINAL or status in _UNSAFE_STATUS or _may_be_shared(plan, seen):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
     names = {name.lower() for name, _ in pairs}
     headers = [pair for pair in headers if pair[0].lower() not in names]

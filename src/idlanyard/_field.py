@@ -33,7 +33,7 @@ class Field:
         always: whether it is settled also when no header claims it.
         maker: makes one where it is absent, or ``None``.
         simple_maker: the same, where nothing else is to be asked.
-        simply_read: whether a value that fits, from whom it may come, is all.
+        simple: whether nothing is asked of a line but that it fits, and proof.
         echo_name: its header on responses, ``None`` where it is not echoed.
         forward_key: its header as the application sees it, or ``None``.
     """
@@ -51,8 +51,8 @@ class Field:
         "needs_proof",
         "plain",
         "provenance",
+        "simple",
         "simple_maker",
-        "simply_read",
         "sources",
         "spec",
     )
@@ -80,7 +80,9 @@ class Field:
         self.echo_name = wire.echo(spec.header) if spec.echo else None
         self.forward_key = self.key if spec.forward else None
         self.simple_maker = self.maker if self.plain and not spec.required else None
-        self.simply_read = self.plain and spec.forward and spec.must_match is None
+        # What a refused claim entails is asked of a case: see resolve.
+        refusable = self.needs_proof and (spec.required or self.maker is not None)
+        self.simple = self.plain and spec.forward and not spec.must_match and not refusable
 
 
 def _maker(policy: Policy, spec: IDSpec) -> Callable[[], str] | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._binding import Scope
-from idlanyard._case import CONFLATES, NOBODY, REWRITTEN, STRANGER, Refusal
+from idlanyard._case import CONFLATES, NOBODY, REWRITTEN, STRANGER
 from idlanyard._events import Event
 from idlanyard._plan import Plan
 from idlanyard._snapshot import snapshot_of
@@ -34,13 +34,7 @@ _WARNINGS: Final = {
 }
 
 
-def report(
-    plan: Plan,
-    raw: Any,
-    scope: Scope,
-    rejected: list[tuple[str, str]],
-    refusal: Refusal | None,
-) -> None:
+def report(plan: Plan, raw: Any, scope: Scope, rejected: list[tuple[str, str]]) -> None:
     """
     Warn of what the operator should mend, and tell who subscribed.
 
@@ -49,19 +43,21 @@ def report(
         raw: the ``scope`` or ``environ``, for the peer.
         scope: what was bound.
         rejected: each ID that was not believed, with the reason.
-        refusal: why the request is refused, if it is.
     """
-    if refusal is not None and refusal[1:] not in rejected:
-        rejected = [*rejected, refusal[1:]]
     for field, reason in rejected:
-        if reason in _WARNINGS and reason not in plan.told:
+        if reason not in plan.told:
             plan.told.add(reason)
-            log = _events.LOGGER.info if reason == STRANGER else _events.LOGGER.warning
-            peer = plan.wire.view(raw, plan.policy).peer
-            log("idlanyard: " + _WARNINGS[reason], peer or "(unknown)")
+            _warn(plan, raw, reason)
         if "reject" in _events.subscribers:
             context = snapshot_of(scope.values, scope.policy)
             _events.emit(Event("reject", context, field, reason))
+
+
+def _warn(plan: Plan, raw: Any, reason: str) -> None:
+    if reason in _WARNINGS:
+        log = _events.LOGGER.info if reason == STRANGER else _events.LOGGER.warning
+        peer = plan.wire.view(raw, plan.policy).peer
+        log("idlanyard: " + _WARNINGS[reason], peer or "(unknown)")
 
 
 def announce(scope: Scope) -> None:

@@ -17,6 +17,7 @@ OWN: Final = 0
 ALIAS: Final = 1
 CONNECTION: Final = 2
 HOP: Final = 3
+SECRET: Final = 4
 
 _RESPONSE_HEADERS: Final = (
     "Cache-Control",
@@ -35,15 +36,16 @@ class Plan:
     Attributes:
         policy: what was compiled.
         wire: for which protocol.
+        binary: whether header values are bytes.
         width: how many IDs there are.
         blank: the values of a request that has none.
         fields: every declared ID.
         always: those settled in every request.
-        claimed: the others by the keys of their headers.
         harmless: the values of Connection that name no header.
-        lines: own key and kind of every spelling of a header we look at.
+        lines: own key and kind of every spelling of a header we look at, and
+            the ID that it claims, unless that is settled in every request.
         watched: the spellings themselves.
-        strips: those that are taken out where the request is sanitised.
+        strips: the keys of the headers that leave where they are not believed.
         secret_key: the shared secret's header.
         secrets: the secrets.
         session_key: the session's header, if it has one.
@@ -57,8 +59,8 @@ class Plan:
     __slots__ = (
         "always",
         "always_echoed",
+        "binary",
         "blank",
-        "claimed",
         "echo_watched",
         "echoed",
         "fields",
@@ -79,20 +81,18 @@ class Plan:
     def __init__(self, policy: Policy, wire: Wire) -> None:
         self.policy = policy
         self.wire = wire
+        self.binary = wire.text is bytes
         self.width = len(policy.names)
         self.blank: Values = (None,) * (2 * self.width)
         self.fields = tuple(Field(policy, name, wire) for name in policy.specs)
         self.always = tuple(field for field in self.fields if field.always)
-        self.claimed = {
-            key: field for field in self.fields if not field.always for key in field.keys
-        }
         header = policy.shared_secret[0] if policy.shared_secret else None
         self.secrets = policy.secrets
         self.secret_key = wire.key(header) if header else None
         self.lines = self._lines(header)
         self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
         self.watched = frozenset(self.lines)
-        self.strips = frozenset(self._strips(header))
+        self.strips = frozenset(self._strips())
         self.session_key = wire.key(policy.session.header) if policy.session else None
         self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
         self.always_echoed = frozenset(
@@ -105,37 +105,31 @@ class Plan:
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: set[str] = set()
 
-    def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int]]:
+    def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int, Field | None]]:
         key, aliases = self.wire.key, self.wire.aliases
-        lines = {key(name): (key(name), HOP) for name in _HOPS}
-        lines[key("Connection")] = key("Connection"), CONNECTION
-        headers = [header for field in self.fields for header in managed(field.spec)]
-        for header in [*headers, *([Header(secret)] if secret else [])]:
-            lines[key(header.name)] = key(header.name), OWN
-            lines.update({alias: (key(header.name), ALIAS) for alias in aliases(header)})
+        lines: dict[Any, tuple[Any, int, Field | None]] = {
+            key(name): (key(name), HOP, None) for name in _HOPS
+        }
+        lines[key("Connection")] = key("Connection"), CONNECTION, None
+        headers = [(header, OWN, field) for field in self.fields for header in managed(field.spec)]
+        if secret is not None:
+            lines[key(secret)] = key(secret), SECRET, None
+            lines.update({alias: (key(secret), ALIAS, None) for alias in aliases(Header(secret))})
+        for header, kind, field in headers:
+            own, claimant = key(header.name), None if field.always else field
+            lines[own] = own, kind, claimant
+            lines.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
         return lines
 
-    def _strips(self, secret: str | None) -> set[Any]:
-        gone = [
-            header
+    def _strips(self) -> set[Any]:
+        headers = [
+            header.name
             for field in self.fields
             for header in managed(field.spec)
             if header.parse is None or field.needs_proof
         ]
-        gone += [Header(secret)] if secret else []
-        return {
-            spelling
-            for header in gone
-            for spelling in (self.wire.key(header.name), *self.wire.aliases(header))
-        }
-
-    def fields_of(self, claims: dict[Any, Any]) -> tuple[Field, ...]:
-        """
-        Return the IDs that a request with these claims may have.
-        """
-        claimed = self.claimed
-        more = {claimed[key]: None for key in claims if key in claimed}
-        return (*self.always, *more) if more else self.always
+        keys = {self.wire.key(name) for name in headers}
+        return keys if self.secret_key is None else keys | {self.secret_key}
 
     def leaves_out(self, raw: Any) -> bool:
         """
@@ -170,11 +164,11 @@ class Plan:
         """
         Return text as this protocol's header values are; what is not ASCII never fits.
         """
-        return text.encode("ascii", "backslashreplace") if self.wire.text is bytes else text
+        return text.encode("ascii", "backslashreplace") if self.binary else text
 
     def decode(self, value: Any) -> str:
         """
         Return a header value of this protocol as text.
         """
-        text: str = value.decode("latin-1") if self.wire.text is bytes else value
+        text: str = value.decode("latin-1") if self.binary else value
         return text

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from idlanyard._binding import Scope, changed, forced, scope_here
-from idlanyard._case import BELIEVED, Case, Refusal
-from idlanyard._claims import NO_CLAIMS, STRIP, Pair, claims_of
+from idlanyard._binding import Scope, changed, forced, new_scope, scope_here
+from idlanyard._case import BELIEVED, Case, Refusal, weigh
+from idlanyard._claims import GONE, NO_CLAIMS, Pair, claims_of
 from idlanyard._plan import Plan
-from idlanyard._snapshot import Values
 from idlanyard.ids import Provenance
 
-Edits: TypeAlias = tuple[bool, list[Pair]]
+Edits: TypeAlias = tuple[list[Any], list[Pair]]
 """
-What changes in the request's headers: whether every spelling of what we manage
-goes first, and what is added then.
+What changes in the request's headers: the keys of those that go, under any
+spelling, and the pairs that are added then.
 """
 
 Resolution: TypeAlias = tuple[Scope, Edits | None, Refusal | None, list[tuple[str, str]]]
@@ -43,59 +42,55 @@ def resolve(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
         raw: the ``scope`` or ``environ``, looked at only where needed.
     """
     if plan.partial and plan.leaves_out(raw):
-        return _forced(plan, _scope(plan, plan.blank, []), (True, []), None, [])
-    claims = claims_of(plan, found) if found else NO_CLAIMS
-    case = Case(plan, claims, raw) if STRIP in claims else None
-    width, text_type = plan.width, plan.wire.text
-    values = list(plan.blank)
-    echo: list[Pair] = []
-    kept: list[Pair] = []
+        return _forced(plan, new_scope(plan.policy, {}), (list(plan.strips), []), None, [])
+    claims, fields = claims_of(plan, found) if found else (NO_CLAIMS, plan.always)
+    gone: list[Any] = claims[GONE] if GONE in claims else []
     added: list[Pair] = []
-    for field in plan.fields_of(claims) if claims else plan.always:
-        shown = kept
-        value = claims.get(field.key)
+    echo: list[Pair] = []
+    rejected: list[tuple[str, str]] = []
+    verdict: str | None = None
+    case: Case | None = None
+    values = [*plan.blank]
+    width, binary, text_type = plan.width, plan.binary, plan.wire.text
+    for field in fields:
+        value: Any = claims.get(field.key)
+        here = True
         if value is None and field.simple_maker is not None:
-            value, how, shown = plan.encode(field.simple_maker()), _MINTED, added
-        elif (
-            value.__class__ is text_type
-            and field.simply_read
-            and field.fits(value)
-            and (
-                not field.needs_proof
-                or (case := case or Case(plan, claims, raw)).verdict() == BELIEVED
-            )
-        ):
+            text, how, here = field.simple_maker(), _MINTED, False
+            value = text.encode() if binary else text
+        elif field.simple and value.__class__ is text_type and field.fits(value):
+            if field.needs_proof:
+                if verdict is None:
+                    verdict = weigh(plan, claims, raw)
+                if verdict != BELIEVED:
+                    rejected.append((field.name, verdict))
+                    gone.append(field.key)
+                    continue
             how = field.provenance
+            text = value.decode() if binary else value
         else:
-            case = case or Case(plan, claims, raw)
+            case = case or Case(plan, claims, raw, gone, rejected)
             value, how = case.settle(field)
             if value is None:
                 continue
-            shown = added if case.elsewhere else kept
-        values[field.index] = plan.decode(value)
+            text, here = plan.decode(value), not case.elsewhere
+        values[field.index] = text
         values[width + field.index] = how
         if field.echo_name is not None:
             echo.append((field.echo_name, value))
-        if field.forward_key is not None:
-            shown.append((field.forward_key, value))
-    scope = _scope(plan, tuple(values), echo)
-    edits = (False, added) if added else None
-    if case is None:
-        return _forced(plan, scope, edits, None, []) if forced else (scope, edits, None, [])
-    if case.strip:
-        edits = True, [*kept, *case.kept, *added]
-    resolution = scope, edits, case.refusal, case.rejected
-    return _forced(plan, *resolution) if forced else resolution
-
-
-def _scope(plan: Plan, values: Values, echo: list[Pair]) -> Scope:
+        if not here and field.forward_key is not None:
+            added.append((field.forward_key, value))
     # Plain stores into slots cost half of what an __init__ would.
     scope = _new_scope(Scope)
-    scope.values = values
+    scope.values = tuple(values)
     scope.policy = plan.policy
     scope.echo = echo
     scope.open = True
-    return scope
+    edits = (gone, added) if gone or added else None
+    refusal = None if case is None else case.refusal
+    if forced:
+        return _forced(plan, scope, edits, refusal, rejected)
+    return scope, edits, refusal, rejected
 
 
 def _forced(
@@ -115,7 +110,7 @@ def _forced(
     scope.echo = None
     if refusal is not None and refusal.field in delta:
         refusal = None
-    return scope, (True, plan.forward_pairs(scope.values)), refusal, rejected
+    return scope, (list(plan.strips), plan.forward_pairs(scope.values)), refusal, rejected
 
 
 def enclosing(plan: Plan, found: list[Pair]) -> Scope | None:
@@ -146,7 +141,7 @@ def resolve_nested(
         The edits of the request's headers, so that what this policy manages
         shows the scope's values, or ``None``; and the refusal, or ``None``.
     """
-    case = Case(plan, NO_CLAIMS, raw)
+    case = Case(plan, NO_CLAIMS, raw, [], [])
     effective = list(plan.blank)
     for field in plan.fields:
         value, how = scope.look_up(field.name)
@@ -154,6 +149,6 @@ def resolve_nested(
             effective[field.index] = value
         case.demand(field, effective[field.index])
     pairs = plan.forward_pairs(tuple(effective))
-    shown = [pair for pair in found if pair[0] in plan.strips]
-    edits = None if sorted(shown) == sorted(pairs) else (True, pairs)
+    lines = [pair for pair in found if plan.lines[pair[0]][0] in plan.strips]
+    edits = None if sorted(lines) == sorted(pairs) else (list(plan.strips), pairs)
     return edits, case.refusal

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from idlanyard import _events
-from idlanyard._binding import UNBOUND, Scope, attach, bound, current, put_back
+from idlanyard._binding import UNBOUND, Scope, attach, bound, current
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
@@ -69,43 +69,70 @@ class SessionContextMiddleware:
         headers: list[Pair] = before if before.__class__ is list else list(before or ())
         watched = plan.watched
         found = [pair for pair in headers if pair[0] in watched]
-        outer = _outer(plan, scope, found)
-        if outer is None:
-            inner, edits, refusal, rejected = resolve(plan, found, scope)
-            if rejected or refusal is not None:
-                report(plan, scope, inner, rejected, refusal)
-        else:
-            inner = outer
-            edits, refusal = resolve_nested(plan, found, outer, scope)
+        if KEY in scope or current() is not UNBOUND:
+            outer = _outer(plan, scope, found)
+            if outer is not None:
+                await self._nested(scope, receive, send, headers, found, outer)
+                return
+        inner, edits, refusal, rejected = resolve(plan, found, scope)
+        if rejected:
+            report(plan, scope, inner, rejected)
         if refusal is not None:
             await _refuse(plan, scope, receive, send, refusal, inner)
             return
-        if edits is not None or headers is not before:
-            scope["headers"] = _edited(plan, headers, edits)
-        try:
-            if outer is None:
-                await self._bound(scope, receive, send, inner)
-            else:
-                await self.app(scope, receive, send)
-        finally:
-            if before is None:
-                scope.pop("headers", None)
-            elif edits is not None:
-                scope["headers"] = headers
-
-    async def _bound(self, scope: Any, receive: Any, send: Any, inner: Scope) -> None:
         scope[KEY] = inner
+        if edits is not None:
+            scope["headers"] = _edited(plan, headers, found, edits)
+        elif headers is not before:
+            scope["headers"] = headers
         token = bound.set(inner)
         try:
             if _events.subscribers:
                 announce(inner)
-            await self.app(scope, receive, _echoing(self._plan, inner, send))
+            await self.app(scope, receive, _echoing(plan, inner, send))
         except BaseException as error:
             attach(error, inner)
             raise
         finally:
             inner.open = False
-            put_back(token)
+            try:
+                bound.reset(token)
+            except ValueError:
+                pass  # Another Context: nothing of ours is bound there (R3).
+            if edits is not None or headers is not before:
+                _restore_headers(scope, before, headers)
+
+    async def _nested(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Any,
+        send: Any,
+        headers: list[Pair],
+        found: list[Pair],
+        outer: Scope,
+    ) -> None:
+        """
+        Serve inside another middleware of ours: its scope is the request's (R15).
+        """
+        plan = self._plan
+        before: Any = scope.get("headers")
+        edits, refusal = resolve_nested(plan, found, outer, scope)
+        if refusal is not None:
+            await _refuse(plan, scope, receive, send, refusal, outer)
+            return
+        scope["headers"] = headers if edits is None else _edited(plan, headers, found, edits)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            _restore_headers(scope, before, headers)
+
+
+def _restore_headers(scope: MutableMapping[str, Any], before: Any, headers: list[Pair]) -> None:
+    if before is None:
+        scope.pop("headers", None)
+    else:
+        # An iterator that was handed in is used up by now: its list stands for it.
+        scope["headers"] = headers
 
 
 def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
@@ -113,21 +140,20 @@ def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
     Return the open scope of a middleware around this one, if any (R15).
     """
     outer = scope.get(KEY)
-    if outer.__class__ is Scope and outer.open:
+    if isinstance(outer, Scope) and outer.open:
         return outer
-    if current() is UNBOUND:
-        return None
     return enclosing(plan, found)
 
 
-def _edited(plan: Plan, headers: list[Pair], edits: Edits | None) -> list[Pair]:
-    if edits is None:
-        return headers
-    strip, added = edits
-    if strip:
-        strips = plan.strips
-        headers = [pair for pair in headers if pair[0] not in strips]
-    return headers + added
+def _edited(plan: Plan, headers: list[Pair], found: list[Pair], edits: Edits) -> list[Pair]:
+    gone, added = edits
+    if not gone:
+        return headers + added
+    edited = headers.copy()
+    for pair in found:
+        if plan.lines[pair[0]][0] in gone:
+            edited.remove(pair)
+    return edited + added
 
 
 def _echoing(plan: Plan, inner: Scope, send: Any) -> Any:

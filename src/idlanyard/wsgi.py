@@ -61,19 +61,21 @@ class SessionContextMiddleware:
         """
         plan = self._plan
         found = [(key, environ[key]) for key in self._keys if key in environ]
-        outer = _outer(plan, environ, found)
+        outer = None
+        if KEY in environ or current() is not UNBOUND:
+            outer = _outer(plan, environ, found)
         if outer is not None:
             edits, refusal = resolve_nested(plan, found, outer, environ)
             if refusal is not None:
                 return _refuse(plan, environ, start_response, refusal, outer)
-            _edit(plan, environ, edits)
+            _edit(environ, edits)
             return self.app(environ, start_response)
         inner, edits, refusal, rejected = resolve(plan, found, environ)
-        if rejected or refusal is not None:
-            report(plan, environ, inner, rejected, refusal)
+        if rejected:
+            report(plan, environ, inner, rejected)
         if refusal is not None:
             return _refuse(plan, environ, start_response, refusal, inner)
-        _edit(plan, environ, edits)
+        _edit(environ, edits)
         environ[KEY] = inner
         _publish(environ, inner)
         token = bound.set(inner)
@@ -151,17 +153,14 @@ def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | N
     outer = environ.get(KEY)
     if isinstance(outer, Scope) and outer.open:
         return outer
-    if current() is UNBOUND:
-        return None
     return enclosing(plan, found)
 
 
-def _edit(plan: Plan, environ: WSGIEnvironment, edits: Edits | None) -> None:
+def _edit(environ: WSGIEnvironment, edits: Edits | None) -> None:
     if edits is not None:
-        strip, added = edits
-        if strip:
-            for key in plan.strips:
-                environ.pop(key, None)
+        gone, added = edits
+        for key in gone:
+            environ.pop(key, None)
         environ.update(added)
 
 
