@@ -31,6 +31,7 @@ LAYERS = {
     ),
     "core": (
         "_spec",
+        "_defaults",
         "_rules",
         "_policy",
         "_snapshot",

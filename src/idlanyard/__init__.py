@@ -28,13 +28,14 @@ from idlanyard._change import (
     set_session_context,
     set_session_id,
 )
+from idlanyard._defaults import request_spec, session_spec, tenant_spec, user_spec
 from idlanyard._events import subscribe
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy
 from idlanyard._signature import bind
 from idlanyard._snapshot import SessionContext
 from idlanyard._sources import Cookie, Header, PathPrefix, Query, Subdomain
-from idlanyard._spec import IDSpec, request_spec, session_spec, tenant_spec, user_spec
+from idlanyard._spec import IDSpec
 from idlanyard._steps import scoped_iter
 from idlanyard.exceptions import IDLanyardError, MissingID, PolicyError, UntrustedID
 from idlanyard.ids import Provenance

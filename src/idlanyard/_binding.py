@@ -173,7 +173,7 @@ def put_back(token: Token[Node]) -> None:
     """
     Put back what was bound before; in another Context there is nothing to (R3).
     """
-    try:  # noqa: SIM105 - on every request, and suppress() costs more than the reset
+    try:
         bound.reset(token)
     except ValueError:
         pass

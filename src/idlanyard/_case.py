@@ -6,10 +6,11 @@ repeated and nominated headers, sources other than a plain header (R5 to R8).
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from idlanyard import _events
-from idlanyard._claims import HOPS, NOMINATED, REPEATED, Claims, Malformed
+from idlanyard._claims import GONE, HOPS, NOMINATED, REPEATED, Claims, Malformed
 from idlanyard._field import Field
 from idlanyard._peers import rewritten
 from idlanyard._plan import Plan
@@ -46,10 +47,10 @@ class Case:
         plan: the compiled policy.
         claims: its lines by header.
         raw: the ``scope`` or ``environ``.
-        gone: the keys of headers that leave the request; added to.
-        rejected: each ID that was not believed, with the reason; added to.
 
     Attributes:
+        gone: the keys of headers that leave the request.
+        rejected: each ID that was not believed, with the reason.
         elsewhere: whether the last value settled came from another place
             than its own header.
         refusal: why the request is answered by us, the first reason.
@@ -57,28 +58,21 @@ class Case:
 
     __slots__ = (
         "_claims",
-        "_gone",
         "_plan",
         "_raw",
-        "_rejected",
         "_verdict",
         "elsewhere",
+        "gone",
         "refusal",
+        "rejected",
     )
 
-    def __init__(
-        self,
-        plan: Plan,
-        claims: Claims,
-        raw: Any,
-        gone: list[Any],
-        rejected: list[tuple[str, str]],
-    ) -> None:
+    def __init__(self, plan: Plan, claims: Claims, raw: Any) -> None:
         self._plan = plan
         self._claims = claims
         self._raw = raw
-        self._gone = gone
-        self._rejected = rejected
+        self.gone: list[Any] = claims.get(GONE, [])
+        self.rejected: list[tuple[str, str]] = []
         self._verdict: str | None = None
         self.elsewhere = False
         self.refusal: Refusal | None = None
@@ -90,7 +84,7 @@ class Case:
         claimed = [key for key in field.keys if key in self._claims]
         value, key = None, None
         if claimed and field.needs_proof and self._verdict_here() != BELIEVED:
-            self._rejected.append((field.name, self._verdict_here()))
+            self.rejected.append((field.name, self._verdict_here()))
         else:
             value, key = self._read(field)
         self.demand(field, None if value is None else self._plan.decode(value))
@@ -102,13 +96,17 @@ class Case:
         for other in claimed:
             believed = other == key and (stays or other != field.key)
             if other in self._plan.strips and not (believed and field.forward_key is not None):
-                self._gone.append(other)
+                self.gone.append(other)
         return value, how
 
     def _verdict_here(self) -> str:
         if self._verdict is None:
-            self._verdict = weigh(self._plan, self._claims, self._raw)
+            self._verdict = weigh(self._plan, self._secret(), self._claims.get(HOPS, ()), self._raw)
         return self._verdict
+
+    def _secret(self) -> Any:
+        given = self._claims.get(self._plan.secret_key)
+        return None if isinstance(given, Malformed) else given
 
     def demand(self, field: Field, value: str | None) -> None:
         """
@@ -125,7 +123,7 @@ class Case:
         Return the first value that may pass, whole or not at all (R7), and its header's key.
         """
         if any(self._claims.get(key) is NOMINATED for key in field.keys):
-            self._rejected.append((field.name, NOMINATED.reason))
+            self.rejected.append((field.name, NOMINATED.reason))
             return None, None
         for key, source in field.sources:
             value, reason = self._word(source) if key is None else self._line(key, source)
@@ -134,7 +132,7 @@ class Case:
                 if reason is None:
                     return value, key
             if reason is not None:
-                self._rejected.append((field.name, reason))
+                self.rejected.append((field.name, reason))
                 if field.spec.on_invalid == "reject":
                     self._refuse(400, field, reason)
         return None, None
@@ -168,8 +166,8 @@ class Case:
             return False
 
     def _refuse(self, status: int, field: Field, reason: str) -> None:
-        if (field.name, reason) not in self._rejected:
-            self._rejected.append((field.name, reason))
+        if (field.name, reason) not in self.rejected:
+            self.rejected.append((field.name, reason))
         if self.refusal is None:
             self.refusal = Refusal(status, field.name, reason)
 
@@ -177,36 +175,35 @@ class Case:
         return self._plan.wire.view(self._raw, self._plan.policy)
 
 
-def weigh(plan: Plan, claims: Claims, raw: Any) -> str:
+def weigh(plan: Plan, secret: Any, hops: Sequence[Any], raw: Any) -> str:
     """
     Return why the sender may not speak for users and tenants, or ``BELIEVED`` (R6).
 
     Args:
         plan: the compiled policy.
-        claims: the request's lines by header.
+        secret: what stands in the shared secret's header, or ``None``.
+        hops: the lines of X-Forwarded-For, X-Real-IP and Forwarded.
         raw: the ``scope`` or ``environ``.
     """
-    if plan.secrets and _knows_a_secret(plan, claims):
+    if secret is not None and _is_known(plan, secret):
         return BELIEVED
-    peers = plan.policy.peers
+    policy = plan.policy
+    peers = policy.peers
     if peers.nobody:
         return STRANGER if plan.secrets else NOBODY
-    view = plan.wire.view(raw, plan.policy)
-    if view.conflates and not plan.policy.unsafe_server_ok:
+    conflates = plan.wire.conflates
+    if conflates is not None and conflates(raw) and not policy.unsafe_server_ok:
         return CONFLATES
     if peers.everyone:
         return BELIEVED
-    peer = view.peer
-    if HOPS in claims and rewritten(peer, claims[HOPS]):
+    peer = plan.wire.peer(raw, policy)
+    if hops and rewritten(peer, map(plan.decode, hops)):
         return REWRITTEN
     return BELIEVED if peers.trusts(peer) else STRANGER
 
 
-def _knows_a_secret(plan: Plan, claims: Claims) -> bool:
-    given = claims.get(plan.secret_key)
-    if given is None or isinstance(given, Malformed):
-        return False
-    line = plan.decode(given).encode("latin-1", "replace")
+def _is_known(plan: Plan, secret: Any) -> bool:
+    line = plan.decode(secret).encode("latin-1", "replace")
     # Every secret is compared, so that the time tells nothing.
-    matches = [hmac.compare_digest(line, secret) for secret in plan.secrets]
+    matches = [hmac.compare_digest(line, known) for known in plan.secrets]
     return any(matches)

@@ -19,7 +19,6 @@ The value of each header that was found, by its own key: one line's, or a
 
 HOPS: Final = "hops"
 GONE: Final = "gone"
-NO_CLAIMS: Final[Claims] = {}
 
 
 class Malformed:
@@ -48,44 +47,31 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
         The claims, and the IDs that a request with these claims may have.
     """
     claims: Claims = {}
-    fields = plan.always
-    lines, harmless = plan.lines, plan.harmless
-    odd: list[Pair] = []
-    for pair in found:
-        spelling, value = pair
-        key, kind, field = lines[spelling]
-        if kind == OWN:
-            claims[key] = value if key not in claims else REPEATED
-            if field is not None and field not in fields:
-                fields = (*fields, field)
-        elif kind != CONNECTION or value not in harmless:
-            odd.append(pair)
-    return (claims, fields) if not odd else (claims, _sort_out(plan, claims, fields, odd))
-
-
-def _sort_out(
-    plan: Plan, claims: Claims, fields: tuple[Field, ...], odd: list[Pair]
-) -> tuple[Field, ...]:
-    gone = claims[GONE] = []
+    fields = dict.fromkeys(plan.always)
     nominated: list[str] = []
-    for spelling, value in odd:
-        key, kind, _ = plan.lines[spelling]
+    for spelling, value in found:
+        key, kind, field = plan.lines[spelling]
+        if field is not None:
+            fields[field] = None
         if kind == HOP:
-            claims.setdefault(HOPS, []).append(plan.decode(value))
+            claims.setdefault(HOPS, []).append(value)
         elif kind == CONNECTION:
             nominated += plan.decode(value).split(",")
+        elif kind == ALIAS:
+            claims.setdefault(GONE, []).append(key)
         else:
-            gone.append(key)
-            if kind == ALIAS and key in claims:
-                claims[key] = ALIASED
-            elif kind == SECRET:
-                claims[key] = value if key not in claims else REPEATED
+            claims[key] = value if key not in claims else REPEATED
+    for key in claims.get(GONE, ()):
+        if key in claims:
+            claims[key] = ALIASED
+    if plan.secret_key in claims:
+        claims.setdefault(GONE, []).append(plan.secret_key)
     # Last, since a header that is nominated is absent whatever it says (S5).
     for name in nominated:
         key, kind, field = plan.lines.get(plan.wire.key(name.strip()), _STRANGE)
         if kind in (OWN, ALIAS, SECRET):
             claims[key] = NOMINATED
-            gone.append(key)
-            if field is not None and field not in fields:
-                fields = (*fields, field)
-    return fields
+            claims.setdefault(GONE, []).append(key)
+            if field is not None:
+                fields[field] = None
+    return claims, tuple(fields)

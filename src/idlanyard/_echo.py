@@ -6,6 +6,7 @@ Pure, over lists of pairs; both protocols write out what is decided here.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
@@ -15,11 +16,12 @@ from idlanyard._plan import Plan
 
 Headers: TypeAlias = list[Pair]
 
+_MOST_NAMES: Final = 256
 _FINAL: Final = 200
 _UNSAFE_STATUS: Final = frozenset({206, 304})
 
 
-def echoed(plan: Plan, status: int, headers: Any, pairs: Headers) -> Headers:
+def echoed(plan: Plan, status: int, headers: Iterable[Pair], pairs: Headers) -> Headers:
     """
     Return *headers* with the echo of *pairs*, as R9 says.
 
@@ -29,16 +31,27 @@ def echoed(plan: Plan, status: int, headers: Any, pairs: Headers) -> Headers:
         headers: the application's, any iterable of pairs; left as they are.
         pairs: what the request's scope is to be echoed as.
     """
-    headers = list(headers)
-    watched = plan.echo_watched
-    for pair in headers:
-        if pair[0].lower() in watched:
+    said = [*headers]
+    plain_names = plan.plain_names
+    for name, _ in said:
+        if name not in plain_names and _matters(plan, name):
             break
     else:
         if status >= _FINAL and status not in _UNSAFE_STATUS:
-            return headers + pairs
-    seen = [pair for pair in headers if pair[0].lower() in watched]
-    return _onto(plan, status, headers, seen, pairs)
+            said += pairs
+            return said
+    watched = plan.echo_watched
+    seen = [pair for pair in said if pair[0].lower() in watched]
+    return _onto(plan, status, said, seen, pairs)
+
+
+def _matters(plan: Plan, name: Any) -> bool:
+    if name.lower() in plan.echo_watched:
+        return True
+    # An application has few header names; one that makes them up fills no memory.
+    if len(plan.plain_names) < _MOST_NAMES:
+        plan.plain_names.add(name)
+    return False
 
 
 def _onto(plan: Plan, status: int, headers: Headers, seen: Headers, pairs: Headers) -> Headers:

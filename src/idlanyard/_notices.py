@@ -5,6 +5,7 @@ never a value (R6, S8).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from idlanyard import _events
@@ -34,7 +35,7 @@ _WARNINGS: Final = {
 }
 
 
-def report(plan: Plan, raw: Any, scope: Scope, rejected: list[tuple[str, str]]) -> None:
+def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str]]) -> None:
     """
     Warn of what the operator should mend, and tell who subscribed.
 
@@ -56,7 +57,7 @@ def report(plan: Plan, raw: Any, scope: Scope, rejected: list[tuple[str, str]]) 
 def _warn(plan: Plan, raw: Any, reason: str) -> None:
     if reason in _WARNINGS:
         log = _events.LOGGER.info if reason == STRANGER else _events.LOGGER.warning
-        peer = plan.wire.view(raw, plan.policy).peer
+        peer = plan.wire.peer(raw, plan.policy)
         log("idlanyard: " + _WARNINGS[reason], peer or "(unknown)")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -64,11 +64,19 @@ class TrustedPeers:
         peers: ``EVERYONE``, or an iterable of addresses, networks and
             ``"unix"``. Empty trusts nobody.
 
+    Attributes:
+        entries: what was given, as a tuple.
+        everyone: whether nobody is checked.
+        nobody: whether nobody is trusted.
+        trusts: says whether a peer is trusted: an address, ``"unix"`` or
+            ``None`` (unknown). Verdicts are cached, the last 1,024.
+        unix: whether unix sockets are trusted.
+
     Raises:
         PolicyError: an entry means nothing; the message says what to write.
     """
 
-    __slots__ = ("_trusts_address", "entries", "everyone", "nobody", "unix")
+    __slots__ = ("entries", "everyone", "nobody", "trusts", "unix")
 
     def __init__(self, peers: Iterable[object] | Everyone) -> None:
         entries = _entries(peers)
@@ -82,23 +90,15 @@ class TrustedPeers:
             if entry != UNIX and not isinstance(entry, Everyone)
         )
 
-        def trusts_address(host: str) -> bool:
-            address = normalise(host)
+        def trusts(peer: str | None) -> bool:
+            if self.everyone or peer is None:
+                return self.everyone
+            if peer == UNIX:
+                return self.unix
+            address = normalise(peer)
             return address is not None and any(address in network for network in networks)
 
-        self._trusts_address = lru_cache(maxsize=1024)(trusts_address)
-
-    def trusts(self, peer: str | None) -> bool:
-        """
-        Say whether *peer* is trusted: an address, ``"unix"`` or ``None`` (unknown).
-        """
-        if self.everyone:
-            return True
-        if peer is None:
-            return False
-        if peer == UNIX:
-            return self.unix
-        return self._trusts_address(peer)
+        self.trusts: Callable[[str | None], bool] = lru_cache(maxsize=1024)(trusts)
 
 
 def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:

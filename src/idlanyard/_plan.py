@@ -45,6 +45,7 @@ class Plan:
         lines: own key and kind of every spelling of a header we look at, and
             the ID that it claims, unless that is settled in every request.
         watched: the spellings themselves.
+        simple: the IDs whose lines need nothing but proof, by their header.
         strips: the keys of the headers that leave where they are not believed.
         secret_key: the shared secret's header.
         secrets: the secrets.
@@ -53,6 +54,8 @@ class Plan:
         always_echoed: the echo names that no cache rule stops.
         echo_watched: the response headers that the echo depends on.
         partial: whether there are paths for which nothing is bound.
+        plain_names: response headers seen that the echo does not depend on;
+            bounded.
         told: what has been warned about, once (R6).
     """
 
@@ -67,10 +70,12 @@ class Plan:
         "harmless",
         "lines",
         "partial",
+        "plain_names",
         "policy",
         "secret_key",
         "secrets",
         "session_key",
+        "simple",
         "strips",
         "told",
         "watched",
@@ -92,6 +97,7 @@ class Plan:
         self.lines = self._lines(header)
         self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
         self.watched = frozenset(self.lines)
+        self.simple = {field.key: field for field in self.fields if field.simple}
         self.strips = frozenset(self._strips())
         self.session_key = wire.key(policy.session.header) if policy.session else None
         self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
@@ -104,6 +110,7 @@ class Plan:
         )
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: set[str] = set()
+        self.plain_names: set[Any] = set()
 
     def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int, Field | None]]:
         key, aliases = self.wire.key, self.wire.aliases

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from idlanyard import _events, _rules, ids
+from idlanyard._defaults import session_spec, tenant_spec, user_spec
 from idlanyard._environment import options_from
 from idlanyard._peers import Everyone, TrustedPeers
-from idlanyard._spec import IDSpec, session_spec, tenant_spec, user_spec
+from idlanyard._spec import IDSpec
 from idlanyard.ids import IDCheck
 
 Secrets: TypeAlias = str | bytes | Sequence[str | bytes]

@@ -73,10 +73,3 @@ class Request:
         The transport-level address, ``"unix"``, or ``None`` where unknown.
         """
         raise NotImplementedError
-
-    @property
-    def conflates(self) -> bool:
-        """
-        Whether the server lets the last of several spellings win (S3).
-        """
-        return False

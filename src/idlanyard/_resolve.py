@@ -6,21 +6,24 @@ framework; hostile input is data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from idlanyard._binding import Scope, changed, forced, new_scope, scope_here
 from idlanyard._case import BELIEVED, Case, Refusal, weigh
-from idlanyard._claims import GONE, NO_CLAIMS, Pair, claims_of
-from idlanyard._plan import Plan
+from idlanyard._claims import Pair, claims_of
+from idlanyard._field import Field
+from idlanyard._plan import CONNECTION, HOP, Plan
 from idlanyard.ids import Provenance
 
-Edits: TypeAlias = tuple[list[Any], list[Pair]]
+Rejection: TypeAlias = tuple[str, str]
+Edits: TypeAlias = tuple[Sequence[Any], list[Pair]]
 """
 What changes in the request's headers: the keys of those that go, under any
 spelling, and the pairs that are added then.
 """
 
-Resolution: TypeAlias = tuple[Scope, Edits | None, Refusal | None, list[tuple[str, str]]]
+Resolution: TypeAlias = tuple[Scope, Edits | None, Refusal | None, Sequence[Rejection]]
 """
 The new scope, open, with the pairs that the response is to carry; the edits of
 the request's headers, or ``None``; the refusal, or ``None``; and each ID that
@@ -29,11 +32,19 @@ was not believed, with the reason. A plain tuple, for speed.
 
 _new_scope: Final = Scope.__new__
 _MINTED: Final = Provenance.MINTED
+_NOTHING: Final[dict[Field, Any]] = {}
 
 
-def resolve(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
+def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
+    plan: Plan, found: list[Pair], raw: Any
+) -> Resolution:
     """
     Decide what one request has.
+
+    This is the short way, for requests about which there is no question:
+    each ID stands once in its own header, fits, and needs nothing but proof,
+    or is not there. As soon as there is one, ``decide`` answers; both answer
+    the same wherever this one does.
 
     Args:
         plan: the compiled policy.
@@ -41,56 +52,86 @@ def resolve(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
             the protocol spells them.
         raw: the ``scope`` or ``environ``, looked at only where needed.
     """
-    if plan.partial and plan.leaves_out(raw):
-        return _forced(plan, new_scope(plan.policy, {}), (list(plan.strips), []), None, [])
-    claims, fields = claims_of(plan, found) if found else (NO_CLAIMS, plan.always)
-    gone: list[Any] = claims[GONE] if GONE in claims else []
-    added: list[Pair] = []
+    if plan.partial or forced:
+        return decide(plan, found, raw)
+    taken = _NOTHING
+    hops: tuple[Any, ...] = ()
+    if found:
+        taken = {}
+        for spelling, value in found:
+            field = plan.simple.get(spelling)
+            if field is None:
+                kind = plan.lines[spelling][1]
+                if kind == HOP:
+                    hops = (*hops, value)
+                elif kind != CONNECTION or value not in plan.harmless:
+                    return decide(plan, found, raw)
+            elif field in taken or not field.fits(value):
+                return decide(plan, found, raw)
+            else:
+                taken[field] = value
+    values, width, binary = [*plan.blank], plan.width, plan.binary
     echo: list[Pair] = []
-    rejected: list[tuple[str, str]] = []
+    added: list[Pair] = []
+    gone: tuple[Any, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
     verdict: str | None = None
-    case: Case | None = None
-    values = [*plan.blank]
-    width, binary, text_type = plan.width, plan.binary, plan.wire.text
-    for field in fields:
-        value: Any = claims.get(field.key)
-        here = True
-        if value is None and field.simple_maker is not None:
-            text, how, here = field.simple_maker(), _MINTED, False
-            value = text.encode() if binary else text
-        elif field.simple and value.__class__ is text_type and field.fits(value):
-            if field.needs_proof:
-                if verdict is None:
-                    verdict = weigh(plan, claims, raw)
-                if verdict != BELIEVED:
-                    rejected.append((field.name, verdict))
-                    gone.append(field.key)
-                    continue
-            how = field.provenance
-            text = value.decode() if binary else value
-        else:
-            case = case or Case(plan, claims, raw, gone, rejected)
-            value, how = case.settle(field)
-            if value is None:
+    for field, value in taken.items():
+        if field.needs_proof:
+            if verdict is None:
+                verdict = weigh(plan, None, hops, raw)
+            if verdict is not BELIEVED:
+                rejected = (*rejected, (field.name, verdict))
+                gone = (*gone, field.key)
                 continue
-            text, here = plan.decode(value), not case.elsewhere
-        values[field.index] = text
-        values[width + field.index] = how
+        values[field.index] = value.decode() if binary else value
+        values[width + field.index] = field.provenance
         if field.echo_name is not None:
             echo.append((field.echo_name, value))
-        if not here and field.forward_key is not None:
-            added.append((field.forward_key, value))
+    for field in plan.always:
+        if field not in taken:
+            if field.simple_maker is None:
+                return decide(plan, found, raw)
+            values[field.index] = text = field.simple_maker()
+            values[width + field.index] = _MINTED
+            value = text.encode() if binary else text
+            if field.echo_name is not None:
+                echo.append((field.echo_name, value))
+            if field.forward_key is not None:
+                added.append((field.forward_key, value))
     # Plain stores into slots cost half of what an __init__ would.
     scope = _new_scope(Scope)
     scope.values = tuple(values)
     scope.policy = plan.policy
     scope.echo = echo
     scope.open = True
-    edits = (gone, added) if gone or added else None
-    refusal = None if case is None else case.refusal
-    if forced:
-        return _forced(plan, scope, edits, refusal, rejected)
-    return scope, edits, refusal, rejected
+    return scope, ((gone, added) if gone or added else None), None, rejected
+
+
+def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
+    """
+    Decide what one request has, whatever it is like: see ``resolve``.
+    """
+    if plan.partial and plan.leaves_out(raw):
+        return _forced(plan, new_scope(plan.policy, {}), (list(plan.strips), []), None, [])
+    claims, fields = claims_of(plan, found)
+    case = Case(plan, claims, raw)
+    values = [*plan.blank]
+    echo: list[Pair] = []
+    added: list[Pair] = []
+    for field in fields:
+        value, how = case.settle(field)
+        if value is not None:
+            values[field.index] = plan.decode(value)
+            values[plan.width + field.index] = how
+            if field.echo_name is not None:
+                echo.append((field.echo_name, value))
+            if case.elsewhere and field.forward_key is not None:
+                added.append((field.forward_key, value))
+    scope = new_scope(plan.policy, {})
+    scope.values, scope.echo = tuple(values), echo
+    edits = (case.gone, added) if case.gone or added else None
+    return _forced(plan, scope, edits, case.refusal, case.rejected)
 
 
 def _forced(
@@ -98,7 +139,7 @@ def _forced(
     scope: Scope,
     edits: Edits | None,
     refusal: Refusal | None,
-    rejected: list[tuple[str, str]],
+    rejected: Sequence[Rejection],
 ) -> Resolution:
     """
     Apply what ``idlanyard.testing.override`` has forced, if anything.
@@ -141,7 +182,7 @@ def resolve_nested(
         The edits of the request's headers, so that what this policy manages
         shows the scope's values, or ``None``; and the refusal, or ``None``.
     """
-    case = Case(plan, NO_CLAIMS, raw, [], [])
+    case = Case(plan, {}, raw)
     effective = list(plan.blank)
     for field in plan.fields:
         value, how = scope.look_up(field.name)

@@ -7,9 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from idlanyard import ids
 from idlanyard._sources import Header, Source
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import IDCheck
@@ -111,44 +110,6 @@ class IDSpec:
             _check_mint(self)
 
 
-def session_spec(**changes: Any) -> IDSpec:
-    """
-    Return the default rules of the session ID, with *changes*.
-    """
-    return IDSpec(**(_correlation("session_id", "X-Session-ID") | changes))
-
-
-def user_spec(**changes: Any) -> IDSpec:
-    """
-    Return the default rules of the user ID, with *changes*.
-    """
-    defaults: dict[str, Any] = {"name": "user_id", "header": "X-User-ID"}
-    return IDSpec(**(defaults | changes))
-
-
-def tenant_spec(**changes: Any) -> IDSpec:
-    """
-    Return the default rules of the tenant ID, with *changes*.
-    """
-    defaults: dict[str, Any] = {
-        "name": "tenant_id",
-        "header": "X-Tenant-ID",
-        "attribute": "customer.id",
-    }
-    return IDSpec(**(defaults | changes))
-
-
-def request_spec(**changes: Any) -> IDSpec:
-    """
-    Return the rules of a request ID for ``Policy(extra=...)``, with *changes*.
-    """
-    return IDSpec(**(_correlation("request_id", "X-Request-ID") | changes))
-
-
-def _correlation(name: str, header: str) -> dict[str, Any]:
-    return {"name": name, "header": header, "accept": "anyone", "mint": ids.token}
-
-
 def _check_spec(spec: IDSpec) -> None:
     """
     Check the options of one ID that stand by themselves.
@@ -204,7 +165,10 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
         raise PolicyError.about(
             "sources", f"of {spec.name} is a list: write sources=[{given!r}]", given
         )
-    sources = tuple(Header(s) if isinstance(s, str) else s for s in given)
+    try:
+        sources = tuple(Header(s) if isinstance(s, str) else s for s in given)
+    except TypeError:
+        raise PolicyError.about("sources", f"of {spec.name} is a list", given) from None
     sources = sources or (Header(spec.header),)
     for source in sources:
         if not isinstance(source, Source):

@@ -26,6 +26,9 @@ class Wire(NamedTuple):
         aliases: the keys under which its other spellings arrive (S3).
         echo: the name of a header on a response.
         view: makes the read-only view of a request.
+        peer: the transport-level address, ``"unix"`` or ``None``.
+        conflates: whether the server lets the last of several spellings win;
+            ``None`` where they arrive apart.
     """
 
     text: type[bytes | str]
@@ -33,6 +36,8 @@ class Wire(NamedTuple):
     aliases: Callable[[Header], list[Any]]
     echo: Callable[[str], Any]
     view: Callable[[Any, Policy], Request]
+    peer: Callable[[Any, Policy], str | None]
+    conflates: Callable[[Any], bool] | None
 
 
 class ASGIRequest(Request):
@@ -75,15 +80,21 @@ class ASGIRequest(Request):
     @property
     def peer(self) -> str | None:
         """
-        The client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
+        The client's address, ``"unix"`` with evidence for it, or ``None``.
         """
-        client = self.scope.get("client")
-        host = client[0] if client else None
-        if host:
-            return str(host)
-        server = self.scope.get("server")
-        path = str(server[0]) if server else ""
-        return UNIX if path.startswith("/") or self._policy.assume_unix else None
+        return _asgi_peer(self.scope, self._policy)
+
+
+def _asgi_peer(scope: Any, policy: Policy) -> str | None:
+    """
+    Return the client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
+    """
+    client = scope.get("client")
+    if client and client[0]:
+        return str(client[0])
+    server = scope.get("server")
+    path = str(server[0]) if server else ""
+    return UNIX if path.startswith("/") or policy.assume_unix else None
 
 
 def _asgi_key(name: str) -> bytes:
@@ -95,7 +106,13 @@ def _asgi_aliases(header: Header) -> list[bytes]:
 
 
 ASGI: Final = Wire(
-    text=bytes, key=_asgi_key, aliases=_asgi_aliases, echo=_asgi_key, view=ASGIRequest
+    text=bytes,
+    key=_asgi_key,
+    aliases=_asgi_aliases,
+    echo=_asgi_key,
+    view=ASGIRequest,
+    peer=_asgi_peer,
+    conflates=None,
 )
 
 
@@ -141,23 +158,30 @@ class WSGIRequest(Request):
     @property
     def peer(self) -> str | None:
         """
-        The client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
+        The client's address as the server had it, ``"unix"`` or ``None``.
         """
-        original = self.environ.get("werkzeug.proxy_fix.orig") or self.environ
-        host = original.get("REMOTE_ADDR")
-        if host == "":
-            return UNIX
-        if self._policy.assume_unix and (host is None or normalise(host) is None):
-            return UNIX
-        return host
+        return _wsgi_peer(self.environ, self._policy)
 
-    @property
-    def conflates(self) -> bool:
-        """
-        Whether the last of several spellings of a header wins on this server (S3).
-        """
-        server = str(self.environ.get("SERVER_SOFTWARE", ""))
-        return server.startswith("Cheroot") or server == "Granian"
+
+def _wsgi_peer(environ: WSGIEnvironment, policy: Policy) -> str | None:
+    """
+    Return the client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
+    """
+    original = environ.get("werkzeug.proxy_fix.orig") or environ
+    host: str | None = original.get("REMOTE_ADDR")
+    if host == "":
+        return UNIX
+    if policy.assume_unix and (host is None or normalise(host) is None):
+        return UNIX
+    return host
+
+
+def _wsgi_conflates(environ: WSGIEnvironment) -> bool:
+    """
+    Say whether the last of several spellings of a header wins on this server (S3).
+    """
+    server = str(environ.get("SERVER_SOFTWARE", ""))
+    return server.startswith("Cheroot") or server == "Granian"
 
 
 def _wsgi_key(name: str) -> str:
@@ -173,4 +197,12 @@ def _wsgi_echo(name: str) -> str:
     return name
 
 
-WSGI: Final = Wire(text=str, key=_wsgi_key, aliases=_no_aliases, echo=_wsgi_echo, view=WSGIRequest)
+WSGI: Final = Wire(
+    text=str,
+    key=_wsgi_key,
+    aliases=_no_aliases,
+    echo=_wsgi_echo,
+    view=WSGIRequest,
+    peer=_wsgi_peer,
+    conflates=_wsgi_conflates,
+)

@@ -57,7 +57,9 @@ class SessionContextMiddleware:
         self.app = app
         self._plan = Plan(policy, ASGI)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
+        self, scope: MutableMapping[str, Any], receive: Any, send: Any
+    ) -> None:
         """
         Serve one connection.
         """
@@ -68,7 +70,10 @@ class SessionContextMiddleware:
         before: Any = scope.get("headers")
         headers: list[Pair] = before if before.__class__ is list else list(before or ())
         watched = plan.watched
-        found = [pair for pair in headers if pair[0] in watched]
+        found: list[Pair] = []
+        for pair in headers:
+            if pair[0] in watched:
+                found.append(pair)
         if KEY in scope or current() is not UNBOUND:
             outer = _outer(plan, scope, found)
             if outer is not None:
@@ -98,9 +103,11 @@ class SessionContextMiddleware:
             try:
                 bound.reset(token)
             except ValueError:
-                pass  # Another Context: nothing of ours is bound there (R3).
-            if edits is not None or headers is not before:
-                _restore_headers(scope, before, headers)
+                pass  # In another Context there is nothing of ours (R3).
+            if before is None:
+                scope.pop("headers", None)
+            elif edits is not None:
+                scope["headers"] = headers
 
     async def _nested(
         self,
@@ -124,15 +131,10 @@ class SessionContextMiddleware:
         try:
             await self.app(scope, receive, send)
         finally:
-            _restore_headers(scope, before, headers)
-
-
-def _restore_headers(scope: MutableMapping[str, Any], before: Any, headers: list[Pair]) -> None:
-    if before is None:
-        scope.pop("headers", None)
-    else:
-        # An iterator that was handed in is used up by now: its list stands for it.
-        scope["headers"] = headers
+            if before is None:
+                scope.pop("headers", None)
+            else:
+                scope["headers"] = headers
 
 
 def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
@@ -172,8 +174,10 @@ def _with_echo(plan: Plan, inner: Scope, message: Any) -> Any:
         pairs = plan.echo_pairs(inner.values) if inner.echo is None else inner.echo
         if not pairs:
             return message
-        headers = echoed(plan, message.get("status", 200), message.get("headers") or (), pairs)
-        return {**message, "headers": headers}
+        # A message may lack its headers, and an accepted WebSocket has no status.
+        status = message["status"] if "status" in message else 200
+        headers = message["headers"] if "headers" in message else ()
+        return {**message, "headers": echoed(plan, status, headers, pairs)}
     except Exception as error:
         _events.failed("echo", error)
         return message
