@@ -129,13 +129,15 @@ class Plan:
         return lines
 
     def _strips(self) -> set[Any]:
-        headers = [
-            header.name
+        # A header that is parsed is somebody else's as well, unless it is the ID's own.
+        keys = {
+            key
             for field in self.fields
             for header in managed(field.spec)
-            if header.parse is None or field.needs_proof
-        ]
-        keys = {self.wire.key(name) for name in headers}
+            if (key := self.wire.key(header.name)) == field.key
+            or header.parse is None
+            or field.needs_proof
+        }
         return keys if self.secret_key is None else keys | {self.secret_key}
 
     def leaves_out(self, raw: Any) -> bool:
