@@ -1,0 +1,559 @@
+"""
+What the systems that idlanyard replaces do, adopted or inverted, by number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from idlanyard import (
+    UNSET,
+    Policy,
+    SessionContext,
+    clear_session_context,
+    clear_session_id,
+    context,
+    dump,
+    effective_session_id,
+    get_session_context,
+    get_session_id,
+    get_tenant_id,
+    get_user_id,
+    inject,
+    process_session_id,
+    restore,
+    session_context,
+    set_session_context,
+    set_session_id,
+)
+from idlanyard.asgi import SessionContextMiddleware
+
+BLANK = SessionContext()
+
+
+def isolated(test: Callable[[], None]) -> None:
+    """
+    Run *test* in a Context of its own, so that what it sets ends with it.
+    """
+    contextvars.Context().run(test)
+
+
+def in_thread(read: Callable[[], object]) -> object:
+    """
+    Return what *read* returns in a new thread.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(read).result()
+
+
+def respond(app: Any, *headers: tuple[bytes, bytes], policy: Policy | None = None) -> Any:
+    """
+    Send one request through the middleware around *app*; return its headers.
+    """
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/", "headers": list(headers)}
+    asyncio.run(_call(SessionContextMiddleware(app, policy or Policy()), scope, send))
+    return dict(sent[0]["headers"]) if sent else None
+
+
+async def _call(app: Any, scope: Any, send: Any) -> None:
+    await app(scope, None, send)
+
+
+async def ok(scope: Any, receive: Any, send: Any) -> None:
+    """
+    Answer 200 with no header.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_a1_process_id_is_one_for_the_process() -> None:
+    """
+    S-A1: the process-wide session ID is the same on every call, and only where it is asked for.
+    """
+    assert process_session_id() == process_session_id() == effective_session_id()
+    assert get_session_id() is None
+
+
+def test_a2_threads_do_not_see_each_other() -> None:
+    """
+    S-A2: a value set in one thread is invisible in another, and in a child thread.
+    """
+
+    def test() -> None:
+        set_session_id("mine")
+        assert in_thread(get_session_id) is None
+
+    isolated(test)
+
+
+def test_a3_a_set_value_stays_until_cleared() -> None:
+    """
+    S-A3: a set value stays until it is replaced or cleared.
+    """
+
+    def test() -> None:
+        set_session_id("one")
+        assert (get_session_id(), get_session_id()) == ("one", "one")
+        set_session_id("two")
+        assert get_session_id() == "two"
+        clear_session_id()
+        assert get_session_id() is None
+
+    isolated(test)
+
+
+def test_a4_clearing_twice_is_harmless() -> None:
+    """
+    S-A4: clearing returns to nothing, also twice.
+    """
+
+    def test() -> None:
+        set_session_id("one")
+        clear_session_id()
+        clear_session_id()
+        assert get_session_id() is None
+
+    isolated(test)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a5_none_and_empty_mean_no_override(nothing: str | None) -> None:
+    """
+    S-A5: setting None or the empty text means that no session is set.
+    """
+
+    def test() -> None:
+        set_session_id("one")
+        set_session_id(nothing)
+        assert get_session_id() is None
+
+    isolated(test)
+
+
+def test_a6_a_number_is_refused() -> None:
+    """
+    S-A6 inverted: a number is not kept, and the error says what to write.
+    """
+    with pytest.raises(TypeError, match=r"session_id must be a str.*write str\(\.\.\.\)"):
+        set_session_id(42)  # type: ignore[arg-type]
+
+
+def test_a11_the_main_thread_keeps_its_own() -> None:
+    """
+    S-A11: after workers have set and cleared theirs, the main thread sees what it had.
+    """
+
+    def work(session: str) -> str:
+        set_session_id(session)
+        seen = effective_session_id()
+        clear_session_id()
+        assert effective_session_id() == process_session_id()
+        return seen
+
+    before = effective_session_id()
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("session-abc", "xyz")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert effective_session_id() == before
+
+
+def test_a12_a_pool_thread_forgets_the_request_before() -> None:
+    """
+    S-A12 inverted: a pooled thread does not hand one block's session to the next job.
+    """
+
+    def first() -> None:
+        with session_context("req1"):
+            assert get_session_id() == "req1"
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(first).result()
+        assert pool.submit(get_session_id).result() is None
+
+
+def test_a13_two_tasks_on_one_thread_keep_apart() -> None:
+    """
+    S-A13 inverted: tasks that interleave on one thread each read their own session.
+    """
+
+    async def task(name: str, barrier: asyncio.Barrier) -> str | None:
+        set_session_id(name)
+        await barrier.wait()
+        return get_session_id()
+
+    async def run() -> list[str | None]:
+        barrier = asyncio.Barrier(2)
+        return list(await asyncio.gather(task("task-1", barrier), task("task-2", barrier)))
+
+    assert asyncio.run(run()) == ["task-1", "task-2"]
+
+
+def test_a15_nothing_bound_reads_as_none() -> None:
+    """
+    S-A15: with nothing bound, every ID is None.
+    """
+    assert (get_session_id(), get_user_id(), get_tenant_id()) == (None, None, None)
+
+
+def test_a16_blocks_nest_and_restore() -> None:
+    """
+    S-A16: an inner block restores the outer one.
+    """
+    with session_context("outer"):
+        with session_context("inner"):
+            assert get_session_id() == "inner"
+        assert get_session_id() == "outer"
+    assert get_session_id() is None
+
+
+def test_a28_nothing_is_left_after_gather() -> None:
+    """
+    S-A28 inverted: after a gather of decorated coroutines no session is active.
+    """
+
+    @session_context("decorated")
+    async def work() -> str | None:
+        await asyncio.sleep(0)
+        return get_session_id()
+
+    async def run() -> tuple[list[str | None], str | None]:
+        return list(await asyncio.gather(work(), work())), get_session_id()
+
+    assert asyncio.run(run()) == (["decorated", "decorated"], None)
+
+
+def test_a29_dump_and_restore_are_the_way_across() -> None:
+    """
+    S-A29: a dumped mapping restores the IDs; None and an empty one change nothing.
+    """
+    with session_context("s", user_id="u"):
+        carrier = dump()
+    with restore(carrier) as bound:
+        assert bound == SessionContext("s", "u")
+    with session_context("kept"), restore(None), restore({}):
+        assert get_session_id() == "kept"
+
+
+def test_a31_an_absent_id_sends_no_header() -> None:
+    """
+    S-A31 inverted: what is absent is not sent as the text None.
+    """
+    headers: dict[str, str] = {}
+    with session_context(user_id="u"):
+        inject(headers)
+    assert headers == {"X-User-ID": "u"}
+
+
+def test_b1_every_argument_is_optional_and_the_context_is_yielded() -> None:
+    """
+    S-B1, S-B2: a block needs no argument, and yields what is then read.
+    """
+    with session_context() as nothing:
+        assert nothing == BLANK
+    with session_context("s", customer_id="c") as bound:
+        assert bound == get_session_context() == SessionContext("s", tenant_id="c")
+
+
+def test_b3_leaving_restores_also_after_an_exception() -> None:
+    """
+    S-B3: leaving a block restores the previous context, also on an exception.
+    """
+    with session_context("outer"):
+        with pytest.raises(KeyError), session_context("inner"):
+            raise KeyError
+        assert get_session_id() == "outer"
+
+
+def test_b4_nothing_is_an_empty_object() -> None:
+    """
+    S-B4: with nothing set the snapshot is an empty object, never None.
+    """
+    assert get_session_context().is_empty()
+    assert get_session_context().as_dict() == {}
+
+
+def test_b5_clear_makes_every_field_absent() -> None:
+    """
+    S-B5: clearing makes every ID None.
+    """
+
+    def test() -> None:
+        set_session_context("s", "u", "t")
+        clear_session_context()
+        assert get_session_context() == BLANK
+
+    isolated(test)
+
+
+def test_b6_setting_the_session_keeps_the_user() -> None:
+    """
+    S-B6 inverted: setting one ID leaves the others.
+    """
+
+    def test() -> None:
+        set_session_context("s", "u", "t")
+        set_session_context(session_id="other")
+        assert get_session_context() == SessionContext("other", "u", "t")
+
+    isolated(test)
+
+
+def test_b7_a_nested_block_merges() -> None:
+    """
+    S-B7 inverted: a nested block that names only the customer keeps the outer session.
+    """
+    with session_context("s"), session_context(customer_id="c") as bound:
+        assert bound == SessionContext("s", tenant_id="c")
+
+
+def test_b8_an_empty_text_is_empty() -> None:
+    """
+    S-B8 inverted: a context of empty texts is empty.
+    """
+    assert SessionContext("", "", "").is_empty()
+
+
+def test_b9_a_snapshot_cannot_be_changed() -> None:
+    """
+    S-B9 inverted: the object that get returns is frozen and not shared state.
+    """
+    with pytest.raises(AttributeError, match="does not change"):
+        get_session_context().session_id = "x"  # type: ignore[misc]
+    assert get_session_id() is None
+
+
+def test_b10_gathered_blocks_keep_apart() -> None:
+    """
+    S-B10: two blocks gathered on one loop keep apart.
+    """
+
+    async def block(name: str, barrier: asyncio.Barrier) -> str | None:
+        with session_context(name):
+            await barrier.wait()
+            return get_session_id()
+
+    async def run() -> list[str | None]:
+        barrier = asyncio.Barrier(2)
+        return list(await asyncio.gather(block("a", barrier), block("b", barrier)))
+
+    assert asyncio.run(run()) == ["a", "b"]
+
+
+def test_b14_absent_ids_have_no_attribute() -> None:
+    """
+    S-B14: with nothing set there are no span attributes, rather than empty ones.
+    """
+    assert get_session_context().as_attributes() == {}
+    with session_context("s") as bound:
+        assert bound.as_attributes() == {"session.id": "s"}
+
+
+def test_b30_the_switch_binds_nothing_and_code_still_works() -> None:
+    """
+    S-B30: with enabled=False nothing is bound or echoed, and explicit values still work.
+    """
+    seen: list[object] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_context())
+        with session_context("explicit"):
+            seen.append(get_session_id())
+        await ok(scope, receive, send)
+
+    echoed = respond(app, (b"x-session-id", b"s"), policy=Policy(enabled=False))
+    assert (seen, echoed) == ([BLANK, "explicit"], {})
+
+
+def test_b34_a_stream_left_early_leaves_nothing() -> None:
+    """
+    S-B34 inverted: who breaks out of a decorated async generator keeps its own session.
+    """
+    complaints: list[Any] = []
+
+    @session_context("generator")
+    async def numbers() -> AsyncIterator[str | None]:
+        yield get_session_id()
+        yield get_session_id()
+
+    async def run() -> tuple[str | None, str | None]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+        with session_context("consumer"):
+            seen = []
+            async for inside in numbers():
+                seen.append(inside)
+                break
+            return seen[0], get_session_id()
+
+    assert asyncio.run(run()) == ("generator", "consumer")
+    assert complaints == []
+
+
+def test_c1_the_placeholder_lives_in_one_module() -> None:
+    """
+    S-C1 inverted: nothing bound is None; only the smallest API answers "unknown".
+    """
+    assert get_session_id() is None
+    assert context.get() == "unknown"
+
+
+def test_c2_set_then_get() -> None:
+    """
+    S-C2: what was set is read in the same context.
+    """
+
+    def test() -> None:
+        context.set("s")
+        assert (context.get(), get_session_id()) == ("s", "s")
+        context.clear()
+        assert context.get() == "unknown"
+
+    isolated(test)
+
+
+def test_c3_a_task_takes_what_is_bound_then() -> None:
+    """
+    S-C3: a task does not see what its parent sets later.
+    """
+
+    async def run() -> tuple[str, str]:
+        context.set("before")
+        started = asyncio.Event()
+
+        async def child() -> str:
+            await started.wait()
+            return context.get()
+
+        task = asyncio.create_task(child())
+        context.set("after")
+        started.set()
+        return await task, context.get()
+
+    assert asyncio.run(run()) == ("before", "after")
+
+
+def test_c4_a_new_thread_sees_nothing() -> None:
+    """
+    S-C4: a new thread starts with nothing bound.
+    """
+    with session_context("s"):
+        assert in_thread(context.get) == "unknown"
+
+
+@pytest.mark.parametrize("header", [b"", b"a b", b"\xc3\xa9"], ids=["empty", "space", "not ascii"])
+def test_c12_an_unusable_header_is_not_accepted(header: bytes) -> None:
+    """
+    S-C12 inverted: an empty or refused header is absent, and an ID is minted.
+    """
+    minted = respond(ok, (b"x-session-id", header))[b"x-session-id"]
+    assert len(minted) == 32
+
+
+def test_c13_the_id_is_echoed() -> None:
+    """
+    S-C13 inverted: the session ID stands on the response.
+    """
+    assert respond(ok, (b"x-session-id", b"s1")) == {b"x-session-id": b"s1"}
+
+
+def test_c14_websocket_handlers_see_the_id() -> None:
+    """
+    S-C14 inverted: a WebSocket handler reads the session, and its handshake carries it.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_id())
+        await send({"type": "websocket.accept"})
+
+    async def send(message: Any) -> None:
+        seen.append(dict(message["headers"]))
+
+    scope = {"type": "websocket", "path": "/", "headers": [(b"x-session-id", b"s1")]}
+    asyncio.run(_call(SessionContextMiddleware(app, Policy()), scope, send))
+    assert seen == ["s1", {b"x-session-id": b"s1"}]
+
+
+def test_c15_the_variable_is_reset_after_the_request() -> None:
+    """
+    S-C15 inverted: after the request nothing is bound where it was served.
+    """
+
+    async def run() -> SessionContext:
+        async def send(message: Any) -> None: ...
+
+        scope = {"type": "http", "path": "/", "headers": [(b"x-session-id", b"s1")]}
+        await SessionContextMiddleware(ok, Policy())(scope, None, send)
+        return get_session_context()
+
+    assert asyncio.run(run()) == BLANK
+
+
+def test_c16_background_work_restores_or_inherits() -> None:
+    """
+    S-C16: background work takes a given session, else the one it was started under.
+    """
+
+    async def background(session_id: str | None = None) -> str | None:
+        with session_context(session_id):
+            return get_session_id()
+
+    async def run() -> tuple[str | None, str | None]:
+        with session_context("around"):
+            return await background("given"), await background()
+
+    assert asyncio.run(run()) == ("given", "around")
+
+
+def test_c23_one_request_mints_once() -> None:
+    """
+    S-C23: inside a request no second session is ever minted, however many middlewares there are.
+    """
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_id())
+        await ok(scope, receive, send)
+
+    headers = respond(SessionContextMiddleware(app, Policy()))
+    assert [headers[b"x-session-id"].decode()] == seen
+
+
+def test_u9_unset_hides_on_purpose() -> None:
+    """
+    S-B13: a falsy value falls through to what is bound; UNSET is how to suppress it.
+    """
+    with session_context("s", user_id="u"):
+        with session_context(session_id="", user_id=None) as through:
+            assert through == SessionContext("s", "u")
+        with session_context(session_id=UNSET) as hidden:
+            assert hidden == SessionContext(user_id="u")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_decorated_generator_yields_what_it_did(size: int) -> None:
+    """
+    S-A25: a decorated function keeps its kind, here a generator, and its name.
+    """
+
+    @session_context("decorated")
+    def parts() -> Iterator[str | None]:
+        for _ in range(size):
+            yield get_session_id()
+
+    assert list(parts()) == ["decorated"] * size
+    assert parts.__name__ == "parts"
