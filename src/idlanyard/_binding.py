@@ -237,7 +237,8 @@ def attach(error: BaseException, scope: Scope) -> None:
     """
     Let the exception carry what its request had bound, for the log line.
     """
-    with contextlib.suppress(AttributeError):
+    # An exception may refuse attributes in any way it likes (R14).
+    with contextlib.suppress(Exception):
         error._idlanyard = snapshot_of(scope.values, scope.policy)  # type: ignore[attr-defined]
 
 
