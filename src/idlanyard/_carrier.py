@@ -4,7 +4,6 @@ IDs across a process boundary: outgoing headers, jobs, messages (R12, R13).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -104,6 +103,8 @@ def dump() -> dict[str, list[str]]:
     provenance; one that would make the mapping longer than 2 KiB is left out
     (S27). ``restore`` is the way back.
     """
+    import json
+
     carrier: dict[str, list[str]] = {}
     for spec, value, how in _in_force("job"):
         longer = carrier | {spec.name: [value, how.value]}

@@ -5,9 +5,7 @@ Pure, over lists of pairs; both protocols write out what is decided here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from idlanyard._case import Refusal
@@ -16,6 +14,8 @@ from idlanyard._plan import Plan
 
 Headers: TypeAlias = list[Pair]
 
+_PHRASES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}
+_UNAUTHORIZED: Final = 401
 _MOST_NAMES: Final = 256
 _FINAL: Final = 200
 _UNSAFE_STATUS: Final = frozenset({206, 304})
@@ -117,7 +117,9 @@ def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Hea
         refusal: why.
         pairs: what would have been echoed; the session's stays.
     """
-    phrase = HTTPStatus(refusal.status).phrase
+    import json
+
+    phrase = _PHRASES[refusal.status]
     body = json.dumps(
         {
             "type": "about:blank",
@@ -133,7 +135,7 @@ def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Hea
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
     }
-    if refusal.status == HTTPStatus.UNAUTHORIZED:
+    if refusal.status == _UNAUTHORIZED:
         # RFC 9110 15.5.2 wants a challenge with every 401.
         lines["WWW-Authenticate"] = f'IDLanyard field="{refusal.field}"'
     session = plan.policy.session

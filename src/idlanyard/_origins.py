@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from idlanyard.exceptions import PolicyError
 
@@ -49,6 +48,8 @@ def origin_of(url: str) -> Origin | None:
     White space, control characters and backslashes are in doubt, since
     clients differ in what they make of them.
     """
+    from urllib.parse import urlsplit
+
     if _ODD.search(url):
         return None
     try:

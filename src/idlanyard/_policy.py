@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,9 +143,10 @@ class Policy:
         """
         Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID (S25).
         """
+        from hmac import digest
+
         key_id, key = self.keys[0]
-        digest = hmac.new(key, f"{name}:{value}".encode(), hashlib.sha256)
-        return f"{key_id}:{digest.hexdigest()[:32]}"
+        return f"{key_id}:{digest(key, f'{name}:{value}'.encode(), 'sha256').hex()[:32]}"
 
     def mint(self, name: str) -> str:
         """

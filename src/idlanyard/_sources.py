@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl
 
 from idlanyard._request import Request
 from idlanyard.exceptions import PolicyError
@@ -42,7 +41,7 @@ def amzn_root(line: str) -> str | None:
     return match[1] if match else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Header:
     """
     A request header.
@@ -100,7 +99,7 @@ class Header:
         return cls("X-Amzn-Trace-Id", parse=amzn_root)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cookie:
     """
     A cookie, the client's word.
@@ -129,7 +128,7 @@ class Cookie:
         return [value for name, equals, value in pairs if equals and name == self.name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Query:
     """
     A parameter of the query string, the client's word.
@@ -148,6 +147,8 @@ class Query:
         """
         Return the values of every parameter of this name.
         """
+        from urllib.parse import parse_qsl
+
         try:
             fields = parse_qsl(
                 request.query, keep_blank_values=True, max_num_fields=_MOST_QUERY_FIELDS
@@ -157,7 +158,7 @@ class Query:
         return [value for name, value in fields if name == self.name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subdomain:
     """
     The one label before a base domain, the client's word.
@@ -193,7 +194,7 @@ class Subdomain:
         return found if len(found) == len(hosts) else []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PathPrefix:
     """
     A segment of the path, the client's word.

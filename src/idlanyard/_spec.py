@@ -43,7 +43,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class IDSpec:
     """
     The rules for one ID.

@@ -5,7 +5,6 @@ across somebody else's ``yield`` (R3, R4).
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import sys
@@ -20,14 +19,15 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager
 from contextvars import Token
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from idlanyard._binding import Node, bound, current, put_back
 
 T = TypeVar("T")
 
 
-def _coroutine_mark() -> dict[str, Any]:
+@functools.cache
+def coroutine_mark() -> dict[str, Any]:
     """
     Return the attribute by which this Python knows a marked coroutine function.
     """
@@ -37,19 +37,18 @@ def _coroutine_mark() -> dict[str, Any]:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(marked)
     else:
+        from asyncio import coroutines
+
         # The mark of 3.11 has no public name.
-        vars(marked)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+        vars(marked)["_is_coroutine"] = vars(coroutines)["_is_coroutine"]
     return vars(marked)
-
-
-COROUTINE_MARK: Final = _coroutine_mark()
 
 
 def mark_coroutine_function(fn: object) -> None:
     """
     Mark a plain callable whose calls return an awaitable, for who asks before calling.
     """
-    vars(fn).update(COROUTINE_MARK)
+    vars(fn).update(coroutine_mark())
 
 
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]

@@ -16,7 +16,7 @@ from idlanyard._notices import announce, report
 from idlanyard._plan import Plan
 from idlanyard._policy import Policy
 from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
-from idlanyard._steps import COROUTINE_MARK
+from idlanyard._steps import coroutine_mark
 from idlanyard._wires import ASGI
 
 __all__ = ["SessionContextMiddleware"]
@@ -48,7 +48,7 @@ class SessionContextMiddleware:
         TypeError: *policy* is not a ``Policy``.
     """
 
-    __slots__ = ("_plan", "app")
+    __slots__ = ("_mark", "_plan", "app")
 
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
         policy = Policy.from_env() if policy is None else policy
@@ -56,6 +56,7 @@ class SessionContextMiddleware:
             raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
         self.app = app
         self._plan = Plan(policy, ASGI)
+        self._mark = coroutine_mark()
 
     async def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
         self, scope: MutableMapping[str, Any], receive: Any, send: Any
@@ -94,7 +95,7 @@ class SessionContextMiddleware:
         try:
             if _events.subscribers:
                 announce(inner)
-            await self.app(scope, receive, _echoing(plan, inner, send))
+            await self.app(scope, receive, _echoing(plan, inner, send, self._mark))
         except BaseException as error:
             attach(error, inner)
             raise
@@ -158,14 +159,14 @@ def _edited(plan: Plan, headers: list[Pair], found: list[Pair], edits: Edits) ->
     return edited + added
 
 
-def _echoing(plan: Plan, inner: Scope, send: Any) -> Any:
+def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:
     def send_echoed(message: Any) -> Any:
         if message["type"] in _STARTS:
             message = _with_echo(plan, inner, message)
         return send(message)
 
     # A plain function is twice as fast per chunk; adapters ask whether it is async.
-    send_echoed.__dict__ = COROUTINE_MARK
+    send_echoed.__dict__ = mark
     return send_echoed
 
 

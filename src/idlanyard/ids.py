@@ -6,11 +6,9 @@ Everything here is pure but for the clock and the operating system's entropy.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
-import uuid
 from enum import StrEnum
 from typing import Final
 
@@ -140,7 +138,9 @@ def uuid4() -> str:
     """
     Return a random UUID (RFC 9562, version 4) with its hyphens.
     """
-    return str(uuid.UUID(bytes=os.urandom(16), version=4))
+    from uuid import UUID
+
+    return str(UUID(bytes=os.urandom(16), version=4))
 
 
 def uuid7() -> str:
@@ -152,7 +152,9 @@ def uuid7() -> str:
     number = (milliseconds & (1 << 48) - 1) << 80 | drawn
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=number))
+    from uuid import UUID
+
+    return str(UUID(int=number))
 
 
 def timestamped(prefix: str = "session") -> str:
@@ -186,6 +188,8 @@ def safe_filename(id: str) -> str:
         raise ValueError("an empty ID names no file")
     if _FILENAME.fullmatch(id) and not _RESERVED_FILENAMES.fullmatch(id):
         return id
+    from hashlib import sha256
+
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", id[:64]).lstrip("-")
-    digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    digest = sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"{readable}~{digest}"

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionContextMiddleware"]
 
-KEY: Final = "idlanyard"
+# With a dot, since any other key has to be text; and no ID is called so.
+KEY: Final = "idlanyard._scope"
 
 _WHOLE: Final = (list, tuple)
 
