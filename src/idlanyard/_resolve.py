@@ -94,11 +94,11 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
                 return decide(plan, found, raw)
             values[field.index] = text = field.simple_maker()
             values[width + field.index] = _MINTED
-            value = text.encode() if binary else text
-            if field.echo_name is not None:
-                echo.append((field.echo_name, value))
+            pair = (field.key, text.encode() if binary else text)
             if field.forward_key is not None:
-                added.append((field.forward_key, value))
+                added.append(pair)
+            if field.echo_name is not None:
+                echo.append(pair if binary else (field.echo_name, text))
     # Plain stores into slots cost half of what an __init__ would.
     scope = _new_scope(Scope)
     scope.values = tuple(values)

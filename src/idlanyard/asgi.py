@@ -4,7 +4,7 @@ The ASGI middleware: unpack, call ``resolve``, pack.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from idlanyard import _events
@@ -15,7 +15,7 @@ from idlanyard._echo import echoed, problem
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan
 from idlanyard._policy import Policy
-from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
+from idlanyard._resolve import enclosing, resolve, resolve_nested
 from idlanyard._steps import coroutine_mark
 from idlanyard._wires import ASGI
 
@@ -88,7 +88,9 @@ class SessionContextMiddleware:
             return
         scope[KEY] = inner
         if edits is not None:
-            scope["headers"] = _edited(plan, headers, found, edits)
+            gone, added = edits
+            kept = _without(plan, headers, found, gone) if gone else headers
+            scope["headers"] = kept + added
         elif headers is not before:
             scope["headers"] = headers
         token = bound.set(inner)
@@ -128,7 +130,8 @@ class SessionContextMiddleware:
         if refusal is not None:
             await _refuse(plan, scope, receive, send, refusal, outer)
             return
-        scope["headers"] = headers if edits is None else _edited(plan, headers, found, edits)
+        gone, added = edits or ((), [])
+        scope["headers"] = _without(plan, headers, found, gone) + added
         try:
             await self.app(scope, receive, send)
         finally:
@@ -148,15 +151,15 @@ def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
     return enclosing(plan, found)
 
 
-def _edited(plan: Plan, headers: list[Pair], found: list[Pair], edits: Edits) -> list[Pair]:
-    gone, added = edits
-    if not gone:
-        return headers + added
-    edited = headers.copy()
+def _without(plan: Plan, headers: list[Pair], found: list[Pair], gone: Sequence[Any]) -> list[Pair]:
+    """
+    Return the headers without any spelling of those whose keys are *gone*.
+    """
+    kept = headers.copy()
     for pair in found:
         if plan.lines[pair[0]][0] in gone:
-            edited.remove(pair)
-    return edited + added
+            kept.remove(pair)
+    return kept
 
 
 def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from typing import Final
 
 __all__ = ["IDCheck", "Provenance", "safe_filename", "timestamped", "token", "uuid4", "uuid7"]
 
+_entropy: Final = os.urandom
 _CHARSETS: Final = {
     "default": ("A-Za-z0-9", r"A-Za-z0-9\-_.~:@/+=|", "letters, digits and - _ . ~ : @ / + = |"),
     "visible": (
@@ -131,7 +132,7 @@ def token() -> str:
 
     No pool is kept: a machine restored from a snapshot would repeat it.
     """
-    return os.urandom(16).hex()
+    return _entropy(16).hex()
 
 
 def uuid4() -> str:
