@@ -1,0 +1,140 @@
+"""
+The short way of ``resolve`` answers what ``decide`` answers, wherever it answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlanyard import Cookie, Header, Policy, request_spec, session_spec, tenant_spec, user_spec
+from idlanyard._plan import Plan
+from idlanyard._resolve import Resolution, decide, resolve
+from idlanyard._wires import ASGI, WSGI, Wire
+
+
+def fixed() -> str:
+    """
+    A generator whose IDs can be compared.
+    """
+    return "minted"
+
+
+SESSION = session_spec(mint=fixed)
+SECRET = "s" * 32
+POLICIES = {
+    "closed": Policy(session=SESSION),
+    "trusting": Policy(session=SESSION, trusted_peers=["10.0.0.0/8"]),
+    "secret": Policy(session=SESSION, shared_secret=("X-Proxy-Secret", SECRET)),
+    "demanding": Policy(
+        session=session_spec(mint=fixed, on_invalid="reject", required=True),
+        user=user_spec(required=True),
+        tenant=tenant_spec(must_match=lambda value, _: value == "t"),
+        trusted_peers=["10.0.0.0/8"],
+    ),
+    "quiet": Policy(
+        session=session_spec(mint=fixed, echo=False, forward=False),
+        user=user_spec(echo="always", forward=False),
+        extra=[request_spec(mint=fixed)],
+        trusted_peers=["10.0.0.0/8"],
+    ),
+    "elsewhere": Policy(
+        session=session_spec(
+            mint=fixed, sources=["X-Session-ID", "X-Conversation-ID", Cookie("sid")]
+        ),
+        extra=[request_spec(mint=None, sources=[Header.traceparent()])],
+    ),
+    "anonymous": Policy(session=SESSION, user=user_spec(mint=fixed), tenant=None),
+}
+NAMES = [
+    "X-Session-ID",
+    "X-User-ID",
+    "X-Tenant-ID",
+    "X_User-ID",
+    "X-Conversation-ID",
+    "X-Request-ID",
+    "X-Proxy-Secret",
+    "Connection",
+    "X-Forwarded-For",
+    "traceparent",
+]
+VALUES = [
+    "s1",
+    "t",
+    "",
+    "a b",
+    "a,b",
+    "x" * 255,
+    "x" * 256,
+    "\xe9",
+    SECRET,
+    "keep-alive",
+    "close, X-User-ID",
+    "10.0.0.5",
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+]
+LINES = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=5)
+PEERS = st.sampled_from(["10.0.0.5", "203.0.113.9", ""])
+
+
+def asgi(lines: list[tuple[str, str]], peer: str) -> Any:
+    """
+    The request as an ASGI scope.
+    """
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in lines]
+    return headers, {"path": "/", "headers": headers, "client": (peer, 1) if peer else None}
+
+
+def wsgi(lines: list[tuple[str, str]], peer: str) -> Any:
+    """
+    The request as a WSGI environ; what stands twice is joined, as servers do.
+    """
+    environ: dict[str, str] = {}
+    for name, value in lines:
+        key = WSGI.key(name)
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return list(environ.items()), environ | {"PATH_INFO": "/", "REMOTE_ADDR": peer}
+
+
+def comparable(resolution: Resolution) -> Any:
+    """
+    What a resolution says, without the order that means nothing.
+    """
+    scope, edits, refusal, rejected = resolution
+    gone, added = edits or ((), [])
+    return scope.values, sorted(scope.echo or []), set(gone), sorted(added), refusal, set(rejected)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize(("wire", "request_of"), [(ASGI, asgi), (WSGI, wsgi)], ids=["asgi", "wsgi"])
+@given(lines=LINES, peer=PEERS)
+def test_the_short_way_answers_what_the_long_one_does(
+    wire: Wire, request_of: Any, name: str, lines: list[tuple[str, str]], peer: str
+) -> None:
+    """
+    R5 to R7: the decision is one, whether a request is answered the short way or not.
+    """
+    plan = Plan(POLICIES[name], wire)
+    pairs, raw = request_of(lines, peer)
+    found = [pair for pair in pairs if pair[0] in plan.watched]
+    assert comparable(resolve(plan, found, raw)) == comparable(decide(plan, found, raw))
+
+
+@pytest.mark.parametrize(
+    ("path", "bound"),
+    [
+        pytest.param("/health", False, id="excluded"),
+        pytest.param("/healthy", True, id="longer"),
+        pytest.param("/x/health", True, id="below"),
+    ],
+)
+def test_excluded_paths_are_exact(path: str, bound: bool) -> None:
+    """
+    S24: an excluded path is the whole path, and nothing is bound for it.
+    """
+    plan = Plan(Policy(session=SESSION, exclude=["/health"]), ASGI)
+    scope, _, _, _ = resolve(plan, [], {"path": path, "headers": []})
+    assert (scope.values[0] == "minted") is bound
