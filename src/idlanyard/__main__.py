@@ -1,0 +1,48 @@
+"""
+The command line: ``python -m idlanyard demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+_MISSING: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run one command and return its exit status.
+
+    Args:
+        arguments: the command line without the program; left out, the
+            process's own.
+    """
+    parser = argparse.ArgumentParser(prog="python -m idlanyard", description=__doc__)
+    commands = parser.add_subparsers(dest="command")
+    demo = commands.add_parser("demo", help="send real requests to real servers, and judge")
+    demo.add_argument("--serve", action="store_true", help="keep the servers up, to try with curl")
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    return _demo(serve=options.serve)
+
+
+def _demo(*, serve: bool) -> int:
+    try:
+        from idlanyard._demo import run
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"The demo needs {error.name}: install it from the checkout with "
+            f"pip install '.[demo]'\n"
+        )
+        return _MISSING
+    return run.serve(threading.Event().wait) if serve else run.demo()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""
+The demo itself: start the servers, send the requests, print the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+
+from rich.console import Console
+from rich.table import Table
+
+from idlanyard._demo import apps
+from idlanyard._demo.rows import Row, rows
+from idlanyard._demo.servers import HOST, listening, serving_asgi, serving_wsgi
+
+
+def observed() -> list[Row]:
+    """
+    Start both servers, send them everything, and return what was observed.
+    """
+    found: list[Row] = []
+    with ExitStack() as stack:
+        tracebacks = stack.enter_context(listening())
+        ports = {
+            "ASGI": stack.enter_context(serving_asgi(apps.asgi())),
+            "WSGI": stack.enter_context(serving_wsgi(apps.wsgi())),
+        }
+        for server, port in ports.items():
+            found += rows(server, port, tracebacks)
+    return found
+
+
+def show(found: Sequence[Row], console: Console) -> int:
+    """
+    Print the table; 0 only if every row is right.
+    """
+    table = Table(title="idlanyard: real requests to uvicorn (ASGI) and waitress (WSGI)")
+    for heading in ("server", "what", "sent", "the application saw", "came back", ""):
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        mark = "[green]right[/]" if row.right else "[bold red]WRONG[/]"
+        table.add_row(*row[:-1], mark, end_section=True)
+    console.print(table)
+    wrong = sum(not row.right for row in found)
+    console.print(f"{len(found) - wrong} of {len(found)} rows right")
+    return 1 if wrong else 0
+
+
+def demo(console: Console | None = None) -> int:
+    """
+    Run the demo and return its exit status.
+    """
+    return show(observed(), console or Console(width=132))
+
+
+def curls(asgi_port: int, wsgi_port: int) -> Iterable[str]:
+    """
+    Return commands to try against the servers.
+    """
+    for name, port in (("ASGI", asgi_port), ("WSGI", wsgi_port)):
+        url = f"http://{HOST}:{port}"
+        yield f"# {name}"
+        yield f"curl -i {url}/"
+        yield f"curl -i -H 'X-Session-ID: chat-42' {url}/stream"
+        yield f"curl -i -H 'X-User-ID: admin' {url}/"
+        yield f"curl -i -H 'X-User-ID: alice' -H 'X-Tenant-ID: acme' {url}/trusting/"
+        yield f"curl -i -H 'X-Session-ID: two words' {url}/"
+        yield f"curl -i {url}/late"
+
+
+def serve(wait: Callable[[], object], console: Console | None = None) -> int:
+    """
+    Keep the servers up until *wait* returns or Ctrl-C is pressed.
+    """
+    console = console or Console()
+    with serving_asgi(apps.asgi()) as asgi_port, serving_wsgi(apps.wsgi()) as wsgi_port:
+        for line in curls(asgi_port, wsgi_port):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print("Ctrl-C stops the servers.")
+        try:
+            wait()
+        except KeyboardInterrupt:
+            console.print("stopped")
+    return 0

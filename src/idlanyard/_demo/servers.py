@@ -1,0 +1,105 @@
+"""
+Real servers on free loopback ports: uvicorn for ASGI, waitress for WSGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+import waitress
+
+from idlanyard import SessionContext
+from idlanyard._binding import carried_by
+
+HOST: Final = "127.0.0.1"
+_BACKLOG: Final = 512
+_LOGGERS: Final = ("uvicorn.error", "waitress")
+
+
+class Tracebacks(logging.Handler):
+    """
+    Keeps the IDs that the exceptions carry which a server logs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.contexts: list[SessionContext] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Keep what the record's exception carries.
+        """
+        error = record.exc_info[1] if record.exc_info else None
+        context = None if error is None else carried_by(error)
+        if context is not None:
+            self.contexts.append(context)
+
+    def sessions(self) -> list[str | None]:
+        """
+        Return the sessions of the exceptions logged so far.
+        """
+        return [context.session_id for context in self.contexts]
+
+
+@contextmanager
+def listening() -> Iterator[Tracebacks]:
+    """
+    Hear the tracebacks that the servers log, instead of the terminal.
+    """
+    handler = Tracebacks()
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    try:
+        yield handler
+    finally:
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+@contextmanager
+def serving_asgi(app: Any, port: int = 0) -> Iterator[int]:
+    """
+    Serve *app* under uvicorn meanwhile; the port is yielded.
+    """
+    config = uvicorn.Config(
+        app, host=HOST, port=port, log_config=None, lifespan="off", proxy_headers=False
+    )
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    # Requests that come before the server is up wait instead of being refused.
+    socket.listen(_BACKLOG)
+    thread = threading.Thread(target=asyncio.run, args=(server.serve([socket]),))
+    thread.start()
+    try:
+        yield socket.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        socket.close()
+
+
+@contextmanager
+def serving_wsgi(app: Any, port: int = 0) -> Iterator[int]:
+    """
+    Serve *app* under waitress meanwhile; the port is yielded.
+    """
+    channels: dict[int, Any] = {}
+    server: Any = waitress.create_server(app, map=channels, host=HOST, port=port, threads=16)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server.effective_port
+    finally:
+        server.pull_trigger()
+        server.close()
+        thread.join()
