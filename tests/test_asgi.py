@@ -1,0 +1,443 @@
+"""
+The ASGI middleware: what it leaves alone, binds, writes and puts back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import AsyncToSync
+
+from drive import (
+    PROXY,
+    Message,
+    ask_asgi,
+    http_scope,
+    pairs_of,
+    serve_asgi,
+    values_of,
+    websocket_scope,
+)
+from idlanyard import Policy, get_session_context, get_session_id, session_spec, user_spec
+from idlanyard._binding import carried_by
+from idlanyard.asgi import SessionContextMiddleware
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]}
+BODY: Message = {"type": "http.response.body", "body": b"ok"}
+S1 = (("X-Session-ID", "s1"),)
+REJECTING = Policy(session=session_spec(on_invalid="reject"))
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """
+    Answer 200.
+    """
+    await send(START)
+    await send(BODY)
+
+
+def _sending(*messages: Message) -> Callable[..., Any]:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param("lifespan", id="lifespan"), pytest.param("mqtt", id="an unknown scope type")],
+)
+def test_other_scope_types_pass_untouched(kind: str) -> None:
+    """
+    A scope that is neither http nor websocket reaches the app with its own callables (design 2).
+    """
+    scope = {"type": kind, "headers": [(b"x-user-id", b"mallory")]}
+    seen: list[Any] = []
+
+    async def app(*call: Any) -> None:
+        seen.extend(call)
+        assert get_session_context().is_empty()
+
+    async def receive() -> None: ...
+
+    async def send(_: Any) -> None: ...
+
+    asyncio.run(SessionContextMiddleware(app)(scope, receive, send))
+    assert seen[0] is scope
+    assert seen[1:] == [receive, send]
+    assert scope == {"type": kind, "headers": [(b"x-user-id", b"mallory")]}
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        pytest.param(http_scope(S1), START, id="http.response.start"),
+        pytest.param(
+            websocket_scope(S1), {"type": "websocket.accept", "headers": []}, id="websocket.accept"
+        ),
+        pytest.param(
+            websocket_scope(S1),
+            {"type": "websocket.http.response.start", "status": 403, "headers": []},
+            id="websocket.http.response.start",
+        ),
+        pytest.param(
+            http_scope(S1), {"type": "http.response.start", "status": 200}, id="http, no headers"
+        ),
+        pytest.param(websocket_scope(S1), {"type": "websocket.accept"}, id="accept, no headers"),
+        pytest.param(
+            http_scope(S1),
+            {"type": "http.response.start", "status": 200, "headers": ((b"x-app", b"1"),)},
+            id="headers in a tuple",
+        ),
+    ],
+)
+def test_every_start_message_carries_the_echo(scope: Message, message: Message) -> None:
+    """
+    The echo stands once on each of the three start messages, with or without headers (R9).
+    """
+    before = {k: list(v) if k == "headers" else v for k, v in message.items()}
+    [sent] = ask_asgi(SessionContextMiddleware(_sending(message)), dict(scope))
+    assert values_of(pairs_of(sent), "x-session-id") == ["s1"]
+    # The app's own message, and its headers, are as they were.
+    assert sent is not message
+    assert {k: list(v) if k == "headers" else v for k, v in message.items()} == before
+
+
+def test_other_messages_pass_as_they_are() -> None:
+    """
+    Messages that start nothing reach the server as the very objects that the app sent (design 2).
+    """
+    sent = ask_asgi(SessionContextMiddleware(hello), http_scope())
+    assert sent[1] is BODY
+
+
+def test_one_message_sent_in_two_requests_is_echoed_each_time_anew() -> None:
+    """
+    A start message that an app reuses never carries an earlier request's ID (R9, S28).
+    """
+    app = SessionContextMiddleware(hello)
+    first = ask_asgi(app, http_scope(S1))[0]
+    second = ask_asgi(app, http_scope([("X-Session-ID", "s2")]))[0]
+    assert values_of(pairs_of(first), "x-session-id") == ["s1"]
+    assert values_of(pairs_of(second), "x-session-id") == ["s2"]
+
+
+def test_the_scope_is_changed_in_place_and_its_headers_are_put_back() -> None:
+    """
+    The app gets the server's own dict, and afterwards it has its old header list (design 2).
+    """
+    pair = (b"x-user-id", b"mallory")
+    headers = [pair, (b"host", b"h")]
+    scope = http_scope() | {"headers": headers}
+    during: list[Any] = []
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        during.extend([inner, inner["headers"]])
+        inner["route"] = "/orders/{id}"
+
+    asyncio.run(serve_asgi(SessionContextMiddleware(app), scope))
+    assert during[0] is scope
+    assert pair not in during[1]
+    assert scope["headers"] is headers
+    assert headers == [pair, (b"host", b"h")]
+    assert headers[0] is pair
+    # Outer layers read here what the router has written.
+    assert scope["route"] == "/orders/{id}"
+
+
+def test_the_headers_are_put_back_also_after_an_error() -> None:
+    """
+    An exception on its way out finds the scope with its old header list (design 2).
+    """
+    headers = [(b"x-user-id", b"mallory")]
+    scope = http_scope() | {"headers": headers}
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        raise LookupError("lost")
+
+    with pytest.raises(LookupError):
+        ask_asgi(SessionContextMiddleware(app), scope)
+    assert scope["headers"] is headers
+
+
+PAIRS = [(b"x-session-id", b"s1"), (b"x-user-id", b"mallory"), (b"host", b"h")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(lambda: tuple(PAIRS), id="a tuple"),
+        pytest.param(lambda: iter(PAIRS), id="an iterator"),
+        pytest.param(lambda: (pair for pair in PAIRS), id="a generator"),
+        pytest.param(lambda: [list(pair) for pair in PAIRS], id="pairs that are lists"),
+        pytest.param(lambda: dict(PAIRS).items(), id="a view"),
+    ],
+)
+def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
+    """
+    Header lines are read, and sanitised, from whatever iterable a test suite hands in (design 2).
+    """
+    scope = http_scope() | {"headers": headers()}
+    seen: list[Any] = []
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        seen.append((get_session_id(), type(inner["headers"]), [*map(tuple, inner["headers"])]))
+
+    ask_asgi(SessionContextMiddleware(app), scope)
+    assert seen == [("s1", list, [PAIRS[0], PAIRS[2]])]
+    assert [*map(tuple, scope["headers"])] == PAIRS
+
+
+def test_headers_without_edits_may_be_any_iterable() -> None:
+    """
+    Also where nothing is edited the app gets a list that it can read twice (design 2).
+    """
+    scope = http_scope() | {"headers": iter([(b"x-session-id", b"s1")])}
+    seen: list[Any] = []
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        seen.extend([list(inner["headers"]), list(inner["headers"])])
+
+    ask_asgi(SessionContextMiddleware(app), scope)
+    assert seen == [[(b"x-session-id", b"s1")]] * 2
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_headers_may_be_missing(kind: str) -> None:
+    """
+    A scope without headers gets a minted session for the app, and none is left in it (design 2).
+    """
+    scope = http_scope(type=kind)
+    del scope["headers"]
+    seen: list[Any] = []
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        seen.append((get_session_id(), inner["headers"]))
+
+    ask_asgi(SessionContextMiddleware(app), scope)
+    [(session, headers)] = seen
+    assert headers == [(b"x-session-id", str(session).encode())]
+    assert "headers" not in scope
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(asyncio.CancelledError(), id="cancelled"),
+        pytest.param(OSError("the client went away"), id="disconnected"),
+        pytest.param(ValueError("a bug"), id="failed"),
+        pytest.param(KeyboardInterrupt(), id="interrupted"),
+    ],
+)
+def test_an_error_unbinds_and_carries_a_snapshot(error: BaseException) -> None:
+    """
+    Whatever leaves the app, nothing stays bound, and it takes a snapshot along (S28, R4).
+    """
+    args = error.args
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    async def outer() -> None:
+        with pytest.raises(type(error)) as caught:
+            await serve_asgi(SessionContextMiddleware(app), http_scope(S1))
+        assert caught.value is error
+        assert get_session_context().is_empty()
+
+    asyncio.run(outer())
+    context = carried_by(error)
+    assert context is not None
+    assert context.session_id == "s1"
+    assert error.args == args
+    assert not hasattr(error, "__notes__")
+
+
+def test_cancelling_a_waiting_request_unbinds() -> None:
+    """
+    A request that is cancelled from outside while it waits leaves nothing bound (S28).
+    """
+
+    async def outer() -> None:
+        waiting = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            waiting.set()
+            await asyncio.Future()
+
+        scope = http_scope([("X-User-ID", "mallory")])
+        call = SessionContextMiddleware(app)(scope, None, None)
+        task: asyncio.Task[None] = asyncio.ensure_future(call)
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert get_session_context().is_empty()
+        assert scope["headers"] == [(b"x-user-id", b"mallory")]
+
+    asyncio.run(outer())
+
+
+def test_a_disconnect_that_send_reports_unbinds() -> None:
+    """
+    A server whose ``send`` raises on a gone client finds nothing bound afterwards (S28).
+    """
+
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    async def outer() -> None:
+        with pytest.raises(OSError, match="gone"):
+            await SessionContextMiddleware(hello)(http_scope(S1), None, send)
+        assert get_session_context().is_empty()
+
+    asyncio.run(outer())
+
+
+def test_one_exception_raised_in_two_requests_tells_of_the_second() -> None:
+    """
+    The snapshot of an exception object that is raised again is the later request's (design 2).
+    """
+    error = LookupError("once for all")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    for session in ("s1", "s2"):
+        with pytest.raises(LookupError):
+            ask_asgi(SessionContextMiddleware(app), http_scope([("X-Session-ID", session)]))
+        context = carried_by(error)
+        assert context is not None
+        assert context.session_id == session
+    assert str(error) == "once for all"
+
+
+def test_an_exception_that_takes_no_attribute_passes() -> None:
+    """
+    An exception that cannot carry the snapshot leaves the app as it is (R14).
+    """
+
+    class Closed(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError("closed")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise Closed
+
+    with pytest.raises(Closed):
+        ask_asgi(SessionContextMiddleware(app), http_scope())
+
+
+def test_the_send_wrapper_is_taken_for_a_coroutine_function() -> None:
+    """
+    Adapters that want an async ``send``, such as ``AsyncToSync``, take ours silently (design 2).
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # A warning would be an error here.
+        assert AsyncToSync(send).awaitable is send
+        await send(START)
+        await send(BODY)
+
+    sent = ask_asgi(SessionContextMiddleware(app), http_scope(S1))
+    assert values_of(pairs_of(sent[0]), "x-session-id") == ["s1"]
+    assert sent[1] is BODY
+
+
+def test_an_echo_that_fails_leaves_the_response_alone() -> None:
+    """
+    Headers of an app that are no pairs cost the echo, never the response (R14).
+    """
+    broken: Message = {"type": "http.response.start", "status": 200, "headers": [b"nonsense"]}
+    assert ask_asgi(SessionContextMiddleware(_sending(broken)), http_scope())[0] is broken
+
+
+def test_a_policy_of_another_type_is_refused() -> None:
+    """
+    A middleware takes a ``Policy`` and says so (R14).
+    """
+    with pytest.raises(TypeError, match="write Policy"):
+        SessionContextMiddleware(hello, {"trusted_peers": []})  # type: ignore[arg-type]
+
+
+def test_without_a_policy_the_environment_describes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A middleware without a policy uses ``Policy.from_env()`` (design 4).
+    """
+    monkeypatch.setenv("IDLANYARD_TRUSTED_PEERS", PROXY)
+    app = SessionContextMiddleware(hello)
+    [start, _] = ask_asgi(app, http_scope([("X-User-ID", "alice")], peer=PROXY))
+    assert values_of(pairs_of(start), "x-user-id") == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("method", "length"),
+    [pytest.param("GET", True, id="GET"), pytest.param("HEAD", False, id="HEAD")],
+)
+def test_a_refused_request_never_reaches_the_app(method: str, length: bool) -> None:
+    """
+    The app of a refused request is not called, and HEAD gets the head alone (R8).
+    """
+    app = _sending({"type": "http.response.start", "status": 599})
+    scope = http_scope([("X-Session-ID", "a b")], method=method)
+    start, body = ask_asgi(SessionContextMiddleware(app, REJECTING), scope)
+    assert start["status"] == 400
+    [announced] = values_of(pairs_of(start), "content-length")
+    assert bool(body["body"]) is length
+    assert len(body["body"]) == (int(announced) if length else 0)
+
+
+def test_a_refused_websocket_is_closed_before_accept() -> None:
+    """
+    Without the denial extension a WebSocket is closed after its connect is received (R8, S29).
+    """
+    scope = websocket_scope([("X-Session-ID", "a b")])
+    received: list[Message] = []
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        received.append({"type": "websocket.connect"})
+        return received[-1]
+
+    async def send(message: Message) -> None:
+        assert received
+        sent.append(message)
+
+    asyncio.run(SessionContextMiddleware(hello, REJECTING)(scope, receive, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_a_refused_websocket_gets_a_denial_response_where_offered() -> None:
+    """
+    With the denial extension a refused WebSocket gets the same problem as a request (R8).
+    """
+    policy = Policy(user=user_spec(required=True))
+    extensions: Message = {"websocket.http.response": {}}
+    start, body = ask_asgi(
+        SessionContextMiddleware(hello, policy), websocket_scope(S1, extensions=extensions)
+    )
+    assert start["type"] == "websocket.http.response.start"
+    assert start["status"] == 401
+    assert values_of(pairs_of(start), "x-session-id") == ["s1"]
+    assert body["type"] == "websocket.http.response.body"
+    assert json.loads(body["body"])["field"] == "user_id"
+
+
+def test_a_websocket_is_bound_until_it_ends() -> None:
+    """
+    A WebSocket has its IDs at the handshake and at each message (design 2).
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            seen.append(get_session_id())
+
+    message = {"type": "websocket.receive", "text": "hi"}
+    ask_asgi(SessionContextMiddleware(app), websocket_scope(S1), message, message)
+    assert seen == ["s1"] * 3

@@ -1,0 +1,320 @@
+"""
+One middleware inside another, of one protocol or two, and inside frameworks (R15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import a2wsgi
+import pytest
+from asgiref.wsgi import WsgiToAsgi
+from flask import Flask, Response, stream_with_context
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from drive import PROXY, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of, values_of
+from idlanyard import (
+    Policy,
+    get_session_context,
+    get_session_id,
+    identify,
+    request_spec,
+    session_context,
+    session_spec,
+    tenant_spec,
+    user_spec,
+)
+from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
+from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+
+TRUSTING = Policy(trusted_peers=[PROXY])
+IDENTIFIED = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
+
+Answer = tuple[int, list[tuple[str, str]], list[Any]]
+
+
+def _asgi(policy: Policy | None, inner: Policy, lines: Any, peer: str = PROXY) -> Answer:
+    """
+    Serve a request by one ASGI middleware in another.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        identity = [v for n, v in pairs_of(scope) if n in ("x-user-id", "x-auth-user")]
+        seen.append((get_session_context().as_dict(), identity))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    start, _ = ask_asgi(
+        ASGIMiddleware(ASGIMiddleware(app, inner), policy), http_scope(lines, peer=peer)
+    )
+    return start["status"], pairs_of(start), seen
+
+
+def _wsgi(policy: Policy | None, inner: Policy, lines: Any, peer: str = PROXY) -> Answer:
+    """
+    Serve a request by one WSGI middleware in another.
+    """
+    seen: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        names = ("HTTP_X_USER_ID", "HTTP_X_AUTH_USER")
+        seen.append((get_session_context().as_dict(), [environ[n] for n in names if n in environ]))
+        start_response("200 OK", [])
+        yield b""
+
+    stack = WSGIMiddleware(WSGIMiddleware(app, inner), policy)
+    response = ask_wsgi(stack, environ_of(lines, peer=peer))
+    return int(response.status[:3]), response.headers, seen
+
+
+BOTH = pytest.mark.parametrize(
+    "serve", [pytest.param(_asgi, id="asgi"), pytest.param(_wsgi, id="wsgi")]
+)
+Serve = Callable[..., Answer]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "lines", [pytest.param([], id="minted"), pytest.param(IDENTIFIED, id="read")]
+)
+def test_a_nested_middleware_mints_and_echoes_nothing(serve: Serve, lines: Any) -> None:
+    """
+    A request passes two middlewares with one mint, one scope and one echo (R15, S26).
+    """
+    status, headers, [(context, identity)] = serve(TRUSTING, TRUSTING, lines)
+    assert status == 200
+    assert values_of(headers, "X-Session-ID") == [context["session_id"]]
+    assert values_of(headers, "X-User-ID") == identity == (["alice"] if lines else [])
+
+
+@BOTH
+def test_a_nested_middleware_binds_nothing_of_its_own(serve: Serve) -> None:
+    """
+    IDs that only the inner policy knows are neither minted nor read where it is nested (R15).
+    """
+    inner = Policy(trusted_peers=[PROXY], extra=[request_spec()])
+    _, headers, [(context, _)] = serve(TRUSTING, inner, IDENTIFIED)
+    assert context == {"session_id": "s1", "user_id": "alice"}
+    assert values_of(headers, "X-Request-ID") == []
+
+
+@BOTH
+def test_a_nested_middleware_shows_its_own_headers(serve: Serve) -> None:
+    """
+    What the inner policy manages shows the scope's values to the app, and nothing else (R15).
+    """
+    inner = Policy(trusted_peers=[PROXY], user=user_spec(header="X-Auth-User"))
+    lines = [*IDENTIFIED, ("X-Auth-User", "mallory")]
+    _, _, [(_, identity)] = serve(TRUSTING, inner, lines)
+    assert identity == ["alice", "alice"]
+
+
+@BOTH
+def test_a_nested_middleware_believes_no_more_than_the_outer_one(serve: Serve) -> None:
+    """
+    A user that the outer policy takes from anyone is no proven user of the inner one (R6, R15).
+    """
+    outer = Policy(user=user_spec(accept="anyone"))
+    inner = Policy(user=user_spec(required=True))
+    status, _, seen = serve(outer, inner, IDENTIFIED)
+    assert (status, seen) == (401, [])
+
+
+def _never(value: str, request: Any) -> bool:
+    return False
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("inner", "status"),
+    [
+        pytest.param(Policy(user=user_spec(required=True)), 200, id="a user that is there"),
+        pytest.param(Policy(tenant=tenant_spec(required=True)), 401, id="a tenant that is not"),
+        pytest.param(Policy(session=session_spec(required=True)), 200, id="a session"),
+        pytest.param(Policy(extra=[request_spec(required=True)]), 400, id="a further ID"),
+        pytest.param(Policy(user=user_spec(must_match=_never)), 403, id="a user that must match"),
+        pytest.param(Policy(tenant=tenant_spec(must_match=_never)), 200, id="nothing to match"),
+    ],
+)
+def test_a_nested_middleware_still_makes_its_demands(
+    serve: Serve, inner: Policy, status: int
+) -> None:
+    """
+    ``required`` and ``must_match`` of a nested policy refuse, with the session echoed once (R15).
+    """
+    answered, headers, seen = serve(TRUSTING, inner, IDENTIFIED)
+    assert answered == status
+    assert values_of(headers, "X-Session-ID") == ["s1"]
+    assert len(seen) == (status == 200)
+
+
+@BOTH
+def test_a_request_with_the_bound_session_is_nested(serve: Serve) -> None:
+    """
+    A request made under an open scope with exactly its session is part of it (R15).
+    """
+
+    def inner_call() -> Answer:
+        assert get_session_id() == "s1"
+        return serve(TRUSTING, TRUSTING, [("X-Session-ID", "s1")])
+
+    found: list[Answer] = []
+
+    def outer(environ: Any, start_response: Any) -> Iterable[bytes]:
+        found.append(inner_call())
+        start_response("200 OK", [])
+        return []
+
+    if serve is _wsgi:
+        ask_wsgi(WSGIMiddleware(outer, TRUSTING), environ_of(IDENTIFIED, peer=PROXY))
+        [(_, headers, [(context, _)])] = found
+        assert context["user_id"] == "alice"
+        # The outer one writes the echo; this one nothing.
+        assert values_of(headers, "X-Session-ID") == []
+    else:
+        with session_context(session_id="s1", user_id="bob"):
+            _, headers, [(context, _)] = inner_call()
+        # An overlay without a scope is no request.
+        assert context == {"session_id": "s1"}
+        assert values_of(headers, "X-Session-ID") == ["s1"]
+
+
+def test_a_request_with_another_session_is_one_of_its_own() -> None:
+    """
+    A request under an open scope that carries another session, or none, is not nested (R15).
+    """
+    found: list[Answer] = []
+
+    def outer(environ: Any, start_response: Any) -> Iterable[bytes]:
+        found.append(_wsgi(TRUSTING, TRUSTING, [("X-Session-ID", "s2")]))
+        found.append(_wsgi(TRUSTING, TRUSTING, []))
+        start_response("200 OK", [])
+        assert get_session_context().user_id == "alice"
+        return []
+
+    ask_wsgi(WSGIMiddleware(outer, TRUSTING), environ_of(IDENTIFIED, peer=PROXY))
+    [(_, headers, [(context, _)]), (_, _, [(fresh, _)])] = found
+    assert context == {"session_id": "s2"}
+    assert values_of(headers, "X-Session-ID") == ["s2"]
+    assert fresh["session_id"] not in ("s1", "s2")
+    assert "user_id" not in fresh
+
+
+def test_a_scope_that_has_ended_encloses_nothing() -> None:
+    """
+    An environ or scope of a finished request, used again, is a new request (R15, S28).
+    """
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    environ = environ_of(IDENTIFIED, peer=PROXY)
+    ask_wsgi(WSGIMiddleware(app, TRUSTING), environ)
+    environ["HTTP_X_SESSION_ID"] = "s2"
+    response = ask_wsgi(WSGIMiddleware(app, TRUSTING), environ)
+    assert values_of(response.headers, "X-Session-ID") == ["s2"]
+
+
+def _identified(request: Request) -> PlainTextResponse:
+    identify(user_id="alice")
+    return PlainTextResponse(get_session_context().as_dict()["session_id"])
+
+
+def test_a_mounted_app_with_a_middleware_of_its_own() -> None:
+    """
+    A mounted app that is wrapped again shares the request's scope, and one echo goes out (S26).
+    """
+    mounted = ASGIMiddleware(Starlette(routes=[Route("/who", _identified)]))
+    app = ASGIMiddleware(Starlette(routes=[Mount("/sub", app=mounted)]))
+    start, body = ask_asgi(app, http_scope([("X-Session-ID", "s1")], path="/sub/who"))
+    assert body["body"] == b"s1"
+    assert values_of(pairs_of(start), "X-Session-ID") == ["s1"]
+    assert values_of(pairs_of(start), "X-User-ID") == ["alice"]
+
+
+def _streamed(environ: Any, start_response: Any) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield str(environ.get("HTTP_X_USER_ID")).encode()
+    yield b" "
+    yield str(get_session_id()).encode()
+
+
+ADAPTERS = pytest.mark.parametrize(
+    "adapt",
+    [
+        pytest.param(a2wsgi.WSGIMiddleware, id="a2wsgi"),
+        pytest.param(WsgiToAsgi, id="asgiref"),
+    ],
+)
+
+
+@ADAPTERS
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param(WSGIMiddleware(_streamed), id="wrapped again"),
+        pytest.param(_streamed, id="not wrapped"),
+    ],
+)
+def test_a_wsgi_app_under_an_adapter(adapt: Any, inner: Any) -> None:
+    """
+    Under an adapter a WSGI app sees the sanitised request, alias and all, and one echo (S3).
+    """
+    lines = [("X-Session-ID", "s1"), ("X_User_ID", "mallory"), ("X-User-ID", "mallory")]
+    sent = ask_asgi(ASGIMiddleware(adapt(inner)), http_scope(lines))
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    assert body == b"None s1"
+    assert values_of(pairs_of(sent[0]), "X-Session-ID") == ["s1"]
+
+
+@ADAPTERS
+def test_adapters_that_never_close_leave_nothing_behind(adapt: Any) -> None:
+    """
+    A wrapped WSGI app under an adapter that never calls ``close`` keeps requests apart (S28).
+    """
+    app = adapt(WSGIMiddleware(_streamed))
+    for session in ("s1", "s2"):
+        sent = ask_asgi(app, http_scope([("X-Session-ID", session)]))
+        assert b"".join(m.get("body", b"") for m in sent[1:]) == f"None {session}".encode()
+        assert values_of(pairs_of(sent[0]), "X-Session-ID") == [session]
+    assert get_session_context().is_empty()
+
+
+def _flask() -> Flask:
+    app = Flask(__name__)
+
+    @app.get("/plain")
+    def plain() -> str:
+        return str(get_session_id())
+
+    @app.get("/stream")
+    def stream() -> Response:
+        def chunks() -> Iterator[str]:
+            yield "a"
+            identify(user_id="alice")
+            yield str(get_session_id())
+
+        return Response(stream_with_context(chunks()))
+
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_flask_keeps_its_context_for_the_test(buffered: bool) -> None:
+    """
+    ``with app.test_client()`` works around the middleware, with a primed stream and without (R4).
+    """
+    with _flask().test_client() as client:
+        for path, body in (("/plain", "s1"), ("/stream", "as1"), ("/plain", "s1")):
+            response = client.get(path, headers={"X-Session-ID": "s1"}, buffered=buffered)
+            assert response.text == body
+            assert response.headers.getlist("X-Session-ID") == ["s1"]
+            response.close()
+    assert get_session_context().is_empty()
