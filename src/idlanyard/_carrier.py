@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextvars import Token
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from idlanyard._access import effective, get_session_context, process_session_id
 from idlanyard._binding import (
@@ -31,7 +31,7 @@ _PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance
 
 
 def inject(
-    headers: MutableMapping[str, str],
+    headers: MutableMapping[str, Any],
     *,
     to: Iterable[str] | None = None,
     url: str | None = None,
@@ -66,7 +66,7 @@ def inject(
 
 
 def prepare_request_headers(
-    headers: MutableMapping[str, str], *, env_headers: Mapping[str, str] | None = None
+    headers: MutableMapping[str, Any], *, env_headers: Mapping[str, str] | None = None
 ) -> None:
     """
     Add the IDs to a script's outgoing headers, in place.
@@ -178,7 +178,7 @@ def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
             yield spec, value, how
 
 
-def _set_absent(headers: MutableMapping[str, str], name: str, value: str) -> None:
+def _set_absent(headers: MutableMapping[str, Any], name: str, value: str) -> None:
     if name.lower() not in {str(key).lower() for key in headers}:
         headers[name] = value
 

@@ -68,21 +68,24 @@ def _may_be_shared(plan: Plan, seen: Headers) -> bool:
     Say whether a shared cache may store the response, and so hand on its IDs (S11).
     """
     directives = _directives(",".join(_lines(plan, seen, "Cache-Control")))
-    if "no-store" in directives:
+    names = {name for name, _ in directives}
+    if "no-store" in names:
         return False
-    if "public" in directives or "s-maxage" in directives:
+    if "public" in names or "s-maxage" in names:
         return True
     # With a field list, private="...", the rest of the response may be shared.
-    if directives.get("private") == "":
+    if ("private", "") in directives:
         return False
-    if "max-age" in directives:
-        return directives["max-age"].strip('"').lstrip("0") != ""
+    if "max-age" in names:
+        # Of several, one cache takes the first and another the last.
+        ages = [value for name, value in directives if name == "max-age"]
+        return any(age.strip('"').lstrip("0") for age in ages)
     return bool(_lines(plan, seen, "Expires"))
 
 
-def _directives(line: str) -> dict[str, str]:
+def _directives(line: str) -> list[tuple[str, str]]:
     parts = (part.partition("=") for part in line.lower().split(","))
-    return {name.strip(): value.strip() for name, _, value in parts if name.strip()}
+    return [(name.strip(), value.strip()) for name, _, value in parts]
 
 
 def _expose(plan: Plan, headers: Headers, seen: Headers, pairs: Headers) -> Headers:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
-import waitress
+from waitress.server import create_server
 
 from idlanyard import SessionContext
 from idlanyard._binding import carried_by
@@ -94,7 +94,7 @@ def serving_wsgi(app: Any, port: int = 0) -> Iterator[int]:
     Serve *app* under waitress meanwhile; the port is yielded.
     """
     channels: dict[int, Any] = {}
-    server: Any = waitress.create_server(app, map=channels, host=HOST, port=port, threads=16)
+    server: Any = create_server(app, map=channels, host=HOST, port=port, threads=16)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
