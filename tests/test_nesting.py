@@ -4,6 +4,8 @@ One middleware inside another, of one protocol or two, and inside frameworks (R1
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -245,11 +247,21 @@ def _streamed(environ: Any, start_response: Any) -> Iterator[bytes]:
     yield str(get_session_id()).encode()
 
 
+def _starlette_adapter() -> Any:
+    """
+    Return Starlette's own adapter, which warns on import that others are better.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("starlette.middleware.wsgi").WSGIMiddleware
+
+
 ADAPTERS = pytest.mark.parametrize(
     "adapt",
     [
         pytest.param(a2wsgi.WSGIMiddleware, id="a2wsgi"),
         pytest.param(WsgiToAsgi, id="asgiref"),
+        pytest.param(_starlette_adapter(), id="Starlette"),
     ],
 )
 

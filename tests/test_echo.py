@@ -1,0 +1,378 @@
+"""
+What a response says of its request's IDs (R9, S11, S12, S26).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drive import (
+    PROXY,
+    Line,
+    Message,
+    ask_asgi,
+    ask_wsgi,
+    environ_of,
+    http_scope,
+    pairs_of,
+    values_of,
+)
+from idlanyard import Policy, asgi, identify, session_context, session_spec, user_spec, wsgi
+
+S1 = [("X-Session-ID", "s1")]
+ALWAYS = Policy(session=session_spec(echo="always"))
+EXPOSED = Policy(expose=True)
+
+
+def _by_asgi(
+    status: int, headers: list[Line], *, policy: Policy | None = None, lines: Any = S1
+) -> list[Line]:
+    """
+    Return what an ASGI response with *headers* says in the end.
+    """
+    pairs = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    [start] = ask_asgi(asgi.SessionContextMiddleware(app, policy), http_scope(lines, peer=PROXY))
+    assert start["status"] == status
+    return pairs_of(start)
+
+
+def _by_wsgi(
+    status: int, headers: list[Line], *, policy: Policy | None = None, lines: Any = S1
+) -> list[Line]:
+    """
+    Return what a WSGI response with *headers* says in the end.
+    """
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response(f"{status} Said", headers)
+        return []
+
+    app_ = wsgi.SessionContextMiddleware(app, policy)
+    return ask_wsgi(app_, environ_of(lines, peer=PROXY)).headers
+
+
+Serve = Callable[..., list[Line]]
+BOTH = pytest.mark.parametrize(
+    "serve", [pytest.param(_by_asgi, id="asgi"), pytest.param(_by_wsgi, id="wsgi")]
+)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([], id="none"),
+        pytest.param([("X-Session-ID", "app")], id="one of the app's"),
+        pytest.param([("x-session-id", "a"), ("X-SESSION-ID", "b")], id="two of the app's"),
+    ],
+)
+def test_the_echo_replaces(serve: Serve, headers: list[Line]) -> None:
+    """
+    The client gets exactly the ID that was in force, once, whatever the app set (R9, S26).
+    """
+    assert values_of(serve(200, headers), "X-Session-ID") == ["s1"]
+
+
+@BOTH
+@pytest.mark.parametrize("status", [200, 201, 204, 301, 400, 404, 416, 500, 503])
+def test_statuses_that_carry_the_echo(serve: Serve, status: int) -> None:
+    """
+    A final response carries the echo, errors and redirects too (R9, S26).
+    """
+    assert values_of(serve(status, []), "X-Session-ID") == ["s1"]
+
+
+@BOTH
+@pytest.mark.parametrize("status", [100, 103, 199, 206, 304])
+@pytest.mark.parametrize(
+    ("policy", "echo"),
+    [pytest.param(None, [], id="as usual"), pytest.param(ALWAYS, ["s1"], id="always")],
+)
+def test_statuses_that_carry_none(
+    serve: Serve, status: int, policy: Policy | None, echo: list[str]
+) -> None:
+    """
+    1xx, 206 and 304 are bare, since they change what is stored, unless told otherwise (R9, S11).
+    """
+    assert values_of(serve(status, [], policy=policy), "X-Session-ID") == echo
+
+
+@BOTH
+def test_where_the_echo_is_skipped_the_header_of_the_app_stays(serve: Serve) -> None:
+    """
+    A skipped echo takes nothing of the app's away (R9).
+    """
+    headers = [("Cache-Control", "public"), ("X-Session-ID", "app")]
+    assert values_of(serve(200, headers), "X-Session-ID") == ["app"]
+    assert values_of(serve(304, [("X-Session-ID", "app")]), "X-Session-ID") == ["app"]
+
+
+CACHING = {
+    "nothing said": ([], True),
+    "public": (["public"], False),
+    "public in capitals": (["PUBLIC"], False),
+    "public, max-age": (["public, max-age=60"], False),
+    "public and private": (["public, private"], False),
+    "s-maxage": (["s-maxage=60"], False),
+    "private, s-maxage": (["private, s-maxage=60"], False),
+    "max-age": (["max-age=60"], False),
+    "max-age, spaced": (["  Max-Age = 60 "], False),
+    "max-age, quoted": (['max-age="60"'], False),
+    "max-age=0": (["max-age=0"], True),
+    "max-age=00": (["max-age=00"], True),
+    "max-age=0 and another": (["max-age=0, max-age=60"], False),
+    "max-age and then 0": (["max-age=60, max-age=0"], False),
+    "max-age of no number": (["max-age=soon"], False),
+    "private": (["private"], True),
+    "private, max-age": (["private, max-age=60"], True),
+    "private with fields": (['private="set-cookie", max-age=60'], False),
+    "no-store": (["no-store"], True),
+    "no-store, max-age": (["no-store, max-age=60"], True),
+    "public, no-store": (["public, no-store"], True),
+    "no-cache": (["no-cache"], True),
+    "must-revalidate": (["must-revalidate"], True),
+    "an unknown directive": (["x-public=1"], True),
+    "two lines": (["max-age=60", "private"], True),
+    "two lines, the second public": (["max-age=0", "public"], False),
+    "empty": ([""], True),
+}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("lines", "echoed"), [pytest.param(*case, id=name) for name, case in CACHING.items()]
+)
+def test_what_a_shared_cache_may_store_is_bare(
+    serve: Serve, lines: list[str], echoed: bool
+) -> None:
+    """
+    A response that a shared cache may store carries no ID, except where told always (R9, S11).
+    """
+    headers = [("Cache-Control", line) for line in lines]
+    assert values_of(serve(200, headers), "X-Session-ID") == (["s1"] if echoed else [])
+    assert values_of(serve(200, headers, policy=ALWAYS), "X-Session-ID") == ["s1"]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("control", "echoed"),
+    [
+        pytest.param([], False, id="alone"),
+        pytest.param([("Cache-Control", "no-cache")], False, id="with no-cache"),
+        pytest.param([("Cache-Control", "private")], True, id="with private"),
+        pytest.param([("Cache-Control", "no-store")], True, id="with no-store"),
+        pytest.param([("Cache-Control", "public")], False, id="with public"),
+    ],
+)
+def test_expires_makes_a_response_cacheable(
+    serve: Serve, control: list[Line], echoed: bool
+) -> None:
+    """
+    ``Expires`` allows storing unless Cache-Control forbids it (R9, S11).
+    """
+    headers = [("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"), *control]
+    assert values_of(serve(200, headers), "X-Session-ID") == (["s1"] if echoed else [])
+
+
+@BOTH
+def test_always_is_per_id(serve: Serve) -> None:
+    """
+    ``echo="always"`` of one ID lets the others stay away from caches (R9).
+    """
+    policy = Policy(trusted_peers=[PROXY], session=session_spec(echo="always"))
+    lines = [*S1, ("X-User-ID", "alice")]
+    said = serve(200, [("Cache-Control", "public")], policy=policy, lines=lines)
+    assert values_of(said, "X-Session-ID") == ["s1"]
+    assert values_of(said, "X-User-ID") == []
+
+
+def _cached(app: Any) -> Callable[[str], list[Line]]:
+    """
+    Put a shared cache in front of *app*: what says ``public`` is stored and served to all.
+    """
+    stored: dict[str, list[Line]] = {}
+
+    def fetch(session: str) -> list[Line]:
+        if "/" not in stored:
+            start = ask_asgi(app, http_scope([("X-Session-ID", session)]))[0]
+            said = pairs_of(start)
+            if "public" not in "".join(values_of(said, "cache-control")):
+                return said
+            stored["/"] = said
+        return stored["/"]
+
+    return fetch
+
+
+@pytest.mark.parametrize(
+    ("control", "second"),
+    [
+        pytest.param(b"public, max-age=60", [], id="stored"),
+        pytest.param(b"private", ["s2"], id="not stored"),
+    ],
+)
+def test_no_client_gets_the_id_of_another_from_a_cache(control: bytes, second: list[str]) -> None:
+    """
+    Of two clients behind a shared cache the second never reads the first one's ID (S11).
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"cache-control", control)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    fetch = _cached(asgi.SessionContextMiddleware(app))
+    fetch("s1")
+    assert values_of(fetch("s2"), "X-Session-ID") == second
+
+
+ACAO = ("Access-Control-Allow-Origin", "https://app.example")
+EXPOSE = "Access-Control-Expose-Headers"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("headers", "exposed"),
+    [
+        pytest.param([], [], id="no CORS"),
+        pytest.param([(EXPOSE, "ETag")], ["ETag"], id="no origin allowed"),
+        pytest.param([ACAO], ["X-Session-ID"], id="an origin"),
+        pytest.param(
+            [ACAO, (EXPOSE, "X-Total-Count, ETag")],
+            ["X-Total-Count, ETag, X-Session-ID"],
+            id="merged",
+        ),
+        pytest.param(
+            [ACAO, (EXPOSE, "ETag"), (EXPOSE, "X-Total-Count")],
+            ["ETag, X-Total-Count, X-Session-ID"],
+            id="several lines",
+        ),
+        pytest.param([ACAO, (EXPOSE, "x-session-id")], ["x-session-id"], id="known already"),
+        pytest.param([ACAO, (EXPOSE, "*")], ["*, X-Session-ID"], id="a wildcard stays"),
+        pytest.param([ACAO, (EXPOSE, " ,, ")], ["X-Session-ID"], id="empty members"),
+        pytest.param(
+            [ACAO, (EXPOSE, "ETag"), ("Cache-Control", "public")], ["ETag"], id="nothing echoed"
+        ),
+    ],
+)
+def test_expose_merges_our_names(serve: Serve, headers: list[Line], exposed: list[str]) -> None:
+    """
+    With ``expose`` our names stand once beside the app's, where an origin is allowed (R9, S12).
+    """
+    said = serve(200, headers, policy=EXPOSED)
+    assert values_of(said, EXPOSE) == exposed
+    assert values_of(said, "Access-Control-Allow-Headers") == []
+
+
+@BOTH
+def test_expose_is_off_by_default(serve: Serve) -> None:
+    """
+    Without ``expose`` the CORS headers are the app's (S12).
+    """
+    said = serve(200, [ACAO, (EXPOSE, "ETag")])
+    assert values_of(said, EXPOSE) == ["ETag"]
+
+
+@BOTH
+def test_expose_names_only_what_is_echoed(serve: Serve) -> None:
+    """
+    An ID that is absent, or not echoed, is not exposed either (S12).
+    """
+    policy = Policy(expose=True, trusted_peers=[PROXY], user=user_spec(echo=False))
+    said = serve(200, [ACAO], policy=policy, lines=[*S1, ("X-User-ID", "alice")])
+    assert values_of(said, EXPOSE) == ["X-Session-ID"]
+
+
+IDENTIFIED: list[tuple[str, Callable[[], Any], dict[str, list[str]]]] = [
+    ("identify", lambda: identify(user_id="alice"), {"X-User-ID": ["alice"]}),
+    ("removed", lambda: identify(session_id=None), {"X-Session-ID": []}),
+    ("an overlay is not echoed", lambda: session_context(user_id="o").__enter__(), {}),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("change", "echo"), [pytest.param(change, echo, id=name) for name, change, echo in IDENTIFIED]
+)
+def test_the_echo_reads_the_scope_when_the_response_starts(
+    serve: Serve, change: Callable[[], Any], echo: dict[str, list[str]]
+) -> None:
+    """
+    What ``identify`` wrote before the start is echoed, an overlay never (R2, R9).
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        change()
+        await send({"type": "http.response.start", "status": 200})
+
+    def wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        change()
+        start_response("200 OK", [])
+        return []
+
+    if serve is _by_asgi:
+        [start] = ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1))
+        said = pairs_of(start)
+    else:
+        said = ask_wsgi(wsgi.SessionContextMiddleware(wsgi_app), environ_of(S1)).headers
+    expected = {"X-Session-ID": ["s1"], "X-User-ID": []} | echo
+    assert {name: values_of(said, name) for name in expected} == expected
+
+
+@BOTH
+def test_an_app_that_makes_up_header_names_is_served(serve: Serve) -> None:
+    """
+    Many different header names in responses pass unchanged and are not all remembered (R14).
+    """
+    headers = [(f"X-Made-Up-{number}", "v") for number in range(5000)]
+    said = serve(200, [*headers, ("X-Session-ID", "app")])
+    assert len(said) == 5001
+    assert values_of(said, "X-Session-ID") == ["s1"]
+
+
+NAMES = st.sampled_from(
+    ["X-Session-ID", "x-session-id", "X-User-ID", "Cache-Control", "Set-Cookie", "ETag", "X-A"]
+)
+VALUES = st.sampled_from(["a", "b", "public", "private", "max-age=60", "no-store", ""])
+STATUSES = st.sampled_from([200, 204, 206, 304, 404, 500])
+
+
+@BOTH
+@given(headers=st.lists(st.tuples(NAMES, VALUES), max_size=8), status=STATUSES)
+def test_everything_else_is_as_the_app_said(serve: Serve, headers: list[Line], status: int) -> None:
+    """
+    Without the echoed names a response's headers equal the app's, order and case kept (R9).
+    """
+    said = serve(status, headers)
+    written = {"x-session-id"} if ("s1" in values_of(said, "X-Session-ID")) else set()
+    rest = [pair for pair in said if pair[0].lower() not in written]
+    given_ = [pair for pair in headers if pair[0].lower() not in written]
+    if serve is _by_asgi:
+        given_ = [(name.lower(), value) for name, value in given_]
+    assert rest == given_
+    assert len(values_of(said, "X-Session-ID")) == 1 or not written
+
+
+def test_names_of_an_asgi_app_in_capitals_are_replaced_too() -> None:
+    """
+    An ASGI app that spells header names in capitals still sends one ID (R9, S26).
+    """
+    start: Message = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [(b"X-Session-ID", b"app"), (b"X-Kept", b"1")],
+    }
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+
+    [sent] = ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1))
+    assert sent["headers"] == [(b"X-Kept", b"1"), (b"x-session-id", b"s1")]
