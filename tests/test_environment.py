@@ -1,0 +1,135 @@
+"""
+What the environment may say.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from collections.abc import Callable
+
+import pytest
+
+from idlanyard import (
+    EVERYONE,
+    UNSET,
+    MissingID,
+    Policy,
+    PolicyError,
+    Provenance,
+    UntrustedID,
+    effective_session_id,
+    get_id,
+    get_session_context,
+    get_session_id,
+    get_tenant_id,
+    get_user_id,
+    require,
+    session_context,
+    without,
+)
+
+SECRET = "s" * 32
+
+
+def with_environment(values: dict[str, str], check: Callable[[], None]) -> None:
+    """
+    Run *check* while the environment has *values*.
+    """
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        contextvars.Context().run(check)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.mark.parametrize(
+    ("environ", "policy"),
+    [
+        pytest.param({}, Policy(), id="nothing"),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_PEERS": " 10.0.0.0/8, unix ,"},
+            Policy(trusted_peers=["10.0.0.0/8", "unix"]),
+            id="peers",
+        ),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_PEERS": "Everyone"}, Policy(trusted_peers=EVERYONE), id="everyone"
+        ),
+        pytest.param(
+            {"IDLANYARD_SHARED_SECRET": f"X-Proxy-Secret: {SECRET}, {SECRET}2"},
+            Policy(shared_secret=("X-Proxy-Secret", [SECRET, SECRET + "2"])),
+            id="secrets",
+        ),
+        pytest.param({"IDLANYARD_ENABLED": "off"}, Policy(enabled=False), id="off"),
+        pytest.param({"IDLANYARD_ENABLED": " TRUE "}, Policy(), id="on"),
+    ],
+)
+def test_the_environment_describes_a_policy(environ: dict[str, str], policy: Policy) -> None:
+    """
+    Design, section 4: the three variables are read as they say.
+    """
+    assert Policy.from_env(environ) == policy
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        pytest.param({"IDLANYARD_SHARED_SECRET": SECRET}, "names no header", id="no header"),
+        pytest.param({"IDLANYARD_ENABLED": "maybe"}, "write 'true' or 'false'", id="maybe"),
+        pytest.param({"IDLANYARD_TRUSTED_PEERS": "*"}, "EVERYONE", id="wildcard"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(environ: dict[str, str], sentence: str) -> None:
+    """
+    Design, section 4: a variable that cannot be understood raises, and no secret is repeated.
+    """
+    with pytest.raises(PolicyError, match=sentence) as caught:
+        Policy.from_env(environ)
+    assert SECRET not in str(caught.value)
+
+
+def test_static_ids_are_read_where_nothing_is_bound() -> None:
+    """
+    R5, S-B11, S-B12: per ID, what is bound here wins, then the environment, read at call time.
+    """
+
+    def check() -> None:
+        assert (get_session_id(), get_user_id(), get_tenant_id()) == ("own", None, "customer")
+        assert get_session_context().provenance("session_id") is Provenance.ENVIRONMENT
+        with session_context(user_id="u") as bound:
+            assert bound.as_dict() == {
+                "session_id": "own",
+                "user_id": "u",
+                "tenant_id": "customer",
+            }
+        with session_context(session_id=UNSET):
+            assert get_session_id() is None
+        with without():
+            assert get_session_id() == "own"
+        assert effective_session_id() == "own"
+
+    values = {
+        "IDLANYARD_SESSION_ID": "own",
+        "OTEL_INSTRUMENTATION_GENAI_SESSION_ID": "otel",
+        "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID": "customer",
+        "IDLANYARD_USER_ID": "not an id",
+    }
+    with_environment(values, check)
+
+
+def test_the_environment_proves_nothing() -> None:
+    """
+    R6: require refuses a user from the environment unless told otherwise.
+    """
+
+    def check() -> None:
+        with pytest.raises(UntrustedID, match="ENVIRONMENT"):
+            require("user_id")
+        assert require("user_id", proven=False) == "u"
+        with pytest.raises(MissingID):
+            require("tenant_id")
+        assert get_id("customer_id", "none") == "none"
+
+    with_environment({"IDLANYARD_USER_ID": "u"}, check)

@@ -1,0 +1,100 @@
+"""
+Which URLs may be sent IDs.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlanyard import PolicyError
+from idlanyard._origins import origin_of, parse_origins
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url", "covered"),
+    [
+        pytest.param("https://api.internal", "https://api.internal/v1?q=1", True, id="itself"),
+        pytest.param("https://api.internal", "https://API.internal./", True, id="upper case, dot"),
+        pytest.param("https://api.internal", "https://api.internal:443/", True, id="its own port"),
+        pytest.param(
+            "https://api.internal", "https://user@api.internal/", True, id="user before it"
+        ),
+        pytest.param("https://api.internal", "https://api.internal.evil.com/", False, id="prefix"),
+        pytest.param(
+            "https://api.internal", "https://evil.com/api.internal", False, id="in the path"
+        ),
+        pytest.param(
+            "https://api.internal", "https://evil.com/?q=api.internal", False, id="in query"
+        ),
+        pytest.param(
+            "https://api.internal", "https://api.internal@evil.com/", False, id="as a user"
+        ),
+        pytest.param("https://api.internal", "http://api.internal/", False, id="http"),
+        pytest.param("https://api.internal", "https://api.internal:8443/", False, id="other port"),
+        pytest.param(
+            "https://api.internal", "https://evil.com\\@api.internal/", False, id="backslash"
+        ),
+        pytest.param("https://api.internal", "https://api.int\nernal/", False, id="line feed"),
+        pytest.param("https://api.internal", " https://api.internal/", False, id="space first"),
+        pytest.param("https://api.internal", "//api.internal/", False, id="no scheme"),
+        pytest.param("https://api.internal", "https:///v1", False, id="no host"),
+        pytest.param("https://api.internal", "https://api.internal:x/", False, id="no port"),
+        pytest.param("https://api.internal", "https://%61pi.internal/", False, id="percent"),
+        pytest.param("https://*.internal", "https://api.internal/", True, id="subdomain"),
+        pytest.param("https://*.internal", "https://a.b.internal/", True, id="deeper"),
+        pytest.param("https://*.internal", "https://internal/", False, id="the base itself"),
+        pytest.param("https://*.internal", "https://evilinternal/", False, id="no label boundary"),
+        pytest.param(
+            "https://b\xfccher.example", "https://xn--bcher-kva.example/", True, id="IDNA"
+        ),
+        pytest.param("http://[::1]:8000", "http://[::1]:8000/", True, id="IPv6"),
+    ],
+)
+def test_an_origin_covers_exactly_itself(allowed: str, url: str, covered: bool) -> None:
+    """
+    S13: scheme, host and port decide, subdomains by label, and doubt means no.
+    """
+    origin = origin_of(url)
+    assert (origin is not None and parse_origins([allowed])[0].covers(origin)) is covered
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "api.internal",
+        "https://api.internal/v1",
+        "https://u@api.internal",
+        "https://*",
+        "*",
+        "",
+        "ftp://a",
+        "https://a?b",
+        "https://a#b",
+        "https://a.*.b",
+    ],
+)
+def test_what_is_no_origin_is_refused(entry: str) -> None:
+    """
+    S13: an entry that is no origin raises and says what to write.
+    """
+    with pytest.raises(PolicyError, match="write scheme, host and port only"):
+        parse_origins([entry])
+
+
+def test_a_text_is_no_list() -> None:
+    """
+    R12: a single text in place of a list says so.
+    """
+    with pytest.raises(PolicyError, match="write to="):
+        parse_origins("https://api.internal")
+
+
+@given(st.text(max_size=60))
+def test_no_url_raises(url: str) -> None:
+    """
+    S13: no text raises, whatever it is.
+    """
+    origin_of(url)
+    origin_of(f"https://{url}")
