@@ -74,6 +74,19 @@ def ask_asgi(app: Any, scope: Message, *incoming: Message) -> list[Message]:
     return asyncio.run(serve_asgi(app, scope, *incoming))
 
 
+def ask_asgi_at_once(app: Any, scope: Message) -> list[Message]:
+    """
+    Serve one connection of an application that never waits, without an event loop.
+    """
+    call = serve_asgi(app, scope)
+    try:
+        call.send(None)
+    except StopIteration as stop:
+        sent: list[Message] = stop.value
+        return sent
+    raise AssertionError("the application waits for something")
+
+
 def pairs_of(message: Message) -> list[Line]:
     """
     Return the header pairs of a message as text.
