@@ -1,0 +1,181 @@
+"""
+What tests of other projects use.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idlanyard import (
+    UNSET,
+    Policy,
+    Provenance,
+    SessionContext,
+    get_session_context,
+    get_user_id,
+    request_spec,
+    session_spec,
+    subscribe,
+    testing,
+    user_spec,
+)
+from idlanyard.testing import client_headers, override
+from idlanyard.wsgi import SessionContextMiddleware
+
+SRC = Path(testing.__file__).parent
+
+
+def served(
+    policy: Policy | None = None, **environ: str
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """
+    Serve one request in another thread; return status, echo and what the application saw.
+    """
+    answer: list[Any] = []
+    saw: dict[str, str] = {}
+
+    def app(environ: Any, start_response: Any) -> Any:
+        saw.update(get_session_context().as_dict())
+        saw["header"] = environ.get("HTTP_X_USER_ID", "")
+        start_response("200 OK", [])
+        return []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        answer.extend([status, dict(headers)])
+
+    def serve() -> None:
+        middleware = SessionContextMiddleware(app, policy or Policy())
+        b"".join(middleware(dict(environ), start_response))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(serve).result()
+    return answer[0], answer[1], saw
+
+
+def test_an_override_reaches_requests_in_other_threads() -> None:
+    """
+    S30: requests handled meanwhile, in any thread, have the IDs, and none afterwards.
+    """
+    with override(user_id="alice", session_id="s") as bound:
+        assert bound == SessionContext("s", "alice")
+        assert bound.provenance("user_id") is Provenance.CODE
+        status, echo, saw = served(HTTP_X_USER_ID="spoof")
+        assert (status, echo) == ("200 OK", {"X-Session-ID": "s", "X-User-ID": "alice"})
+        assert saw == {"session_id": "s", "user_id": "alice", "header": "alice"}
+    assert get_user_id() is None
+    assert "X-User-ID" not in served()[1]
+
+
+def test_overrides_nest_and_may_hide() -> None:
+    """
+    S30: an inner override adds to the outer one; UNSET and None make an ID absent.
+    """
+    with override(user_id="alice", tenant_id="t"), override(tenant_id=None, session_id=UNSET):
+        assert served(HTTP_X_SESSION_ID="s")[1] == {"X-User-ID": "alice"}
+    with override():
+        assert served(HTTP_X_SESSION_ID="s")[1] == {"X-Session-ID": "s"}
+
+
+def test_an_override_satisfies_a_demand() -> None:
+    """
+    R8, S30: a required user that is overridden is there; another demand is still made.
+    """
+    policy = Policy(user=user_spec(required=True))
+    with override(user_id="alice"):
+        assert served(policy)[0] == "200 OK"
+    with override(tenant_id="t"):
+        assert served(policy)[0] == "401 Unauthorized"
+
+
+def test_what_does_not_fit_the_application_is_not_echoed() -> None:
+    """
+    S7: an ID that was set under another policy is checked again before it is echoed.
+    """
+    with override(session_id="longer"):
+        assert served(Policy(session=session_spec(max_length=3, mint=None)))[1] == {}
+
+
+def test_failures_are_raised_meanwhile() -> None:
+    """
+    R14: under idlanyard.testing a failing hook raises instead of being logged.
+    """
+
+    def fail(_: object) -> None:
+        raise LookupError("hook")
+
+    undo = subscribe("bind", fail)
+    try:
+        with override(user_id="u"), pytest.raises(LookupError):
+            served()
+    finally:
+        undo()
+
+
+def test_nothing_from_outside_reaches_the_override() -> None:
+    """
+    S30: no header and no variable switches it on: only idlanyard.testing writes what is forced.
+    """
+    writers = [
+        path.name
+        for path in SRC.rglob("*.py")
+        if re.search(
+            r"forced\.(update|clear|setdefault|pop)|forced\[.*\] =", path.read_text("utf-8")
+        )
+    ]
+    assert writers == ["testing.py"]
+    assert not re.search(
+        r"os\.environ|getenv|headers\[",
+        SRC.joinpath("testing.py").read_text("utf-8").split("def client_headers")[0],
+    )
+
+
+def test_client_headers_are_what_a_proxy_would_send() -> None:
+    """
+    Design, section 4: the headers of the policy, with its secret where it has one.
+    """
+    policy = Policy(shared_secret=("X-Proxy-Secret", "s" * 32), extra=[request_spec()])
+    assert client_headers(
+        policy, user_id="u", customer_id="t", session_id=None, request_id="r"
+    ) == {
+        "X-User-ID": "u",
+        "X-Tenant-ID": "t",
+        "X-Request-ID": "r",
+        "X-Proxy-Secret": "s" * 32,
+    }
+    assert client_headers(session_id="s") == {"X-Session-ID": "s"}
+    with pytest.raises(TypeError, match="not a declared ID"):
+        client_headers(unknown="x")
+    with pytest.raises(TypeError, match="left out of this policy"):
+        client_headers(Policy(user=None), user_id="u")
+
+
+def test_the_fixture_overrides_for_a_test(tmp_path: Path) -> None:
+    """
+    Design, section 4: the pytest fixture forces IDs until its test ends.
+    """
+    tmp_path.joinpath("conftest.py").write_text("from idlanyard.testing import session_ids\n")
+    tmp_path.joinpath("test_it.py").write_text(
+        "from idlanyard import get_user_id\n"
+        "def test_one(session_ids):\n"
+        "    assert session_ids(user_id='alice').user_id == get_user_id() == 'alice'\n"
+        "def test_two():\n"
+        "    assert get_user_id() is None\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "2 passed" in result.stdout, result.stdout
+
+
+def test_the_module_has_no_other_names() -> None:
+    """
+    Design, section 4: a name that is not there raises as usual.
+    """
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        testing.missing  # noqa: B018
