@@ -80,7 +80,12 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
                 "this session_context is open already: write session_context(...) anew per block"
             )
         self._token = bound.set(overlay(checked(self._given, empty_removes=False)))
-        tell("bind")
+        try:
+            tell("bind")
+        except BaseException:
+            # A hook that raises, as under test, is followed by no __exit__.
+            self.__exit__()
+            raise
         return get_session_context()
 
     def __exit__(self, *_: object) -> None:
