@@ -603,6 +603,12 @@ SINKS = {
     "not echoed": Case(
         lines=(SESSION,), policy=Policy(session=session_spec(echo=False)), ids=S1, echo={}
     ),
+    "minted and not echoed": Case(
+        policy=Policy(session=session_spec(echo=False)), ids=FRESH, echo={}
+    ),
+    "neither minted, forwarded nor echoed": Case(
+        policy=Policy(session=session_spec(echo=False, forward=False, mint=None)), ids={}
+    ),
     "a user that is not echoed": _proven(
         USER,
         policy=Policy(trusted_peers=[PROXY], user=user_spec(echo=False)),

@@ -5,8 +5,10 @@ The ASGI middleware: what it leaves alone, binds, writes and puts back.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -22,7 +24,14 @@ from drive import (
     values_of,
     websocket_scope,
 )
-from idlanyard import Policy, get_session_context, get_session_id, session_spec, user_spec
+from idlanyard import (
+    Policy,
+    get_session_context,
+    get_session_id,
+    session_context,
+    session_spec,
+    user_spec,
+)
 from idlanyard._binding import carried_by
 from idlanyard.asgi import SessionContextMiddleware
 
@@ -280,6 +289,29 @@ def test_cancelling_a_waiting_request_unbinds() -> None:
         assert scope["headers"] == [(b"x-user-id", b"mallory")]
 
     asyncio.run(outer())
+
+
+def test_a_call_closed_in_another_context_ends_quietly() -> None:
+    """
+    A call that is closed in another Context, as by collection, leaves this one alone (R3, S28).
+    """
+    waiting: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+
+    @types.coroutine
+    def receive() -> Generator[None, None, None]:
+        waiting.append(get_session_id())
+        yield
+
+    call = SessionContextMiddleware(app)(http_scope(S1), receive, None)
+    contextvars.copy_context().run(call.send, None)
+    assert waiting == ["s1"]
+    with session_context(session_id="mine"):
+        call.close()
+        assert get_session_id() == "mine"
+    assert get_session_context().is_empty()
 
 
 def test_a_disconnect_that_send_reports_unbinds() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -31,6 +31,7 @@ from drive import (
 )
 from idlanyard import (
     Header,
+    IDSpec,
     Policy,
     PolicyError,
     asgi,
@@ -357,12 +358,13 @@ def test_defect_4_20_a_generator_that_turns_bad_fails_no_request(made: Any) -> N
     A generator that fails later is replaced by the default mint (defect 4.20, R7).
     """
     values = iter(["fine"])
-    policy = Policy(session=session_spec(mint=lambda: next(values, made)))
-    app = asgi.SessionContextMiddleware(Starlette(routes=[Route("/", _ok)]), policy)
-    start, body = ask_asgi(app, http_scope())
-    [session] = values_of(pairs_of(start), "X-Session-ID")
-    assert FRESH.fullmatch(session)
-    assert body["body"] == session.encode()
+    mint: Callable[[], Any] = lambda: next(values, made)  # noqa: E731 - as users write it
+    spec = IDSpec(name="defect_id", header="X-Defect-ID", accept="anyone", mint=mint)
+    app = asgi.SessionContextMiddleware(Starlette(routes=[Route("/", _ok)]), Policy(extra=[spec]))
+    start = ask_asgi(app, http_scope())[0]
+    assert start["status"] == 200
+    [value] = values_of(pairs_of(start), "X-Defect-ID")
+    assert FRESH.fullmatch(value)
 
 
 def test_defect_4_20_a_parse_passes_the_same_check() -> None:

@@ -223,6 +223,26 @@ def test_a_scope_that_has_ended_encloses_nothing() -> None:
     assert values_of(response.headers, "X-Session-ID") == ["s2"]
 
 
+def test_a_nested_middleware_leaves_missing_headers_missing() -> None:
+    """
+    Where something between took the headers away, the nested middleware leaves none (design 2).
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+
+    inner = ASGIMiddleware(app)
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        del scope["headers"]
+        await inner(scope, receive, send)
+        assert "headers" not in scope
+
+    ask_asgi(ASGIMiddleware(between), http_scope([("X-Session-ID", "s1")]))
+    assert seen == [[(b"x-session-id", b"s1")]]
+
+
 def _identified(request: Request) -> PlainTextResponse:
     identify(user_id="alice")
     return PlainTextResponse(get_session_context().as_dict()["session_id"])

@@ -11,11 +11,21 @@ from typing import Any
 
 import pytest
 
-from drive import Line, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of
-from idlanyard import Header, Policy, SessionContext, asgi, get_session_context, wsgi
+from drive import STRANGER, Line, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of
+from idlanyard import (
+    Header,
+    Policy,
+    SessionContext,
+    asgi,
+    get_session_context,
+    session_spec,
+    user_spec,
+    wsgi,
+)
 from idlanyard._plan import Plan
 from idlanyard._resolve import resolve
 from idlanyard._wires import ASGI, WSGI
+from idlanyard.testing import override
 from parity_cases import CASES, MINT, Case
 
 
@@ -233,3 +243,47 @@ def test_the_table_has_a_case_for_every_status() -> None:
     The table refuses by every status of R8 and lets through, so that none goes untested.
     """
     assert {case.status for case in CASES.values()} == {200, 400, 401, 403}
+
+
+def test_must_match_reads_the_request_as_it_came_in() -> None:
+    """
+    ``must_match`` gets the value and one view of headers, path and peer by both protocols (S18).
+    """
+    views: list[tuple[Any, ...]] = []
+
+    def note(value: str, request: Any) -> bool:
+        headers = {name: v for name, v in request.headers.items() if name != "host"}
+        raw = getattr(request, "scope", None) or request.environ
+        views.append((value, headers, len(request.headers), request.path, request.peer))
+        return isinstance(raw, dict)
+
+    policy = Policy(session=session_spec(must_match=note))
+    lines = (("X-Session-ID", "s1"), ("X-User-ID", "mallory"), ("Accept", "a"), ("Accept", "b"))
+    case = Case(lines=lines, policy=policy, path="/orders", ids={})
+    assert (_through_asgi(case).status, _through_wsgi(case).status) == (200, 200)
+    expected = {"x-session-id": "s1", "x-user-id": "mallory", "accept": "a, b"}
+    # A server of the other protocol joins without the space.
+    joined = expected | {"accept": "a,b"}
+    assert views == [
+        ("s1", expected, 3, "/orders", STRANGER),
+        ("s1", joined, 3, "/orders", STRANGER),
+    ]
+
+
+@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+def test_override_reaches_the_requests_of_both_protocols(door: str) -> None:
+    """
+    Under ``override`` a request has the forced IDs, in its headers too, and no refusal (S30).
+    """
+    policy = Policy(user=user_spec(required=True))
+    case = Case(lines=(("X-Session-ID", "s1"), ("X-User-ID", "mallory")), policy=policy, ids={})
+    assert DOORS[door](case).status == 401
+    with override(user_id="alice"):
+        answer = DOORS[door](case)
+    assert answer.context is not None
+    assert answer.context.as_dict() == {"session_id": "s1", "user_id": "alice"}
+    assert answer.seen is not None
+    assert _plain(answer.seen, set()) == [("x-session-id", "s1"), ("x-user-id", "alice")]
+    assert _plain(answer.echo, set()) == [("x-session-id", "s1"), ("x-user-id", "alice")]
+    with override(tenant_id="acme"):
+        assert DOORS[door](case).status == 401

@@ -16,11 +16,14 @@ from idlanyard import (
     Header,
     Policy,
     asgi,
+    get_session_context,
+    session_context,
     session_spec,
     subscribe,
     user_spec,
     wsgi,
 )
+from idlanyard.testing import raise_failures
 
 Ask = Callable[..., object]
 
@@ -246,3 +249,20 @@ def test_subscribers_hear_of_binding_and_minting(door: Door) -> None:
         ("mint", "session_id"),
     ]
     assert told[1].context.user_id == "mallory"
+
+
+def test_a_hook_that_raises_on_entry_leaves_nothing_bound() -> None:
+    """
+    Under test a failing ``bind`` hook raises out of the block, and nothing stays bound (R14, S28).
+    """
+
+    def fail(_: Any) -> None:
+        raise LookupError("hook")
+
+    undo = subscribe("bind", fail)
+    try:
+        with raise_failures(), pytest.raises(LookupError), session_context(session_id="s1"):
+            pass
+    finally:
+        undo()
+    assert get_session_context().is_empty()
