@@ -7,13 +7,16 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import idlanyard
+from idlanyard._binding import UNBOUND, bound, current, forced
+from idlanyard._events import subscribers
+from idlanyard._snapshot import DEFAULT_POLICY
 
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))
 
@@ -47,6 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_silent(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and item.cls is None and not inspect.getdoc(item.obj)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """
+    Fail the test that leaves something bound, forced, subscribed or in use (R3).
+    """
+    yield
+    left = (current(), dict(forced), dict(subscribers), current().policy)
+    bound.set(UNBOUND)
+    assert left == (UNBOUND, {}, {}, DEFAULT_POLICY)
 
 
 @pytest.hookimpl(wrapper=True)

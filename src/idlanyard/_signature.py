@@ -41,6 +41,8 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
             f"bind takes a function, not {type(fn).__name__}: write @bind below @classmethod"
         )
     signature = _signature(fn)
+    if signature is None:
+        return fn
     known = {*current().policy.names, "customer_id"}
     filled = [
         p
@@ -75,13 +77,16 @@ def _filling(
     return call
 
 
-def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     """
     Return the signature of *fn*, its annotations resolved where they can be.
 
     A framework would look for the names of an unresolved one in our module.
+    Some built-in types have no signature, and so no parameter of ours.
     """
-    try:
-        return inspect.signature(fn, eval_str=True)
-    except Exception:
-        return inspect.signature(fn)
+    for resolve in (True, False):
+        try:
+            return inspect.signature(fn, eval_str=resolve)
+        except Exception:  # noqa: S112 - resolving runs annotations, which may raise anything
+            continue
+    return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -19,6 +18,7 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager
 from contextvars import Token
+from types import SimpleNamespace
 from typing import Any, TypeAlias, TypeVar, overload
 
 from idlanyard._binding import Node, bound, current, put_back
@@ -26,21 +26,22 @@ from idlanyard._binding import Node, bound, current, put_back
 T = TypeVar("T")
 
 
+def mark_before_3_12(fn: Any) -> None:
+    """
+    Mark a coroutine function where ``inspect`` cannot yet; its mark has no public name.
+    """
+    from asyncio import coroutines
+
+    fn._is_coroutine = getattr(coroutines, "_is_coroutine", None)
+
+
 @functools.cache
 def coroutine_mark() -> dict[str, Any]:
     """
     Return the attribute by which this Python knows a marked coroutine function.
     """
-
-    def marked() -> None: ...
-
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(marked)
-    else:
-        from asyncio import coroutines
-
-        # The mark of 3.11 has no public name.
-        vars(marked)["_is_coroutine"] = vars(coroutines)["_is_coroutine"]
+    marked = SimpleNamespace()
+    getattr(inspect, "markcoroutinefunction", mark_before_3_12)(marked)
     return vars(marked)
 
 

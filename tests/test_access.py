@@ -1,0 +1,242 @@
+"""
+Reading what is in force, and asking for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import pickle
+from typing import Any
+
+import pytest
+
+from idlanyard import (
+    UNSET,
+    MissingID,
+    Policy,
+    PolicyError,
+    Provenance,
+    SessionContext,
+    UntrustedID,
+    clear_session_context,
+    get_id,
+    get_session_context,
+    get_session_id,
+    get_tenant_id,
+    get_user_id,
+    identify,
+    new_session_id,
+    request_spec,
+    require,
+    rotate_session_id,
+    session_context,
+    session_spec,
+    set_session_context,
+    set_session_id,
+    tenant_spec,
+    use_policy,
+    user_spec,
+)
+from idlanyard._binding import attach, carried_by, current, new_scope
+from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard.asgi import SessionContextMiddleware
+
+
+def in_request(body: Any, policy: Policy, *headers: tuple[bytes, bytes]) -> None:
+    """
+    Run *body* inside a request from a trusted peer.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body()
+
+    async def run() -> None:
+        scope = {"type": "http", "path": "/", "headers": [*headers], "client": ("10.0.0.5", 1)}
+        await SessionContextMiddleware(app, policy)(scope, None, None)
+
+    asyncio.run(run())
+
+
+def test_getters_take_a_default() -> None:
+    """
+    Design, section 4: a getter returns the ID in force here, or the default.
+    """
+    assert (get_session_id("-"), get_user_id("-"), get_tenant_id("-")) == ("-", "-", "-")
+    with session_context("s", "u", "t"):
+        assert (get_session_id("-"), get_user_id("-"), get_tenant_id("-")) == ("s", "u", "t")
+        assert (get_id("user_id"), get_id("customer_id")) == ("u", "t")
+    with pytest.raises(TypeError, match="'device_id' is not a declared ID"):
+        get_id("device_id")
+
+
+def test_require_asks_for_what_the_rules_ask_for() -> None:
+    """
+    R6, S18: a session of any provenance will do; a user needs proof; True asks for more.
+    """
+    policy = Policy(user=user_spec(accept="anyone"), trusted_peers=["10.0.0.5"])
+
+    def body() -> None:
+        assert require("session_id") == "s"
+        assert require("user_id") == "u"
+        assert require("customer_id", proven=True) == "t"
+        with pytest.raises(UntrustedID, match="CLIENT") as caught:
+            require("user_id", proven=True)
+        assert (caught.value.name, caught.value.provenance) == ("user_id", Provenance.CLIENT)
+
+    lines = [(b"x-session-id", b"s"), (b"x-user-id", b"u"), (b"x-tenant-id", b"t")]
+    in_request(body, policy, *lines)
+    with pytest.raises(MissingID, match="user_id is not bound here") as missing:
+        require("user_id")
+    assert missing.value.name == "user_id"
+    with pytest.raises(TypeError, match="not a declared ID"):
+        require("device_id")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingID("user_id"),
+        UntrustedID("user_id", Provenance.CLIENT),
+        PolicyError.about("echo", "is wrong", 5),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_travel_with_their_evidence(error: Exception) -> None:
+    """
+    House rules: errors have one root, carry their evidence and can be pickled.
+    """
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda: identify(user_id="a b"), "user_id is refused", id="identify"),
+        pytest.param(
+            lambda: set_session_context(tenant_id="a,b"), "tenant_id is refused", id="set"
+        ),
+        pytest.param(lambda: set_session_id("\x1b[31m"), "session_id is refused", id="set one"),
+        pytest.param(lambda: SessionContext("a\nb"), "session_id is refused", id="a snapshot"),
+    ],
+)
+def test_values_from_code_are_checked_where_they_are_set(change: Any, message: str) -> None:
+    """
+    R7, S7: a value from code that is no ID raises there, and is not repeated.
+    """
+    with pytest.raises(ValueError, match=message) as caught:
+        change()
+    assert not any(piece in str(caught.value) for piece in ("a b", "a,b", "\x1b", "a\nb"))
+
+
+def test_unknown_and_wrong_typed_ids_are_the_callers_error() -> None:
+    """
+    R7: an ID that is not declared, and a number, are TypeErrors that say what to write.
+    """
+    with pytest.raises(TypeError, match=r"Policy\(extra="):
+        identify(sesion_id="typo")
+    with pytest.raises(TypeError, match=r"write str\(\.\.\.\)"):
+        identify(user_id=7)  # type: ignore[arg-type]
+
+
+def test_outside_a_request_identify_is_set_session_context() -> None:
+    """
+    R2.3: with no scope, identify binds here and below, and removes likewise.
+    """
+
+    def check() -> None:
+        identify(user_id="u", session_id="s")
+        assert get_session_context() == SessionContext("s", "u")
+        identify(user_id="", session_id=UNSET)
+        assert get_session_context().is_empty()
+        assert get_session_id() != rotate_session_id() == get_session_id()
+        clear_session_context()
+        assert get_session_context().is_empty()
+
+    contextvars.Context().run(check)
+
+
+def test_ids_are_minted_by_the_policy_in_force() -> None:
+    """
+    R15: new_session_id and rotate_session_id use the session's own generator.
+    """
+    undo = use_policy(Policy(session=session_spec(mint=lambda: "fresh")))
+    try:
+        assert new_session_id() == "fresh"
+    finally:
+        undo()
+    assert len(new_session_id()) == 32
+
+
+def test_a_snapshot_is_an_immutable_value() -> None:
+    """
+    S-B9: a snapshot is frozen, hashable, equal by its IDs, and says what it has.
+    """
+    one = SessionContext("s", customer_id="t", device_id="d")
+    assert (one.session_id, one.user_id, one.tenant_id, one.customer_id) == ("s", None, "t", "t")
+    assert (one.device_id, one.get("device_id"), one.get("customer_id")) == ("d", "d", "t")
+    assert (one.get("missing"), one.provenance("missing")) == (None, None)
+    assert one.provenance("customer_id") is Provenance.CODE
+    assert one == SessionContext("s", tenant_id="t", device_id="d")
+    assert one != SessionContext("s") != "s"
+    assert hash(one) == hash(SessionContext("s", tenant_id="t", device_id="d"))
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert one.as_attributes() == {"session.id": "s", "customer.id": "t", "device.id": "d"}
+    with pytest.raises(AttributeError, match="does not change"):
+        del one.session_id
+    with pytest.raises(AttributeError, match="no ID is called 'missing'"):
+        one.missing  # noqa: B018
+    with pytest.raises(TypeError, match="name one ID"):
+        SessionContext(tenant_id="a", customer_id="b")
+
+
+def test_a_snapshot_shows_what_the_sinks_allow() -> None:
+    """
+    S25: repr and attributes show the clear value, its keyed hash or nothing, as declared.
+    """
+    policy = Policy(
+        user=user_spec(log="hash", span="omit"),
+        tenant=tenant_spec(log="omit", span="hash"),
+        hash_keys=[("k1", "k" * 32)],
+    )
+    undo = use_policy(policy)
+    try:
+        with session_context("s", "alice", "acme") as bound:
+            shown, attributes = repr(bound), bound.as_attributes()
+    finally:
+        undo()
+    hashed = policy.pseudonym("user_id", "alice")
+    assert shown == f"SessionContext(session_id='s', user_id='{hashed}', tenant_id=<omitted>)"
+    assert attributes == {
+        "session.id": "s",
+        "customer.id": policy.pseudonym("tenant_id", "acme"),
+    }
+
+
+def test_declared_and_absent_reads_as_none() -> None:
+    """
+    Design, section 4: a declared ID that the request lacks is None on the snapshot.
+    """
+
+    def body() -> None:
+        context = get_session_context()
+        assert context.request_id is None
+        assert (get_id("request_id"), context.provenance("request_id")) == (None, None)
+
+    in_request(body, Policy(extra=[request_spec(mint=None)]))
+
+
+def test_constants_and_nodes_say_what_they_are() -> None:
+    """
+    Design, section 1: UNSET says its name; what a scope does not declare is absent.
+    """
+    assert repr(UNSET) == "UNSET"
+    scope = new_scope(DEFAULT_POLICY, {"user_id": ("u", Provenance.CODE)})
+    assert scope.look_up("user_id") == ("u", Provenance.CODE)
+    assert scope.look_up("device_id") == (None, None)
+    assert current().policy is DEFAULT_POLICY
+    error = ValueError()
+    attach(error, scope)
+    assert carried_by(error) == SessionContext(user_id="u")
+    assert carried_by(ValueError()) is None

@@ -1,0 +1,210 @@
+"""
+IDs as arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from idlanyard import bind, get_session_context, session_context
+from idlanyard.asgi import SessionContextMiddleware
+
+
+def plain(x: int, session_id: str | None = None) -> tuple[int, str | None]:
+    """
+    Take a session if there is one.
+    """
+    return x, session_id
+
+
+def needy(session_id: str) -> str:
+    """
+    Take a session and have no default.
+    """
+    return session_id
+
+
+def local(x: int) -> int:
+    """
+    Have a variable of that name and no parameter.
+    """
+    session_id = x
+    return session_id + 0
+
+
+def only_positional(session_id: str | None, /, x: int = 0) -> tuple[str | None, int]:
+    """
+    Take the session by position.
+    """
+    return session_id, x
+
+
+def middle(x: int, session_id: str, *rest: int, **more: Any) -> Any:
+    """
+    Take the session between others.
+    """
+    return x, session_id, rest, more
+
+
+class Made:
+    """
+    Take a session when made.
+    """
+
+    def __init__(self, x: int, customer_id: str | None = "none") -> None:
+        self.given = x, customer_id
+
+
+class Called:
+    """
+    An object that can be called.
+    """
+
+    def __call__(self, user_id: str | None = None) -> str | None:
+        return user_id
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        pytest.param(lambda: bind(plain)(1), (1, "s"), id="left out"),
+        pytest.param(lambda: bind(plain)(1, session_id="own"), (1, "own"), id="given"),
+        pytest.param(lambda: bind(plain)(1, session_id=None), (1, None), id="given as None"),
+        pytest.param(lambda: bind(plain)(1, "own"), (1, "own"), id="given by position"),
+        pytest.param(lambda: bind(needy)(), "s", id="no default"),
+        pytest.param(lambda: bind(local)(7), 7, id="a local variable of that name"),
+        pytest.param(lambda: bind(only_positional)(), ("s", 0), id="positional only"),
+        pytest.param(lambda: bind(only_positional)(x=3), ("s", 3), id="positional only, x given"),
+        pytest.param(lambda: bind(middle)(1, a=2), (1, "s", (), {"a": 2}), id="keyword arguments"),
+        pytest.param(lambda: bind(Made)(1).given, (1, "t"), id="a class"),
+        pytest.param(lambda: bind(functools.partial(plain, 2))(), (2, "s"), id="a partial"),
+        pytest.param(lambda: bind(Called())(), "u", id="a callable object"),
+        pytest.param(lambda: bind(lambda **kw: kw)(a=1), {"a": 1}, id="only **kwargs"),
+        pytest.param(lambda: bind(dict)(a=1), {"a": 1}, id="no signature"),
+    ],
+)
+def test_parameters_left_out_are_filled(call: Any, result: object) -> None:
+    """
+    S-C5, S-C7 to S-C10: what the caller leaves out is filled, what is given wins.
+    """
+    with session_context("s", user_id="u", tenant_id="t"):
+        assert call() == result
+
+
+def test_an_absent_id_leaves_the_default() -> None:
+    """
+    S-C5: with nothing bound the default stays, and None is passed where there is none.
+    """
+    assert bind(Made)(1).given == (1, "none")
+    assert bind(needy)() is None
+    with pytest.raises(TypeError):
+        bind(plain)()
+
+
+def test_every_kind_stays_what_it_is() -> None:
+    """
+    S-C6: sync stays sync, async stays async, and generators stay generators.
+    """
+
+    @bind
+    async def coroutine(session_id: str | None = None) -> str | None:
+        return session_id
+
+    @bind
+    def generator(session_id: str | None = None) -> Iterator[str | None]:
+        yield session_id
+
+    @bind
+    async def async_generator(session_id: str | None = None) -> AsyncIterator[str | None]:
+        yield session_id
+
+    async def run() -> list[str | None]:
+        return [await coroutine()] + [item async for item in async_generator()]
+
+    assert inspect.iscoroutinefunction(coroutine)
+    assert inspect.isgeneratorfunction(generator)
+    assert inspect.isasyncgenfunction(async_generator)
+    with session_context("s"):
+        assert (list(generator()), asyncio.run(run())) == (["s"], ["s", "s"])
+
+
+def test_methods_are_filled_too() -> None:
+    """
+    S-C10: methods, class methods and static methods work, with bind next to the function.
+    """
+
+    class Service:
+        @bind
+        def method(self, session_id: str | None = None) -> str | None:
+            return session_id
+
+        @classmethod
+        @bind
+        def of_class(cls, session_id: str | None = None) -> str | None:
+            return session_id
+
+        @staticmethod
+        @bind
+        def static(session_id: str | None = None) -> str | None:
+            return session_id
+
+    with session_context("s"):
+        assert [Service().method(), Service.of_class(), Service.static()] == ["s"] * 3
+    with pytest.raises(TypeError, match="write @bind below @classmethod"):
+        bind(classmethod(lambda cls: None))  # type: ignore[arg-type]
+
+
+def test_the_visible_signature_loses_what_is_filled() -> None:
+    """
+    Design, section 4: a framework that reads the signature never asks a client for an ID.
+    """
+    assert str(inspect.signature(bind(plain))) == "(x: int) -> tuple[int, str | None]"
+    assert inspect.signature(bind(local)) == inspect.signature(local)
+
+
+def unresolved(x: Missing, session_id: str = "") -> str:  # type: ignore[name-defined]  # noqa: F821
+    """
+    Have an annotation that nobody can resolve.
+    """
+    return session_id
+
+
+def test_annotations_that_cannot_be_resolved_stay() -> None:
+    """
+    S-C10: a name that is only known to a type checker does not stop bind.
+    """
+    with session_context("s"):
+        assert bind(unresolved)(1) == "s"
+
+
+def test_fastapi_never_lets_a_client_name_an_id() -> None:
+    """
+    Design, section 4: under FastAPI a query parameter of an ID's name is ignored.
+    """
+    api = FastAPI()
+
+    @api.get("/")
+    @bind
+    def endpoint(x: int, session_id: str | None = None, user_id: str | None = None) -> Any:
+        return {
+            "x": x,
+            "session": session_id,
+            "user": user_id,
+            "all": get_session_context().as_dict(),
+        }
+
+    client = TestClient(SessionContextMiddleware(api))
+    answer = client.get("/?x=1&session_id=evil&user_id=admin", headers={"X-Session-ID": "s"})
+    assert answer.json() == {"x": 1, "session": "s", "user": None, "all": {"session_id": "s"}}
+    names = [
+        p["name"] for p in client.get("/openapi.json").json()["paths"]["/"]["get"]["parameters"]
+    ]
+    assert names == ["x"]
