@@ -112,6 +112,12 @@ BASICS = {
     "everyone, spelled out": Case(
         lines=(SESSION, USER), policy=Policy(trusted_peers=EVERYONE), ids=ALICE
     ),
+    "everyone, the peer rewritten": _proven(
+        USER, ("X-Forwarded-For", PROXY), policy=Policy(trusted_peers=EVERYONE), ids=ALICE
+    ),
+    "everyone, the peer unknown": Case(
+        lines=(SESSION, USER), policy=Policy(trusted_peers=EVERYONE), peer=None, ids=ALICE
+    ),
     "an unmanaged header passes": Case(lines=(("X-Other", "a,b"), SESSION), ids=S1),
     "names in any case": Case(lines=(("x-SESSION-id", "s1"),), ids=S1),
     "no session declared: its header is nobody's": Case(

@@ -4,6 +4,7 @@ One middleware inside another, of one protocol or two, and inside frameworks (R1
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from drive import PROXY, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of, values_of
+from drive import PROXY, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of, serve_asgi, values_of
 from idlanyard import (
     Policy,
     get_session_context,
@@ -241,6 +242,49 @@ def test_a_nested_middleware_leaves_missing_headers_missing() -> None:
 
     ask_asgi(ASGIMiddleware(between), http_scope([("X-Session-ID", "s1")]))
     assert seen == [[(b"x-session-id", b"s1")]]
+
+
+def test_a_task_that_outlives_its_request_starts_requests_of_their_own() -> None:
+    """
+    Once the ASGI call has ended its scope encloses nothing, also in a task it left (R15, S28).
+    """
+
+    async def outer() -> Answer:
+        asked: list[asyncio.Task[Answer]] = []
+        ended = asyncio.Event()
+
+        async def later() -> Answer:
+            await ended.wait()
+            assert get_session_id() == "s1"
+            return await asyncio.to_thread(_asgi, TRUSTING, TRUSTING, [("X-Session-ID", "s1")])
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(asyncio.create_task(later()))
+
+        scope = http_scope(IDENTIFIED, peer=PROXY)
+        await serve_asgi(ASGIMiddleware(app, TRUSTING), scope)
+        ended.set()
+        return await asked[0]
+
+    _, headers, [(context, _)] = asyncio.run(outer())
+    assert context == {"session_id": "s1"}
+    assert values_of(headers, "X-Session-ID") == ["s1"]
+
+
+def test_an_asgi_scope_that_has_ended_is_a_new_request() -> None:
+    """
+    The scope of a finished request, served again, gets its own IDs and echo (R15, S28).
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    scope = http_scope(IDENTIFIED, peer=PROXY)
+    ask_asgi(ASGIMiddleware(app, TRUSTING), scope)
+    scope["headers"] = [(b"x-session-id", b"s2")]
+    [start] = ask_asgi(ASGIMiddleware(app, TRUSTING), scope)
+    assert values_of(pairs_of(start), "X-Session-ID") == ["s2"]
+    assert values_of(pairs_of(start), "X-User-ID") == []
 
 
 def _identified(request: Request) -> PlainTextResponse:
