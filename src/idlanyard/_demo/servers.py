@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class Tracebacks(logging.Handler):
 
 
 @contextmanager
-def listening() -> Iterator[Tracebacks]:
+def listening() -> Generator[Tracebacks, None, None]:
     """
     Hear the tracebacks that the servers log, instead of the terminal.
     """
@@ -67,7 +67,7 @@ def listening() -> Iterator[Tracebacks]:
 
 
 @contextmanager
-def serving_asgi(app: Any, port: int = 0) -> Iterator[int]:
+def serving_asgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     """
     Serve *app* under uvicorn meanwhile; the port is yielded.
     """
@@ -89,7 +89,7 @@ def serving_asgi(app: Any, port: int = 0) -> Iterator[int]:
 
 
 @contextmanager
-def serving_wsgi(app: Any, port: int = 0) -> Iterator[int]:
+def serving_wsgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     """
     Serve *app* under waitress meanwhile; the port is yielded.
     """
