@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 import idlanyard
 from idlanyard._binding import UNBOUND, bound, current, forced
-from idlanyard._events import subscribers
+from idlanyard._events import failures, subscribers
 from idlanyard._snapshot import DEFAULT_POLICY
 
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))
@@ -57,6 +57,7 @@ def nothing_is_left() -> Iterator[None]:
     """
     Fail the test that leaves something bound, forced, subscribed or in use (R3).
     """
+    failures.clear()
     yield
     left = (current(), dict(forced), dict(subscribers), current().policy)
     bound.set(UNBOUND)

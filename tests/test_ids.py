@@ -101,7 +101,9 @@ def test_the_check_refuses_with_a_reason(value: str, reason: str | None) -> None
     assert IDCheck().reason(value) == reason
 
 
-@given(st.text(max_size=300), st.integers(1, 260))
+@given(
+    st.one_of(st.text(max_size=300), st.text(sorted(DEFAULT), max_size=300)), st.integers(1, 260)
+)
 def test_the_check_is_its_description(value: str, most: int) -> None:
     """
     R7: the default charset is letters, digits and ten signs, the first a letter or digit.

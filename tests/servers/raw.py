@@ -52,10 +52,10 @@ def ask(up: Running, path: str, headers: Iterable[Line] | bytes = ()) -> Answer:
     request = b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n" + headers
     if b"connection:" not in headers.lower():
         request += b"Connection: close\r\n"
+    received = b""
     with up.connect() as connection:
         try:
             connection.sendall(request + b"\r\n")
-            received = b""
             while not _whole(received) and (piece := connection.recv(65536)):
                 received += piece
         except (ConnectionError, TimeoutError):
