@@ -75,6 +75,14 @@ BREACHES = [
         ROWS + "test_row_2_identify_leaves_the_blocks_other_fields",
     ),
     Breach(
+        "R2",
+        "clearing hides what is set and forgets what identify says afterwards",
+        "_binding.py",
+        "    kept = {name: entry for name, entry in merged.items() if name not in without}\n",
+        "    kept = merged\n",
+        "tests/test_stateful.py::test_bindings_follow_the_model",
+    ),
+    Breach(
         "R3",
         "leaving a block leaves its IDs bound",
         "_blocks.py",
