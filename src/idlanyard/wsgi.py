@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard import _events
@@ -17,6 +18,7 @@ from idlanyard._notices import announce, report
 from idlanyard._plan import Plan
 from idlanyard._policy import Policy
 from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
+from idlanyard._snapshot import Values
 from idlanyard._wires import WSGI
 
 if TYPE_CHECKING:
@@ -56,29 +58,34 @@ class SessionContextMiddleware:
         self._plan = Plan(policy, WSGI)
         self._keys = tuple(self._plan.lines)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """
         Serve one request.
         """
         plan = self._plan
-        found = [(key, environ[key]) for key in self._keys if key in environ]
-        outer = None
+        found: list[Pair] = []
+        for key in self._keys:
+            if key in environ:
+                found.append((key, environ[key]))
         if KEY in environ or current() is not UNBOUND:
             outer = _outer(plan, environ, found)
-        if outer is not None:
-            edits, refusal = resolve_nested(plan, found, outer, environ)
-            if refusal is not None:
-                return _refuse(plan, environ, start_response, refusal, outer)
-            _edit(environ, edits)
-            return self.app(environ, start_response)
+            if outer is not None:
+                return self._nested(environ, start_response, found, outer)
         inner, edits, refusal, rejected = resolve(plan, found, environ)
         if rejected:
             report(plan, environ, inner, rejected)
         if refusal is not None:
             return _refuse(plan, environ, start_response, refusal, inner)
-        _edit(environ, edits)
+        if edits is not None:
+            _edit(environ, edits)
         environ[KEY] = inner
-        _publish(environ, inner)
+        for name, value in zip(plan.policy.environ_keys, inner.values):  # noqa: B905 - IDs come first
+            if value is not None:
+                environ[name] = value
+            elif name in environ:
+                del environ[name]
         token = bound.set(inner)
         try:
             if _events.subscribers:
@@ -86,7 +93,8 @@ class SessionContextMiddleware:
             body = self.app(environ, _echoing(plan, environ, inner, start_response))
             if body.__class__ in _WHOLE or _is_file(environ, body):
                 inner.open = False
-                _publish_changes(environ, inner)
+                if inner.echo is None:
+                    _publish(environ, inner.policy, inner.values)
                 return body
             return _Body(body, environ, inner)
         except BaseException as error:
@@ -95,6 +103,19 @@ class SessionContextMiddleware:
             raise
         finally:
             put_back(token)
+
+    def _nested(
+        self, environ: WSGIEnvironment, start_response: Any, found: list[Pair], outer: Scope
+    ) -> Iterable[bytes]:
+        """
+        Serve inside another middleware of ours: its scope is the request's (R15).
+        """
+        edits, refusal = resolve_nested(self._plan, found, outer, environ)
+        if refusal is not None:
+            return _refuse(self._plan, environ, start_response, refusal, outer)
+        if edits is not None:
+            _edit(environ, edits)
+        return self.app(environ, start_response)
 
 
 class _Body:
@@ -143,8 +164,10 @@ class _Body:
             put_back(token)
 
     def _end(self) -> None:
-        self._scope.open = False
-        _publish_changes(self._environ, self._scope)
+        scope = self._scope
+        scope.open = False
+        if scope.echo is None:
+            _publish(self._environ, scope.policy, scope.values)
 
 
 def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | None:
@@ -157,28 +180,22 @@ def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | N
     return enclosing(plan, found)
 
 
-def _edit(environ: WSGIEnvironment, edits: Edits | None) -> None:
-    if edits is not None:
-        gone, added = edits
-        for key in gone:
-            environ.pop(key, None)
-        environ.update(added)
+def _edit(environ: WSGIEnvironment, edits: Edits) -> None:
+    gone, added = edits
+    for key in gone:
+        environ.pop(key, None)
+    environ.update(added)
 
 
-def _publish(environ: WSGIEnvironment, scope: Scope) -> None:
+def _publish(environ: WSGIEnvironment, policy: Policy, values: Values) -> None:
     """
-    Set the keys that access logs read; a key of an earlier request goes.
+    Set the keys that access logs read, and take out those of what is absent.
     """
-    for name, value in zip(scope.policy.environ_keys, scope.values, strict=False):
+    for name, value in zip(policy.environ_keys, values, strict=False):
         if value is not None:
             environ[name] = value
-        elif name in environ:
-            del environ[name]
-
-
-def _publish_changes(environ: WSGIEnvironment, scope: Scope) -> None:
-    if scope.echo is None:
-        _publish(environ, scope)
+        else:
+            environ.pop(name, None)
 
 
 def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
@@ -196,7 +213,15 @@ def _echoing(
     plan: Plan, environ: WSGIEnvironment, scope: Scope, start_response: StartResponse
 ) -> StartResponse:
     def start_echoed(status: str, headers: list[Pair], exc_info: Any = None) -> Any:
-        headers = _with_echo(plan, environ, scope, status, headers)
+        try:
+            pairs = scope.echo
+            if pairs is None:
+                pairs = plan.echo_pairs(scope.values)
+                _publish(environ, scope.policy, scope.values)
+            if pairs:
+                headers = echoed(plan, _code(status), headers, pairs)
+        except Exception as error:
+            _events.failed("echo", error)
         if exc_info is None:
             return start_response(status, headers)
         return start_response(status, headers, exc_info)
@@ -204,18 +229,9 @@ def _echoing(
     return start_echoed
 
 
-def _with_echo(
-    plan: Plan, environ: WSGIEnvironment, scope: Scope, status: str, headers: list[Pair]
-) -> list[Pair]:
-    try:
-        pairs = scope.echo
-        if pairs is None:
-            pairs = plan.echo_pairs(scope.values)
-            _publish(environ, scope)
-        return echoed(plan, int(status[:3]), headers, pairs) if pairs else headers
-    except Exception as error:
-        _events.failed("echo", error)
-        return headers
+@lru_cache(maxsize=256)
+def _code(status: str) -> int:
+    return int(status[:3])
 
 
 def _refuse(
@@ -228,6 +244,6 @@ def _refuse(
     """
     Answer the request with a problem (R8).
     """
-    status, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(scope.values))
-    start_response(f"{status} {phrase}", headers)
+    code, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(scope.values))
+    start_response(f"{code} {phrase}", headers)
     return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]
