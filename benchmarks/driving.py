@@ -28,13 +28,15 @@ ORDINARY = (
     ("sec-fetch-site", "same-origin"),
     ("dnt", "1"),
 )
+# UUIDs, which the peers' validators accept too.
+SESSION = ("x-session-id", "3f2a9c04-6d1e-4b7a-8c55-0e9d2f61a7b3")
 IDS: dict[str, tuple[tuple[str, str], ...]] = {
     "mint": (),
-    "session": (("x-session-id", "0123456789abcdef0123456789abcdef"),),
+    "session": (SESSION,),
     "trusted": (
-        ("x-session-id", "0123456789abcdef0123456789abcdef"),
-        ("x-user-id", "user-4711"),
-        ("x-tenant-id", "acme"),
+        SESSION,
+        ("x-user-id", "9b1c7e52-0f3d-4a86-b2e4-5d7f8a90c1e6"),
+        ("x-tenant-id", "c4d8e6f0-1a2b-4c3d-9e5f-6a7b8c9d0e1f"),
     ),
 }
 IDS["refused"] = IDS["trusted"]
