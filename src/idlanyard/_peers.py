@@ -78,6 +78,12 @@ class TrustedPeers:
 
     __slots__ = ("entries", "everyone", "nobody", "trusts", "unix")
 
+    entries: tuple[object, ...]
+    everyone: bool
+    nobody: bool
+    trusts: Callable[[str | None], bool]
+    unix: bool
+
     def __init__(self, peers: Iterable[object] | Everyone) -> None:
         entries = _entries(peers)
         self.entries = entries
@@ -98,7 +104,7 @@ class TrustedPeers:
             address = normalise(peer)
             return address is not None and any(address in network for network in networks)
 
-        self.trusts: Callable[[str | None], bool] = lru_cache(maxsize=1024)(trusts)
+        self.trusts = lru_cache(maxsize=1024)(trusts)
 
 
 def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:

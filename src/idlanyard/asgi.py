@@ -50,6 +50,8 @@ class SessionContextMiddleware:
 
     __slots__ = ("_mark", "_plan", "app")
 
+    app: ASGIApp
+
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
         policy = Policy.from_env() if policy is None else policy
         if not isinstance(policy, Policy):

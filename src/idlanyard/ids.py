@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -58,6 +59,10 @@ class IDCheck:
     """
 
     __slots__ = ("_charset", "_pattern", "matches", "matches_bytes", "max_length")
+
+    matches: Callable[[str], re.Match[str] | None]
+    matches_bytes: Callable[[bytes], re.Match[bytes] | None]
+    max_length: int
 
     def __init__(self, charset: str | re.Pattern[str] = "default", max_length: int = 255) -> None:
         self.max_length = max_length

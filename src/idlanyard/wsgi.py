@@ -28,7 +28,6 @@ __all__ = ["SessionContextMiddleware"]
 
 # With a dot, since any other key has to be text; and no ID is called so.
 KEY: Final = "idlanyard._scope"
-
 _WHOLE: Final = (list, tuple)
 
 
@@ -49,6 +48,8 @@ class SessionContextMiddleware:
     """
 
     __slots__ = ("_keys", "_plan", "app")
+
+    app: WSGIApplication
 
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
         policy = Policy.from_env() if policy is None else policy

@@ -97,9 +97,15 @@ def serving_wsgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     server: Any = create_server(app, map=channels, host=HOST, port=port, threads=16)
     thread = threading.Thread(target=server.run)
     thread.start()
+
+    def stop() -> None:
+        for channel in [*channels.values()]:
+            channel.close()
+
     try:
         yield server.effective_port
     finally:
-        server.pull_trigger()
-        server.close()
+        # In the server's own thread: it would read from what another one closes.
+        server.trigger.pull_trigger(stop)
         thread.join()
+        server.task_dispatcher.shutdown()
