@@ -10,19 +10,16 @@ several processes counts. Needs the ``bench`` dependency group.
 from __future__ import annotations
 
 import argparse
-import contextvars
 import json
 import logging
 import statistics
 import subprocess
 import sys
 import timeit
-import tracemalloc
-import types
 from typing import Any
 
 from candidates import ASGI, ASGI_PEERS, TRUSTING, WSGI, asgi_app, copied, wsgi_app
-from driving import added, drive_asgi, drive_loop, drive_wsgi, nowhere
+from driving import added, drive_asgi, drive_loop, drive_wsgi
 
 from idlanyard import IDSpec, Policy, get_session_id, request_spec
 from idlanyard._binding import bound
@@ -46,9 +43,6 @@ TARGETS: dict[str, tuple[str, float]] = {
     "P7 WSGI trusted / floor": ("<=", 3.0),
     "P7 WSGI generator / floor": ("<=", 3.0),
     "P7 WSGI nanoseconds a chunk": ("<=", 240),
-    "P10 bytes held per WebSocket": ("<=", 1600),
-    "P13 import, milliseconds": ("<=", 60),
-    "P13 import over asyncio, milliseconds": ("<=", 15),
     "P12 get_session_id / ContextVar.get": ("<=", 4),
     "P14 declared and absent, nanoseconds": ("<=", 10),
     "P14 second minted ID, nanoseconds": ("<=", 700),
@@ -155,57 +149,6 @@ def peers(rounds: int) -> Ratios:
     candidates = built(ASGI | {name: ASGI_PEERS[name] for name in names}, asgi_app)
     costs = added(candidates, drive_loop, "mint", rounds=max(4, rounds // 8))
     return {f"mint / {name}": costs["idlanyard"] / costs[name] for name in names}
-
-
-def importing() -> Ratios:
-    """
-    P13: what importing the ASGI middleware costs in a fresh interpreter, in milliseconds.
-    """
-
-    def best(code: str) -> float:
-        command = [sys.executable, "-I", "-c", code]
-        return 1000 * min(
-            timeit.repeat(lambda: subprocess.run(command, check=True), number=1, repeat=9)
-        )
-
-    loaded = "import asyncio, dataclasses"
-    return {
-        "P13 import, milliseconds": best("import idlanyard.asgi") - best("pass"),
-        "P13 import over asyncio, milliseconds": best(f"{loaded}, idlanyard.asgi") - best(loaded),
-    }
-
-
-def waiting() -> Ratios:
-    """
-    P10: the bytes that an open WebSocket holds above the bare application's.
-    """
-    candidates: dict[str, Any] = {
-        "bare": waiting_app,
-        "ours": SessionContextMiddleware(waiting_app, TRUSTING),
-    }
-    held: Ratios = {}
-    for name, app in candidates.items():
-        open_ones = []
-        tracemalloc.start()
-        for _ in range(2000):
-            scope = {"type": "websocket", "headers": [], "client": ("10.0.0.5", 1)}
-            coroutine = app(scope, None, nowhere)
-            contextvars.Context().run(coroutine.send, None)
-            open_ones.append((scope, coroutine))
-        held[name] = tracemalloc.get_traced_memory()[0] / len(open_ones)
-        tracemalloc.stop()
-        for _, coroutine in open_ones:
-            coroutine.close()
-    return {"P10 bytes held per WebSocket": held["ours"] - held["bare"]}
-
-
-@types.coroutine
-def forever() -> Any:
-    yield
-
-
-async def waiting_app(scope: Any, receive: Any, send: Any) -> None:
-    await forever()
 
 
 def measured(rounds: int) -> Ratios:

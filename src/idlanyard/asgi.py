@@ -166,7 +166,8 @@ def _without(plan: Plan, headers: list[Pair], found: list[Pair], gone: Sequence[
 
 def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:
     def send_echoed(message: Any) -> Any:
-        if message["type"] in _STARTS:
+        # Most messages are parts of a body: one comparison lets them through.
+        if message["type"] != "http.response.body" and message["type"] in _STARTS:
             message = _with_echo(plan, inner, message)
         return send(message)
 

@@ -149,7 +149,10 @@ class _Body:
             raise
         finally:
             self._node = current()
-            put_back(token)
+            try:
+                bound.reset(token)
+            except ValueError:
+                pass  # In another Context there is nothing of ours (R3).
 
     def close(self) -> None:
         close = getattr(self._iterable, "close", None)
@@ -172,9 +175,6 @@ class _Body:
 
 
 def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | None:
-    """
-    Return the open scope of a middleware around this one, if any (R15).
-    """
     outer = environ.get(KEY)
     if isinstance(outer, Scope) and outer.open:
         return outer
