@@ -29,6 +29,20 @@ _HARMLESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Up
 _HOPS: Final = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
 
+def plan_for(policy: Policy | None, wire: Wire) -> Plan:
+    """
+    Return the plan of a middleware's policy; without one, of the environment's.
+
+    Raises:
+        PolicyError: the environment describes no policy.
+        TypeError: *policy* is not a ``Policy``.
+    """
+    policy = Policy.from_env() if policy is None else policy
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+    return Plan(policy, wire)
+
+
 class Plan:
     """
     A policy as one protocol's requests need it.

@@ -6,6 +6,7 @@ Made only when somebody asks; the protocol files say where things are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 
 
@@ -39,7 +40,7 @@ class Headers(Mapping[str, str]):
         return list(self._lines.get(name.lower(), ()))
 
 
-class Request:
+class Request(ABC):
     """
     What ``must_match`` and the sources may look at.
     """
@@ -47,29 +48,29 @@ class Request:
     __slots__ = ()
 
     @property
+    @abstractmethod
     def headers(self) -> Headers:
         """
         The header lines as they came in, before sanitising.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def path(self) -> str:
         """
         The path alone, decoded: ``scope["path"]`` or ``PATH_INFO``.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def query(self) -> str:
         """
         The query string, still percent-encoded.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def peer(self) -> str | None:
         """
         The transport-level address, ``"unix"``, or ``None`` where unknown.
         """
-        raise NotImplementedError

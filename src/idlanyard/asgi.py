@@ -13,7 +13,7 @@ from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
 from idlanyard._notices import announce, report
-from idlanyard._plan import Plan
+from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
 from idlanyard._resolve import enclosing, resolve, resolve_nested
 from idlanyard._steps import coroutine_mark
@@ -53,11 +53,8 @@ class SessionContextMiddleware:
     app: ASGIApp
 
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
-        policy = Policy.from_env() if policy is None else policy
-        if not isinstance(policy, Policy):
-            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
         self.app = app
-        self._plan = Plan(policy, ASGI)
+        self._plan = plan_for(policy, ASGI)
         self._mark = coroutine_mark()
 
     async def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here

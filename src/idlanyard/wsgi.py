@@ -15,7 +15,7 @@ from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
 from idlanyard._notices import announce, report
-from idlanyard._plan import Plan
+from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
 from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
 from idlanyard._snapshot import Values
@@ -52,11 +52,8 @@ class SessionContextMiddleware:
     app: WSGIApplication
 
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
-        policy = Policy.from_env() if policy is None else policy
-        if not isinstance(policy, Policy):
-            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
         self.app = app
-        self._plan = Plan(policy, WSGI)
+        self._plan = plan_for(policy, WSGI)
         self._keys = tuple(self._plan.lines)
 
     def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
