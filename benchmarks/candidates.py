@@ -169,9 +169,13 @@ def correlation(header: str) -> Callable[[Any], Any]:
     """
     asgi-correlation-id for one header.
     """
-    from asgi_correlation_id import CorrelationIdMiddleware
 
-    return lambda app: CorrelationIdMiddleware(app, header_name=header)
+    def make(app: Any) -> Any:
+        from asgi_correlation_id import CorrelationIdMiddleware
+
+        return CorrelationIdMiddleware(app, header_name=header)
+
+    return make
 
 
 def correlation_stacked(app: Any) -> Any:

@@ -96,6 +96,8 @@ def test_the_verdicts_kept_are_bounded() -> None:
         pytest.param(["10.0.0.55"], False, id="another"),
         pytest.param(["unknown, _hidden"], False, id="names"),
         pytest.param(["," * 1000], False, id="commas"),
+        pytest.param(["," * 9000], True, id="absurdly long"),
+        pytest.param(["," * 5000, "," * 5000], True, id="absurdly long together"),
     ],
 )
 def test_a_peer_that_stands_among_the_hops_was_rewritten(

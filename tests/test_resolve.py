@@ -138,3 +138,19 @@ def test_excluded_paths_are_exact(path: str, bound: bool) -> None:
     plan = Plan(Policy(session=SESSION, exclude=["/health"]), ASGI)
     scope, _, _, _ = resolve(plan, [], {"path": path, "headers": []})
     assert (scope.values[0] == "minted") is bound
+
+
+@pytest.mark.parametrize(
+    ("length", "believed"),
+    [pytest.param(100, True, id="long"), pytest.param(9000, False, id="absurd")],
+)
+def test_an_absurd_connection_line_names_everything(length: int, believed: bool) -> None:
+    """
+    S5, S29: a Connection line too long to be read takes every header we manage with it.
+    """
+    plan = Plan(POLICIES["trusting"], ASGI)
+    headers, raw = asgi([("X-User-ID", "u1"), ("Connection", "x," * (length // 2))], "10.0.0.5")
+    scope, edits, _, _ = resolve(plan, headers, raw)
+    assert (scope.look_up("user_id")[0] == "u1") is believed
+    assert edits is not None
+    assert (b"x-user-id" in edits[0]) is not believed

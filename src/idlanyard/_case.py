@@ -196,7 +196,7 @@ def weigh(plan: Plan, secret: Any, hops: Sequence[Any], raw: Any) -> str:
     if peers.everyone:
         return BELIEVED
     peer = plan.wire.peer(raw, policy)
-    if hops and rewritten(peer, map(plan.decode, hops)):
+    if hops and rewritten(peer, [plan.decode(hop) for hop in hops]):
         return REWRITTEN
     return BELIEVED if peers.trusts(peer) else STRANGER
 

@@ -5,9 +5,11 @@ The lines of a request sorted by header: one line is a value, more are none
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from idlanyard._field import Field
+from idlanyard._peers import LONGEST_LIST
 from idlanyard._plan import ALIAS, CONNECTION, HOP, OWN, SECRET, Plan
 
 Pair: TypeAlias = tuple[Any, Any]
@@ -56,7 +58,7 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
         if kind == HOP:
             claims.setdefault(HOPS, []).append(value)
         elif kind == CONNECTION:
-            nominated += plan.decode(value).split(",")
+            nominated.append(plan.decode(value))
         elif kind == ALIAS:
             claims.setdefault(GONE, []).append(key)
         else:
@@ -67,11 +69,20 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
     if plan.secret_key in claims:
         claims.setdefault(GONE, []).append(plan.secret_key)
     # Last, since a header that is nominated is absent whatever it says (S5).
-    for name in nominated:
-        key, kind, field = plan.lines.get(plan.wire.key(name.strip()), _STRANGE)
+    for key, kind, field in _named(plan, nominated):
         if kind in (OWN, ALIAS, SECRET):
             claims[key] = NOMINATED
             claims.setdefault(GONE, []).append(key)
             if field is not None:
                 fields[field] = None
     return claims, tuple(fields)
+
+
+def _named(plan: Plan, lines: list[str]) -> Iterable[tuple[Any, int, Field | None]]:
+    """
+    Return the headers that Connection names; of a line that is absurdly long, every one.
+    """
+    if sum(map(len, lines)) > LONGEST_LIST:
+        return plan.lines.values()
+    names = (name.strip() for line in lines for name in line.split(","))
+    return [plan.lines.get(plan.wire.key(name), _STRANGE) for name in names]

@@ -14,6 +14,11 @@ from idlanyard.exceptions import PolicyError
 
 UNIX: Final = "unix"
 
+LONGEST_LIST: Final = 8192
+"""
+The most characters of a list in a header that are read; a longer one is in doubt (S29).
+"""
+
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FORWARDED_FOR: Final = re.compile(r"for\s*=\s*\"?(\[[^\]]*\]|[^;,\"\s]*)", re.IGNORECASE)
@@ -168,12 +173,13 @@ def _wrong(sentence: str, value: object) -> PolicyError:
     return PolicyError(f"trusted_peers {sentence}", option="trusted_peers", value=value)
 
 
-def rewritten(peer: str | None, hops: Iterable[str]) -> bool:
+def rewritten(peer: str | None, hops: list[str]) -> bool:
     """
     Say whether *peer* also stands in a forwarding header (S19).
 
     Then a server or an outer middleware has overwritten the address of the
-    sender with one that the sender chose, and it proves nothing.
+    sender with one that the sender chose, and it proves nothing. Of hops that
+    are absurdly long the same is assumed.
 
     Args:
         peer: the transport-level address.
@@ -182,6 +188,8 @@ def rewritten(peer: str | None, hops: Iterable[str]) -> bool:
     address = normalise(peer) if peer is not None else None
     if address is None:
         return False
+    if sum(map(len, hops)) > LONGEST_LIST:
+        return True
     return any(
         normalise(_bare(host)) == address
         for hop in hops

@@ -438,8 +438,8 @@ BREACHES = [
         "S28",
         "a WSGI request's IDs stay bound on the thread",
         "wsgi.py",
-        "        finally:\n            put_back(token)\n\n\nclass _Body",
-        "        finally:\n            pass\n\n\nclass _Body",
+        "        finally:\n            put_back(token)\n\n    def _nested",
+        "        finally:\n            pass\n\n    def _nested",
         "tests/test_isolation.py::test_requests_on_many_threads_keep_their_ids",
     ),
     Breach(
