@@ -17,7 +17,7 @@ from idlanyard._access import (
     require,
 )
 from idlanyard._binding import UNSET, use_policy
-from idlanyard._blocks import session_context, without
+from idlanyard._blocks import scoped_iter, session_context, without
 from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
 from idlanyard._change import (
     clear_session_context,
@@ -36,7 +36,6 @@ from idlanyard._signature import bind
 from idlanyard._snapshot import SessionContext
 from idlanyard._sources import Cookie, Header, PathPrefix, Query, Subdomain
 from idlanyard._spec import IDSpec
-from idlanyard._steps import scoped_iter
 from idlanyard.exceptions import IDLanyardError, MissingID, PolicyError, UntrustedID
 from idlanyard.ids import Provenance
 

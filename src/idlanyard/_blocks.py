@@ -1,24 +1,16 @@
 """
-Blocks that bind and put back: ``session_context`` and ``without``.
+Blocks that bind and put back: ``session_context`` and ``without``, and
+``scoped_iter`` for the steps of an iterable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Token
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar, overload
 
 from idlanyard._access import get_session_context
-from idlanyard._binding import (
-    UNBOUND,
-    UNSET,
-    Node,
-    Unset,
-    bound,
-    current,
-    overlay,
-    put_back,
-)
+from idlanyard._binding import UNBOUND, UNSET, Node, Unset, bound, current, overlay, put_back
 from idlanyard._change import checked, tell
 from idlanyard._snapshot import SessionContext, one_tenant
 from idlanyard._steps import Held, around
@@ -26,6 +18,7 @@ from idlanyard.ids import IDCheck
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _ANY_ID: Final = IDCheck("visible", 1024)
 
@@ -116,20 +109,109 @@ class without:  # noqa: N801 - it reads as a preposition where it is used
 
     A task started in a request shares its scope for as long as it lives;
     started in this block it has none. ``with`` and ``async with``.
+
+    Raises:
+        RuntimeError: this instance is entered while it is open.
     """
 
     __slots__ = ("_token",)
 
-    _token: Token[Node]
+    def __init__(self) -> None:
+        self._token: Token[Node] | None = None
 
     def __enter__(self) -> None:
+        if self._token is not None:
+            raise RuntimeError("this block is open already: write without() anew per block")
         self._token = bound.set(UNBOUND)
 
     def __exit__(self, *_: object) -> None:
-        put_back(self._token)
+        if self._token is not None:
+            put_back(self._token)
+        self._token = None
 
     async def __aenter__(self) -> None:
         self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
+
+
+class ScopedIterator(Iterator[T]):
+    """
+    An iterator whose every step has the binding of where it was made.
+    """
+
+    __slots__ = ("_inner", "_node")
+
+    def __init__(self, iterable: Iterable[T]) -> None:
+        self._node = current()
+        self._inner = iter(iterable)
+
+    def __next__(self) -> T:
+        # Steps may overlap in several threads: each puts back what was there for it.
+        with Held(self._node):
+            try:
+                return next(self._inner)
+            finally:
+                self._node = current()
+
+    def close(self) -> None:
+        """
+        Close the iterable, if it can be closed.
+        """
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            with Held(self._node):
+                close()
+
+
+class AsyncScopedIterator(AsyncIterator[T]):
+    """
+    An async iterator whose every step has the binding of where it was made.
+    """
+
+    __slots__ = ("_inner", "_node")
+
+    def __init__(self, iterable: AsyncIterable[T]) -> None:
+        self._node = current()
+        self._inner = aiter(iterable)
+
+    async def __anext__(self) -> T:
+        with Held(self._node):
+            try:
+                return await anext(self._inner)
+            finally:
+                self._node = current()
+
+    async def aclose(self) -> None:
+        """
+        Close the iterable, if it can be closed.
+        """
+        close = getattr(self._inner, "aclose", None)
+        if close is not None:
+            with Held(self._node):
+                await close()
+
+
+@overload
+def scoped_iter(iterable: AsyncIterable[T]) -> AsyncScopedIterator[T]: ...
+@overload
+def scoped_iter(iterable: Iterable[T]) -> ScopedIterator[T]: ...
+def scoped_iter(
+    iterable: Iterable[T] | AsyncIterable[T],
+) -> ScopedIterator[T] | AsyncScopedIterator[T]:
+    """
+    Return an iterator that keeps the binding of here during its steps (R4).
+
+    Between the steps the consumer has its own IDs, also when it breaks off
+    early, closes the iterator from another task or leaves it to collection.
+
+    Args:
+        iterable: any iterable or async iterable.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(iterable, AsyncIterable):
+        return AsyncScopedIterator(iterable)
+    return ScopedIterator(iterable)

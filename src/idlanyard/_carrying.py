@@ -32,7 +32,7 @@ class _Carried(Generic[P, R]):
         self._fn = fn
         self._node = node
         self._run = around(fn, enter=self._hold, hold=self._hold)
-        if inspect.iscoroutinefunction(fn):
+        if inspect.iscoroutinefunction(self._run):
             mark_coroutine_function(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -7,23 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Generator,
-    Iterable,
-    Iterator,
-)
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from contextvars import Token
 from types import SimpleNamespace
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias
 
 from idlanyard._binding import Node, bound, current, put_back
-
-T = TypeVar("T")
 
 
 def mark_before_3_12(fn: Any) -> None:
@@ -50,6 +41,22 @@ def mark_coroutine_function(fn: object) -> None:
     Mark a plain callable whose calls return an awaitable, for who asks before calling.
     """
     vars(fn).update(coroutine_mark())
+
+
+def is_coroutine_function(fn: Any) -> bool:
+    """
+    Say whether calls of *fn* return an awaitable: by ``inspect``, or by a mark.
+    """
+    return inspect.iscoroutinefunction(fn) or (
+        coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
+    )
+
+
+def _is(kind: Callable[[Any], bool], fn: Any) -> bool:
+    """
+    Say whether *fn* is of this kind, or is an object whose ``__call__`` is.
+    """
+    return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
 
 
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -93,11 +100,11 @@ def around(
         call: what is called; left out, *fn*.
     """
     call = call or fn
-    if inspect.isasyncgenfunction(fn):
+    if _is(inspect.isasyncgenfunction, fn):
         wrapper = _async_generator(call, hold)
-    elif inspect.isgeneratorfunction(fn):
+    elif _is(inspect.isgeneratorfunction, fn):
         wrapper = _generator(call, hold)
-    elif inspect.iscoroutinefunction(fn):
+    elif _is(is_coroutine_function, fn):
         wrapper = _coroutine(call, enter)
     else:
         wrapper = _function(call, enter)
@@ -133,10 +140,6 @@ def _generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
                 return stop.value
             try:
                 sent = yield item
-            except GeneratorExit:
-                with held:
-                    inner.close()
-                raise
             except BaseException as error:
                 step = functools.partial(inner.throw, error)
             else:
@@ -145,11 +148,30 @@ def _generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
     return stepped
 
 
+def _begun(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """
+    Return the first step of the generator inside, which its event loop never hears of.
+
+    The loop knows the generator around it, which closes this one, bound.
+    Closed by the loop as well it would be closed twice, and unbound.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_left_to_the_outer)
+    try:
+        return anext(inner)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _left_to_the_outer(inner: AsyncGenerator[Any, Any]) -> None:
+    pass
+
+
 def _async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
     async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         held = hold()
         inner = call(*args, **kwargs)
-        step: Callable[[], Any] = inner.__anext__
+        step: Callable[[], Any] = functools.partial(_begun, inner)
         while True:
             try:
                 with held:
@@ -158,87 +180,9 @@ def _async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any
                 return
             try:
                 sent = yield item
-            except GeneratorExit:
-                with held:
-                    await inner.aclose()
-                raise
             except BaseException as error:
                 step = functools.partial(inner.athrow, error)
             else:
                 step = functools.partial(inner.asend, sent)
 
     return stepped
-
-
-class ScopedIterator(Iterator[T]):
-    """
-    An iterator whose every step has the binding of where it was made.
-    """
-
-    __slots__ = ("_held", "_inner")
-
-    def __init__(self, iterable: Iterable[T]) -> None:
-        self._held = Held(current())
-        self._inner = iter(iterable)
-
-    def __next__(self) -> T:
-        with self._held:
-            return next(self._inner)
-
-    def close(self) -> None:
-        """
-        Close the iterable, if it can be closed.
-        """
-        close = getattr(self._inner, "close", None)
-        if close is not None:
-            with self._held:
-                close()
-
-
-class AsyncScopedIterator(AsyncIterator[T]):
-    """
-    An async iterator whose every step has the binding of where it was made.
-    """
-
-    __slots__ = ("_held", "_inner")
-
-    def __init__(self, iterable: AsyncIterable[T]) -> None:
-        self._held = Held(current())
-        self._inner = aiter(iterable)
-
-    async def __anext__(self) -> T:
-        with self._held:
-            return await anext(self._inner)
-
-    async def aclose(self) -> None:
-        """
-        Close the iterable, if it can be closed.
-        """
-        close = getattr(self._inner, "aclose", None)
-        if close is not None:
-            with self._held:
-                await close()
-
-
-@overload
-def scoped_iter(iterable: AsyncIterable[T]) -> AsyncScopedIterator[T]: ...
-@overload
-def scoped_iter(iterable: Iterable[T]) -> ScopedIterator[T]: ...
-def scoped_iter(
-    iterable: Iterable[T] | AsyncIterable[T],
-) -> ScopedIterator[T] | AsyncScopedIterator[T]:
-    """
-    Return an iterator that keeps the binding of here during its steps (R4).
-
-    Between the steps the consumer has its own IDs, also when it breaks off
-    early, closes the iterator from another task or leaves it to collection.
-
-    Args:
-        iterable: any iterable or async iterable.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(iterable, AsyncIterable):
-        return AsyncScopedIterator(iterable)
-    return ScopedIterator(iterable)
