@@ -36,9 +36,10 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
     Raises:
         TypeError: *fn* cannot be called.
     """
-    if not callable(fn):
+    kind = type(fn).__name__
+    if not callable(fn) or isinstance(fn, staticmethod):
         raise TypeError(
-            f"bind takes a function, not {type(fn).__name__}: write @bind below @classmethod"
+            f"bind takes a function, not {kind}: write @bind below @classmethod and @staticmethod"
         )
     signature = _signature(fn)
     if signature is None:
@@ -65,9 +66,16 @@ def _filling(
         given = signature.bind_partial(*args, **kwargs)
         for parameter in filled:
             if parameter.name not in given.arguments:
-                value = get_id(parameter.name)
+                value = _in_force(parameter.name)
                 if value is not None or parameter.default is parameter.empty:
                     given.arguments[parameter.name] = value
+        for parameter in signature.parameters.values():
+            # What stands before a filled one can be left out only by its default.
+            if (
+                parameter.kind is parameter.POSITIONAL_ONLY
+                and parameter.default is not parameter.empty
+            ):
+                given.arguments.setdefault(parameter.name, parameter.default)
         # BoundArguments reads positional arguments in the signature's order.
         given.arguments = {
             name: given.arguments[name] for name in signature.parameters if name in given.arguments
@@ -75,6 +83,14 @@ def _filling(
         return fn(*given.args, **given.kwargs)
 
     return call
+
+
+def _in_force(name: str) -> str | None:
+    """
+    Return the ID, or ``None`` also where the policy of this request declares no such ID.
+    """
+    declared = name == "customer_id" or name in current().policy.index
+    return get_id(name) if declared else None
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
