@@ -182,6 +182,12 @@ class SessionContext:
         ids = ", ".join(f"{n}=<omitted>" if text is None else f"{n}={text!r}" for n, text in shown)
         return f"SessionContext({ids})"
 
+    def __copy__(self) -> SessionContext:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SessionContext:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self._names, self._values)
 
