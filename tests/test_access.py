@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import pickle
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_a_snapshot_is_an_immutable_value() -> None:
     assert one != SessionContext("s") != "s"
     assert hash(one) == hash(SessionContext("s", tenant_id="t", device_id="d"))
     assert pickle.loads(pickle.dumps(one)) == one
+    assert copy.copy(one) is copy.deepcopy(one) is one
     assert one.as_attributes() == {"session.id": "s", "customer.id": "t", "device.id": "d"}
     with pytest.raises(AttributeError, match="does not change"):
         del one.session_id

@@ -47,6 +47,13 @@ def only_positional(session_id: str | None, /, x: int = 0) -> tuple[str | None, 
     return session_id, x
 
 
+def defaulted(x: int = 1, session_id: str | None = None, /) -> tuple[int, str | None]:
+    """
+    Take the session by position, behind something that has a default.
+    """
+    return x, session_id
+
+
 def middle(x: int, session_id: str, *rest: int, **more: Any) -> Any:
     """
     Take the session between others.
@@ -83,6 +90,7 @@ class Called:
         pytest.param(lambda: bind(local)(7), 7, id="a local variable of that name"),
         pytest.param(lambda: bind(only_positional)(), ("s", 0), id="positional only"),
         pytest.param(lambda: bind(only_positional)(x=3), ("s", 3), id="positional only, x given"),
+        pytest.param(lambda: bind(defaulted)(), (1, "s"), id="behind a default"),
         pytest.param(lambda: bind(middle)(1, a=2), (1, "s", (), {"a": 2}), id="keyword arguments"),
         pytest.param(lambda: bind(Made)(1).given, (1, "t"), id="a class"),
         pytest.param(lambda: bind(functools.partial(plain, 2))(), (2, "s"), id="a partial"),

@@ -338,3 +338,15 @@ def test_without_has_nothing_bound_and_puts_back() -> None:
         return get_session_context()
 
     assert asyncio.run(run()) == (SessionContext(), "s")
+
+
+def test_one_instance_of_without_is_one_block() -> None:
+    """
+    R3: a without() entered again while open raises; left once more it does nothing.
+    """
+    block = without()
+    with session_context("s"):
+        with block, pytest.raises(RuntimeError, match="anew per block"):
+            block.__enter__()
+        block.__exit__()
+        assert get_session_id() == "s"

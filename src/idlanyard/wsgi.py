@@ -146,10 +146,8 @@ class _Body:
             raise
         finally:
             self._node = current()
-            try:
-                bound.reset(token)
-            except ValueError:
-                pass  # In another Context there is nothing of ours (R3).
+            # Set in this very call: the Context is the same.
+            bound.reset(token)
 
     def close(self) -> None:
         close = getattr(self._iterable, "close", None)
