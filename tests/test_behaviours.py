@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from fastapi import BackgroundTasks, FastAPI
+from fastapi.responses import StreamingResponse
+from fastapi.testclient import TestClient
 
 from idlanyard import (
     UNSET,
@@ -557,3 +560,112 @@ def test_a_decorated_generator_yields_what_it_did(size: int) -> None:
 
     assert list(parts()) == ["decorated"] * size
     assert parts.__name__ == "parts"
+
+
+def fastapi_seen(path: str) -> tuple[Any, dict[str, str]]:
+    """
+    Ask a FastAPI application that tells its session from four places.
+    """
+    api = FastAPI()
+    background: list[str | None] = []
+
+    @api.get("/async")
+    async def asynchronous() -> str | None:
+        return get_session_id()
+
+    @api.get("/sync")
+    def synchronous() -> str | None:
+        return get_session_id()
+
+    @api.get("/background")
+    def later(tasks: BackgroundTasks) -> str:
+        tasks.add_task(lambda: background.append(get_session_id()))
+        return "later"
+
+    @api.get("/stream")
+    def stream() -> StreamingResponse:
+        return StreamingResponse(str(get_session_id()) for _ in range(2))
+
+    client = TestClient(SessionContextMiddleware(api, Policy()))
+    answer = client.get(path, headers={"X-Session-ID": "s1"})
+    return background or answer.text, dict(answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        pytest.param("/async", '"s1"', id="async endpoint"),
+        pytest.param("/sync", '"s1"', id="sync endpoint"),
+        pytest.param("/background", ["s1"], id="background task"),
+        pytest.param("/stream", "s1s1", id="streaming body"),
+    ],
+)
+def test_c11_endpoints_tasks_and_streams_see_the_id(path: str, seen: object) -> None:
+    """
+    S-C11: the session is seen in async and sync endpoints, background tasks and streams.
+    """
+    found, headers = fastapi_seen(path)
+    assert (found, headers["x-session-id"]) == (seen, "s1")
+
+
+def test_c17_hooks_see_the_id() -> None:
+    """
+    S-C17: a callback, sync or async, reads the session of who calls it.
+    """
+
+    async def hook() -> str:
+        return context.get()
+
+    async def emit(*hooks: Callable[[], Any]) -> list[Any]:
+        answers = [each() for each in hooks]
+        return [await one if asyncio.iscoroutine(one) else one for one in answers]
+
+    async def run() -> list[Any]:
+        with session_context("s"):
+            return await emit(context.get, hook)
+
+    assert asyncio.run(run()) == ["s", "s"]
+
+
+def test_c31_a_test_may_set_at_its_start_and_read_at_its_end() -> None:
+    """
+    S-C31: what is set at the start of a piece of work is read at its end.
+    """
+
+    async def work() -> str:
+        context.set("test-session-123")
+        await asyncio.sleep(0)
+        return context.get()
+
+    assert asyncio.run(work()) == "test-session-123"
+
+
+@pytest.mark.parametrize("session", ["Session_001", "session_001", "a/b", "crm_user_12345"])
+def test_d3_an_id_comes_back_byte_for_byte(session: str) -> None:
+    """
+    S-D3, S-D5: a valid ID is echoed as it came, its case kept.
+    """
+    assert respond(ok, (b"x-session-id", session.encode())) == {b"x-session-id": session.encode()}
+
+
+@pytest.mark.parametrize(
+    "session", ["   ", "x" * 10_000, "a\r\nb", "\xe9"], ids=["spaces", "long", "break", "accent"]
+)
+def test_d6_what_is_no_id_is_not_accepted(session: str) -> None:
+    """
+    S-D6 inverted: spaces, 10,000 characters, line breaks and accents are not taken for an ID.
+    """
+    echoed = respond(ok, (b"x-session-id", session.encode("latin-1")))
+    assert len(echoed[b"x-session-id"]) == 32
+
+
+def test_d20_what_the_framework_answers_is_left_as_it_is() -> None:
+    """
+    S-D20: a route that does not exist keeps the framework's own 404.
+    """
+    api = FastAPI()
+    bare = TestClient(api).get("/nowhere")
+    wrapped = TestClient(SessionContextMiddleware(api, Policy())).get("/nowhere")
+    assert (wrapped.status_code, wrapped.json()) == (bare.status_code, bare.json())
+    names = [name for name, _ in wrapped.headers.multi_items()]
+    assert names == [*(name for name, _ in bare.headers.multi_items()), "x-session-id"]
