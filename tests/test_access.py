@@ -8,6 +8,8 @@ import asyncio
 import contextvars
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from idlanyard import (
     SessionContext,
     UntrustedID,
     clear_session_context,
+    effective_session_id,
     get_id,
     get_session_context,
     get_session_id,
@@ -28,6 +31,7 @@ from idlanyard import (
     get_user_id,
     identify,
     new_session_id,
+    process_session_id,
     request_spec,
     require,
     rotate_session_id,
@@ -187,6 +191,11 @@ def test_a_snapshot_is_an_immutable_value() -> None:
     assert one.as_attributes() == {"session.id": "s", "customer.id": "t", "device.id": "d"}
     with pytest.raises(AttributeError, match="does not change"):
         del one.session_id
+    with pytest.raises(AttributeError, match="does not change"):
+        one.session_id = "other"  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="does not change"):
+        one.device_id = "other"
+    assert (SessionContext().is_empty(), one.is_empty()) == (True, False)
     with pytest.raises(AttributeError, match="no ID is called 'missing'"):
         one.missing  # noqa: B018
     with pytest.raises(TypeError, match="name one ID"):
@@ -214,6 +223,69 @@ def test_a_snapshot_shows_what_the_sinks_allow() -> None:
         "session.id": "s",
         "customer.id": policy.pseudonym("tenant_id", "acme"),
     }
+
+
+def test_a_copy_shows_no_more_than_the_snapshot() -> None:
+    """
+    S25: copying a snapshot, shallow or deep, keeps what its sinks hide.
+    """
+    undo = use_policy(Policy(user=user_spec(log="omit", span="omit")))
+    try:
+        with session_context("s", "alice") as bound:
+            copies = [bound, copy.copy(bound), copy.deepcopy({"deep": bound})["deep"]]
+    finally:
+        undo()
+    for one in copies:
+        assert repr(one) == "SessionContext(session_id='s', user_id=<omitted>)"
+        assert one.as_attributes() == {"session.id": "s"}
+
+
+def test_a_pickled_snapshot_keeps_who_vouches() -> None:
+    """
+    S-B9: a pickled snapshot has the same IDs with the same provenance, and is still frozen.
+    """
+
+    def body() -> None:
+        again = pickle.loads(pickle.dumps(get_session_context()))
+        assert again == get_session_context()
+        assert again.provenance("session_id") is Provenance.CLIENT
+        assert again.provenance("user_id") is Provenance.PEER
+        with pytest.raises(AttributeError, match="does not change"):
+            again.user_id = "other"
+
+    policy = Policy(trusted_peers=["10.0.0.5"])
+    in_request(body, policy, (b"x-session-id", b"s"), (b"x-user-id", b"u"))
+
+
+def test_a_process_has_one_session_of_its_own() -> None:
+    """
+    R15: threads that ask at one moment get one process-wide ID, which is never bound.
+    """
+    meeting = threading.Barrier(8, timeout=30)
+
+    def ask(_: int) -> str:
+        meeting.wait()
+        return process_session_id()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(ask, range(8)))
+    assert found == {process_session_id()}
+    assert (len(process_session_id()), get_session_id()) == (32, None)
+
+
+def test_the_effective_session_is_bound_or_environment_or_process_wide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    R5, design, section 4: what is bound here, else the environment, else the process-wide ID.
+    """
+    assert effective_session_id() == process_session_id()
+    monkeypatch.setenv("IDLANYARD_SESSION_ID", "environment")
+    assert effective_session_id() == "environment"
+    with session_context("bound"):
+        assert effective_session_id() == "bound"
+    with session_context(session_id=UNSET):
+        assert effective_session_id() == process_session_id()
 
 
 def test_declared_and_absent_reads_as_none() -> None:

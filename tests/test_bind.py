@@ -11,10 +11,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from idlanyard import bind, get_session_context, session_context
+from idlanyard import (
+    Policy,
+    bind,
+    get_session_context,
+    request_spec,
+    session_context,
+    use_policy,
+)
 from idlanyard.asgi import SessionContextMiddleware
 
 
@@ -54,6 +61,13 @@ def defaulted(x: int = 1, session_id: str | None = None, /) -> tuple[int, str | 
     return x, session_id
 
 
+def late(x: int = 1, session_id: str | None = None, y: int = 5, /) -> tuple[int, str | None, int]:
+    """
+    Take the session by position after something with a default.
+    """
+    return x, session_id, y
+
+
 def middle(x: int, session_id: str, *rest: int, **more: Any) -> Any:
     """
     Take the session between others.
@@ -68,6 +82,16 @@ class Made:
 
     def __init__(self, x: int, customer_id: str | None = "none") -> None:
         self.given = x, customer_id
+
+
+class Awaited:
+    """
+    An object whose calls are awaited.
+    """
+
+    async def __call__(self, session_id: str | None = None) -> str | None:
+        await asyncio.sleep(0)
+        return session_id
 
 
 class Called:
@@ -91,6 +115,11 @@ class Called:
         pytest.param(lambda: bind(only_positional)(), ("s", 0), id="positional only"),
         pytest.param(lambda: bind(only_positional)(x=3), ("s", 3), id="positional only, x given"),
         pytest.param(lambda: bind(defaulted)(), (1, "s"), id="behind a default"),
+        pytest.param(lambda: bind(late)(2), (2, "s", 5), id="positional only, one given"),
+        pytest.param(lambda: bind(late)(2, None, 3), (2, None, 3), id="positional only, all given"),
+        pytest.param(
+            lambda: bind(middle)(1, "own", 2), (1, "own", (2,), {}), id="more by position"
+        ),
         pytest.param(lambda: bind(middle)(1, a=2), (1, "s", (), {"a": 2}), id="keyword arguments"),
         pytest.param(lambda: bind(Made)(1).given, (1, "t"), id="a class"),
         pytest.param(lambda: bind(functools.partial(plain, 2))(), (2, "s"), id="a partial"),
@@ -140,7 +169,11 @@ def test_every_kind_stays_what_it_is() -> None:
     assert inspect.iscoroutinefunction(coroutine)
     assert inspect.isgeneratorfunction(generator)
     assert inspect.isasyncgenfunction(async_generator)
+    assert inspect.iscoroutinefunction(bind(functools.partial(coroutine)))
+    assert inspect.iscoroutinefunction(bind(Awaited()))
+    assert not inspect.iscoroutinefunction(bind(Awaited))
     with session_context("s"):
+        assert asyncio.run(bind(Awaited())()) == "s"
         assert (list(generator()), asyncio.run(run())) == (["s"], ["s", "s"])
 
 
@@ -166,8 +199,71 @@ def test_methods_are_filled_too() -> None:
 
     with session_context("s"):
         assert [Service().method(), Service.of_class(), Service.static()] == ["s"] * 3
-    with pytest.raises(TypeError, match="write @bind below @classmethod"):
-        bind(classmethod(lambda cls: None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("above", [classmethod, staticmethod])
+def test_bind_stands_below_what_makes_a_method(above: Any) -> None:
+    """
+    S-C10: above classmethod or staticmethod, bind says where it belongs instead of misfilling.
+    """
+    with pytest.raises(TypeError, match="write @bind below @classmethod and @staticmethod"):
+        bind(above(plain))
+
+
+def test_methods_on_an_instance_are_filled_too() -> None:
+    """
+    S-C10: a bound method, and the methods that bind has decorated, are filled on an instance.
+    """
+
+    class Service:
+        def method(self, session_id: str | None = None) -> tuple[str, str | None]:
+            return type(self).__name__, session_id
+
+        @classmethod
+        @bind
+        def of_class(cls, session_id: str | None = None) -> tuple[str, str | None]:
+            return cls.__name__, session_id
+
+        @staticmethod
+        @bind
+        def static(session_id: str | None = None) -> str | None:
+            return session_id
+
+    with session_context("s"):
+        assert bind(Service().method)() == ("Service", "s")
+        assert (Service().of_class(), Service().static()) == (("Service", "s"), "s")
+
+
+def test_an_id_that_the_request_does_not_declare_is_left_out() -> None:
+    """
+    R10, R14: where another policy is in force than the one bind saw, the default stays.
+    """
+    undo = use_policy(Policy(extra=[request_spec()]))
+    try:
+
+        @bind
+        def work(request_id: str | None = "none", user_id: str | None = None) -> Any:
+            return request_id, user_id
+
+        with session_context(request_id="r"):
+            assert work() == ("r", None)
+    finally:
+        undo()
+    with session_context(user_id="u"):
+        assert work() == ("none", "u")
+
+
+def test_the_explicit_argument_wins_over_bound_over_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    R5: per ID the order is the explicit argument, what is bound here, the environment.
+    """
+    monkeypatch.setenv("IDLANYARD_SESSION_ID", "environment")
+    work = bind(needy)
+    assert work() == "environment"
+    with session_context("bound"):
+        assert (work(), work(session_id="explicit")) == ("bound", "explicit")
 
 
 def test_the_visible_signature_loses_what_is_filled() -> None:
@@ -216,3 +312,50 @@ def test_fastapi_never_lets_a_client_name_an_id() -> None:
         p["name"] for p in client.get("/openapi.json").json()["paths"]["/"]["get"]["parameters"]
     ]
     assert names == ["x"]
+
+
+class Needs:
+    """
+    A dependency that is a class.
+    """
+
+    def __init__(self, page: int, tenant_id: str | None = None) -> None:
+        self.given = page, tenant_id
+
+
+class Asks:
+    """
+    A dependency that is an object whose calls are awaited.
+    """
+
+    async def __call__(self, size: int, session_id: str | None = None) -> Any:
+        return size, session_id
+
+
+def test_fastapi_dependencies_never_let_a_client_name_an_id() -> None:
+    """
+    Design, section 4: functions, classes and objects as dependencies take no ID from a client.
+    """
+    api = FastAPI()
+
+    @bind
+    async def needs_user(x: int, user_id: str | None = None) -> Any:
+        return x, user_id
+
+    @api.get("/")
+    @bind
+    async def endpoint(
+        found: Any = Depends(needs_user),  # noqa: B008
+        made: Any = Depends(bind(Needs)),  # noqa: B008
+        asked: Any = Depends(bind(Asks())),  # noqa: B008
+        customer_id: str | None = None,
+    ) -> Any:
+        return [found, made.given, asked, customer_id]
+
+    client = TestClient(SessionContextMiddleware(api))
+    evil = "user_id=evil&tenant_id=evil&customer_id=evil&session_id=evil"
+    answer = client.get(f"/?x=1&page=2&size=3&{evil}", headers={"X-Session-ID": "s"})
+    assert answer.json() == [[1, None], [2, None], [3, "s"], None]
+    described = client.get("/openapi.json").json()["paths"]["/"]["get"]
+    assert {p["name"] for p in described["parameters"]} == {"x", "page", "size"}
+    assert "requestBody" not in described

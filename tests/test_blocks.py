@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -17,6 +18,7 @@ from idlanyard import (
     SessionContext,
     get_session_context,
     get_session_id,
+    get_user_id,
     identify,
     scoped_iter,
     session_context,
@@ -50,6 +52,52 @@ def test_one_instance_is_one_block() -> None:
         assert get_session_id() == "s"
     block.__exit__()
     assert get_session_id() is None
+
+
+def test_each_call_of_a_decorated_function_binds_anew() -> None:
+    """
+    R3, PostHog #568: overlapping and nested calls each bind for the whole of their await.
+    """
+
+    @session_context(user_id="u")
+    async def work(session: str, depth: int) -> list[str | None]:
+        set_session_id(session)
+        below = await work(session + "x", depth - 1) if depth else []
+        await asyncio.sleep(0)
+        return [get_session_id(), get_user_id(), *below]
+
+    async def run() -> Any:
+        return await asyncio.gather(work("a", 1), work("b", 1)), get_session_id()
+
+    found = [["a", "u", "ax", "u"], ["b", "u", "bx", "u"]]
+    assert asyncio.run(run()) == (found, None)
+
+
+def test_decorated_objects_and_methods_are_bound() -> None:
+    """
+    R3: methods, classes, partials and objects with a __call__ of any kind are bound when they run.
+    """
+
+    class Service:
+        @session_context("s")
+        def method(self) -> str | None:
+            return get_session_id()
+
+        async def __call__(self) -> str | None:
+            await asyncio.sleep(0)
+            return get_session_id()
+
+    class Stepped:
+        def __call__(self) -> Iterator[str | None]:
+            yield get_session_id()
+
+    awaited, stepped = session_context("s")(Service()), session_context("s")(Stepped())
+    assert inspect.iscoroutinefunction(awaited)
+    assert inspect.isgeneratorfunction(stepped)
+    partial = session_context("s")(functools.partial(get_session_id, "-"))
+    made = session_context("s")(Service)()
+    assert (asyncio.run(awaited()), list(stepped())) == ("s", ["s"])
+    assert (made.method(), partial(), get_session_id()) == ("s", "s", None)
 
 
 @pytest.mark.parametrize("value", ["a b", "a\r\nSet-Cookie: x=1", "x" * 1025, 42], ids=repr)

@@ -5,6 +5,8 @@ IDs in threads, pools and other processes.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import inspect
 import multiprocessing
 import pickle
 import subprocess
@@ -30,6 +32,7 @@ from idlanyard import (
     get_user_id,
     identify,
     session_context,
+    set_session_id,
     use_policy,
 )
 from idlanyard._binding import _Writing
@@ -98,12 +101,12 @@ def test_a_pool_of_ours_carries_by_itself() -> None:
         assert pool.submit(get_session_id).result() is None
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_another_process_gets_the_ids_by_value(method: str) -> None:
     """
     Design, section 4: pickled, a carried function takes the IDs and their provenance by value.
     """
-    context = multiprocessing.get_context("forkserver" if method == "fork" else method)
+    context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         with session_context("s", user_id="u"):
             assert pool.submit(carry(read)).result() == {"session_id": "s", "user_id": "u"}
@@ -145,6 +148,98 @@ def test_async_functions_stay_async() -> None:
     assert iscoroutinefunction(carried)
     asyncio.run(BackgroundTask(carried)())
     assert seen == ["s"]
+
+
+class Service:
+    """
+    An object whose calls are awaited.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    async def __call__(self) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(get_session_id())
+
+
+def test_objects_that_are_awaited_stay_so() -> None:
+    """
+    Design, section 4: an object with an async __call__ is awaited, bound for the whole await.
+    """
+    service = Service()
+    with session_context("s"):
+        carried = carry(service)
+    assert iscoroutinefunction(carried)
+    asyncio.run(BackgroundTask(carried)())
+    assert service.seen == ["s"]
+    assert not iscoroutinefunction(carry(Service))
+
+
+def test_what_is_carried_can_be_decorated() -> None:
+    """
+    R3: a block over a carried coroutine function is a coroutine function, bound when awaited.
+    """
+
+    async def work() -> dict[str, str]:
+        await asyncio.sleep(0)
+        return read()
+
+    with session_context("s"):
+        carried = carry(work)
+    again = session_context(user_id="u")(carried)
+    assert inspect.iscoroutinefunction(again)
+    assert asyncio.run(again()) == {"session_id": "s"}
+    with session_context("other"):
+        assert asyncio.run(carry(carried)()) == {"session_id": "s"}
+
+
+def test_only_our_own_variable_is_carried() -> None:
+    """
+    Design, section 4: other variables are those of the place where the function runs.
+    """
+    theirs = contextvars.ContextVar("theirs", default="there")
+    token = theirs.set("here")
+    try:
+        with session_context("s"):
+            carried = carry(lambda: (get_session_id(), theirs.get()))
+    finally:
+        theirs.reset(token)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(carried).result() == ("s", "there")
+        assert pool.submit(get_session_id).result() is None
+
+
+def test_what_is_bound_in_a_carried_function_stays_there() -> None:
+    """
+    R2.5: a carried function has an overlay of its own, also after it has raised.
+    """
+
+    def work() -> None:
+        set_session_id("inside")
+        raise KeyError(get_session_id())
+
+    with session_context("s"):
+        carried = carry(work)
+        for _ in range(2):
+            with pytest.raises(KeyError, match="inside"):
+                carried()
+            assert get_session_id() == "s"
+
+
+def test_a_loops_default_executor_may_be_ours() -> None:
+    """
+    Design, section 4: run_in_executor with a pool of ours shares the request's scope.
+    """
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        with ContextThreadPoolExecutor(1) as pool:
+            assert await loop.run_in_executor(pool, get_session_id) == "s1"
+            await loop.run_in_executor(pool, lambda: identify(user_id="pool"))
+        assert get_user_id() == "pool"
+
+    in_request(body)
 
 
 def test_generators_and_methods_can_be_carried() -> None:
