@@ -86,8 +86,11 @@ class Made:
 
 class Awaited:
     """
-    An object whose calls are awaited.
+    An object whose calls are awaited; its making is not.
     """
+
+    def __init__(self, user_id: str | None = None) -> None:
+        self.user_id = user_id
 
     async def __call__(self, session_id: str | None = None) -> str | None:
         await asyncio.sleep(0)
@@ -172,7 +175,8 @@ def test_every_kind_stays_what_it_is() -> None:
     assert inspect.iscoroutinefunction(bind(functools.partial(coroutine)))
     assert inspect.iscoroutinefunction(bind(Awaited()))
     assert not inspect.iscoroutinefunction(bind(Awaited))
-    with session_context("s"):
+    with session_context("s", "u"):
+        assert bind(Awaited)().user_id == "u"
         assert asyncio.run(bind(Awaited())()) == "s"
         assert (list(generator()), asyncio.run(run())) == (["s"], ["s", "s"])
 

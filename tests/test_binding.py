@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -196,24 +199,32 @@ def test_no_identification_is_lost_between_threads() -> None:
     meeting = threading.Barrier(len(names), timeout=30)
 
     def work(name: str) -> list[str | None]:
-        seen = []
-        for number in range(rounds):
-            meeting.wait()
-            identify(**{name: str(number)})
-            seen.append(get_id(name))
+        seen, before = [], sys.gettrace()
+        sys.settrace(give_way)
+        try:
+            for number in range(rounds):
+                meeting.wait()
+                identify(**{name: str(number)})
+                seen.append(get_id(name))
+        finally:
+            sys.settrace(before)
         return seen
 
     async def body() -> None:
         found = await asyncio.gather(*(asyncio.to_thread(work, name) for name in names))
         assert found == [[str(number) for number in range(rounds)]] * len(names)
 
-    last = str(rounds - 1)
-    assert asyncio.run(serve(body)) == {
-        "x-session-id": "s1",
-        "x-user-id": last,
-        "x-tenant-id": last,
-        "x-request-id": last,
-    }
+    asyncio.run(serve(body))
+
+
+def give_way(frame: FrameType, *_: object) -> Any:
+    """
+    Let another thread run at each line that writes a scope, where one could be in the way.
+    """
+    if frame.f_code.co_name not in {"replace", "changed"}:
+        return None
+    os.sched_yield()
+    return give_way
 
 
 def test_an_overlay_follows_the_scope_below() -> None:

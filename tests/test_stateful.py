@@ -98,6 +98,7 @@ class Bindings(RuleBasedStateMachine):
         self.model = Model(None)
         self.blocks: list[tuple[session_context, dict[str, str]]] = []
         self.stream: tuple[Iterator[dict[str, str]], Model] | None = None
+        self.in_step: list[Callable[[], None]] = []
 
     def here(self, fn: Callable[[], Any]) -> Any:
         """
@@ -193,6 +194,8 @@ class Bindings(RuleBasedStateMachine):
 
         def read() -> Iterator[dict[str, str]]:
             while True:
+                while self.in_step:
+                    self.in_step.pop()()
                 yield get_session_context().as_dict()
 
         self.stream = self.here(lambda: scoped_iter(read())), self.model.copied()
@@ -205,6 +208,18 @@ class Bindings(RuleBasedStateMachine):
         """
         assert self.stream is not None
         steps, model = self.stream
+        assert self.here(lambda: next(steps)) == model.read()
+
+    @precondition(lambda self: self.stream is not None)
+    @rule(given=GIVEN, is_identity=st.booleans())
+    def a_step_changes_something(self, given: Given, is_identity: bool) -> None:
+        """
+        What a step changes is in force in the next, and elsewhere only through the scope.
+        """
+        assert self.stream is not None
+        steps, model = self.stream
+        self.in_step.append(lambda: (identify if is_identity else set_session_context)(**given))
+        (model.identify if is_identity else model.overlay)(given)
         assert self.here(lambda: next(steps)) == model.read()
 
     @invariant()
