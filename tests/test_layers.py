@@ -34,9 +34,11 @@ LAYERS = {
         "_defaults",
         "_rules",
         "_policy",
+        "_settings",
         "_snapshot",
         "_wires",
         "_binding",
+        "_view",
         "_field",
         "_plan",
         "_claims",
@@ -64,6 +66,11 @@ LAYERS = {
         "__main__",
     ),
 }
+# Each stands on all but the front, on what it is named after, and on no other integration.
+INTEGRATIONS = "integrations"
+PARTS = ("settings", "requests", "responses", "middleware", "users", "checks", "apps", "__init__")
+BESIDE = {("fastapi", "starlette")}
+COMPANIONS = {"flask": {"werkzeug"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
 # What a file may import when it is used, beyond what importing it needs.
@@ -150,6 +157,8 @@ def _verdict(importer: str, imported: str) -> str | None:
     """
     What is wrong with *importer* importing *imported*, if anything.
     """
+    if importer.startswith(INTEGRATIONS):
+        return _integration_verdict(importer, imported)
     for name in (importer, imported):
         if name not in ORDER:
             return f"{importer} imports {imported}, and {name} stands in no row of LAYERS"
@@ -160,7 +169,30 @@ def _verdict(importer: str, imported: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
+def _integration_verdict(importer: str, imported: str) -> str | None:
+    """
+    What is wrong with an integration importing *imported*, if anything.
+    """
+    if imported in LAYERS["front"]:
+        return f"{importer} imports {imported}: an integration stands on no part of the front"
+    if not imported.startswith(INTEGRATIONS):
+        return None
+    own, other = _integration(importer), _integration(imported)
+    if own != other and (own, other) not in BESIDE and other != "__init__":
+        return f"{importer} imports {imported}: integrations never import each other"
+    if own == other and PARTS.index(imported.split(".")[2]) >= PARTS.index(importer.split(".")[2]):
+        return f"{importer} imports {imported}, which stands below it in PARTS"
+    return None
+
+
+def _integration(name: str) -> str:
+    return name.split(".")[1]
+
+
+PLACED = [name for name in SOURCES if not name.startswith(INTEGRATIONS)]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PLACED])
 def test_every_file_has_its_place(name: str) -> None:
     """A file of the package stands in one row of the layers (design, section 5)."""
     assert ORDER.count(name) == 1, (
@@ -171,7 +203,7 @@ def test_every_file_has_its_place(name: str) -> None:
 
 def test_every_place_has_its_file() -> None:
     """A row of the layers names only files that exist (design, section 5)."""
-    assert sorted(ORDER) == sorted(SOURCES)
+    assert sorted(ORDER) == sorted(PLACED)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
@@ -182,12 +214,20 @@ def test_imports_run_one_way(name: str) -> None:
     assert [verdict for one in own if (verdict := _verdict(name, one))] == []
 
 
+def _own_third_parties(name: str) -> set[str]:
+    if not name.startswith(INTEGRATIONS):
+        return DEMO.get(name, set())
+    own = _integration(name)
+    return {own} | COMPANIONS.get(own, set())
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
 def test_nothing_else_is_needed(name: str) -> None:
-    """A file imports the standard library and the package, no third party (design, section 4)."""
+    """A file imports the standard library, the package and what it is named after (section 4)."""
     tree = _parsed(SOURCES[name])
-    at_import = _third_parties(_top_level(tree), name) - DEMO.get(name, set())
-    late = _third_parties(tree, name) - LATE.get(name, set()) - DEMO.get(name, set())
+    allowed = _own_third_parties(name)
+    at_import = _third_parties(_top_level(tree), name) - allowed
+    late = _third_parties(tree, name) - LATE.get(name, set()) - allowed
     assert (at_import, late) == (set(), set())
 
 
@@ -201,6 +241,19 @@ def test_nothing_else_is_needed(name: str) -> None:
         pytest.param("asgi", "wsgi", "never", id="asgi-wsgi"),
         pytest.param("context", "__init__", "below it", id="front"),
         pytest.param("asgi", "_utils", "no row", id="unknown"),
+        pytest.param("asgi", "integrations.flask", "no row", id="core-integration"),
+        pytest.param("integrations.flask", "wsgi", None, id="integration-door"),
+        pytest.param(
+            "integrations.fastapi", "integrations.starlette", None, id="fastapi-starlette"
+        ),
+        pytest.param("integrations.flask", "integrations.starlette", "each other", id="siblings"),
+        pytest.param("integrations.flask", "__main__", "front", id="integration-front"),
+        pytest.param(
+            "integrations.django.apps", "integrations.django.checks", None, id="parts-down"
+        ),
+        pytest.param(
+            "integrations.django.settings", "integrations.django.apps", "PARTS", id="parts-up"
+        ),
     ],
 )
 def test_the_rule_itself(importer: str, imported: str, complaint: str | None) -> None:

@@ -120,6 +120,17 @@ def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Hea
         refusal: why.
         pairs: what would have been echoed; the session's stays.
     """
+    phrase, lines, body = refused(refusal)
+    session = plan.policy.session
+    name = plan.wire.echo(session.header) if session and session.echo else None
+    headers = [(plan.wire.echo(key), plan.encode(value)) for key, value in lines.items()]
+    return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] == name)], body
+
+
+def refused(refusal: Refusal) -> tuple[str, dict[str, str], bytes]:
+    """
+    Return reason phrase, headers and body of a refusal, the same on every protocol.
+    """
     import json
 
     phrase = _PHRASES[refusal.status]
@@ -141,7 +152,4 @@ def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Hea
     if refusal.status == _UNAUTHORIZED:
         # RFC 9110 15.5.2 wants a challenge with every 401.
         lines["WWW-Authenticate"] = f'IDLanyard field="{refusal.field}"'
-    session = plan.policy.session
-    name = plan.wire.echo(session.header) if session and session.echo else None
-    headers = [(plan.wire.echo(key), plan.encode(value)) for key, value in lines.items()]
-    return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] == name)], body
+    return phrase, lines, body

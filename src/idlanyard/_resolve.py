@@ -154,10 +154,19 @@ def _forced(
     return scope, (list(plan.strips), plan.forward_pairs(scope.values)), refusal, rejected
 
 
-def enclosing(plan: Plan, found: list[Pair]) -> Scope | None:
+def enclosing(plan: Plan, found: list[Pair], held: object) -> Scope | None:
     """
-    Return the open scope bound here if the request carries exactly its session ID (R15).
+    Return the open scope of a middleware around this one, if any (R15).
+
+    Args:
+        plan: the inner middleware's policy.
+        found: the lines it watches.
+        held: what the request holds under our key; without a scope there,
+            the one bound here counts if the request carries exactly its
+            session ID.
     """
+    if isinstance(held, Scope) and held.open:
+        return held
     scope = scope_here()
     if scope is None or not scope.open:
         return None

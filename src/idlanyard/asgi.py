@@ -75,7 +75,7 @@ class SessionContextMiddleware:
             if pair[0] in watched:
                 found.append(pair)
         if KEY in scope or current() is not UNBOUND:
-            outer = _outer(plan, scope, found)
+            outer = enclosing(plan, found, scope.get(KEY))
             if outer is not None:
                 await self._nested(scope, receive, send, headers, found, outer)
                 return
@@ -88,7 +88,7 @@ class SessionContextMiddleware:
         scope[KEY] = inner
         if edits is not None:
             gone, added = edits
-            kept = _without(plan, headers, found, gone) if gone else headers
+            kept = without(plan, headers, found, gone) if gone else headers
             scope["headers"] = kept + added
         elif headers is not before:
             scope["headers"] = headers
@@ -130,7 +130,7 @@ class SessionContextMiddleware:
             await _refuse(plan, scope, receive, send, refusal, outer)
             return
         gone, added = edits or ((), [])
-        scope["headers"] = _without(plan, headers, found, gone) + added
+        scope["headers"] = without(plan, headers, found, gone) + added
         try:
             await self.app(scope, receive, send)
         finally:
@@ -140,17 +140,7 @@ class SessionContextMiddleware:
                 scope["headers"] = headers
 
 
-def _outer(plan: Plan, scope: Any, found: list[Pair]) -> Scope | None:
-    """
-    Return the open scope of a middleware around this one, if any (R15).
-    """
-    outer = scope.get(KEY)
-    if isinstance(outer, Scope) and outer.open:
-        return outer
-    return enclosing(plan, found)
-
-
-def _without(plan: Plan, headers: list[Pair], found: list[Pair], gone: Sequence[Any]) -> list[Pair]:
+def without(plan: Plan, headers: list[Pair], found: list[Pair], gone: Sequence[Any]) -> list[Pair]:
     """
     Return the headers without any spelling of those whose keys are *gone*.
     """

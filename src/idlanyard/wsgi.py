@@ -68,7 +68,7 @@ class SessionContextMiddleware:
             if key in environ:
                 found.append((key, environ[key]))
         if KEY in environ or current() is not UNBOUND:
-            outer = _outer(plan, environ, found)
+            outer = enclosing(plan, found, environ.get(KEY))
             if outer is not None:
                 return self._nested(environ, start_response, found, outer)
         inner, edits, refusal, rejected = resolve(plan, found, environ)
@@ -77,7 +77,7 @@ class SessionContextMiddleware:
         if refusal is not None:
             return _refuse(plan, environ, start_response, refusal, inner)
         if edits is not None:
-            _edit(environ, edits)
+            edit(environ, edits)
         environ[KEY] = inner
         for name, value in zip(plan.policy.environ_keys, inner.values):  # noqa: B905 - IDs come first
             if value is not None:
@@ -92,7 +92,7 @@ class SessionContextMiddleware:
             if body.__class__ in _WHOLE or _is_file(environ, body):
                 inner.open = False
                 if inner.echo is None:
-                    _publish(environ, inner.policy, inner.values)
+                    publish(environ, inner.policy, inner.values)
                 return body
             return _Body(body, environ, inner)
         except BaseException as error:
@@ -112,7 +112,7 @@ class SessionContextMiddleware:
         if refusal is not None:
             return _refuse(self._plan, environ, start_response, refusal, outer)
         if edits is not None:
-            _edit(environ, edits)
+            edit(environ, edits)
         return self.app(environ, start_response)
 
 
@@ -166,24 +166,17 @@ class _Body:
         scope = self._scope
         scope.open = False
         if scope.echo is None:
-            _publish(self._environ, scope.policy, scope.values)
+            publish(self._environ, scope.policy, scope.values)
 
 
-def _outer(plan: Plan, environ: WSGIEnvironment, found: list[Pair]) -> Scope | None:
-    outer = environ.get(KEY)
-    if isinstance(outer, Scope) and outer.open:
-        return outer
-    return enclosing(plan, found)
-
-
-def _edit(environ: WSGIEnvironment, edits: Edits) -> None:
+def edit(environ: WSGIEnvironment, edits: Edits) -> None:
     gone, added = edits
     for key in gone:
         environ.pop(key, None)
     environ.update(added)
 
 
-def _publish(environ: WSGIEnvironment, policy: Policy, values: Values) -> None:
+def publish(environ: WSGIEnvironment, policy: Policy, values: Values) -> None:
     """
     Set the keys that access logs read, and take out those of what is absent.
     """
@@ -213,7 +206,7 @@ def _echoing(
             pairs = scope.echo
             if pairs is None:
                 pairs = plan.echo_pairs(scope.values)
-                _publish(environ, scope.policy, scope.values)
+                publish(environ, scope.policy, scope.values)
             if pairs:
                 headers = echoed(plan, _code(status), headers, pairs)
         except Exception as error:

@@ -262,7 +262,7 @@ BREACHES = [
         "R15",
         "a nested middleware mints a second ID",
         "asgi.py",
-        "            outer = _outer(plan, scope, found)\n",
+        "            outer = enclosing(plan, found, scope.get(KEY))\n",
         "            outer = None\n",
         "tests/test_nesting.py::test_a_nested_middleware_binds_nothing_of_its_own",
     ),

@@ -1,0 +1,3 @@
+"""
+One module for each framework or library; import the one that you use.
+"""

@@ -1,0 +1,18 @@
+"""
+Django: a line in ``MIDDLEWARE`` binds IDs for every request, another names who
+is logged in; in ``INSTALLED_APPS`` it brings system checks.
+
+    MIDDLEWARE = [
+        "idlanyard.integrations.django.SessionContextMiddleware",
+        ...
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "idlanyard.integrations.django.IdentifyUserMiddleware",
+    ]
+"""
+
+from __future__ import annotations
+
+from idlanyard.integrations.django.middleware import SessionContextMiddleware
+from idlanyard.integrations.django.users import IdentifyUserMiddleware, identified
+
+__all__ = ["IdentifyUserMiddleware", "SessionContextMiddleware", "identified"]

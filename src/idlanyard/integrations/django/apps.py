@@ -1,0 +1,27 @@
+"""
+The application for ``INSTALLED_APPS``: it brings the system checks.
+"""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import Tags, register
+
+from idlanyard.integrations.django.checks import check_middleware, check_trust
+
+
+class IDLanyardConfig(AppConfig):
+    """
+    ``"idlanyard.integrations.django"`` in ``INSTALLED_APPS``.
+    """
+
+    name = "idlanyard.integrations.django"
+    label = "idlanyard"
+    verbose_name = "idlanyard"
+
+    def ready(self) -> None:
+        """
+        Register the checks.
+        """
+        register(check_middleware, Tags.compatibility)
+        register(check_trust, Tags.security)

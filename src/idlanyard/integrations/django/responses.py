@@ -1,0 +1,71 @@
+"""
+What a Django response says, as ``_echo`` decides, and how it keeps its IDs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpResponse
+
+from idlanyard import _events
+from idlanyard._binding import current
+from idlanyard._blocks import scoped_iter
+from idlanyard._echo import echoed, problem
+from idlanyard._steps import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from idlanyard._binding import Node
+    from idlanyard._case import Refusal
+    from idlanyard._claims import Pair
+    from idlanyard._plan import Plan
+
+
+def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
+    """
+    Set the headers that the response is to carry (R9); a failure is only logged.
+
+    Args:
+        plan: the policy, compiled for text.
+        response: any response of Django's.
+        pairs: what the request's scope is to be echoed as.
+    """
+    try:
+        before = list(response.items())
+        for pair in echoed(plan, response.status_code, before, pairs):
+            if pair not in before:
+                response[pair[0]] = pair[1]
+    except Exception as error:
+        _events.failed("echo", error)
+
+
+def refusal_response(plan: Plan, refusal: Refusal, pairs: list[Pair]) -> HttpResponse:
+    """
+    Return the problem that answers a refused request (R8).
+    """
+    status, phrase, headers, body = problem(plan, refusal, pairs)
+    return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
+
+
+def keep_bound(response: Any, ended: Callable[[], None]) -> None:
+    """
+    Let a streaming response have what is bound here while it is made and closed (R4).
+
+    Args:
+        response: streams parts that application code makes.
+        ended: called when the response is closed.
+    """
+    response.streaming_content = scoped_iter(response.streaming_content)
+    # Django's own way to end a response, which a server calls once.
+    response.close = partial(_close, current(), response.close, ended)
+
+
+def _close(node: Node, close: Callable[[], None], ended: Callable[[], None]) -> None:
+    try:
+        with Held(node):
+            close()
+    finally:
+        ended()

@@ -1,0 +1,146 @@
+"""
+Flask: the ``IDLanyard`` extension, and ``current_context``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import Flask, Response, g, has_request_context, request
+from werkzeug.local import LocalProxy
+
+from idlanyard import _events
+from idlanyard._access import get_session_context
+from idlanyard._binding import UNBOUND, Scope, current
+from idlanyard._change import identify
+from idlanyard._policy import Policy
+from idlanyard._settings import policy_from_settings
+from idlanyard._snapshot import SessionContext
+from idlanyard._view import RequestContext
+from idlanyard.exceptions import IDLanyardError
+from idlanyard.wsgi import KEY, SessionContextMiddleware
+
+__all__ = ["IDLanyard", "current_context"]
+
+_NAME: Final = "idlanyard"
+_PREFIX: Final = "IDLANYARD_"
+
+UserLoader = Callable[[], Any]
+
+
+class IDLanyard:
+    """
+    Bind IDs for every request of one or more Flask applications.
+
+    Args:
+        app: the application; left out, call ``init_app`` for each.
+        policy: the rules. Left out, those in ``app.config``: the fields of
+            ``Policy`` in capitals, as in ``IDLANYARD_TRUSTED_PEERS`` and
+            ``IDLANYARD_SESSION``; and without any, ``Policy.from_env()``.
+        user_loader: returns the current user's ID or ``None``, as Flask-Login
+            knows it: ``lambda: current_user.get_id()``. It is called before
+            the view and once more after it, so that the response to a login
+            names who has logged in. What it raises is logged, and the
+            request goes on.
+
+    Raises:
+        IDLanyardError: *app* has another policy already.
+        PolicyError: configuration or environment describe no policy.
+        TypeError: an argument is something else.
+    """
+
+    __slots__ = ("_policy", "_user_loader")
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        policy: Policy | None = None,
+        user_loader: UserLoader | None = None,
+    ) -> None:
+        if policy is not None and not isinstance(policy, Policy):
+            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+        if user_loader is not None and not callable(user_loader):
+            raise TypeError("user_loader is a function that returns the user's ID or None")
+        self._policy = policy
+        self._user_loader = user_loader
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """
+        Put the middleware around *app*; a second time with the same rules does nothing.
+
+        Args:
+            app: with its configuration loaded.
+
+        Raises:
+            IDLanyardError: *app* has another policy already.
+            PolicyError: configuration or environment describe no policy.
+            TypeError: it is no Flask application.
+        """
+        if not isinstance(app, Flask):
+            raise TypeError(f"init_app takes the Flask application, not {type(app).__name__}")
+        policy = self._policy or _configured(app)
+        mine = policy, self._user_loader
+        installed = app.extensions.setdefault(_NAME, mine)
+        if installed != mine:
+            raise IDLanyardError(
+                "this application has IDs under another policy or user_loader already: make one "
+                "IDLanyard with both, and call its init_app only"
+            )
+        if installed is not mine:
+            return
+        app.wsgi_app = SessionContextMiddleware(app.wsgi_app, policy)  # type: ignore[method-assign]
+        if self._user_loader is not None:
+            _name_users(app, self._user_loader)
+
+
+def _configured(app: Flask) -> Policy:
+    config: dict[str, Any] = dict(app.config)
+    settings = {
+        key.removeprefix(_PREFIX): value for key, value in config.items() if key.startswith(_PREFIX)
+    }
+    if not settings:
+        return Policy.from_env()
+    return policy_from_settings(settings, written=f"{_PREFIX}{{}}")
+
+
+def _name_users(app: Flask, user_loader: UserLoader) -> None:
+    """
+    Identify whom *user_loader* finds, before the view and after it.
+    """
+
+    def identify_user() -> None:
+        before = g.get("_idlanyard_user")
+        try:
+            user = app.ensure_sync(user_loader)()
+            g._idlanyard_user = user
+            # What the view says itself stands, unless somebody came or went meanwhile.
+            if user != before:
+                identify(user_id=None if user is None else str(user))
+        except Exception as error:
+            _events.failed("user_loader", error)
+
+    def identify_again(response: Response) -> Response:
+        identify_user()
+        return response
+
+    app.before_request(identify_user)
+    app.after_request(identify_again)
+
+
+def _context() -> SessionContext:
+    if current() is UNBOUND and has_request_context():
+        # Kept by a test client or a shell after the request itself is over.
+        scope = request.environ.get(KEY)
+        if isinstance(scope, Scope):
+            return RequestContext(scope)
+    return get_session_context()
+
+
+current_context: SessionContext = LocalProxy(_context)  # type: ignore[assignment]
+"""
+What is in force, as ``get_session_context()`` says; where Flask keeps the
+context of a request that is over, as a test client does, what that request had.
+"""

@@ -1,0 +1,134 @@
+"""
+Starlette: ``install(app)`` puts the middleware around the finished application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
+
+from idlanyard._binding import Scope
+from idlanyard._policy import Policy
+from idlanyard._view import RequestContext
+from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
+from idlanyard.exceptions import IDLanyardError
+
+__all__ = ["install"]
+
+_INSTALLED: Final = "_idlanyard_policy"
+
+
+def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
+    """
+    Bind IDs for every request of *app*, outside everything else it does.
+
+    The type of *app* stays, middleware may still be added, and responses that
+    it writes itself, an unhandled 500 among them, have the echo. The request
+    has ``request.state.session_context``. Installing the same policy again
+    does nothing.
+
+    Args:
+        app: an application that has not started yet.
+        policy: the rules; left out, ``Policy.from_env()``.
+
+    Returns:
+        A function that takes this back.
+
+    Raises:
+        IDLanyardError: *app* has started, or has another policy.
+        PolicyError: the environment describes no policy.
+        TypeError: *app* or *policy* is something else.
+    """
+    policy = _checked(app, policy)
+    installed = _installed(app)
+    if installed is not None and installed.policy == policy:
+        return installed.undo
+    _refuse_late(app, installed)
+    installation = _Installation(app, policy)
+    setattr(app, _INSTALLED, installation)
+    app.build_middleware_stack = installation.build  # type: ignore[method-assign]
+    return installation.undo
+
+
+class _Installation:
+    """
+    What ``install`` has put between an application and its stack.
+    """
+
+    __slots__ = ("_app", "_build", "build", "policy", "undo")
+
+    def __init__(self, app: Starlette, policy: Policy) -> None:
+        self.policy = policy
+        self._app = app
+        self._build = app.build_middleware_stack
+        # Bound once each, so that they can be told from another installation's.
+        self.build = self._build_stack
+        self.undo = self._take_back
+
+    def _build_stack(self) -> ASGIApp:
+        stack = self._build()
+        if _installed(self._app) is not self:
+            return stack
+        # Instrumentations rebuild the stack from the app, handler and debug of this class.
+        return ServerErrorMiddleware(SessionContextMiddleware(_WithState(stack), self.policy))
+
+    def _take_back(self) -> None:
+        app = self._app
+        if _installed(app) is not self:
+            return
+        delattr(app, _INSTALLED)
+        # What was put around us since then stays, and finds us out of the way.
+        if app.__dict__.get("build_middleware_stack") is self.build:
+            app.build_middleware_stack = self._build  # type: ignore[method-assign]
+        if app.middleware_stack is not None:
+            app.middleware_stack = app.build_middleware_stack()
+
+
+def _checked(app: Starlette, policy: Policy | None) -> Policy:
+    if not isinstance(app, Starlette):
+        raise TypeError(
+            f"install takes the Starlette or FastAPI application, not {type(app).__name__}: call "
+            f"it before the application is wrapped in anything"
+        )
+    policy = Policy.from_env() if policy is None else policy
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+    return policy
+
+
+def _installed(app: Starlette) -> _Installation | None:
+    found: _Installation | None = app.__dict__.get(_INSTALLED)
+    return found
+
+
+def _refuse_late(app: Starlette, installed: _Installation | None) -> None:
+    if installed is not None:
+        raise IDLanyardError(
+            "this application has IDs under another policy already: install one policy, or call "
+            "what the first install returned before the second"
+        )
+    if app.middleware_stack is not None:
+        raise IDLanyardError(
+            "this application has started, and its middleware is built: call install(app) where "
+            "the application is made, before its first request and its lifespan"
+        )
+
+
+class _WithState:
+    """
+    The application, with the IDs in the state of each request.
+    """
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        inner = scope.get(KEY)
+        if isinstance(inner, Scope):
+            scope.setdefault("state", {})["session_context"] = RequestContext(inner)
+        await self.app(scope, receive, send)
