@@ -1,35 +1,45 @@
 """
-FastAPI: the middleware around the whole application, so that a 404 and an
-unhandled 500 carry the IDs as well. A proxy on this machine is believed.
+FastAPI: ``install`` on the application, so that a 404 and an unhandled 500 carry
+the IDs as well. A proxy on this machine is believed; a login names its user.
 
     uvicorn --app-dir examples --no-proxy-headers fastapi_app:app
 """
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI
+import logging
+from typing import Annotated
 
-from idlanyard import Policy, get_session_context, identify, require
-from idlanyard.asgi import SessionContextMiddleware
+from fastapi import Depends, FastAPI, Header, HTTPException
 
-api = FastAPI()
+from idlanyard import Policy, get_session_context
+from idlanyard.integrations.fastapi import CurrentContext, RequiredUserID, identified, install
+
+app = FastAPI()
+install(app, Policy(trusted_peers=["127.0.0.1"]))
+log = logging.getLogger("uvicorn.error")
 
 
-def current_user() -> None:
+def current_user(authorization: Annotated[str | None, Header()] = None) -> str:
     """
-    Stands for a login; it may run in a worker thread and still names the user.
+    Stands for a login.
     """
-    identify(user_id="alice")
+    if authorization != "Bearer alice-s":
+        raise HTTPException(401)
+    return "alice"
 
 
-@api.get("/")
-def hello() -> dict[str, str]:
-    return get_session_context().as_dict()
+@app.get("/")
+def hello(context: CurrentContext) -> dict[str, str]:
+    log.info("hello, %s", get_session_context())
+    return context.as_dict()
 
 
-@api.get("/me", dependencies=[Depends(current_user)])
-async def me() -> dict[str, str]:
-    return {"user": require("user_id")}
+@app.get("/me", dependencies=[Depends(identified(current_user))])
+async def me(user_id: RequiredUserID) -> dict[str, str]:
+    return {"user": user_id}
 
 
-app = SessionContextMiddleware(api, Policy(trusted_peers=["127.0.0.1"]))
+@app.get("/boom")
+def boom() -> None:
+    raise RuntimeError("nobody handles this")

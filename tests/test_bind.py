@@ -349,9 +349,9 @@ def test_fastapi_dependencies_never_let_a_client_name_an_id() -> None:
     @api.get("/")
     @bind
     async def endpoint(
-        found: Any = Depends(needs_user),  # noqa: B008
-        made: Any = Depends(bind(Needs)),  # noqa: B008
-        asked: Any = Depends(bind(Asks())),  # noqa: B008
+        found: Any = Depends(needs_user),
+        made: Any = Depends(bind(Needs)),
+        asked: Any = Depends(bind(Asks())),
         customer_id: str | None = None,
     ) -> Any:
         return [found, made.given, asked, customer_id]

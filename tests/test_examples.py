@@ -34,11 +34,18 @@ def command_of(example: str, port: int) -> list[str]:
     found = re.search(r"^    (\S.*)$", text, re.MULTILINE)
     assert found is not None
     program, *words = shlex.split(found[1])
-    words = [re.sub(r"\b8000\b", str(port), word) for word in words]
+    if program == "uvicorn":
+        words += ["--port", "8000"]
+    return ported([program, *words], port)
+
+
+def ported(command: list[str], port: int) -> list[str]:
+    """
+    Return a command on another port than 8000, run by this Python.
+    """
+    program, *words = (re.sub(r"\b8000\b", str(port), word) for word in command)
     if program == "python":
         return [sys.executable, *words]
-    if program == "uvicorn":
-        words += ["--port", str(port)]
     module = {"waitress-serve": "waitress"}.get(program, program)
     return [sys.executable, "-m", module, *words]
 
@@ -60,19 +67,21 @@ def quiet() -> dict[str, str]:
 
 
 @contextmanager
-def running(example: str) -> Iterator[str]:
+def running(
+    example: str, command: list[str] | None = None, output: Path | None = None
+) -> Iterator[str]:
     """
     Start an example's server; its address is yielded once it answers.
+
+    Args:
+        example: its file.
+        command: how to start it, where not by the command at its top.
+        output: where what it prints goes.
     """
     port = free_port()
-    process = subprocess.Popen(
-        command_of(example, port),
-        cwd=ROOT,
-        env=quiet(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    words = command_of(example, port) if command is None else ported(command, port)
+    log = (output or Path(os.devnull)).open("wb")
+    process = subprocess.Popen(words, cwd=ROOT, env=quiet(), stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + DEADLINE
         while True:
@@ -82,11 +91,12 @@ def running(example: str) -> Iterator[str]:
             except OSError:
                 if process.poll() is not None or time.monotonic() > deadline:
                     process.kill()
-                    pytest.fail(f"{example} did not start: {process.communicate()[0]}")
+                    pytest.fail(f"{example} did not start: run {' '.join(words)}")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=DEADLINE)
+        process.wait(DEADLINE)
+        log.close()
 
 
 def get(url: str, **headers: str) -> HTTPResponse:
@@ -103,37 +113,185 @@ def get(url: str, **headers: str) -> HTTPResponse:
     return response
 
 
-@pytest.mark.parametrize("example", ["asgi_app.py", "wsgi_app.py", "flask_app.py"])
+@pytest.mark.parametrize(
+    "example",
+    [
+        "asgi_app.py",
+        "wsgi_app.py",
+        "starlette_app.py",
+        "flask_app.py",
+        "litestar_app.py",
+        "quart_app.py",
+        "falcon_asgi_app.py",
+        "falcon_wsgi_app.py",
+        "bottle_app.py",
+        "pyramid_app.py",
+    ],
+)
 def test_a_server_example_reads_and_echoes(example: str) -> None:
     """
-    R5, R9: the example answers with the session it was sent, and strips a spoofed user.
+    R5, R9: the example answers with the session it was sent, strips a spoofed user, and its
+    404 has the echo.
     """
-    with running(example) as address, get(address, X_Session_ID="s1", X_User_ID="root") as answer:
-        assert answer.headers["X-Session-ID"] == "s1"
-        assert answer.headers["X-User-ID"] is None
-        assert json.load(answer) == {"session_id": "s1"}
+    with running(example) as address:
+        with get(address, X_Session_ID="s1", X_User_ID="root") as answer:
+            assert answer.headers["X-Session-ID"] == "s1"
+            assert answer.headers["X-User-ID"] is None
+            assert json.load(answer) == {"session_id": "s1"}
+        if example not in ("asgi_app.py", "wsgi_app.py"):
+            with get(f"{address}/nowhere", X_Session_ID="s1") as answer:
+                assert (answer.status, answer.headers["X-Session-ID"]) == (404, "s1")
+
+
+@pytest.mark.parametrize("example", ["starlette_app.py", "litestar_app.py", "pyramid_app.py"])
+def test_an_example_streams_its_session(example: str) -> None:
+    """
+    R4: each part of the stream has the session.
+    """
+    with running(example) as address, get(f"{address}/stream", X_Session_ID="s1") as answer:
+        assert answer.read().decode() == "0 s1\n1 s1\n2 s1\n"
+
+
+@pytest.mark.parametrize("example", ["litestar_app.py", "quart_app.py", "falcon_wsgi_app.py"])
+def test_an_example_identifies(example: str) -> None:
+    """
+    R2: a login in a view names the user on its response.
+    """
+    with running(example) as address, get(f"{address}/me") as answer:
+        assert json.load(answer) == {"user": "alice"}
+        assert answer.headers["X-User-ID"] == "alice"
+
+
+@pytest.mark.parametrize(
+    "example", ["fastapi_app.py", "starlette_app.py", "flask_app.py", "django_app.py"]
+)
+def test_an_unhandled_error_has_the_session_on_the_response(example: str) -> None:
+    """
+    R9, defect 4.2: the 500 that the framework writes has the echo; what it logs is its own.
+    """
+    with running(example) as address, get(f"{address}/boom", X_Session_ID="s1") as answer:
+        assert (answer.status, answer.headers["X-Session-ID"]) == (500, "s1")
 
 
 def test_the_fastapi_example_believes_its_proxy_and_identifies() -> None:
     """
-    R2, R6: user and tenant of the trusted proxy are believed, a 404 is echoed, a login named.
+    R2, R6: user and tenant of the trusted proxy are believed, and a login names its user.
     """
     with running("fastapi_app.py") as address:
         with get(address, X_Session_ID="s1", X_User_ID="bob") as answer:
             assert json.load(answer) == {"session_id": "s1", "user_id": "bob"}
-        with get(f"{address}/nowhere", X_Session_ID="s1") as answer:
-            assert (answer.status, answer.headers["X-Session-ID"]) == (404, "s1")
-        with get(f"{address}/me") as answer:
+        with get(f"{address}/me", Authorization="Bearer alice-s") as answer:
             assert json.load(answer) == {"user": "alice"}
             assert answer.headers["X-User-ID"] == "alice"
+        with get(f"{address}/me", X_Session_ID="s1") as answer:
+            assert (answer.status, answer.headers["X-Session-ID"]) == (401, "s1")
 
 
-def test_the_starlette_example_streams_its_session() -> None:
+def test_the_flask_example_names_who_logs_in() -> None:
     """
-    R4: each part of the stream has the session.
+    Issue 3, item 2: the response to a login has the user already, and so has what follows.
     """
-    with running("starlette_app.py") as address, get(address, X_Session_ID="s1") as answer:
-        assert answer.read().decode() == "0 s1\n1 s1\n2 s1\n"
+    with running("flask_app.py") as address:
+        with get(f"{address}/login/alice") as answer:
+            assert answer.headers["X-User-ID"] == "alice"
+            cookie = answer.headers["Set-Cookie"].split(";")[0]
+        with get(address, Cookie=cookie) as answer:
+            assert json.load(answer)["user_id"] == "alice"
+
+
+def test_the_django_example_runs_under_its_own_server() -> None:
+    """
+    Issue 3, item 3: ``runserver`` believes the proxy, streams with the session, echoes a 404.
+    """
+    with running("django_app.py") as address:
+        with get(address, X_Session_ID="s1", X_User_ID="bob") as answer:
+            assert json.load(answer) == {"session_id": "s1", "user_id": "bob"}
+            assert answer.headers.get_all("X-Session-ID") == ["s1"]
+        with get(f"{address}/stream", X_Session_ID="s1") as answer:
+            assert answer.read().decode() == "0 s1\n1 s1\n2 s1\n"
+        with get(f"{address}/nowhere", X_Session_ID="s1") as answer:
+            assert (answer.status, answer.headers["X-Session-ID"]) == (404, "s1")
+
+
+FORMAT = "access=%({idlanyard.session_id}e)s,%({idlanyard.user_id}e)s"
+UVICORN = ["uvicorn", "--app-dir", str(EXAMPLES), "--no-proxy-headers", "--port", "8000"]
+GUNICORN = [
+    "gunicorn",
+    "--chdir",
+    str(EXAMPLES),
+    "--no-control-socket",
+    "--access-logfile",
+    "-",
+    "--access-logformat",
+    FORMAT,
+    "-b",
+    "127.0.0.1:8000",
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "logged"),
+    [
+        pytest.param([*GUNICORN, "django_app:application"], "access=s1,bob", id="gunicorn"),
+        pytest.param(
+            [*UVICORN, "--lifespan", "off", "django_app:asgi_application"], None, id="uvicorn"
+        ),
+    ],
+)
+def test_the_django_example_runs_under_other_servers(
+    command: list[str], logged: str | None, tmp_path: Path
+) -> None:
+    """
+    Issue 3, item 3: gunicorn and uvicorn serve the same file; gunicorn's access line has the IDs.
+    """
+    output = tmp_path / "output"
+    with (
+        running("django_app.py", command, output) as address,
+        get(address, X_Session_ID="s1", X_User_ID="bob") as answer,
+    ):
+        assert json.load(answer) == {"session_id": "s1", "user_id": "bob"}
+        assert answer.headers.get_all("X-Session-ID") == ["s1"]
+    assert logged is None or logged in output.read_text(encoding="utf-8")
+
+
+def test_the_flask_example_has_the_ids_in_the_access_log(tmp_path: Path) -> None:
+    """
+    Issue 3: under gunicorn the access line names who was identified in the view.
+    """
+    output = tmp_path / "output"
+    command = [*GUNICORN, "flask_app:create_app()"]
+    with (
+        running("flask_app.py", command, output) as address,
+        get(f"{address}/login/alice", X_Session_ID="s1") as answer,
+    ):
+        assert answer.headers["X-User-ID"] == "alice"
+    assert "access=s1,alice" in output.read_text(encoding="utf-8")
+
+
+def test_the_chat_takes_its_session_from_the_body() -> None:
+    """
+    S-B31, U16: tenant and user come from the proxy, the session from the body; it is echoed, a
+    conversation belongs to its user, and what is no ID is refused by the endpoint.
+    """
+
+    def say(address: str, session: object, user: str) -> tuple[int, str | None, object]:
+        body = json.dumps({"session_id": session, "text": "hi"}).encode()
+        lines = {"Content-Type": "application/json", "X-User-ID": user, "X-Tenant-ID": "acme"}
+        request = urllib.request.Request(f"{address}/chat", body, lines)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["X-Session-ID"], json.load(answer)["turns"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, None, None
+
+    with running("chat_body_session.py") as address:
+        assert say(address, "chat-42", "alice") == (200, "chat-42", 1)
+        assert say(address, "chat-42", "alice") == (200, "chat-42", 2)
+        assert say(address, "chat-42", "bob") == (200, "chat-42", 1)
+        assert say(address, "no id", "alice")[0] == 422
+        with get(f"{address}/chat") as answer:
+            assert answer.status == 401
 
 
 def test_the_script_sends_its_session() -> None:
@@ -161,5 +319,6 @@ def test_every_example_is_tested() -> None:
     """
     No example stands here without a test that starts it.
     """
-    text = Path(__file__).read_text(encoding="utf-8")
+    tests = [Path(__file__), ROOT / "tests" / "integrations" / "test_mcp.py"]
+    text = "".join(path.read_text(encoding="utf-8") for path in tests)
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []

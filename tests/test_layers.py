@@ -243,9 +243,7 @@ def test_nothing_else_is_needed(name: str) -> None:
         pytest.param("asgi", "_utils", "no row", id="unknown"),
         pytest.param("asgi", "integrations.flask", "no row", id="core-integration"),
         pytest.param("integrations.flask", "wsgi", None, id="integration-door"),
-        pytest.param(
-            "integrations.fastapi", "integrations.starlette", None, id="fastapi-starlette"
-        ),
+        pytest.param("integrations.fastapi", "integrations.starlette", None, id="beside"),
         pytest.param("integrations.flask", "integrations.starlette", "each other", id="siblings"),
         pytest.param("integrations.flask", "__main__", "front", id="integration-front"),
         pytest.param(

@@ -89,12 +89,22 @@ def _asgi_peer(scope: Any, policy: Policy) -> str | None:
     """
     Return the client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
     """
-    client = scope.get("client")
+    client = _address(scope, "client")
     if client and client[0]:
         return str(client[0])
-    server = scope.get("server")
+    server = _address(scope, "server")
     path = str(server[0]) if server else ""
     return UNIX if path.startswith("/") or policy.assume_unix else None
+
+
+def _address(scope: Any, name: str) -> Any:
+    """
+    Return ``client`` or ``server``, which may be any iterable, also one that is read once.
+    """
+    address: Any = scope.get(name)
+    if address is not None and not isinstance(address, tuple | list):
+        scope[name] = tuple(address)
+    return scope.get(name)
 
 
 def _asgi_key(name: str) -> bytes:

@@ -4,7 +4,7 @@ The ASGI middleware: unpack, call ``resolve``, pack.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from idlanyard import _events
@@ -58,7 +58,7 @@ class SessionContextMiddleware:
         self._mark = coroutine_mark()
 
     async def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
-        self, scope: MutableMapping[str, Any], receive: Any, send: Any
+        self, scope: Any, receive: Any, send: Any
     ) -> None:
         """
         Serve one connection.
@@ -68,7 +68,8 @@ class SessionContextMiddleware:
             return
         plan = self._plan
         before: Any = scope.get("headers")
-        headers: list[Pair] = before if before.__class__ is list else list(before or ())
+        # The protocol allows any iterable, and any iterable for each pair.
+        headers: list[Pair] = before if before.__class__ is list else [*map(tuple, before or ())]
         watched = plan.watched
         found: list[Pair] = []
         for pair in headers:
@@ -113,7 +114,7 @@ class SessionContextMiddleware:
 
     async def _nested(
         self,
-        scope: MutableMapping[str, Any],
+        scope: Any,
         receive: Any,
         send: Any,
         headers: list[Pair],
@@ -193,4 +194,6 @@ async def _refuse(
             return
         prefix = "websocket.http.response"
     await send({"type": f"{prefix}.start", "status": status, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+    body = b"" if scope.get("method") == "HEAD" else body
+    # It may be left out, but not every test client knows that.
+    await send({"type": f"{prefix}.body", "body": body, "more_body": False})

@@ -48,9 +48,8 @@ def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     """
     Bind IDs for every request of *app*, outside everything else it does.
 
-    As ``idlanyard.integrations.starlette.install``. Besides, a required ID
-    that is missing is answered as a problem (R8), and the OpenAPI schema
-    names the headers of this policy.
+    As Starlette's ``install``; besides, a required ID that is missing is
+    answered as a problem (R8), and the schema names this policy's headers.
 
     Args:
         app: an application that has not started yet.
@@ -229,21 +228,23 @@ def identified(
     async def identified_user(user: Any = Depends(dependency)) -> Any:
         if user is not None:
             found = {name: take(user) for name, take in (ids or {"user_id": _id_of}).items()}
-            identify(**{n: v if v is None else str(v) for n, v in found.items()})
+            identify(**{n: None if v is None else str(v) for n, v in found.items()})
         return user
 
     return identified_user
 
 
-def _id_of(user: object) -> object:
+def _id_of(user: Any) -> object:
     if isinstance(user, str | int | UUID):
         return user
-    find = cast("Mapping[str, object]", user).get if isinstance(user, Mapping) else None
+    keyed = isinstance(user, Mapping)
     for name in _ID_NAMES:
-        value = find(name) if find else getattr(cast("object", user), name, None)
+        value = _part(user, name, keyed=keyed)
         if value is not None:
             return value
-    raise TypeError(
-        f"no {', '.join(_ID_NAMES)} on {type(cast('object', user)).__name__}: write "
-        f"identified(dependency, user_id=lambda user: ...)"
-    )
+    kind, names = user.__class__.__name__, ", ".join(_ID_NAMES)
+    raise TypeError(f"no {names} on {kind}: write identified(..., user_id=lambda user: ...)")
+
+
+def _part(user: Any, name: str, *, keyed: bool) -> object:
+    return user.get(name) if keyed else getattr(user, name, None)

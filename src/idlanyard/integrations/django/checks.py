@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from idlanyard.integrations.django.settings import NAME, policy
@@ -18,23 +18,23 @@ SESSION_CONTEXT: Final = f"{_HOME}.SessionContextMiddleware"
 IDENTIFY_USER: Final = f"{_HOME}.IdentifyUserMiddleware"
 
 
-def check_middleware(**_: Any) -> list[CheckMessage]:
+def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     """
     Return what is wrong with the places in ``MIDDLEWARE``.
     """
     lines: list[str] = list(settings.MIDDLEWARE)
     if SESSION_CONTEXT not in lines:
         return [
-            Warning(
+            checks.Warning(
                 f"{SESSION_CONTEXT} is not in MIDDLEWARE, so no request has IDs.",
                 hint="Write it as the first line of MIDDLEWARE.",
                 id="idlanyard.W001",
             )
         ]
-    messages: list[CheckMessage] = []
+    messages: list[checks.CheckMessage] = []
     if lines.index(SESSION_CONTEXT) > 0:
         messages.append(
-            Warning(
+            checks.Warning(
                 f"{SESSION_CONTEXT} is not the first line of MIDDLEWARE: what the lines before "
                 "it answer and log has no IDs.",
                 hint="Move it to the first line of MIDDLEWARE.",
@@ -43,7 +43,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
         )
     if IDENTIFY_USER in lines and not _follows_authentication(lines):
         messages.append(
-            Error(
+            checks.Error(
                 f"{IDENTIFY_USER} finds no user where it stands in MIDDLEWARE.",
                 hint=f"Move it below {_AUTHENTICATION} and {SESSION_CONTEXT}.",
                 id="idlanyard.E001",
@@ -62,17 +62,17 @@ def _follows_authentication(lines: list[str]) -> bool:
     return _AUTHENTICATION not in lines or lines.index(_AUTHENTICATION) < place
 
 
-def check_trust(**_: Any) -> list[CheckMessage]:
+def check_trust(**_: Any) -> list[checks.CheckMessage]:
     """
     Return what is wrong with who is believed.
     """
     try:
         rules = policy()
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint=f"Mend {NAME} in the settings.", id="idlanyard.E002")]
+        return [checks.Error(str(error), hint=f"Mend {NAME} in the settings.", id="idlanyard.E002")]
     if rules.peers.everyone and not settings.DEBUG:
         return [
-            Warning(
+            checks.Warning(
                 f"{NAME} trusts every peer (EVERYONE) with DEBUG=False: any client may claim to "
                 "be any user.",
                 hint="Write the networks of your proxies in TRUSTED_PEERS.",
@@ -82,7 +82,7 @@ def check_trust(**_: Any) -> list[CheckMessage]:
     unproven = [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
     if unproven and rules.peers.nobody and not rules.secrets:
         return [
-            Warning(
+            checks.Warning(
                 f"{', '.join(unproven)}: these headers need a proof, and nobody is trusted, so "
                 "they are dropped from every request.",
                 hint=f"Set TRUSTED_PEERS or SHARED_SECRET in {NAME}; or, where no proxy sends "

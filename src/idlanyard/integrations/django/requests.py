@@ -45,7 +45,7 @@ class WSGIRequests:
         meta: Any = request.META
         return meta, [(key, meta[key]) for key in self._keys if key in meta]
 
-    def show(self, request: Any, found: list[Pair], edits: Edits) -> None:
+    def show(self, request: Any, _found: list[Pair], edits: Edits) -> None:
         """
         Let the request's headers say what is in force.
         """
@@ -101,7 +101,7 @@ class ASGIRequests:
             ),
         )
 
-    def publish(self, request: Any, scope: Scope) -> None:
+    def publish(self, _request: Any, _scope: Scope) -> None:
         """
         Nothing: access logs over ASGI do not read the scope.
         """

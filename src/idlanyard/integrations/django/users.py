@@ -11,6 +11,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import SimpleLazyObject
 
 from idlanyard import _events
+from idlanyard._binding import scope_here
 from idlanyard._change import identify
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 
@@ -65,7 +66,8 @@ class IdentifyUserMiddleware:
         _name(user)
 
     def _logged_out(self, **_: Any) -> None:
-        identify(user_id=None)
+        if scope_here() is not None:
+            identify(user_id=None)
 
 
 def _watch(request: Any) -> Any:
@@ -98,9 +100,13 @@ def _identify_other(request: Any, lazy: Any) -> None:
 def _name(user: Any) -> Any:
     """
     Identify a user unless it is anonymous, and return it; a failure is only logged.
+
+    Outside requests, as where a test client logs in, there is nobody to name.
     """
     try:
-        if user is not None and user.is_authenticated and user.pk is not None:
+        if scope_here() is None or user is None:
+            return user
+        if user.is_authenticated and user.pk is not None:
             identify(user_id=str(user.pk))
     except Exception as error:
         _events.failed("IdentifyUserMiddleware", error)

@@ -1,0 +1,3 @@
+"""
+The contract's application, once for each framework.
+"""

@@ -1,0 +1,144 @@
+"""
+The contract's routes on Falcon's WSGI side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import falcon
+from apps.seen import JOURNAL, Boom, Gate, ids, seen
+from falcon import Request, Response
+
+from idlanyard import Policy, carry, get_session_id, identify
+from idlanyard.wsgi import SessionContextMiddleware
+
+WAITING = Gate()
+
+
+class Read:
+    def on_get(self, req: Request, resp: Response) -> None:
+        resp.media = seen(req.headers.items())
+
+
+class Login:
+    def on_get(self, req: Request, resp: Response) -> None:
+        identify(user_id="alice")
+        resp.media = ids()
+
+
+class Wrong:
+    def on_get(self, req: Request, resp: Response) -> None:
+        raise falcon.HTTPConflict
+
+
+class Bang:
+    def on_get(self, req: Request, resp: Response) -> None:
+        raise Boom("as it was")
+
+
+class Own:
+    def on_get(self, req: Request, resp: Response) -> None:
+        resp.set_header("X-Session-ID", "app-set")
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.text = "own"
+
+
+def three() -> Iterator[bytes]:
+    for number in range(3):
+        yield f"{number} {get_session_id()}\n".encode()
+
+
+def without_end() -> Iterator[bytes]:
+    try:
+        for number in itertools.count():
+            yield f"{number} {get_session_id()}\n".encode()
+            time.sleep(0.001)  # a stream in a hurry starves waitress's own thread
+    finally:
+        JOURNAL.note("left", get_session_id())
+
+
+class Stream:
+    def on_get(self, req: Request, resp: Response) -> None:
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.stream = three()
+
+
+class Endless:
+    def on_get(self, req: Request, resp: Response) -> None:
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.stream = without_end()
+
+
+def note_background() -> None:
+    JOURNAL.note("background", ids()["ids"])
+
+
+class Background:
+    def on_get(self, req: Request, resp: Response) -> None:
+        threading.Thread(target=carry(note_background)).start()
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.text = "ok"
+
+
+class Wait:
+    def on_get(self, req: Request, resp: Response) -> None:
+        first = get_session_id()
+        WAITING.wait(500)
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.text = f"{first} {get_session_id()}"
+
+
+def handle(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
+    resp.status = falcon.HTTP_500
+    resp.content_type = falcon.MEDIA_TEXT
+    resp.text = f"handled {get_session_id()}"
+
+
+ROUTES: dict[str, object] = {
+    "/ids": Read(),
+    "/login": Login(),
+    "/wrong": Wrong(),
+    "/boom": Bang(),
+    "/own": Own(),
+    "/stream": Stream(),
+    "/endless": Endless(),
+    "/background": Background(),
+    "/wait": Wait(),
+}
+
+
+def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+    """
+    Return the application that knows nothing of IDs.
+    """
+    api = falcon.App()
+    for path, resource in ROUTES.items():
+        api.add_route(path, resource)
+    if handler:
+        api.add_error_handler(Exception, handle)
+    app: Any = api
+    for wrap in reversed(middle):
+        app = wrap(app)
+    return app
+
+
+def build(
+    policy: Policy | None = None,
+    *,
+    handler: bool = False,
+    middle: Sequence[Callable[..., Any]] = (),
+) -> SessionContextMiddleware:
+    """
+    Return a fresh application that has the IDs.
+
+    Args:
+        policy: the rules.
+        handler: whether it has a handler of its own for any ``Exception``.
+        middle: WSGI middlewares between ours and the application, outermost first.
+    """
+    return SessionContextMiddleware(bare(handler, middle), policy)

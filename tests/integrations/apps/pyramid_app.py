@@ -1,0 +1,132 @@
+"""
+The contract's routes on Pyramid.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from apps.seen import JOURNAL, Boom, Gate, ids, seen
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPConflict
+from pyramid.request import Request
+from pyramid.response import Response
+
+from idlanyard import Policy, carry, get_session_id, identify
+from idlanyard.wsgi import SessionContextMiddleware
+
+WAITING = Gate()
+
+
+def read(request: Request) -> Response:
+    return Response(json_body=seen(request.headers.items()))
+
+
+def login(request: Request) -> Response:
+    identify(user_id="alice")
+    return Response(json_body=ids())
+
+
+def wrong(request: Request) -> Response:
+    raise HTTPConflict
+
+
+def boom(request: Request) -> Response:
+    raise Boom("as it was")
+
+
+def own(request: Request) -> Response:
+    response = Response("own", content_type="text/plain")
+    response.headers["X-Session-ID"] = "app-set"
+    return response
+
+
+def three() -> Iterator[bytes]:
+    for number in range(3):
+        yield f"{number} {get_session_id()}\n".encode()
+
+
+def without_end() -> Iterator[bytes]:
+    try:
+        for number in itertools.count():
+            yield f"{number} {get_session_id()}\n".encode()
+            time.sleep(0.001)  # a stream in a hurry starves waitress's own thread
+    finally:
+        JOURNAL.note("left", get_session_id())
+
+
+def stream(request: Request) -> Response:
+    return Response(app_iter=three(), content_type="text/plain")
+
+
+def endless(request: Request) -> Response:
+    return Response(app_iter=without_end(), content_type="text/plain")
+
+
+def note_background() -> None:
+    JOURNAL.note("background", ids()["ids"])
+
+
+def background(request: Request) -> Response:
+    threading.Thread(target=carry(note_background)).start()
+    return Response("ok", content_type="text/plain")
+
+
+def wait(request: Request) -> Response:
+    first = get_session_id()
+    WAITING.wait(500)
+    return Response(f"{first} {get_session_id()}", content_type="text/plain")
+
+
+def handle(error: Exception, request: Request) -> Response:
+    return Response(f"handled {get_session_id()}", status=500, content_type="text/plain")
+
+
+VIEWS = {
+    "ids": read,
+    "login": login,
+    "wrong": wrong,
+    "boom": boom,
+    "own": own,
+    "stream": stream,
+    "endless": endless,
+    "background": background,
+    "wait": wait,
+}
+
+
+def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+    """
+    Return the application that knows nothing of IDs.
+    """
+    with Configurator() as config:
+        for name, view in VIEWS.items():
+            config.add_route(name, f"/{name}")
+            config.add_view(view, route_name=name)
+        if handler:
+            config.add_exception_view(handle, context=Exception)
+        app: Any = config.make_wsgi_app()
+    for wrap in reversed(middle):
+        app = wrap(app)
+    return app
+
+
+def build(
+    policy: Policy | None = None,
+    *,
+    handler: bool = False,
+    middle: Sequence[Callable[..., Any]] = (),
+) -> SessionContextMiddleware:
+    """
+    Return a fresh application that has the IDs.
+
+    Args:
+        policy: the rules.
+        handler: whether it has a view of its own for any ``Exception``.
+        middle: WSGI middlewares between ours and the application, outermost first.
+    """
+    return SessionContextMiddleware(bare(handler, middle), policy)

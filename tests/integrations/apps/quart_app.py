@@ -1,0 +1,138 @@
+"""
+The contract's routes on Quart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from quart import Blueprint, Quart, abort, current_app, request, websocket
+
+from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
+from idlanyard import Policy, get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware
+
+WAITING = AsyncGate()
+VIEWS = Blueprint("views", __name__)
+TEXT = {"Content-Type": "text/plain"}
+
+
+@VIEWS.get("/ids")
+async def read() -> dict[str, Any]:
+    return seen(request.headers.items())
+
+
+@VIEWS.get("/login")
+def login() -> dict[str, Any]:
+    identify(user_id="alice")
+    return ids()
+
+
+@VIEWS.get("/wrong")
+async def wrong() -> str:
+    abort(409)
+
+
+@VIEWS.get("/boom")
+async def boom() -> str:
+    raise Boom("as it was")
+
+
+@VIEWS.get("/own")
+async def own() -> tuple[str, dict[str, str]]:
+    return "own", TEXT | {"X-Session-ID": "app-set"}
+
+
+async def three() -> AsyncIterator[str]:
+    for number in range(3):
+        yield f"{number} {get_session_id()}\n"
+
+
+async def without_end() -> AsyncIterator[str]:
+    try:
+        for number in itertools.count():
+            yield f"{number} {get_session_id()}\n"
+            await asyncio.sleep(0)
+    finally:
+        JOURNAL.note("left", get_session_id())
+
+
+@VIEWS.get("/stream")
+async def stream() -> tuple[AsyncIterator[str], dict[str, str]]:
+    return three(), TEXT
+
+
+@VIEWS.get("/endless")
+async def endless() -> tuple[AsyncIterator[str], dict[str, str]]:
+    return without_end(), TEXT
+
+
+async def note_background() -> None:
+    JOURNAL.note("background", ids()["ids"])
+
+
+@VIEWS.get("/background")
+async def background() -> tuple[str, dict[str, str]]:
+    current_app.add_background_task(note_background)
+    return "ok", TEXT
+
+
+@VIEWS.get("/wait")
+async def wait() -> tuple[str, dict[str, str]]:
+    first = get_session_id()
+    await WAITING.wait(500)
+    return f"{first} {get_session_id()}", TEXT
+
+
+@VIEWS.websocket("/ws")
+async def talk() -> None:
+    offered = websocket.requested_subprotocols
+    await websocket.accept(subprotocol="chat" if "chat" in offered else None)
+    await websocket.send(json.dumps(ids()))
+
+
+@VIEWS.websocket("/ws-denied")
+async def deny() -> None:
+    abort(403)
+
+
+async def handle(error: Exception) -> tuple[str, int, dict[str, str]]:
+    return f"handled {get_session_id()}", 500, TEXT
+
+
+def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Quart:
+    """
+    Return the application that knows nothing of IDs.
+    """
+    app = Quart(__name__)
+    app.register_blueprint(VIEWS)
+    # What the tests want to go wrong need not be printed.
+    app.logger.disabled = True
+    if handler:
+        app.register_error_handler(Exception, handle)
+    for wrap in reversed(middle):
+        app.asgi_app = wrap(app.asgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def build(
+    policy: Policy | None = None,
+    *,
+    handler: bool = False,
+    middle: Sequence[Callable[..., Any]] = (),
+) -> Quart:
+    """
+    Return a fresh application that has the IDs.
+
+    Args:
+        policy: the rules.
+        handler: whether it has a handler of its own for any ``Exception``.
+        middle: ASGI middlewares between ours and the application, outermost first.
+    """
+    app = bare(handler, middle)
+    app.asgi_app = SessionContextMiddleware(app.asgi_app, policy)  # type: ignore[method-assign]
+    return app

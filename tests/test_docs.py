@@ -1,0 +1,61 @@
+"""
+What the pages say is run as it stands, each block by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+
+
+def blocks() -> list[tuple[str, str]]:
+    """
+    Return each block of Python with its page and number.
+    """
+    return [
+        (f"{page.name}-{number}", textwrap.dedent(code))
+        for page in PAGES
+        for number, (_, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+    ]
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in blocks()])
+def test_every_block_of_the_pages_runs(code: str) -> None:
+    """
+    The Python that a page shows runs in a process of its own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # What it prints of a request is a status and the echo.
+    for line in re.findall(r"^(?:200|404|500) (.*)$", done.stdout, re.MULTILINE):
+        assert line.split()[-1] == "s1"
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_every_page_has_the_same_parts(page: Path) -> None:
+    """
+    Issue 3, item 4: each says what to install, the lines to write, and what differs there.
+    """
+    titles = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert titles[:2] == ["Install", "Four lines"]
+    assert {"What differs here", "Limits"} & set(titles)
+
+
+def test_every_integration_has_a_page() -> None:
+    """
+    Design, section 5: one page for each integration.
+    """
+    home = ROOT / "src" / "idlanyard" / "integrations"
+    names = {path.stem for path in home.iterdir() if not path.stem.startswith("_")}
+    assert names - {page.stem for page in PAGES} == set()
