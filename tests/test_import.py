@@ -94,6 +94,31 @@ def test_import_loads_no_third_party_module(module: str) -> None:
     assert tops - set(sys.stdlib_module_names) - {"idlanyard", "__main__", "__mp_main__"} == set()
 
 
+# What the application has loaded anyway, since it uses the framework.
+FRAMEWORKS = {
+    "starlette": "starlette.applications, starlette.middleware.errors",
+    "fastapi": "fastapi",
+    "flask": "flask",
+    "django": "django.conf, django.http, django.core.signals, django.contrib.auth.signals",
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in FRAMEWORKS])
+def test_an_integration_loads_nothing_else_foreign(name: str) -> None:
+    """Importing an integration loads its framework and ourselves, no other (issue 3)."""
+    paths = json.dumps([str(HOME.parent), sysconfig.get_path("purelib")])
+    module = f"idlanyard.integrations.{name}"
+    ours = set(json.loads(_run(sys.executable, "-S", "-c", LOADED, module, paths)))
+    without = LOADED.replace("__import__(sys.argv[1])", f"import {FRAMEWORKS[name]}")
+    theirs = set(json.loads(_run(sys.executable, "-S", "-c", without, module, paths)))
+    tops = {loaded.partition(".")[0] for loaded in ours - theirs}
+    assert module in ours
+    assert tops - set(sys.stdlib_module_names) == {"idlanyard"}
+    others = {loaded for loaded in ours if loaded.startswith("idlanyard.integrations.")}
+    allowed = (module, "idlanyard.integrations.starlette") if name == "fastapi" else (module,)
+    assert {loaded for loaded in others if not loaded.startswith(allowed)} == set()
+
+
 @pytest.mark.parametrize(
     ("door", "other"),
     [

@@ -68,7 +68,7 @@ LAYERS = {
 }
 # Each stands on all but the front, on what it is named after, and on no other integration.
 INTEGRATIONS = "integrations"
-PARTS = ("settings", "requests", "responses", "middleware", "users", "checks", "apps", "__init__")
+PARTS = ("settings", "responses", "requests", "middleware", "users", "checks", "apps", "__init__")
 BESIDE = {("fastapi", "starlette")}
 COMPANIONS = {"flask": {"werkzeug"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))

@@ -17,8 +17,8 @@ Headers: TypeAlias = list[Pair]
 _PHRASES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}
 _UNAUTHORIZED: Final = 401
 _MOST_NAMES: Final = 256
-_FINAL: Final = 200
-_UNSAFE_STATUS: Final = frozenset({206, 304})
+FINAL: Final = 200
+UNSAFE_STATUS: Final = frozenset({206, 304})
 
 
 def echoed(plan: Plan, status: int, headers: Iterable[Pair], pairs: Headers) -> Headers:
@@ -34,10 +34,10 @@ def echoed(plan: Plan, status: int, headers: Iterable[Pair], pairs: Headers) -> 
     said = [*headers]
     plain_names = plan.plain_names
     for name, _ in said:
-        if name not in plain_names and _matters(plan, name):
+        if name not in plain_names and matters(plan, name):
             break
     else:
-        if status >= _FINAL and status not in _UNSAFE_STATUS:
+        if status >= FINAL and status not in UNSAFE_STATUS:
             said += pairs
             return said
     watched = plan.echo_watched
@@ -45,7 +45,10 @@ def echoed(plan: Plan, status: int, headers: Iterable[Pair], pairs: Headers) -> 
     return _onto(plan, status, said, seen, pairs)
 
 
-def _matters(plan: Plan, name: Any) -> bool:
+def matters(plan: Plan, name: Any) -> bool:
+    """
+    Say whether the echo depends on a response header, and remember where it does not.
+    """
     if name.lower() in plan.echo_watched:
         return True
     # An application has few header names; one that makes them up fills no memory.
@@ -55,7 +58,7 @@ def _matters(plan: Plan, name: Any) -> bool:
 
 
 def _onto(plan: Plan, status: int, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
-    if status < _FINAL or status in _UNSAFE_STATUS or _may_be_shared(plan, seen):
+    if status < FINAL or status in UNSAFE_STATUS or _may_be_shared(plan, seen):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
     names = {name.lower() for name, _ in pairs}
     headers = [pair for pair in headers if pair[0].lower() not in names]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from idlanyard._binding import Scope
+from idlanyard._policy import Policy
 from idlanyard._snapshot import SessionContext, Values
 
 _set: Final = object.__setattr__
@@ -29,10 +30,16 @@ class RequestContext(SessionContext):
 
     def __init__(self, scope: Scope) -> None:
         _set(self, "_scope", scope)
-        _set(self, "_names", scope.policy.names)
-        _set(self, "_policy", scope.policy)
 
-    # It stands in the place of a snapshot's stored values.
+    # These stand in the place of what a snapshot has stored.
+    @property
+    def _names(self) -> tuple[str, ...]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._scope.policy.names
+
+    @property
+    def _policy(self) -> Policy:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._scope.policy
+
     @property
     def _values(self) -> Values:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._scope.values

@@ -16,7 +16,16 @@ from typing import Any, ClassVar, Literal
 
 import a2wsgi
 import pytest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.testclient import TestClient
+from websockets import Subprotocol
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
 from apps.seen import JOURNAL, RAISED
+from idlanyard import Policy
+from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
+from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 from sides import (
     AllowingOrigins,
     Ask,
@@ -26,15 +35,6 @@ from sides import (
     serving_asgi,
     serving_wsgi,
 )
-from starlette.middleware.cors import CORSMiddleware
-from starlette.testclient import TestClient
-from websockets import Subprotocol
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
-
-from idlanyard import Policy
-from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
-from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 
 TRUSTING = Policy(trusted_peers=["127.0.0.1"])
 CLOSED = Policy()

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
-from apps.seen import DEADLINE, JOURNAL
 from starlette.testclient import TestClient
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import Client
 
+from apps.seen import DEADLINE, JOURNAL
 from idlanyard import get_user_id
 from idlanyard._binding import carried_by
 

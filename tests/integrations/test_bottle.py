@@ -10,15 +10,15 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from apps.bottle_app import build
 from bottle import Bottle, redirect
-from contract import Contract, nothing_is_noted
-from sides import HOST, Answer, Ask, Line
 
+from apps.bottle_app import build
+from contract import Contract, nothing_is_noted
 from drive import ask_wsgi, environ_of
 from idlanyard import get_session_id, get_user_id, identify
 from idlanyard._binding import carried_by
 from idlanyard.wsgi import SessionContextMiddleware
+from sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from apps import django_app
-from contract import Contract, nothing_is_noted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import AsyncClient
 from django.test import Client as SyncClient
-from sides import Answer, Ask, Line, asking_asgi, asking_wsgi
 from werkzeug.test import Client
 
+from apps import django_app
+from contract import Contract, nothing_is_noted
 from idlanyard import Policy
+from sides import Answer, Ask, Line, asking_asgi, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps.django_settings import OURS
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 
+from apps.django_settings import OURS
 from idlanyard import Policy, get_session_context, get_session_id, identify, subscribe, user_spec
 from idlanyard._binding import carried_by
 from idlanyard._view import RequestContext
@@ -351,7 +351,8 @@ class Unlisted:
     status_code = 200
     streaming = False
 
-    def items(self) -> Any:
+    @property
+    def headers(self) -> Any:
         raise LookupError("no headers")
 
 
@@ -384,6 +385,16 @@ def test_an_exception_that_leaves_carries_the_ids(route: str) -> None:
         assert carried is not None
         assert carried.session_id == "s1"
     assert get_session_id() is None
+
+
+def test_an_excluded_path_has_nothing() -> None:
+    """
+    S24: at an excluded path nothing is bound or echoed, over both protocols.
+    """
+    with configured({"EXCLUDE": ["/"]}) as client:
+        for answer in (client.get("/", headers=BOB), ask_async("/", BOB)):
+            assert (answer.json()["ids"], "X-Session-ID" in answer.headers) == ({}, False)
+            assert "s1" not in answer.text
 
 
 def test_who_subscribed_is_told() -> None:

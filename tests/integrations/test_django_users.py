@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, login, logout
 from django.contrib.auth.models import AnonymousUser, User
@@ -28,6 +27,7 @@ from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.response import Response
 
+from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 from idlanyard import EVERYONE, get_session_context, get_user_id
 from idlanyard.integrations.django import (
     IdentifyUserMiddleware,
@@ -298,6 +298,23 @@ def test_a_request_without_the_users_of_django_is_served(user: Any) -> None:
 
     serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
     assert serve(request).content == b"None"
+
+
+def test_a_middleware_of_others_may_find_the_user() -> None:
+    """
+    Issue 3, item 3: a user that another middleware has put there is named once it is read, also
+    where it has no async twin.
+    """
+    request: Any = RequestFactory().get("/")
+    request.user = SimpleLazyObject(lambda: User(pk=7, username="carol"))
+
+    def respond(request: Any) -> HttpResponse:
+        before = get_user_id()
+        return HttpResponse(f"{before} {request.user.username} {get_user_id()}")
+
+    serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
+    answer = serve(request)
+    assert (answer.content, answer.headers["X-User-ID"]) == (b"None carol 7", "7")
 
 
 def test_a_lazy_user_of_others_is_left_alone() -> None:

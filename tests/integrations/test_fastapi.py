@@ -12,14 +12,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from apps import fastapi_app
-from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
 from fastapi import APIRouter, Body, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from sides import Ask, asking_asgi
 from starlette.testclient import WebSocketDenialResponse
 
+from apps import fastapi_app
+from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
 from drive import ask_asgi, http_scope, websocket_scope
 from idlanyard import (
     IDLanyardError,
@@ -47,6 +46,7 @@ from idlanyard.integrations.fastapi import (
     identified,
     install,
 )
+from sides import Ask, asking_asgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -10,14 +10,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from flask import Flask, request
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from werkzeug.test import Client
+
 from apps import flask_app
 from apps.seen import JOURNAL
 from contract import CLOSED, TRUSTING, Contract, nothing_is_noted
-from flask import Flask, request
-from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
-from sides import Ask, asking_wsgi
-from werkzeug.test import Client
-
 from idlanyard import (
     EVERYONE,
     IDLanyardError,
@@ -31,6 +30,7 @@ from idlanyard import (
     session_context,
 )
 from idlanyard.integrations.flask import IDLanyard, current_context
+from sides import Ask, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 
@@ -68,7 +68,9 @@ def test_an_extension_serves_several_applications() -> None:
     ids = IDLanyard(policy=TRUSTING)
     for app in (plain(), plain()):
         ids.init_app(app)
+        wrapped = app.wsgi_app
         ids.init_app(app)
+        assert app.wsgi_app is wrapped
         answer = app.test_client().get("/", headers=BOB)
         assert answer.json == {"session_id": "s1", "user_id": "bob"}
         assert answer.headers.getlist("X-Session-ID") == ["s1"]

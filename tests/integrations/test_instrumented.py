@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from apps import django_app, fastapi_app, flask_app, starlette_app
-from apps.django_settings import OURS
-from contract import nothing_is_noted
 from django.conf import settings
 from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
@@ -22,12 +19,15 @@ from opentelemetry.instrumentation.starlette import StarletteInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from sides import over_http, serving_asgi, serving_wsgi
 from starlette.responses import PlainTextResponse
 
+from apps import django_app, fastapi_app, flask_app, starlette_app
+from apps.django_settings import OURS
+from contract import nothing_is_noted
 from idlanyard import get_session_id, subscribe
 from idlanyard._events import Event
 from idlanyard.integrations import fastapi, flask, starlette
+from sides import over_http, serving_asgi, serving_wsgi
 
 __all__ = ["nothing_is_noted"]
 

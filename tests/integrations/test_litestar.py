@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from apps.litestar_app import build
-from apps.seen import JOURNAL
-from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
 from litestar import Litestar, Response, get
 from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency, Provide
 from litestar.middleware import DefineMiddleware
 from litestar.response import ServerSentEvent, Stream
 from litestar.testing import TestClient
-from sides import HOST, Answer, Ask, Line
 
+from apps.litestar_app import build
+from apps.seen import JOURNAL
+from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
 from idlanyard import get_session_id, get_user_id, identify
 from idlanyard.asgi import SessionContextMiddleware
+from sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

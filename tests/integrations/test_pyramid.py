@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from apps.pyramid_app import build
-from apps.seen import JOURNAL, RAISED, Boom
-from contract import TRUSTING, Contract, nothing_is_noted
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from sides import Answer, Ask, Line, asking_wsgi
 from werkzeug.test import Client
 
+from apps.pyramid_app import build
+from apps.seen import JOURNAL, RAISED, Boom
+from contract import TRUSTING, Contract, nothing_is_noted
 from idlanyard import get_session_id, identify
 from idlanyard._binding import carried_by
 from idlanyard.wsgi import SessionContextMiddleware
+from sides import Answer, Ask, Line, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -10,16 +10,16 @@ from functools import partial
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
+from quart import Quart
+from quart.testing import QuartClient
+from werkzeug.datastructures import Headers
+
 from apps.quart_app import build
 from apps.seen import JOURNAL
 from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
-from quart import Quart
-from quart.testing import QuartClient
-from sides import HOST, Answer, Ask, Line
-from werkzeug.datastructures import Headers
-
 from idlanyard import get_session_id, get_tenant_id, identify
 from idlanyard.asgi import SessionContextMiddleware
+from sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

@@ -10,9 +10,6 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
-from apps import starlette_app
-from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
-from sides import Ask, asking_asgi
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -23,6 +20,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
+from apps import starlette_app
+from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
 from idlanyard import (
     IDLanyardError,
     Policy,
@@ -34,6 +33,7 @@ from idlanyard import (
 )
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.starlette import install
+from sides import Ask, asking_asgi
 
 __all__ = ["nothing_is_noted"]
 

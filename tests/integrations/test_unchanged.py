@@ -13,8 +13,6 @@ from typing import Any
 import fastapi as fastapi_framework
 import flask as flask_framework
 import pytest
-from apps.django_settings import OURS
-from apps.seen import Boom
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
@@ -26,6 +24,8 @@ from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from apps.django_settings import OURS
+from apps.seen import Boom
 from drive import (
     STRANGER,
     Message,

@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from breaches import BREACHES, Breach
+from integration_breaches import INTEGRATION_BREACHES
 
 ROOT = Path(__file__).parents[2]
 TESTS_FAILED = 1
@@ -80,7 +81,8 @@ def main(rules: list[str]) -> int:
     """
     Check every breach, or those of the rules given.
     """
-    chosen = [breach for breach in BREACHES if not rules or breach.rule in rules]
+    every = [*BREACHES, *INTEGRATION_BREACHES]
+    chosen = [breach for breach in every if not rules or breach.rule in rules]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         verdicts = list(pool.map(verdict, chosen))
     for breach, wrong in zip(chosen, verdicts, strict=True):

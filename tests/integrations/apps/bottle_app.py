@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from bottle import Bottle, HTTPError, abort, request, response
 
+from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 

@@ -10,14 +10,14 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-from apps.django_settings import OURS
-from apps.seen import JOURNAL, AsyncGate, Boom, Gate, ids, seen
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
+from apps.django_settings import OURS
+from apps.seen import JOURNAL, AsyncGate, Boom, Gate, ids, seen
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import falcon
 import falcon.asgi
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from falcon.asgi import Request, Response, SSEvent, WebSocket
 
+from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 

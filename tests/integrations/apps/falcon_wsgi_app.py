@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import falcon
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from falcon import Request, Response
 
+from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
+from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.fastapi import install
 

@@ -9,12 +9,12 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from litestar import Litestar, Request, Response, WebSocket, get, websocket
 from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.response import Stream
 
+from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPConflict
 from pyramid.request import Request
 from pyramid.response import Response
 
+from apps.seen import JOURNAL, Boom, Gate, ids, seen
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -18,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.starlette import install
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import setting_changed
@@ -12,16 +13,16 @@ from idlanyard import _events
 from idlanyard._binding import attach, bound, put_back
 from idlanyard._notices import announce
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
-from idlanyard.integrations.django.requests import ASGIRequests, WSGIRequests, opened
-from idlanyard.integrations.django.responses import echo, keep_bound, refusal_response
+from idlanyard.integrations.django.requests import ASGIRequests, WSGIRequests
+from idlanyard.integrations.django.responses import echo, keep_bound
 from idlanyard.integrations.django.settings import NAME, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
 
-    from idlanyard._binding import Node
+    from idlanyard._binding import Scope
 
+    Requests = WSGIRequests | ASGIRequests
     Kinds = tuple[WSGIRequests, ASGIRequests]
 
 
@@ -59,20 +60,42 @@ class SessionContextMiddleware:
         """
         if self._is_async:
             return self._serve_async(request)
-        serving = _Serving(self._requests(request), request)
-        if serving.refused is not None:
-            return serving.refused
-        with serving:
-            return serving.finished(self.get_response(request))
+        requests = self._requests(request)
+        scope, nested, refusal = requests.open(request)
+        if refusal is not None:
+            return requests.refuse(scope, refusal)
+        if nested:
+            return self.get_response(request)
+        token = bound.set(scope)
+        try:
+            if _events.subscribers:
+                announce(scope)
+            return _finished(requests, request, scope, self.get_response(request))
+        except BaseException as error:
+            _fail(scope, error)
+            raise
+        finally:
+            put_back(token)
 
     async def _serve_async(self, request: Any) -> Any:
-        serving = _Serving(self._requests(request), request)
-        if serving.refused is not None:
-            return serving.refused
-        with serving:
-            return serving.finished(await self.get_response(request))
+        requests = self._requests(request)
+        scope, nested, refusal = requests.open(request)
+        if refusal is not None:
+            return requests.refuse(scope, refusal)
+        if nested:
+            return await self.get_response(request)
+        token = bound.set(scope)
+        try:
+            if _events.subscribers:
+                announce(scope)
+            return _finished(requests, request, scope, await self.get_response(request))
+        except BaseException as error:
+            _fail(scope, error)
+            raise
+        finally:
+            put_back(token)
 
-    def _requests(self, request: Any) -> WSGIRequests | ASGIRequests:
+    def _requests(self, request: Any) -> Requests:
         kinds = self._kinds
         if kinds is None:
             kinds = self._kinds = _compiled()
@@ -88,55 +111,27 @@ def _compiled() -> Kinds:
     return WSGIRequests(rules), ASGIRequests(rules)
 
 
-class _Serving:
+def _finished(requests: Requests, request: Any, scope: Scope, response: Any) -> Any:
     """
-    One request, from the decision to the response.
+    Return the response with the echo, and its stream with the IDs.
     """
+    pairs = requests.echo(scope)
+    if pairs:
+        echo(requests.responses, response, pairs)
+    # No code of the application runs while a file is read.
+    if response.streaming and getattr(response, "file_to_stream", None) is None:
+        keep_bound(response, partial(_end, requests, request, scope))
+    else:
+        _end(requests, request, scope)
+    return response
 
-    __slots__ = ("_nested", "_request", "_requests", "_scope", "_token", "refused")
 
-    _token: Token[Node]
+def _end(requests: Requests, request: Any, scope: Scope) -> None:
+    scope.open = False
+    if scope.echo is None:
+        requests.publish(request, scope)
 
-    def __init__(self, requests: WSGIRequests | ASGIRequests, request: Any) -> None:
-        self._requests = requests
-        self._request = request
-        self._scope, self._nested, refusal = opened(requests, request)
-        self.refused: Any = None
-        if refusal is not None:
-            pairs = requests.echo(self._scope)
-            self.refused = refusal_response(requests.responses, refusal, pairs)
 
-    def __enter__(self) -> None:
-        if not self._nested:
-            self._token = bound.set(self._scope)
-            if _events.subscribers:
-                announce(self._scope)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self._nested:
-            return
-        if error is not None:
-            self._scope.open = False
-            attach(error, self._scope)
-        put_back(self._token)
-
-    def finished(self, response: Any) -> Any:
-        """
-        Return the response with the echo, and its stream with the IDs.
-        """
-        if self._nested:
-            return response
-        pairs = self._requests.echo(self._scope)
-        if pairs:
-            echo(self._requests.responses, response, pairs)
-        # No code of the application runs while a file is read.
-        if response.streaming and getattr(response, "file_to_stream", None) is None:
-            keep_bound(response, self._end)
-        else:
-            self._end()
-        return response
-
-    def _end(self) -> None:
-        self._scope.open = False
-        if self._scope.echo is None:
-            self._requests.publish(self._request, self._scope)
+def _fail(scope: Scope, error: BaseException) -> None:
+    scope.open = False
+    attach(error, scope)

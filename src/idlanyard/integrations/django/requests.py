@@ -16,6 +16,7 @@ from idlanyard._plan import plan_for
 from idlanyard._resolve import enclosing, resolve, resolve_nested
 from idlanyard._view import RequestContext
 from idlanyard._wires import ASGI, WSGI
+from idlanyard.integrations.django.responses import refusal_response
 
 if TYPE_CHECKING:
     from idlanyard._binding import Scope
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from idlanyard._claims import Pair
     from idlanyard._policy import Policy
     from idlanyard._resolve import Edits
+
+    Opened = tuple[Scope, bool, Refusal | None]
+    """
+    The request's scope; whether it is a middleware's around this one (R15);
+    and the refusal, or ``None``.
+    """
 
 
 class WSGIRequests:
@@ -38,12 +45,16 @@ class WSGIRequests:
         self.plan = self.responses = plan_for(policy, WSGI)
         self._keys = tuple(self.plan.lines)
 
-    def read(self, request: Any) -> tuple[Any, list[Pair]]:
+    def open(self, request: Any) -> Opened:
         """
-        Return where the protocol keeps the request, and the lines to look at.
+        Decide what *request* has, and let it show that.
         """
         meta: Any = request.META
-        return meta, [(key, meta[key]) for key in self._keys if key in meta]
+        found: list[Pair] = []
+        for key in self._keys:
+            if key in meta:
+                found.append((key, meta[key]))
+        return _opened(self, request, meta, found)
 
     def show(self, request: Any, _found: list[Pair], edits: Edits) -> None:
         """
@@ -63,6 +74,12 @@ class WSGIRequests:
         """
         return self.plan.echo_pairs(scope.values) if scope.echo is None else scope.echo
 
+    def refuse(self, scope: Scope, refusal: Refusal) -> Any:
+        """
+        Return the response that refuses a request.
+        """
+        return refusal_response(self.responses, refusal, self.echo(scope))
+
 
 class ASGIRequests:
     """
@@ -78,13 +95,15 @@ class ASGIRequests:
         # Django's responses spell headers as text, on both protocols.
         self.responses = plan_for(policy, WSGI)
 
-    def read(self, request: Any) -> tuple[Any, list[Pair]]:
+    def open(self, request: Any) -> Opened:
         """
-        Return where the protocol keeps the request, and the lines to look at.
+        Decide what *request* has, and let it show that.
         """
         scope = request.scope
-        scope["headers"] = headers = list(scope.get("headers") or ())
-        return scope, [pair for pair in headers if pair[0] in self.plan.watched]
+        scope["headers"] = list(scope.get("headers") or ())
+        headers: list[Pair] = scope["headers"]
+        found = [pair for pair in headers if pair[0] in self.plan.watched]
+        return _opened(self, request, scope, found)
 
     def show(self, request: Any, found: list[Pair], edits: Edits) -> None:
         """
@@ -112,36 +131,43 @@ class ASGIRequests:
         """
         return self.responses.echo_pairs(scope.values)
 
+    def refuse(self, scope: Scope, refusal: Refusal) -> Any:
+        """
+        Return the response that refuses a request.
+        """
+        return refusal_response(self.responses, refusal, self.echo(scope))
 
-def opened(
-    requests: WSGIRequests | ASGIRequests, request: Any
-) -> tuple[Scope, bool, Refusal | None]:
-    """
-    Decide what *request* has, and let it show that.
 
-    Returns:
-        Its scope; whether that is a middleware's around this one (R15); and
-        the refusal, or ``None``.
-    """
-    plan = requests.plan
-    raw, found = requests.read(request)
-    outer = None
-    if requests.key in raw or current() is not UNBOUND:
-        outer = enclosing(plan, found, raw.get(requests.key))
-    if outer is None:
-        inner, edits, refusal, rejected = resolve(plan, found, raw)
-        if rejected:
-            report(plan, raw, inner, rejected)
-    else:
-        inner = outer
-        edits, refusal = resolve_nested(plan, found, outer, raw)
+def _opened(
+    requests: WSGIRequests | ASGIRequests, request: Any, raw: Any, found: list[Pair]
+) -> Opened:
+    plan, key = requests.plan, requests.key
+    if key in raw or current() is not UNBOUND:
+        outer = enclosing(plan, found, raw.get(key))
+        if outer is not None:
+            edits, refusal = resolve_nested(plan, found, outer, raw)
+            if refusal is None:
+                _show(requests, request, found, edits, outer)
+            return outer, True, refusal
+    scope, edits, refusal, rejected = resolve(plan, found, raw)
+    if rejected:
+        report(plan, raw, scope, rejected)
     if refusal is None:
-        if edits is not None:
-            requests.show(request, found, edits)
-            # What a middleware outside this one has read before is read anew.
-            request.__dict__.pop("headers", None)
-        if outer is None:
-            raw[requests.key] = inner
-            requests.publish(request, inner)
-        request.session_context = RequestContext(inner)
-    return inner, outer is not None, refusal
+        raw[key] = scope
+        requests.publish(request, scope)
+        _show(requests, request, found, edits, scope)
+    return scope, False, refusal
+
+
+def _show(
+    requests: WSGIRequests | ASGIRequests,
+    request: Any,
+    found: list[Pair],
+    edits: Edits | None,
+    scope: Scope,
+) -> None:
+    if edits is not None:
+        requests.show(request, found, edits)
+        # What a middleware outside this one has read before is read anew.
+        request.__dict__.pop("headers", None)
+    request.session_context = RequestContext(scope)

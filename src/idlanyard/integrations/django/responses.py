@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from idlanyard import _events
 from idlanyard._binding import current
 from idlanyard._blocks import scoped_iter
-from idlanyard._echo import echoed, problem
+from idlanyard._echo import FINAL, UNSAFE_STATUS, echoed, matters, problem
 from idlanyard._steps import Held
 
 if TYPE_CHECKING:
@@ -34,12 +34,27 @@ def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
         pairs: what the request's scope is to be echoed as.
     """
     try:
-        before = list(response.items())
-        for pair in echoed(plan, response.status_code, before, pairs):
-            if pair not in before:
-                response[pair[0]] = pair[1]
+        if not _is_plain(plan, response):
+            before = list(response.items())
+            said = echoed(plan, response.status_code, before, pairs)
+            pairs = [pair for pair in said if pair not in before]
+        for name, value in pairs:
+            response[name] = value
     except Exception as error:
         _events.failed("echo", error)
+
+
+def _is_plain(plan: Plan, response: Any) -> bool:
+    """
+    Say whether nothing about a response has a say in its echo, as for most there is.
+    """
+    status = response.status_code
+    if status < FINAL or status in UNSAFE_STATUS:
+        return False
+    for name in response.headers:
+        if name not in plan.plain_names and matters(plan, name):
+            return False
+    return True
 
 
 def refusal_response(plan: Plan, refusal: Refusal, pairs: list[Pair]) -> HttpResponse:

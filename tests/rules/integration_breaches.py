@@ -1,0 +1,166 @@
+"""
+The breaches of the integrations: what is broken, and which test must notice.
+"""
+
+from __future__ import annotations
+
+from breaches import Breach
+
+HOME = "integrations/"
+TESTS = "tests/integrations/"
+STARLETTE = TESTS + "test_starlette.py::"
+FASTAPI = TESTS + "test_fastapi.py::"
+FLASK = TESTS + "test_flask.py::"
+REQUESTS = TESTS + "test_django_requests.py::"
+USERS = TESTS + "test_django_users.py::"
+
+INTEGRATION_BREACHES = [
+    Breach(
+        "R9",
+        "the middleware of Starlette is inside the one that answers errors",
+        HOME + "starlette.py",
+        "        return ServerErrorMiddleware(SessionContextMiddleware(_WithState(stack), self.policy))\n",
+        "        stack.app = SessionContextMiddleware(_WithState(stack.app), self.policy)\n"
+        "        return stack\n",
+        STARLETTE + "TestStarlette::test_every_response_has_the_echo",
+    ),
+    Breach(
+        "R11",
+        "taking Starlette's install back does nothing to a running application",
+        HOME + "starlette.py",
+        "            app.middleware_stack = app.build_middleware_stack()\n",
+        "            pass\n",
+        STARLETTE + "test_an_install_can_be_taken_back",
+    ),
+    Breach(
+        "R2",
+        "the state of a request is a snapshot",
+        HOME + "starlette.py",
+        'scope.setdefault("state", {})["session_context"] = RequestContext(inner)',
+        'scope.setdefault("state", {})["session_context"] = '
+        '__import__("copyreg") and __import__("pickle").loads('
+        '__import__("pickle").dumps(RequestContext(inner)))',
+        STARLETTE + "test_the_state_has_the_context_and_follows_it",
+    ),
+    Breach(
+        "R8",
+        "a required user may be the client's word",
+        HOME + "fastapi.py",
+        '_requiring("user_id"))]',
+        '_requiring("user_id", proven=False))]',
+        FASTAPI + "test_a_required_id_that_nobody_vouches_for_is_a_problem",
+    ),
+    Breach(
+        "R8",
+        "a WebSocket without a required ID is accepted before it is closed",
+        HOME + "fastapi.py",
+        '    if scope["type"] == "websocket" and "websocket.http.response" not in offered:\n',
+        "    if False:\n",
+        FASTAPI + "test_a_websocket_without_a_required_id_is_closed",
+    ),
+    Breach(
+        "R6",
+        "a parameter is what the client's header says",
+        HOME + "fastapi.py",
+        "        return get_id(name)\n",
+        "        return header\n",
+        FASTAPI + "test_a_spoofed_parameter_is_absent",
+    ),
+    Breach(
+        "R14",
+        "a user_loader that fails takes the request with it",
+        HOME + "flask.py",
+        '            _events.failed("user_loader", error)\n',
+        "            raise\n",
+        FLASK + "test_a_loader_never_fails_a_request",
+    ),
+    Breach(
+        "R2",
+        "who logs in is named from the next request on",
+        HOME + "flask.py",
+        "    app.after_request(identify_again)\n",
+        "",
+        FLASK + "test_who_has_logged_in_is_the_user",
+    ),
+    Breach(
+        "R15",
+        "Flask is wrapped as often as it is asked for",
+        HOME + "flask.py",
+        "        if installed is not mine:\n            return\n",
+        "        app.wsgi_app = SessionContextMiddleware(app.wsgi_app, Policy(session=None))\n",
+        FLASK + "test_an_extension_serves_several_applications",
+    ),
+    Breach(
+        "S1",
+        "headers that were read before show the spoof",
+        HOME + "django/requests.py",
+        '        request.__dict__.pop("headers", None)\n',
+        "        pass\n",
+        REQUESTS + "test_a_request_shows_what_is_in_force",
+    ),
+    Breach(
+        "S1",
+        "the ASGI scope shows the spoof",
+        HOME + "django/requests.py",
+        '        scope["headers"] = asgi.without(self.plan, scope["headers"], found, gone) + added\n',
+        "        pass\n",
+        REQUESTS + "test_an_async_request_shows_what_is_in_force",
+    ),
+    Breach(
+        "S4",
+        "META keeps what two lines were joined into",
+        HOME + "django/requests.py",
+        '                [WSGI.key(key.decode("latin-1")) for key in gone],\n',
+        "                [],\n",
+        REQUESTS + "test_repeated_lines_are_no_value_over_asgi",
+    ),
+    Breach(
+        "R4",
+        "a stream of Django's loses its IDs",
+        HOME + "django/responses.py",
+        "    response.streaming_content = scoped_iter(response.streaming_content)\n",
+        "",
+        TESTS + "test_django.py::TestDjango::test_a_stream_keeps_its_ids",
+    ),
+    Breach(
+        "R4",
+        "a stream of Django's that is left cleans up without its IDs",
+        HOME + "django/responses.py",
+        "        with Held(node):\n            close()\n",
+        "        close()\n",
+        TESTS + "test_django.py::TestDjango::test_a_stream_that_is_left_cleans_up_with_its_ids",
+    ),
+    Breach(
+        "S11",
+        "Django echoes on what a shared cache may store",
+        HOME + "django/responses.py",
+        "        if name not in plan.plain_names and matters(plan, name):\n            return False\n",
+        "        pass\n",
+        REQUESTS + "test_a_cached_response_has_no_echo",
+    ),
+    Breach(
+        "R10",
+        "settings that change are not seen",
+        HOME + "django/middleware.py",
+        "            self._kinds = None\n",
+        "            pass\n",
+        REQUESTS + "test_settings_may_change_under_a_standing_application",
+    ),
+    Breach(
+        "S9",
+        "the session is touched on every request",
+        HOME + "django/users.py",
+        '    user: Any = request.__dict__.get("user")\n    if user is None:\n        return None\n',
+        '    user: Any = request.__dict__.get("user")\n    if user is None:\n        return None\n'
+        "    _name(user)\n",
+        USERS + "test_nobody_is_looked_for",
+    ),
+    Breach(
+        "R2",
+        "a login outside requests binds its user on the thread",
+        HOME + "django/users.py",
+        "        if scope_here() is None or user is None:\n            return user\n",
+        "",
+        USERS + "test_outside_requests_nobody_is_named",
+    ),
+]
