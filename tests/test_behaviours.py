@@ -20,6 +20,8 @@ from idlanyard import (
     UNSET,
     Policy,
     SessionContext,
+    bind,
+    carry,
     clear_session_context,
     clear_session_id,
     context,
@@ -30,11 +32,14 @@ from idlanyard import (
     get_tenant_id,
     get_user_id,
     inject,
+    new_session_id,
     process_session_id,
     restore,
     session_context,
+    session_spec,
     set_session_context,
     set_session_id,
+    without,
 )
 from idlanyard.asgi import SessionContextMiddleware
 
@@ -669,3 +674,166 @@ def test_d20_what_the_framework_answers_is_left_as_it_is() -> None:
     assert (wrapped.status_code, wrapped.json()) == (bare.status_code, bare.json())
     names = [name for name, _ in wrapped.headers.multi_items()]
     assert names == [*(name for name, _ in bare.headers.multi_items()), "x-session-id"]
+
+
+@pytest.mark.parametrize("session", ["a\r\nX-Role: root", "a\n", "a\x00", "a\x85b"])
+def test_a10_a_line_break_never_reaches_a_header(session: str) -> None:
+    """
+    S-A10 inverted: an ID with a line break is refused where it is set.
+    """
+    with pytest.raises(ValueError, match="session_id"):
+        set_session_id(session)
+    assert get_session_id() is None
+
+
+def test_a22_ids_go_where_they_may() -> None:
+    """
+    S-A22 inverted: a host that is not on the list gets nothing, and no key is ever added.
+    """
+    sent: dict[str, str] = {}
+    with session_context("s1", user_id="alice"):
+        inject(sent, to=["https://api.example"], url="https://elsewhere.example/")
+        assert sent == {}
+        inject(sent, to=["https://api.example"], url="https://api.example/v1")
+    assert sent == {"X-Session-ID": "s1", "X-User-ID": "alice"}
+
+
+def test_a23_a_child_thread_inherits_what_is_carried() -> None:
+    """
+    S-A23: a thread has its parent's session through ``carry`` and not otherwise.
+    """
+    found: list[str | None] = []
+
+    def read() -> None:
+        found.append(get_session_id())
+
+    with session_context("s1"):
+        for target in (read, carry(read)):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+    assert found == [None, "s1"]
+
+
+def test_a24_a_thread_without_a_session_has_none() -> None:
+    """
+    S-A24 inverted: a thread never adopts what the main thread has bound.
+    """
+    with session_context("of-the-main-thread"):
+        assert in_thread(get_session_id) is None
+
+
+def test_a26_each_call_can_have_a_session_of_its_own() -> None:
+    """
+    S-A26, R15: nothing mints by itself but ``new_session_id``, which mints anew per call.
+    """
+
+    def call() -> str | None:
+        with session_context(new_session_id()):
+            return get_session_id()
+
+    assert call() != call()
+    assert get_session_id() is None
+
+
+def test_a27_ending_what_is_not_there_is_harmless() -> None:
+    """
+    S-A27: clearing where nothing is bound does nothing and raises nothing.
+    """
+
+    def clear() -> None:
+        clear_session_id()
+        clear_session_context()
+        clear_session_context()
+        assert get_session_context().is_empty()
+
+    isolated(clear)
+
+
+def test_b27_what_is_read_is_a_copy() -> None:
+    """
+    S-B27: changing what ``as_dict`` returned changes nothing that is bound.
+    """
+    with session_context("s1") as bound:
+        bound.as_dict()["session_id"] = "changed"
+        assert get_session_context().as_dict() == {"session_id": "s1"}
+
+
+def test_b28_an_inner_value_goes_before_the_outer_one() -> None:
+    """
+    S-B28, S-B29: for the same field the inner block's value counts, the others are merged.
+    """
+    with session_context("s1", tenant_id="acme"), session_context(tenant_id="other"):
+        assert get_session_context() == SessionContext("s1", tenant_id="other")
+
+
+def test_b32_a_public_endpoint_believes_no_identity() -> None:
+    """
+    S-B32: by default anybody's session is accepted and nobody's identity; trust is by sender.
+    """
+    lines = (b"x-session-id", b"s1"), (b"x-user-id", b"root"), (b"x-tenant-id", b"acme")
+    assert respond(ok, *lines) == {b"x-session-id": b"s1"}
+    restricted = Policy(session=session_spec(accept="proven"))
+    assert respond(ok, *lines, policy=restricted)[b"x-session-id"] != b"s1"
+
+
+def test_b33_each_unit_of_work_starts_empty() -> None:
+    """
+    S-B33: in a pooled worker a unit of work has the IDs of its own message or none.
+    """
+
+    def work(carrier: dict[str, Any] | None) -> dict[str, str]:
+        with without(), restore(carrier):
+            return get_session_context().as_dict()
+
+    with session_context("s1"):
+        carrier = dump()
+    with ThreadPoolExecutor(1) as pool:
+        found = [pool.submit(work, one).result() for one in (carrier, None, carrier, {})]
+    assert found == [{"session_id": "s1"}, {}, {"session_id": "s1"}, {}]
+
+
+def test_c8_a_bound_parameter_may_be_given_by_position() -> None:
+    """
+    S-C8 inverted: given by position, the caller's value counts.
+    """
+
+    @bind
+    def call(text: str, session_id: str | None = None) -> tuple[str, str | None]:
+        return text, session_id
+
+    with session_context("s1"):
+        assert (call("a"), call("a", "mine")) == (("a", "s1"), ("a", "mine"))
+
+
+def test_c9_keyword_functions_get_nothing() -> None:
+    """
+    S-C9: a function that takes any keyword is passed none.
+    """
+
+    @bind
+    def call(**anything: Any) -> dict[str, Any]:
+        return anything
+
+    with session_context("s1"):
+        assert call() == {}
+
+
+@pytest.mark.parametrize("name", ["x-request-id", "x-mcp-request-id", "traceparent"])
+def test_c26_a_request_id_is_no_session(name: str) -> None:
+    """
+    S-C26, S-C27 inverted: a request's or a trace's ID never becomes the session's.
+    """
+    echoed = respond(ok, (name.encode(), b"r1"))
+    assert echoed.keys() == {b"x-session-id"}
+    assert echoed[b"x-session-id"] != b"r1"
+
+
+def test_c30_a_long_value_is_refused_and_never_cut() -> None:
+    """
+    S-C30: 30 KB are no ID: refused from code, absent from the wire, nothing is truncated.
+    """
+    text = "x" * 30_720
+    with pytest.raises(ValueError, match="session_id"):
+        set_session_id(text)
+    assert len(respond(ok, (b"x-session-id", text.encode()))[b"x-session-id"]) == 32
