@@ -26,7 +26,7 @@ install(
     ),
 )
 log = logging.getLogger("uvicorn.error")
-conversations: dict[tuple[str, str], list[str]] = {}
+conversations: dict[tuple[str, str, str], list[str]] = {}
 
 
 class Message(BaseModel):
@@ -55,7 +55,7 @@ async def chat(
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     # A session ID is no permission: what it opens belongs to this tenant and user.
-    turns = conversations.setdefault((f"{tenant}/{user}", message.session_id), [])
+    turns = conversations.setdefault((tenant, user, message.session_id), [])
     turns.append(message.text)
     answer = await ask_model(message.text)
     return {"answer": answer, "turns": len(turns)} | get_session_context().as_dict()

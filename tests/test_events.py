@@ -13,8 +13,10 @@ import pytest
 
 from idlanyard import (
     Policy,
+    dump,
     get_session_id,
     identify,
+    restore,
     session_context,
     session_spec,
     subscribe,
@@ -201,3 +203,20 @@ def test_a_parse_function_that_fails_gives_nothing() -> None:
     told = heard("mint", during=lambda: request(policy, (b"x-chat", b"x")))
     assert [event.field for event in told] == ["session_id"]
     assert failures["parse of X-Chat"] == 1
+
+
+def test_a_hook_that_raises_under_test_leaves_no_restored_ids() -> None:
+    """
+    R3, R14: what a message carries is not left bound where a strict hook has raised.
+    """
+
+    def hook(event: Event) -> None:
+        raise LookupError("hook")
+
+    with session_context("s1"):
+        carrier = dump()
+    undo = subscribe("bind", hook)
+    with raise_failures(), pytest.raises(LookupError, match="hook"), restore(carrier):
+        raise AssertionError("the block was entered")
+    undo()
+    assert get_session_id() is None

@@ -26,6 +26,7 @@ LAYERS = {
         "_request",
         "_origins",
         "_peers",
+        "_baggage",
         "_sources",
         "_environment",
     ),
@@ -68,9 +69,25 @@ LAYERS = {
 }
 # Each stands on all but the front, on what it is named after, and on no other integration.
 INTEGRATIONS = "integrations"
-PARTS = ("settings", "responses", "requests", "middleware", "users", "checks", "apps", "__init__")
+PARTS = (
+    "_settings",
+    "_parameters",
+    "_responses",
+    "_requests",
+    "_middleware",
+    "_users",
+    "_checks",
+    "_install",
+    "_names",
+    "_spans",
+    "_records",
+    "_exporter",
+    "_propagation",
+    "apps",
+    "__init__",
+)
 BESIDE = {("fastapi", "starlette")}
-COMPANIONS = {"flask": {"werkzeug"}}
+COMPANIONS = {"flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
 # What a file may import when it is used, beyond what importing it needs.
@@ -247,10 +264,10 @@ def test_nothing_else_is_needed(name: str) -> None:
         pytest.param("integrations.flask", "integrations.starlette", "each other", id="siblings"),
         pytest.param("integrations.flask", "__main__", "front", id="integration-front"),
         pytest.param(
-            "integrations.django.apps", "integrations.django.checks", None, id="parts-down"
+            "integrations.django.apps", "integrations.django._checks", None, id="parts-down"
         ),
         pytest.param(
-            "integrations.django.settings", "integrations.django.apps", "PARTS", id="parts-up"
+            "integrations.django._settings", "integrations.django.apps", "PARTS", id="parts-up"
         ),
     ],
 )

@@ -15,6 +15,7 @@ import idlanyard
 
 PUBLIC = {
     "idlanyard": (
+        "Baggage",
         "ContextThreadPoolExecutor",
         "Cookie",
         "EVERYONE",

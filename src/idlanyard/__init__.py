@@ -16,6 +16,7 @@ from idlanyard._access import (
     process_session_id,
     require,
 )
+from idlanyard._baggage import Baggage
 from idlanyard._binding import UNSET, use_policy
 from idlanyard._blocks import scoped_iter, session_context, without
 from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYONE",
     "UNSET",
+    "Baggage",
     "ContextThreadPoolExecutor",
     "Cookie",
     "Header",

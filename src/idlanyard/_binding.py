@@ -37,6 +37,12 @@ Hides an ID in ``session_context`` and ``set_session_context``; removes it in
 Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
 
 
+NEVER: Final = ()
+"""
+The echo of a scope that has none, whatever is identified: of an excluded path.
+"""
+
+
 class Unbound:
     """
     What the variable holds where nothing is bound: the environment speaks.
@@ -64,7 +70,7 @@ class Scope:
             purpose.
         policy: the rules it was made under.
         echo: what the response is to carry, or ``None`` where ``identify``
-            has changed the values since.
+            has changed the values since; ``NEVER`` where nothing is echoed.
         open: whether the request is still going on.
     """
 
@@ -72,7 +78,7 @@ class Scope:
 
     values: Values
     policy: Policy
-    echo: list[tuple[Any, Any]] | None
+    echo: list[tuple[Any, Any]] | tuple[()] | None
     open: bool
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
@@ -230,7 +236,8 @@ def replace(scope: Scope, delta: Delta) -> None:
     """
     with _Writing.lock:
         scope.values = changed(scope.values, delta, scope.policy)
-        scope.echo = None
+        if scope.echo is not NEVER:
+            scope.echo = None
 
 
 def attach(error: BaseException, scope: Scope) -> None:

@@ -153,7 +153,12 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
             raise RuntimeError("this restore is open already: write restore(carrier) anew")
         if self._carrier:
             self._token = bound.set(new_scope(current().policy, _arrived(self._carrier)))
-            tell("bind")
+            try:
+                tell("bind")
+            except BaseException:
+                # A hook that raises, as under test, is followed by no __exit__.
+                self.__exit__()
+                raise
         return get_session_context()
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from idlanyard._binding import Scope, changed, forced, new_scope, scope_here
+from idlanyard._binding import NEVER, Scope, changed, forced, new_scope, scope_here
 from idlanyard._case import BELIEVED, Case, Refusal, weigh
 from idlanyard._claims import Pair, claims_of
 from idlanyard._field import Field
@@ -113,7 +113,9 @@ def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
     Decide what one request has, whatever it is like: see ``resolve``.
     """
     if plan.partial and plan.leaves_out(raw):
-        return _forced(plan, new_scope(plan.policy, {}), (list(plan.strips), []), None, [])
+        scope = new_scope(plan.policy, {})
+        scope.echo = NEVER
+        return _forced(plan, scope, (list(plan.strips), []), None, [])
     claims, fields = claims_of(plan, found)
     case = Case(plan, claims, raw)
     values = [*plan.blank]

@@ -70,7 +70,9 @@ def _spec(build: Callable[..., IDSpec], value: Any, written: str) -> Any:
     except PolicyError as error:
         raise _where(error, written) from error
     except TypeError as error:
-        raise PolicyError(f"{written.format('NAME')} and HEADER are needed: {error}") from error
+        raise PolicyError(
+            f"{written.format('NAME')} and {written.format('HEADER')} are both needed"
+        ) from error
 
 
 def _known(name: object, names: tuple[str, ...], written: str) -> None:
@@ -79,11 +81,9 @@ def _known(name: object, names: tuple[str, ...], written: str) -> None:
     """
     if name in names:
         return
-    close = difflib.get_close_matches(str(name).upper(), names, n=1, cutoff=0)
-    raise PolicyError(
-        f"{written.format(name)} is no option: write {written.format(close[0])}",
-        option=str(name),
-    )
+    close = difflib.get_close_matches(str(name).upper(), names, n=1)
+    meant = written.format(close[0]) if close else f"one of {', '.join(names)}"
+    raise PolicyError(f"{written.format(name)} is no option: write {meant}", option=str(name))
 
 
 def _where(error: PolicyError, written: str) -> PolicyError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, TypeAlias
 
+from idlanyard._baggage import Baggage
 from idlanyard._request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -235,4 +236,4 @@ class PathPrefix:
         return found
 
 
-Source: TypeAlias = Header | Cookie | Query | Subdomain | PathPrefix
+Source: TypeAlias = Header | Cookie | Query | Subdomain | PathPrefix | Baggage

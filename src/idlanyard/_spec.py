@@ -175,7 +175,7 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
             raise PolicyError.about(
                 "sources",
                 f"of {spec.name} has {source!r}: write a header's name, Header, Cookie, Query, "
-                f"Subdomain or PathPrefix",
+                f"Subdomain, PathPrefix or Baggage",
                 source,
             )
         if isinstance(source, Header) and source.parse is None:

@@ -44,5 +44,11 @@ class RequestContext(SessionContext):
     def _values(self) -> Values:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._scope.values
 
+    def is_of(self, scope: Scope | None) -> bool:
+        """
+        Say whether this is what *scope* has.
+        """
+        return self._scope is scope
+
     def __hash__(self) -> Any:
         raise TypeError("a request's context changes with identify(): hash get_session_context()")

@@ -5,9 +5,10 @@ Django: settings, what a request shows, refusals, streams, and middlewares aroun
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,26 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
-from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 
 from apps.django_settings import OURS
-from idlanyard import Policy, get_session_context, get_session_id, identify, subscribe, user_spec
+from idlanyard import (
+    Policy,
+    get_session_context,
+    get_session_id,
+    identify,
+    session_context,
+    subscribe,
+    user_spec,
+)
 from idlanyard._binding import carried_by
 from idlanyard._view import RequestContext
 from idlanyard.integrations.django import SessionContextMiddleware
@@ -333,6 +348,94 @@ def test_a_file_is_sent_by_the_server_itself() -> None:
         assert answer.headers["X-Session-ID"] == "s1"
         assert "partial" not in repr(vars(answer).get("close"))
         answer.close()
+
+
+SHARED = HttpResponse("the same object for all")
+
+
+def test_a_response_that_is_returned_again_has_no_stranger() -> None:
+    """
+    S1: a view may return one object again and again; what one request was echoed does not stay.
+    """
+    with configured(TRUSTING):
+        serve = SessionContextMiddleware(lambda request: SHARED)
+        lines = BOB | {"X-Tenant-ID": "acme"}
+        assert serve(RequestFactory().get("/", headers=lines)).headers["X-User-ID"] == "bob"
+        answer = serve(RequestFactory().get("/", headers={"X-Session-ID": "s2"}))
+    ours = {name: value for name, value in answer.items() if name.startswith("X-")}
+    assert ours == {"X-Session-ID": "s2"}
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_an_error_of_a_stream_carries_the_ids(way: str) -> None:
+    """
+    R14: what the parts of a stream raise carries the snapshot, for the server's line.
+    """
+
+    def parts() -> Iterator[str]:
+        yield str(get_session_id())
+        raise LookupError("as it was")
+
+    async def async_parts() -> AsyncIterator[str]:
+        for part in parts():
+            yield part
+
+    def respond(request: Any) -> Any:
+        return StreamingHttpResponse(parts() if way == "sync" else async_parts())
+
+    async def collect(response: Any) -> list[Any]:
+        return [part async for part in response]
+
+    with configured():
+        response = SessionContextMiddleware(respond)(RequestFactory().get("/", headers=BOB))
+    with pytest.raises(LookupError, match="as it was") as caught:
+        list(response) if way == "sync" else asyncio.run(collect(response))
+    carried = carried_by(caught.value)
+    assert carried is not None
+    assert carried.session_id == "s1"
+
+
+class Feed:
+    """
+    An async iterator that cannot be closed.
+    """
+
+    def __aiter__(self) -> Feed:
+        return self
+
+    async def __anext__(self) -> str:
+        return str(get_session_id())
+
+
+def test_an_async_stream_that_is_left_between_parts_cleans_up_bound() -> None:
+    """
+    R4, S-B34: left between two parts and only collected, it cleans up with its own session, not
+    with that of the request that is served meanwhile; one that cannot be closed is only left.
+    """
+    cleaned: list[Any] = []
+
+    async def parts() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield str(get_session_id())
+        finally:
+            cleaned.append(get_session_id())
+
+    async def leave(feed: Any) -> None:
+        serve = SessionContextMiddleware(lambda request: StreamingHttpResponse(feed))
+        response: Any = serve(RequestFactory().get("/", headers=BOB))
+        stream = aiter(response)
+        assert await anext(stream) == b"s1"
+        with session_context("another"):
+            del stream, response
+            gc.collect()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    with configured():
+        asyncio.run(leave(parts()))
+        asyncio.run(leave(Feed()))
+    assert cleaned == ["s1"]
 
 
 def test_a_cached_response_has_no_echo() -> None:

@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
+# It configures Django, which its models want to be.
+from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
+
+# isort: split
 from asgiref.sync import sync_to_async
 from django.contrib.auth import alogin, login, logout
 from django.contrib.auth.models import AnonymousUser, User
@@ -27,7 +32,6 @@ from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.response import Response
 
-from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 from idlanyard import EVERYONE, get_session_context, get_user_id
 from idlanyard.integrations.django import (
     IdentifyUserMiddleware,
@@ -317,6 +321,37 @@ def test_a_middleware_of_others_may_find_the_user() -> None:
     assert (answer.content, answer.headers["X-User-ID"]) == (b"None carol 7", "7")
 
 
+def test_a_lazy_user_that_was_read_is_named() -> None:
+    """
+    Issue 3, item 3: whom a middleware inside has put there lazily is named once the view has
+    read it.
+    """
+
+    def respond(request: Any) -> HttpResponse:
+        request.user = SimpleLazyObject(lambda: User(pk=7, username="carol"))
+        return HttpResponse(request.user.username)
+
+    serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
+    assert serve(RequestFactory().get("/")).headers["X-User-ID"] == "7"
+
+
+def test_a_login_of_another_request_names_nobody_here(alice: User) -> None:
+    """
+    R1: a test client that logs in and out inside a view changes nothing of the view's request.
+    """
+
+    def respond(request: Any) -> HttpResponse:
+        client = Client()
+        client.force_login(alice)
+        client.logout()
+        return HttpResponse(str(get_user_id()))
+
+    with configured(TRUSTING):
+        serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
+        answer = serve(RequestFactory().get("/", headers=BOB))
+    assert (answer.content, answer.headers["X-User-ID"]) == (b"bob", "bob")
+
+
 def test_a_lazy_user_of_others_is_left_alone() -> None:
     """
     Issue 3, item 3: a lazy user that another middleware has put there since is not evaluated.
@@ -346,6 +381,15 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"idlanyard": PROVEN, "lines": [SESSIONS, AUTHENTICATION, IDENTIFY_USER, OURS]},
         ["idlanyard.W002", "idlanyard.E001"],
     ),
+    "cached above us": (
+        {"idlanyard": PROVEN, "lines": ["django.middleware.cache.UpdateCacheMiddleware", OURS]},
+        ["idlanyard.W002", "idlanyard.E003"],
+    ),
+    "cached below us": (
+        {"idlanyard": PROVEN, "lines": [OURS, "django.middleware.cache.UpdateCacheMiddleware"]},
+        [],
+    ),
+    "switched off": ({"idlanyard": {"ENABLED": False}}, []),
     "users before they are found": (
         {"idlanyard": PROVEN, "lines": [OURS, SESSIONS, IDENTIFY_USER, AUTHENTICATION]},
         ["idlanyard.E001"],

@@ -35,6 +35,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard.asgi import SessionContextMiddleware
+from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi import (
     CurrentContext,
     RequiredSessionID,
@@ -395,19 +396,74 @@ def test_other_ids_can_be_taken_from_the_user() -> None:
     assert client_of(app).get("/me").json() == [None, "alice", "12"]
 
 
-def test_a_user_without_an_id_is_the_callers_error() -> None:
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        pytest.param(
+            object(), r"no user_id, id, pk, sub on object: write identified\(", id="object"
+        ),
+        pytest.param(False, "True and False name nobody", id="false"),
+        pytest.param({"id": True}, "True and False name nobody", id="true inside"),
+    ],
+)
+def test_a_user_without_an_id_is_the_callers_error(user: object, message: str) -> None:
     """
     R7: a user of whom nothing can be taken raises what to write instead.
     """
 
-    app = FastAPI()
+    def read(found: Any = Depends(identified(lambda: user))) -> None: ...
 
-    @app.get("/")
-    def nobody(user: Annotated[object, Depends(identified(object))]) -> None: ...
-
+    app = asking_for(me=read)
     install(app, CLOSED)
-    with pytest.raises(TypeError, match=r"no user_id, id, pk, sub on object: write identified\("):
-        TestClient(app).get("/")
+    with pytest.raises(TypeError, match=message):
+        TestClient(app).get("/me")
+
+
+def test_a_user_whose_id_is_none_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R14: an ID that does not fit is logged once, and the request goes on without a user.
+    """
+
+    def read(found: str = Depends(identified(lambda: "no id"))) -> list[str | None]:
+        return [found, get_user_id()]
+
+    app = asking_for(me=read)
+    install(app, CLOSED)
+    with caplog.at_level("ERROR", "idlanyard"):
+        answers = [client_of(app).get("/me").json() for _ in range(2)]
+    assert answers == [["no id", None]] * 2
+    assert len([r for r in caplog.records if r.name == "idlanyard"]) == 1
+
+
+def test_a_parameter_is_read_anew_each_time() -> None:
+    """
+    R2: what a dependency has asked for before the login is not what the endpoint gets after it.
+    """
+
+    def log_before(user: UserID) -> None:
+        assert user is None
+
+    def read(
+        found: str = Depends(identified(lambda: "alice")), user: UserID = None
+    ) -> list[str | None]:
+        return [found, user]
+
+    app = FastAPI()
+    app.get("/me", dependencies=[Depends(log_before)])(read)
+    install(app, CLOSED)
+    assert client_of(app).get("/me").json() == ["alice", "alice"]
+
+
+def test_an_install_of_starlettes_that_was_taken_back_is_over() -> None:
+    """
+    R11: installed anew under another policy, the application has that one everywhere.
+    """
+    app = asking_for(user=user_needed)
+    install(app, CLOSED)
+    starlette.install(app, CLOSED)()
+    install(app, Policy(user=user_spec(header="X-Who"), trusted_peers=["127.0.0.1"]))
+    assert parameters_of(app, "/user") == [("header", "X-Who")]
+    assert client_of(app).get("/user", headers={"X-Who": "bob"}).json() == "bob"
 
 
 def test_an_override_of_the_dependency_still_counts() -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.test import Client
 
@@ -134,6 +134,11 @@ def test_the_configuration_describes_the_policy(
             id="misspelt",
         ),
         pytest.param(
+            {"IDLANYARD_QUUX": 1},
+            "IDLANYARD_QUUX is no option: write one of SESSION, USER, TENANT, EXTRA, TRUSTED",
+            id="far off",
+        ),
+        pytest.param(
             {"IDLANYARD_USER": {"HEADR": "X"}},
             "IDLANYARD_USER['HEADR'] is no option: write IDLANYARD_USER['HEADER']",
             id="misspelt inside",
@@ -155,7 +160,7 @@ def test_the_configuration_describes_the_policy(
         ),
         pytest.param(
             {"IDLANYARD_EXTRA": [{"NAME": "device_id"}]},
-            "IDLANYARD_EXTRA[...]['NAME'] and HEADER are needed",
+            "IDLANYARD_EXTRA[...]['NAME'] and IDLANYARD_EXTRA[...]['HEADER'] are both needed",
             id="incomplete",
         ),
         pytest.param(
@@ -352,6 +357,27 @@ def test_without_a_login_the_proxy_is_believed() -> None:
     assert client.get("/", headers=BOB).headers["X-User-ID"] == "alice"
 
 
+def test_requests_under_one_application_context_keep_apart() -> None:
+    """
+    R1: in tests that hold one application context, each request has the user of its own session.
+    """
+    app = plain(SECRET_KEY="of the tests")
+
+    @app.get("/login/<name>")
+    def login(name: str) -> str:
+        session["user"] = name
+        return name
+
+    IDLanyard(app, TRUSTING, user_loader=lambda: session.get("user"))
+    with app.app_context():
+        alice, nobody = app.test_client(), app.test_client()
+        alice.get("/login/alice")
+        for _ in range(2):
+            assert alice.get("/").headers["X-User-ID"] == "alice"
+        assert "X-User-ID" not in nobody.get("/").headers
+        assert nobody.get("/", headers=BOB).headers["X-User-ID"] == "bob"
+
+
 async def load_later() -> int:
     return 7
 
@@ -365,6 +391,7 @@ def fail() -> str:
     [
         pytest.param(load_later, "7", id="async, a number"),
         pytest.param(fail, None, id="that fails"),
+        pytest.param(lambda: False, None, id="that says no"),
         pytest.param(lambda: "no id\r\n", None, id="whose ID is none"),
     ],
 )

@@ -4,6 +4,8 @@ Starlette: the contract, and what ``install`` promises besides.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -22,6 +24,7 @@ from starlette.websockets import WebSocket
 
 from apps import starlette_app
 from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
+from drive import ask_asgi, http_scope
 from idlanyard import (
     IDLanyardError,
     Policy,
@@ -90,7 +93,7 @@ def test_the_stack_is_one_that_instrumentations_know() -> None:
     app = Starlette(debug=True, exception_handlers={Exception: starlette_app.handle})
     install(app, CLOSED)
     stack = app.build_middleware_stack()
-    assert type(stack) is ServerErrorMiddleware
+    assert isinstance(stack, ServerErrorMiddleware)
     assert (stack.handler, stack.debug) == (None, False)
     assert isinstance(stack.app, SessionContextMiddleware)
     whole: Any = stack.app
@@ -260,6 +263,46 @@ def test_a_base_middleware_around_the_application_changes_nothing() -> None:
     assert (answer.json(), answer.headers["X-Session-ID"]) == ({"session_id": "s1"}, "s1")
 
 
+def test_a_state_that_cannot_be_written_fails_no_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    R14: where a server hands over no state to write to, it is logged, and the request goes on.
+    """
+    app = Starlette(routes=[Route("/", ids_of)])
+    install(app, CLOSED)
+    with caplog.at_level("ERROR", "idlanyard"):
+        sent = ask_asgi(app, http_scope([("X-Session-ID", "s1")], state=None))
+    assert sent[0]["status"] == 200
+    assert "request.state failed" in caplog.records[0].message
+
+
+def test_a_handler_that_fails_is_the_servers() -> None:
+    """
+    Issue 3: where the application's handler for exceptions raises itself, nothing is answered
+    in its place, as without us.
+    """
+
+    def handle(request: Request, error: Exception) -> Response:
+        raise LookupError("the handler")
+
+    routes = [Route("/boom", starlette_app.boom)]
+    for installed in (False, True):
+        app = Starlette(routes=routes, exception_handlers={Exception: handle})
+        if installed:
+            install(app, CLOSED)
+        sent: list[Any] = []
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        async def receive() -> Any: ...
+
+        with pytest.raises(LookupError, match="the handler"):
+            asyncio.run(app(http_scope(path="/boom"), receive, send))
+        assert sent == []
+
+
 def test_a_traceback_page_has_the_echo() -> None:
     """
     R9: the page of ``debug=True`` is a response like any other.
@@ -290,3 +333,32 @@ def test_the_context_of_a_request_is_a_value_of_its_own() -> None:
     assert context.provenance("session_id") == "client"
     with pytest.raises(TypeError, match="changes with identify"):
         hash(context)
+
+
+def test_a_decorated_stream_that_is_left_between_parts_cleans_up_bound() -> None:
+    """
+    R4, S-B34: a generator decorated with ``session_context()`` and left between two parts cleans
+    up with its own session, also while another is bound.
+    """
+    cleaned: list[str | None] = []
+
+    @session_context()
+    async def parts() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield str(get_session_id())
+        finally:
+            cleaned.append(get_session_id())
+
+    async def leave() -> None:
+        with session_context("s1"):
+            stream = parts()
+            assert await anext(stream) == "s1"
+        with session_context("another"):
+            del stream
+            gc.collect()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert cleaned == ["s1"]

@@ -45,7 +45,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R8",
         "a required user may be the client's word",
-        HOME + "fastapi.py",
+        HOME + "fastapi/_parameters.py",
         '_requiring("user_id"))]',
         '_requiring("user_id", proven=False))]',
         FASTAPI + "test_a_required_id_that_nobody_vouches_for_is_a_problem",
@@ -53,15 +53,15 @@ INTEGRATION_BREACHES = [
     Breach(
         "R8",
         "a WebSocket without a required ID is accepted before it is closed",
-        HOME + "fastapi.py",
-        '    if scope["type"] == "websocket" and "websocket.http.response" not in offered:\n',
-        "    if False:\n",
+        HOME + "fastapi/_parameters.py",
+        '        if connection.scope["type"] == "websocket" and "websocket.http.response" not in offered:\n',
+        "        if False:\n",
         FASTAPI + "test_a_websocket_without_a_required_id_is_closed",
     ),
     Breach(
         "R6",
         "a parameter is what the client's header says",
-        HOME + "fastapi.py",
+        HOME + "fastapi/_parameters.py",
         "        return get_id(name)\n",
         "        return header\n",
         FASTAPI + "test_a_spoofed_parameter_is_absent",
@@ -93,7 +93,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S1",
         "headers that were read before show the spoof",
-        HOME + "django/requests.py",
+        HOME + "django/_requests.py",
         '        request.__dict__.pop("headers", None)\n',
         "        pass\n",
         REQUESTS + "test_a_request_shows_what_is_in_force",
@@ -101,7 +101,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S1",
         "the ASGI scope shows the spoof",
-        HOME + "django/requests.py",
+        HOME + "django/_requests.py",
         '        scope["headers"] = asgi.without(self.plan, scope["headers"], found, gone) + added\n',
         "        pass\n",
         REQUESTS + "test_an_async_request_shows_what_is_in_force",
@@ -109,7 +109,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S4",
         "META keeps what two lines were joined into",
-        HOME + "django/requests.py",
+        HOME + "django/_requests.py",
         '                [WSGI.key(key.decode("latin-1")) for key in gone],\n',
         "                [],\n",
         REQUESTS + "test_repeated_lines_are_no_value_over_asgi",
@@ -117,7 +117,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R4",
         "a stream of Django's loses its IDs",
-        HOME + "django/responses.py",
+        HOME + "django/_responses.py",
         "    response.streaming_content = scoped_iter(response.streaming_content)\n",
         "",
         TESTS + "test_django.py::TestDjango::test_a_stream_keeps_its_ids",
@@ -125,7 +125,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R4",
         "a stream of Django's that is left cleans up without its IDs",
-        HOME + "django/responses.py",
+        HOME + "django/_responses.py",
         "        with Held(node):\n            close()\n",
         "        close()\n",
         TESTS + "test_django.py::TestDjango::test_a_stream_that_is_left_cleans_up_with_its_ids",
@@ -133,7 +133,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S11",
         "Django echoes on what a shared cache may store",
-        HOME + "django/responses.py",
+        HOME + "django/_responses.py",
         "        if name not in plan.plain_names and matters(plan, name):\n            return False\n",
         "        pass\n",
         REQUESTS + "test_a_cached_response_has_no_echo",
@@ -141,7 +141,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R10",
         "settings that change are not seen",
-        HOME + "django/middleware.py",
+        HOME + "django/_middleware.py",
         "            self._kinds = None\n",
         "            pass\n",
         REQUESTS + "test_settings_may_change_under_a_standing_application",
@@ -149,7 +149,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S9",
         "the session is touched on every request",
-        HOME + "django/users.py",
+        HOME + "django/_users.py",
         '    user: Any = request.__dict__.get("user")\n    if user is None:\n        return None\n',
         '    user: Any = request.__dict__.get("user")\n    if user is None:\n        return None\n'
         "    _name(user)\n",
@@ -158,7 +158,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R2",
         "a login outside requests binds its user on the thread",
-        HOME + "django/users.py",
+        HOME + "django/_users.py",
         "        if scope_here() is None or user is None:\n            return user\n",
         "",
         USERS + "test_outside_requests_nobody_is_named",

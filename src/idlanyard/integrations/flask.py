@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from idlanyard import _events
@@ -25,6 +25,7 @@ __all__ = ["IDLanyard", "current_context"]
 
 _NAME: Final = "idlanyard"
 _PREFIX: Final = "IDLANYARD_"
+_LOADED: Final = "idlanyard._loaded_user"
 
 UserLoader = Callable[[], Any]
 
@@ -112,13 +113,13 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
     """
 
     def identify_user() -> None:
-        before = g.get("_idlanyard_user")
+        before = request.environ.get(_LOADED)
         try:
-            user = app.ensure_sync(user_loader)()
-            g._idlanyard_user = user
+            user = _text(app.ensure_sync(user_loader)())
+            request.environ[_LOADED] = user
             # What the view says itself stands, unless somebody came or went meanwhile.
             if user != before:
-                identify(user_id=None if user is None else str(user))
+                identify(user_id=user)
         except Exception as error:
             _events.failed("user_loader", error)
 
@@ -128,6 +129,12 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
     app.before_request(identify_user)
     app.after_request(identify_again)
+
+
+def _text(user: object) -> str | None:
+    if isinstance(user, bool):
+        raise TypeError("user_loader returns the user's ID or None, not True or False")
+    return None if user is None else str(user)
 
 
 def _context() -> SessionContext:

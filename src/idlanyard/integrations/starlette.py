@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 
+from idlanyard import _events
 from idlanyard._binding import Scope
 from idlanyard._policy import Policy
 from idlanyard._view import RequestContext
@@ -72,8 +73,7 @@ class _Installation:
         stack = self._build()
         if _installed(self._app) is not self:
             return stack
-        # Instrumentations rebuild the stack from the app, handler and debug of this class.
-        return ServerErrorMiddleware(SessionContextMiddleware(_WithState(stack), self.policy))
+        return _Outermost(SessionContextMiddleware(_WithState(stack), self.policy))
 
     def _take_back(self) -> None:
         app = self._app
@@ -117,6 +117,17 @@ def _refuse_late(app: Starlette, installed: _Installation | None) -> None:
         )
 
 
+class _Outermost(ServerErrorMiddleware):
+    """
+    What instrumentations rebuild the stack from: its app, no handler, no debug.
+
+    The errors are answered by the application's own, inside.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 class _WithState:
     """
     The application, with the IDs in the state of each request.
@@ -130,5 +141,8 @@ class _WithState:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         inner = scope.get(KEY)
         if isinstance(inner, Scope):
-            scope.setdefault("state", {})["session_context"] = RequestContext(inner)
+            try:
+                scope.setdefault("state", {})["session_context"] = RequestContext(inner)
+            except Exception as error:
+                _events.failed("request.state", error)
         await self.app(scope, receive, send)

@@ -12,7 +12,7 @@ is logged in; in ``INSTALLED_APPS`` it brings system checks.
 
 from __future__ import annotations
 
-from idlanyard.integrations.django.middleware import SessionContextMiddleware
-from idlanyard.integrations.django.users import IdentifyUserMiddleware, identified
+from idlanyard.integrations.django._middleware import SessionContextMiddleware
+from idlanyard.integrations.django._users import IdentifyUserMiddleware, identified
 
 __all__ = ["IdentifyUserMiddleware", "SessionContextMiddleware", "identified"]

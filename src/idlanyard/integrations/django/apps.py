@@ -7,7 +7,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from idlanyard.integrations.django.checks import check_middleware, check_trust
+from idlanyard.integrations.django._checks import check_middleware, check_trust
 
 
 class IDLanyardConfig(AppConfig):
@@ -17,7 +17,6 @@ class IDLanyardConfig(AppConfig):
 
     name = "idlanyard.integrations.django"
     label = "idlanyard"
-    verbose_name = "idlanyard"
 
     def ready(self) -> None:
         """

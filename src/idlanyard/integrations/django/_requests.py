@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
-from idlanyard._binding import UNBOUND, current
+from idlanyard._binding import NEVER, UNBOUND, current
 from idlanyard._notices import report
 from idlanyard._plan import plan_for
 from idlanyard._resolve import enclosing, resolve, resolve_nested
 from idlanyard._view import RequestContext
 from idlanyard._wires import ASGI, WSGI
-from idlanyard.integrations.django.responses import refusal_response
+from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
     from idlanyard._binding import Scope
@@ -72,7 +72,7 @@ class WSGIRequests:
         """
         Return what the response is to carry.
         """
-        return self.plan.echo_pairs(scope.values) if scope.echo is None else scope.echo
+        return self.plan.echo_pairs(scope.values) if scope.echo is None else [*scope.echo]
 
     def refuse(self, scope: Scope, refusal: Refusal) -> Any:
         """
@@ -129,7 +129,7 @@ class ASGIRequests:
         """
         Return what the response is to carry, as text.
         """
-        return self.responses.echo_pairs(scope.values)
+        return [] if scope.echo is NEVER else self.responses.echo_pairs(scope.values)
 
     def refuse(self, scope: Scope, refusal: Refusal) -> Any:
         """

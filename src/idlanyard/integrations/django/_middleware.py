@@ -13,9 +13,9 @@ from idlanyard import _events
 from idlanyard._binding import attach, bound, put_back
 from idlanyard._notices import announce
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
-from idlanyard.integrations.django.requests import ASGIRequests, WSGIRequests
-from idlanyard.integrations.django.responses import echo, keep_bound
-from idlanyard.integrations.django.settings import NAME, policy
+from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests
+from idlanyard.integrations.django._responses import echo, keep_bound
+from idlanyard.integrations.django._settings import NAME, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,12 +115,10 @@ def _finished(requests: Requests, request: Any, scope: Scope, response: Any) -> 
     """
     Return the response with the echo, and its stream with the IDs.
     """
-    pairs = requests.echo(scope)
-    if pairs:
-        echo(requests.responses, response, pairs)
-    # No code of the application runs while a file is read.
+    echo(requests.responses, response, requests.echo(scope))
+    # A file is sent by the server's own means.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
-        keep_bound(response, partial(_end, requests, request, scope))
+        keep_bound(response, scope, partial(_end, requests, request, scope))
     else:
         _end(requests, request, scope)
     return response

@@ -10,10 +10,11 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard.integrations.django.settings import NAME, policy
+from idlanyard.integrations.django._settings import NAME, policy
 
 _HOME: Final = "idlanyard.integrations.django"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
+_STORES: Final = "django.middleware.cache.UpdateCacheMiddleware"
 SESSION_CONTEXT: Final = f"{_HOME}.SessionContextMiddleware"
 IDENTIFY_USER: Final = f"{_HOME}.IdentifyUserMiddleware"
 
@@ -39,6 +40,15 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
                 "it answer and log has no IDs.",
                 hint="Move it to the first line of MIDDLEWARE.",
                 id="idlanyard.W002",
+            )
+        )
+    if _STORES in lines and lines.index(_STORES) < lines.index(SESSION_CONTEXT):
+        messages.append(
+            checks.Error(
+                f"{_STORES} stores responses with the IDs of whom they were made for, and hands "
+                "them to others.",
+                hint=f"Move {SESSION_CONTEXT} to the first line of MIDDLEWARE.",
+                id="idlanyard.E003",
             )
         )
     if IDENTIFY_USER in lines and not _follows_authentication(lines):
@@ -79,6 +89,8 @@ def check_trust(**_: Any) -> list[checks.CheckMessage]:
                 id="idlanyard.W004",
             )
         ]
+    if not rules.enabled:
+        return []
     unproven = [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
     if unproven and rules.peers.nobody and not rules.secrets:
         return [

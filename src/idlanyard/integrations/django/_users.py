@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from idlanyard import _events
 from idlanyard._binding import scope_here
 from idlanyard._change import identify
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
+from idlanyard._view import RequestContext
 
 Authentication = TypeVar("Authentication", bound=type)
 
@@ -62,11 +63,11 @@ class IdentifyUserMiddleware:
         _identify_other(request, lazy)
         return response
 
-    def _logged_in(self, *, user: Any, **_: Any) -> None:
-        _name(user)
+    def _logged_in(self, *, request: Any, user: Any, **_: Any) -> None:
+        _name(request, user)
 
-    def _logged_out(self, **_: Any) -> None:
-        if scope_here() is not None:
+    def _logged_out(self, *, request: Any, **_: Any) -> None:
+        if _is_served(request):
             identify(user_id=None)
 
 
@@ -77,12 +78,12 @@ def _watch(request: Any) -> Any:
     user: Any = request.__dict__.get("user")
     if user is None:
         return None
-    request.user = lazy = SimpleLazyObject(lambda: _name(user))
+    request.user = lazy = SimpleLazyObject(lambda: _name(request, user))
     find: Callable[[], Awaitable[Any]] | None = getattr(request, "auser", None)
     if find is not None:
 
         async def auser() -> Any:
-            return _name(await find())
+            return _name(request, await find())
 
         request.auser = auser
     return lazy
@@ -93,18 +94,31 @@ def _identify_other(request: Any, lazy: Any) -> None:
     Identify who was put in the place of the lazy user, as Django REST framework does.
     """
     user: Any = request.__dict__.get("user")
-    if user is not None and user is not lazy and not issubclass(type(user), SimpleLazyObject):
-        _name(user)
+    if user is not None and user is not lazy and not _is_waiting(user):
+        _name(request, user)
 
 
-def _name(user: Any) -> Any:
+def _is_waiting(user: Any) -> bool:
+    """
+    Say whether a lazy user of somebody else's has not been looked for yet.
+    """
+    return issubclass(type(user), LazyObject) and getattr(user, "_wrapped", None) is empty
+
+
+def _is_served(request: Any) -> bool:
+    """
+    Say whether this is the request that is served here, and not one made up by a test client.
+    """
+    context = getattr(request, "session_context", None)
+    return isinstance(context, RequestContext) and context.is_of(scope_here())
+
+
+def _name(request: Any, user: Any) -> Any:
     """
     Identify a user unless it is anonymous, and return it; a failure is only logged.
-
-    Outside requests, as where a test client logs in, there is nobody to name.
     """
     try:
-        if scope_here() is None or user is None:
+        if not _is_served(request) or user is None:
             return user
         if user.is_authenticated and user.pk is not None:
             identify(user_id=str(user.pk))
@@ -131,7 +145,7 @@ def identified(authentication: Authentication) -> Authentication:
     def authenticate(self: Any, request: Any) -> Any:
         found: tuple[Any, Any] | None = cast("Any", super(subclass, self)).authenticate(request)
         if found is not None:
-            _name(found[0])
+            _name(request, found[0])
         return found
 
     namespace = {"authenticate": authenticate, "__doc__": authentication.__doc__}

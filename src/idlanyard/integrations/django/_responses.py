@@ -5,23 +5,25 @@ What a Django response says, as ``_echo`` decides, and how it keeps its IDs.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.http import HttpResponse
 
 from idlanyard import _events
-from idlanyard._binding import current
-from idlanyard._blocks import scoped_iter
+from idlanyard._binding import attach, current
 from idlanyard._echo import FINAL, UNSAFE_STATUS, echoed, matters, problem
-from idlanyard._steps import Held
+from idlanyard._steps import Held, around
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-    from idlanyard._binding import Node
+    from idlanyard._binding import Scope
     from idlanyard._case import Refusal
     from idlanyard._claims import Pair
     from idlanyard._plan import Plan
+
+
+_WRITTEN: Final = "_idlanyard_echo"
 
 
 def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
@@ -34,12 +36,16 @@ def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
         pairs: what the request's scope is to be echoed as.
     """
     try:
+        # A view may return one object again and again.
+        for name, _ in response.__dict__.get(_WRITTEN, ()):
+            response.headers.pop(name, None)
         if not _is_plain(plan, response):
             before = list(response.items())
             said = echoed(plan, response.status_code, before, pairs)
             pairs = [pair for pair in said if pair not in before]
         for name, value in pairs:
             response[name] = value
+        response.__dict__[_WRITTEN] = pairs
     except Exception as error:
         _events.failed("echo", error)
 
@@ -65,22 +71,48 @@ def refusal_response(plan: Plan, refusal: Refusal, pairs: list[Pair]) -> HttpRes
     return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
 
 
-def keep_bound(response: Any, ended: Callable[[], None]) -> None:
+def keep_bound(response: Any, scope: Scope, ended: Callable[[], None]) -> None:
     """
     Let a streaming response have what is bound here while it is made and closed (R4).
 
     Args:
         response: streams parts that application code makes.
+        scope: the request's, which an error of theirs carries.
         ended: called when the response is closed.
     """
-    response.streaming_content = scoped_iter(response.streaming_content)
+    # The application's own iterator: around that one, Django closes nothing.
+    parts = response._iterator
+    kind = _async_parts if response.is_async else _parts
+    hold = partial(Held, current())
+    response.streaming_content = around(kind, enter=hold, hold=hold)(parts, scope)
     # Django's own way to end a response, which a server calls once.
-    response.close = partial(_close, current(), response.close, ended)
+    response.close = partial(_close, hold(), response.close, ended)
 
 
-def _close(node: Node, close: Callable[[], None], ended: Callable[[], None]) -> None:
+def _parts(parts: Iterator[Any], scope: Scope) -> Iterator[Any]:
     try:
-        with Held(node):
+        yield from parts
+    except Exception as error:
+        attach(error, scope)
+        raise
+
+
+async def _async_parts(parts: AsyncIterator[Any], scope: Scope) -> AsyncIterator[Any]:
+    try:
+        async for part in parts:
+            yield part
+    except Exception as error:
+        attach(error, scope)
+        raise
+    finally:
+        close = getattr(parts, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _close(held: Held, close: Callable[[], None], ended: Callable[[], None]) -> None:
+    try:
+        with held:
             close()
     finally:
         ended()

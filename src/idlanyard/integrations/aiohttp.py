@@ -1,0 +1,76 @@
+"""
+aiohttp: ``ClientSession(middlewares=[propagate(to=[...])])`` lets requests carry the IDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from idlanyard import _events
+from idlanyard._carrier import inject
+from idlanyard._origins import Origin, origin_of, parse_origins
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+__all__ = ["propagate"]
+
+
+def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
+    """
+    Return a client middleware that lets requests carry the IDs in force to the origins *to*.
+
+    The IDs are read, and the origin is looked at, whenever a request is sent:
+    a redirect decides anew for each hop. A header that the caller wrote wins.
+
+    Args:
+        to: the origins that may have the IDs, such as
+            ``"https://api.example"`` or ``"https://*.internal.example"``.
+
+    Returns:
+        What ``ClientSession`` and its requests take in ``middlewares``.
+
+    Raises:
+        PolicyError: an entry of *to* is no origin.
+    """
+    origins = parse_origins(to)
+
+    async def propagating(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        try:
+            _decide(request, origins)
+        except Exception as error:
+            _events.failed("propagation by aiohttp", error)
+        return await handler(request)
+
+    return propagating
+
+
+class _Ours(str):
+    """
+    A header's value that we wrote, and the allow-list that let it out.
+    """
+
+    __slots__ = ("origins",)
+
+    origins: tuple[Origin, ...]
+
+
+def _decide(request: ClientRequest, origins: tuple[Origin, ...]) -> None:
+    """
+    Give a request the IDs where it may have them, and take back what an earlier sending had.
+    """
+    headers = request.headers
+    for name, value in list(headers.items()):
+        if isinstance(value, _Ours) and value.origins is origins:
+            del headers[name]
+    origin = origin_of(str(request.url))
+    if origin is None or not any(entry.covers(origin) for entry in origins):
+        return
+    ids: dict[str, str] = {}
+    inject(ids)
+    for name, value in ids.items():
+        if name not in headers:
+            ours = _Ours(value)
+            ours.origins = origins
+            headers[name] = ours

@@ -1,0 +1,119 @@
+"""
+Celery: ``install(app)`` lets tasks have the IDs of who published them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, cast
+
+from celery import Celery
+from celery.signals import before_task_publish, task_postrun, task_prerun
+
+from idlanyard._access import effective
+from idlanyard._binding import current, new_scope
+from idlanyard._carrier import dump, restore
+from idlanyard._steps import Held
+
+__all__ = ["install"]
+
+_HEADER: Final = "idlanyard"
+_INSTALLED: Final = "_idlanyard"
+_BLOCK: Final = "_idlanyard_block"
+
+
+def install(app: Celery) -> Callable[[], None]:
+    """
+    Carry the IDs in force where a task is published to where it runs (R13).
+
+    Call it in the module that makes *app*, so that clients and workers both
+    have it. A task has a scope of its own, and what was bound around it is
+    put back. What it publishes itself, links, chains, chords and retries
+    among it, has its IDs. A message without IDs means: in a worker none are
+    in force, and an eager task has those of its caller. Installing again
+    does nothing.
+
+    Args:
+        app: the application.
+
+    Returns:
+        A function that takes this back; calling it again does nothing.
+
+    Raises:
+        TypeError: *app* is no Celery application.
+    """
+    if not isinstance(app, Celery):
+        raise TypeError(f"install takes the Celery application, not {type(app).__name__}")
+    installed: _Installation | None = vars(app).get(_INSTALLED)
+    if installed is None:
+        installed = _Installation(app)
+        setattr(app, _INSTALLED, installed)
+        installed.connect()
+    return installed.undo
+
+
+class _Installation:
+    """
+    What ``install`` has connected to Celery's signals for one application.
+    """
+
+    __slots__ = ("_app", "_uid")
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        # Celery 5.5 takes one method of two objects for the same receiver.
+        self._uid = f"idlanyard-{id(self)}"
+
+    def connect(self) -> None:
+        before_task_publish.connect(self.publish, weak=False, dispatch_uid=self._uid)
+        task_prerun.connect(self.enter, weak=False, dispatch_uid=self._uid)
+        task_postrun.connect(self.leave, weak=False, dispatch_uid=self._uid)
+
+    def undo(self) -> None:
+        """
+        Take the installation back, unless that is done.
+        """
+        if vars(self._app).get(_INSTALLED) is not self:
+            return
+        delattr(self._app, _INSTALLED)
+        for signal in (before_task_publish, task_prerun, task_postrun):
+            signal.disconnect(dispatch_uid=self._uid)
+
+    def publish(self, headers: dict[str, Any], **_: Any) -> None:
+        # A retry brings the headers of its first try along.
+        if _HEADER in headers:
+            return
+        carrier = dump()
+        if carrier:
+            headers[_HEADER] = carrier
+
+    def enter(self, task: Any, **_: Any) -> None:
+        if task.app != self._app:
+            return
+        request = task.request
+        block = _block(_carrier(request), eager=request.is_eager)
+        block.__enter__()
+        # Each run has a request of its own, also of one task inside itself.
+        setattr(request, _BLOCK, block)
+
+    def leave(self, task: Any, **_: Any) -> None:
+        if task.app != self._app:
+            return
+        block: Any = getattr(task.request, _BLOCK, None)
+        if block is not None:
+            block.__exit__(None, None, None)
+
+
+def _carrier(request: Any) -> object:
+    headers = request.headers
+    # Whoever can write to the broker may have put anything there.
+    return cast("dict[str, object]", headers).get(_HEADER) if isinstance(headers, dict) else None
+
+
+def _block(carrier: object, *, eager: bool) -> AbstractContextManager[object]:
+    if carrier:
+        return restore(carrier)
+    policy = current().policy
+    ids = {name: effective(name) for name in policy.names} if eager else {}
+    return Held(new_scope(policy, ids))

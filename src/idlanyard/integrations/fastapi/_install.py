@@ -1,0 +1,109 @@
+"""
+``install``: the stack of Starlette's, the answer to a missing ID, and the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Response
+
+from idlanyard._echo import refused
+from idlanyard._policy import Policy
+from idlanyard.integrations import starlette
+from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
+
+_ADDED: Final = "_idlanyard_fastapi"
+
+
+def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
+    """
+    Bind IDs for every request of *app*, outside everything else it does.
+
+    As Starlette's ``install``; besides, a required ID that is missing is
+    answered as a problem (R8), and the schema names this policy's headers.
+
+    Args:
+        app: an application that has not started yet.
+        policy: the rules; left out, ``Policy.from_env()``.
+
+    Returns:
+        A function that takes this back.
+
+    Raises:
+        IDLanyardError: *app* has started, or has another policy.
+        PolicyError: the environment describes no policy.
+        TypeError: *app* or *policy* is something else.
+    """
+    policy = Policy.from_env() if policy is None else policy
+    undo_stack = starlette.install(app, policy)
+    additions: _Additions | None = app.__dict__.get(_ADDED)
+    if additions is not None and additions.undo_stack is not undo_stack:
+        additions.undo()
+        additions = None
+    if additions is None:
+        additions = _Additions(app, policy, undo_stack)
+        setattr(app, _ADDED, additions)
+    return additions.undo
+
+
+class _Additions:
+    """
+    What FastAPI has besides the stack: the answer to a missing ID, and the schema.
+    """
+
+    __slots__ = ("_app", "_openapi", "_policy", "openapi", "undo", "undo_stack")
+
+    def __init__(self, app: FastAPI, policy: Policy, undo_stack: Callable[[], None]) -> None:
+        self._app = app
+        self._policy = policy
+        self.undo_stack = undo_stack
+        self._openapi = app.openapi
+        # Bound once each, so that they can be told from another installation's.
+        self.openapi = self._describe
+        self.undo = self._take_back
+        app.exception_handlers[RefusedID] = cast("Any", _answer)
+        app.openapi = self.openapi  # type: ignore[method-assign]
+
+    def _take_back(self) -> None:
+        app = self._app
+        if app.__dict__.get(_ADDED) is not self:
+            return
+        delattr(app, _ADDED)
+        app.exception_handlers.pop(RefusedID, None)
+        if app.__dict__.get("openapi") is self.openapi:
+            app.openapi = self._openapi  # type: ignore[method-assign]
+            app.openapi_schema = None
+        self.undo_stack()
+
+    def _describe(self) -> dict[str, Any]:
+        schema = self._openapi()
+        paths = [*schema.get("paths", {}).values(), *schema.get("webhooks", {}).values()]
+        for path in paths:
+            for operation in path.values():
+                if "parameters" in operation:
+                    operation["parameters"] = self._named(operation["parameters"])
+        return schema
+
+    def _named(self, parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """
+        Return the parameters with our headers as this policy calls them, if it has them.
+        """
+        named: list[dict[str, Any]] = []
+        for parameter in parameters:
+            name = parameter.get("schema", {}).pop(MARK, None)
+            spec = self._policy.specs.get(name)
+            if spec is not None:
+                parameter["name"] = parameter["schema"]["title"] = spec.header
+            if name is None or spec is not None:
+                named.append(parameter)
+        return named
+
+
+async def _answer(_: object, error: RefusedID) -> Response:
+    """
+    Answer as the middleware answers (R8).
+    """
+    _, headers, body = refused(error.refusal)
+    return Response(body, error.refusal.status, headers)

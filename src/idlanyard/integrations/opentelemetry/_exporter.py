@@ -1,0 +1,107 @@
+"""
+Finished spans as files, one for each session.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from idlanyard import _events
+from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard.ids import safe_filename
+from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+
+class SessionFileSpanExporter(SpanExporter):
+    """
+    Append finished spans to ``DIRECTORY/SESSION.jsonl``, one line each.
+
+    The session is read from the span itself, never from the thread that
+    exports, which serves them all; its file is named by
+    ``ids.safe_filename``. A span without a session is not written. Files are
+    for their owner alone, and nothing limits how many there are.
+
+    Args:
+        directory: where the files go; made when the first one is written.
+        names: as given to ``SessionContextSpanProcessor``.
+
+    Raises:
+        TypeError: a name is neither a ``str`` nor ``None``.
+        ValueError: there is no such preset, or the session is left off.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, names: Names = "default") -> None:
+        self._directory = Path(directory)
+        attribute = AttributeNames(names).of(DEFAULT_POLICY, "session_id")
+        if attribute is None:
+            raise ValueError("names leaves session_id off, which names the files: give it a name")
+        self._attribute = attribute
+        self._writing = threading.Lock()
+        self._open = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """
+        Append *spans*, each to its session's file.
+
+        Args:
+            spans: finished ones, of any sessions.
+
+        Returns:
+            ``FAILURE`` where a file cannot be written, and after ``shutdown``.
+        """
+        try:
+            with self._writing:
+                if not self._open:
+                    return SpanExportResult.FAILURE
+                for session, lines in self._sorted(spans).items():
+                    self._append(f"{safe_filename(session)}.jsonl", lines)
+        except Exception as error:
+            _events.failed("span file exporter", error)
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """
+        Write nothing any more.
+        """
+        with self._writing:
+            self._open = False
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the SDK's signature
+        """
+        Say that nothing waits here.
+
+        Args:
+            timeout_millis: not used.
+
+        Returns:
+            ``True``.
+        """
+        return True
+
+    def _sorted(self, spans: Sequence[ReadableSpan]) -> dict[str, str]:
+        sessions: dict[str, str] = {}
+        for span in spans:
+            session = (span.attributes or {}).get(self._attribute)
+            if isinstance(session, str) and session:
+                line = f"{span.to_json(indent=None)}\n"
+                sessions[session] = sessions.get(session, "") + line
+        return sessions
+
+    def _append(self, name: str, lines: str) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._directory / name, _APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(lines.encode())

@@ -1,0 +1,166 @@
+"""
+The IDs in outgoing W3C baggage, written by OpenTelemetry's own propagators.
+
+Nothing is attached to OpenTelemetry's context when IDs are bound, so nothing
+stays behind when they are not any more: what is in force is put into the
+context at the moment that is injected (R11), over whatever a client or an
+earlier binding has left there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, MutableMapping
+from typing import Final, cast
+
+from opentelemetry import baggage, propagate, trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
+from opentelemetry.sdk.trace import ReadableSpan
+
+from idlanyard import _events
+from idlanyard._access import effective
+from idlanyard._binding import current
+from idlanyard._origins import origin_of, parse_origins
+from idlanyard._peers import Everyone
+from idlanyard.integrations.opentelemetry._names import AttributeNames
+
+# These follow redirects below the one span and the one inject that they make of a call.
+_SEE_ONE_HOP: Final = frozenset(
+    f"opentelemetry.instrumentation.{client}"
+    for client in ("aiohttp_client", "requests", "urllib", "urllib3")
+)
+
+
+class SessionContextPropagator(TextMapPropagator):
+    """
+    A propagator that writes the IDs in force as baggage, by way of another one.
+
+    Args:
+        propagator: what reads and writes headers.
+        names: the keys.
+        to: the origins that client spans may carry IDs to.
+        traced: whether calls have spans at all, by which they are told.
+    """
+
+    def __init__(
+        self,
+        propagator: TextMapPropagator,
+        names: AttributeNames,
+        to: Iterable[str] | Everyone,
+        *,
+        traced: bool,
+    ) -> None:
+        self._propagator = propagator
+        self._names = names
+        self._to = None if isinstance(to, Everyone) else parse_origins(to)
+        self._traced = traced
+        self._active = True
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """
+        Return what the other propagator reads, as it is.
+        """
+        return self._propagator.extract(carrier, context, getter)
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """
+        Let the other propagator write *context* with the IDs in force.
+        """
+        context = get_current() if context is None else context
+        if self._active:
+            try:
+                context = self._with_ids(context, carrier)
+            except Exception as error:
+                context = baggage.clear(context)
+                _events.failed("baggage", error)
+        self._propagator.inject(carrier, context, setter)
+
+    @property
+    def fields(self) -> set[str]:
+        """
+        The headers that the other propagator writes.
+        """
+        return self._propagator.fields
+
+    def take_back(self) -> None:
+        """
+        Put the other propagator back; where ours is wrapped by now, step aside.
+        """
+        self._active = False
+        if propagate.get_global_textmap() is self:
+            propagate.set_global_textmap(self._propagator)
+
+    def _with_ids(self, context: Context, carrier: object) -> Context:
+        policy = current().policy
+        keys = {
+            key: spec.name
+            for spec in policy.specs.values()
+            if spec.baggage and (key := self._names.of(policy, spec.name)) is not None
+        }
+        if not keys:
+            return context
+        _take_off(carrier, keys)
+        may = self._may_reach(trace.get_current_span(context))
+        values = {key: effective(name)[0] for key, name in keys.items() if may}
+        # First, so that the codec's limits are met by the others.
+        members: dict[str, object] = {key: v for key, v in values.items() if v is not None}
+        there = baggage.get_all(context).items()
+        members.update((key, value) for key, value in there if key not in keys)
+        context = baggage.clear(context)
+        for key, value in members.items():
+            context = baggage.set_baggage(key, value, context)
+        return context
+
+    def _may_reach(self, span: trace.Span) -> bool:
+        """
+        Say whether IDs may go where this call goes, as far as its span tells (R12).
+        """
+        if self._to is None:
+            return True
+        if not span.get_span_context().is_valid:
+            return self._traced
+        if not isinstance(span, ReadableSpan) or not span.is_recording():
+            return False
+        # Instrumentations of clients inject inside their span; elsewhere code calls by itself.
+        if span.kind is not trace.SpanKind.CLIENT:
+            return True
+        scope = span.instrumentation_scope
+        if scope is not None and scope.name in _SEE_ONE_HOP:
+            return False
+        attributes = span.attributes or {}
+        url = attributes.get("url.full") or attributes.get("http.url")
+        origin = origin_of(url) if isinstance(url, str) else None
+        return origin is not None and any(entry.covers(origin) for entry in self._to)
+
+
+def _take_off(carrier: object, keys: Container[str]) -> None:
+    """
+    Take our members off the headers, where an earlier hop of the same call has left them (S14).
+    """
+    if not isinstance(carrier, MutableMapping):
+        return
+    headers = cast("MutableMapping[object, object]", carrier)
+    for name in [name for name in headers if str(name).lower() == "baggage"]:
+        members = str(headers[name]).split(",")
+        kept = [m for m in members if m.partition("=")[0].strip() not in keys]
+        if len(kept) < len(members):
+            del headers[name]
+            if kept:
+                headers[name] = ",".join(kept)

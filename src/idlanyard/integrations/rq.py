@@ -1,0 +1,98 @@
+"""
+RQ: ``IDLanyardJob`` has the IDs of who enqueued it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, cast
+
+from rq.job import Job
+
+from idlanyard._access import effective
+from idlanyard._binding import UNBOUND, Scope, attach, current, new_scope, scope_here
+from idlanyard._carrier import dump, restore
+from idlanyard._steps import Held, around
+
+__all__ = ["IDLanyardJob"]
+
+_KEY: Final = "idlanyard"
+
+
+class IDLanyardJob(Job):
+    """
+    A job that carries the IDs in force where it is enqueued (R13).
+
+    Queues and workers both need it: ``Queue(..., job_class=IDLanyardJob)``,
+    and ``rq worker --job-class idlanyard.integrations.rq.IDLanyardJob``. The
+    IDs are in ``job.meta["idlanyard"]``. The job and its callbacks have a
+    scope of their own, and what was bound around them is put back. What it
+    enqueues has its IDs, and a retry has them again. Without IDs none are in
+    force in a worker, and with ``is_async=False`` those of the caller are.
+    """
+
+    @classmethod
+    def create(cls, *args: Any, **kwargs: Any) -> Any:
+        """
+        Return a new job with the IDs in force, unless its *meta* has some.
+
+        Args:
+            args: as for ``rq.job.Job.create``.
+            kwargs: as for ``rq.job.Job.create``.
+        """
+        queued: Any = super()
+        job = queued.create(*args, **kwargs)
+        carrier = dump()
+        if carrier:
+            # The caller's own dict stays as it is.
+            job.meta = {_KEY: carrier} | job.meta
+        return job
+
+    def perform(self) -> Any:
+        """
+        Run the function with what the job carries, checked.
+
+        An exception takes the IDs along, for the worker's log line.
+        """
+        with self._block():
+            scope = cast("Scope", scope_here())
+            try:
+                return super().perform()
+            except BaseException as error:
+                attach(error, scope)
+                raise
+
+    @property
+    def success_callback(self) -> Any:
+        """
+        The function to call after success, with the job's IDs.
+        """
+        return self._bound(super().success_callback)
+
+    @property
+    def failure_callback(self) -> Any:
+        """
+        The function to call after failure, with the job's IDs.
+        """
+        return self._bound(super().failure_callback)
+
+    @property
+    def stopped_callback(self) -> Any:
+        """
+        The function to call after the job was stopped, with the job's IDs.
+        """
+        return self._bound(super().stopped_callback)
+
+    def _bound(self, callback: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        if callback is None:
+            return None
+        return around(callback, enter=self._block, hold=self._block)
+
+    def _block(self) -> AbstractContextManager[object]:
+        carrier = self.meta.get(_KEY)
+        if carrier:
+            return restore(carrier)
+        here = current()
+        ids = {} if here is UNBOUND else {name: effective(name) for name in here.policy.names}
+        return Held(new_scope(here.policy, ids))

@@ -1,0 +1,164 @@
+"""
+Sentry: events and transactions carry the IDs of their request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from weakref import WeakValueDictionary
+
+import sentry_sdk
+from sentry_sdk.scope import add_global_event_processor, global_event_processors
+
+from idlanyard import _events
+from idlanyard._access import get_session_context
+from idlanyard._binding import UNBOUND, Scope, carried_by, current, scope_here
+from idlanyard._policy import Policy
+from idlanyard._snapshot import SessionContext, snapshot_of
+
+if TYPE_CHECKING:
+    from sentry_sdk.types import Event, Hint
+
+__all__ = ["event_processor", "install"]
+
+_NAME: Final = "idlanyard"
+# Sentry drops a longer tag; the context has the whole ID.
+_LONGEST_TAG: Final = 200
+
+
+def install() -> Callable[[], None]:
+    """
+    Let every event and every transaction carry the IDs in force.
+
+    Call it once, before ``sentry_sdk.init`` or after it. Events are completed
+    by ``event_processor``. A transaction that Sentry ends when our middleware
+    has let go carries the IDs of the request or job that was bound in it
+    first, as they are when it ends. Nothing is written to a scope of Sentry's.
+
+    Returns:
+        A function that takes this back; calling it again does nothing.
+    """
+    requests: WeakValueDictionary[tuple[str, str], _Request] = WeakValueDictionary()
+
+    def keep(_: object) -> None:
+        _keep_request(requests)
+
+    # A function of its own, so that each install is taken back by itself.
+    def processor(event: Event, hint: Hint) -> Event:
+        return event_processor(event, hint)
+
+    forget = _events.subscribe("bind", keep)
+    add_global_event_processor(processor)
+
+    def undo() -> None:
+        forget()
+        if processor in global_event_processors:
+            global_event_processors.remove(processor)
+
+    return undo
+
+
+def event_processor(event: Event, hint: Hint) -> Event:
+    """
+    Add the IDs in force to an event, as user, tags and context.
+
+    They are read when the event is captured. Where nothing is bound, they are
+    those of the request that the exception in ``hint["exc_info"]`` has left,
+    or of the request that a transaction belongs to. Errors show what the log
+    sink of each ID shows, transactions what its span sink shows. A user, a
+    tag or a context that is there already stays.
+
+    ``install`` puts it in place; it may also be a ``before_send``, which
+    Sentry calls last.
+
+    Args:
+        event: what Sentry is about to send.
+        hint: what Sentry knows about it.
+
+    Returns:
+        The same event.
+    """
+    try:
+        _complete(event, hint)
+    except Exception as error:
+        _events.failed("Sentry's event processor", error)
+    return event
+
+
+class _Request(Mapping[str, str]):
+    """
+    The IDs of the request that a transaction belongs to, as they are when it is read.
+    """
+
+    __slots__ = ("__weakref__", "_scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    @property
+    def context(self) -> SessionContext:
+        """
+        What the request has now, or had at its end.
+        """
+        return snapshot_of(self._scope.values, self._scope.policy)
+
+    def __getitem__(self, name: str) -> str:
+        return _shown(self.context, "span")[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_shown(self.context, "span"))
+
+    def __len__(self) -> int:
+        return len(_shown(self.context, "span"))
+
+
+def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> None:
+    """
+    Let the transaction in progress know the request that is bound in it first.
+    """
+    scope, span = scope_here(), sentry_sdk.get_current_scope().span
+    transaction = None if span is None else span.containing_transaction
+    if scope is None or transaction is None:
+        return
+    request = _Request(scope)
+    key = transaction.trace_id, transaction.span_id
+    # It lives as long as the transaction, which holds it.
+    if requests.setdefault(key, request) is request:
+        transaction.set_context(_NAME, cast("dict[str, Any]", request))
+
+
+def _complete(event: Event, hint: Hint) -> None:
+    there: Mapping[str, object] = event.get("contexts") or {}
+    context = _context_of(hint, there.get(_NAME))
+    ids = _shown(context, "span" if event.get("type") == "transaction" else "log")
+    others = {name: value for name, value in there.items() if not isinstance(value, _Request)}
+    event["contexts"] = cast("Any", ({_NAME: ids} if ids else {}) | others)
+    tags = {name: text for name, text in ids.items() if len(text) <= _LONGEST_TAG}
+    event["tags"] = tags | dict(event.get("tags") or {})
+    # What is there may be the scope's own: it is left alone, not completed.
+    if "user_id" in ids and not event.get("user"):
+        event["user"] = {"id": ids["user_id"]}
+
+
+def _context_of(hint: Hint, kept: object) -> SessionContext:
+    """
+    Return what is bound here, or else what the exception or the transaction has kept.
+    """
+    if current() is UNBOUND:
+        if isinstance(kept, _Request):
+            return kept.context
+        error = (hint.get("exc_info") or (None, None))[1]
+        carried = None if error is None else carried_by(error)
+        if carried is not None:
+            return carried
+    return get_session_context()
+
+
+def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:
+    """
+    Return the IDs by name, as *sink* shows them under the rules they were bound by (S25).
+    """
+    policy: Policy = context._policy  # pyright: ignore[reportPrivateUsage]
+    shown = ((name, policy.shown(sink, name, value)) for name, value in context.as_dict().items())
+    return {name: text for name, text in shown if text is not None}

@@ -1,0 +1,81 @@
+"""
+structlog: a processor that adds the IDs in force.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from idlanyard import _events
+from idlanyard._access import get_session_context
+from idlanyard._binding import UNBOUND, carried_by, current
+from idlanyard._policy import Policy
+from idlanyard._snapshot import SessionContext
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
+
+__all__ = ["add_session_context"]
+
+
+def add_session_context(
+    logger: WrappedLogger,  # noqa: ARG001 - the signature of a processor
+    method_name: str,  # noqa: ARG001
+    event_dict: EventDict,
+) -> EventDict:
+    """
+    Add the IDs in force to an event, as their log sinks show them.
+
+    An ID that is unset adds no key, and a key that is there stays. Where
+    nothing is bound, the IDs are those that the exception of the event has
+    carried out of its request. A record of the standard library that
+    ``ProcessorFormatter`` passes on keeps those that it was made with, if
+    ``idlanyard.integrations.logging`` is installed. Put it before
+    ``format_exc_info`` and the renderer.
+
+    Args:
+        logger: not used.
+        method_name: not used.
+        event_dict: the event.
+
+    Returns:
+        The same event.
+    """
+    try:
+        for name, text in _shown(event_dict).items():
+            event_dict.setdefault(name, text)
+    except Exception as error:
+        _events.failed("structlog processor", error)
+    return event_dict
+
+
+def _shown(event_dict: EventDict) -> dict[str, str]:
+    """
+    Return the IDs of an event by name, without those that are unset or left out (S25).
+    """
+    record = event_dict.get("_record")
+    made_with: Mapping[str, Any] = record.__dict__ if isinstance(record, logging.LogRecord) else {}
+    if "session_id" in made_with:
+        found = ((name, made_with.get(name)) for name in current().policy.names)
+    else:
+        context = _context_of(event_dict.get("exc_info"))
+        policy: Policy = context._policy  # pyright: ignore[reportPrivateUsage]
+        ids = context.as_dict().items()
+        found = ((name, policy.shown("log", name, value)) for name, value in ids)
+    return {name: text for name, text in found if text is not None}
+
+
+def _context_of(exc_info: object) -> SessionContext:
+    """
+    Return what is bound here, or else what the exception has carried.
+    """
+    error = exc_info
+    if isinstance(exc_info, tuple):
+        error = cast("tuple[object, ...]", exc_info)[1]
+    elif exc_info and not isinstance(exc_info, BaseException):
+        error = sys.exc_info()[1]
+    carried = carried_by(error) if isinstance(error, BaseException) else None
+    return carried if carried is not None and current() is UNBOUND else get_session_context()

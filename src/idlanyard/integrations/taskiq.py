@@ -1,0 +1,89 @@
+"""
+Taskiq: ``IDLanyardMiddleware`` lets tasks have the IDs of who sent them.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
+
+from idlanyard._access import effective
+from idlanyard._binding import Scope, current, new_scope, scope_here
+from idlanyard._carrier import dump, restore
+from idlanyard._steps import Held
+
+__all__ = ["IDLanyardMiddleware"]
+
+_LABEL: Final = "idlanyard"
+_MOST: Final = 2048
+
+
+class IDLanyardMiddleware(TaskiqMiddleware):
+    """
+    Carry the IDs in force where a task is sent to where it runs (R13).
+
+    Give it to the broker of clients and workers:
+    ``broker.with_middlewares(IDLanyardMiddleware())``. A task, sync or async,
+    has a scope of its own, and what was bound around it is put back. What it
+    sends has its IDs; a retry has those of the first try. A message without
+    IDs means: in a worker none are in force, and a task that runs in the
+    sender's process has those of the sender.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By the scope, since one task may run inside itself, and messages be replaced.
+        self._open: dict[int, tuple[Scope | None, AbstractContextManager[object]]] = {}
+
+    def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        """
+        Write the IDs in force into the message's labels, as a text.
+
+        A label that is there, as on a retry, stays.
+        """
+        carrier = dump()
+        if carrier:
+            message.labels.setdefault(_LABEL, json.dumps(carrier))
+        return message
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """
+        Bind what the message carries, checked.
+        """
+        inherit = not self.broker.is_worker_process
+        block = _block(_parsed(message.labels.get(_LABEL)), inherit=inherit)
+        block.__enter__()
+        scope = scope_here()
+        self._open[id(scope)] = scope, block
+        return message
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002
+        """
+        Put back what was bound before the task.
+        """
+        _, block = self._open.pop(id(scope_here()), (None, None))
+        if block is not None:
+            block.__exit__(None, None, None)
+
+
+def _parsed(label: object) -> object:
+    """
+    Return the carrier in a label; what cannot be read is one without IDs.
+    """
+    if not isinstance(label, str) or len(label) > _MOST:
+        return label
+    try:
+        return json.loads(label)
+    except (ValueError, RecursionError):
+        return label
+
+
+def _block(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
+    if carrier:
+        return restore(carrier)
+    policy = current().policy
+    ids = {name: effective(name) for name in policy.names} if inherit else {}
+    return Held(new_scope(policy, ids))

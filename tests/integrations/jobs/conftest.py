@@ -1,0 +1,9 @@
+"""
+The broker and the worker that the tests of this folder share.
+"""
+
+from __future__ import annotations
+
+from jobs.broker import broker, worker
+
+__all__ = ["broker", "worker"]

@@ -1,0 +1,228 @@
+"""
+What holds for every queue, with its worker in another process.
+
+A subclass says how its worker is started and how a job is sent; what the job
+does is in ``work.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import pytest
+
+from drive import ask_wsgi, environ_of
+from idlanyard import (
+    Policy,
+    SessionContext,
+    dump,
+    get_session_context,
+    get_session_id,
+    restore,
+    session_context,
+    use_policy,
+    user_spec,
+)
+from idlanyard.wsgi import SessionContextMiddleware
+from jobs.work import wait
+
+NOTHING: dict[str, Any] = {"ids": {}, "how": {}}
+MANY = 20
+
+HOSTILE = {
+    "text": "session_id",
+    "a number": 5,
+    "a list": ["session_id", "s1"],
+    "tampered": {"session_id": ["a\r\nSet-Cookie: x=1", "code"]},
+    "oversized": {"session_id": ["x" * 5000, "code"]},
+    "unknown": {"role": ["admin", "code"]},
+    "wrong type": {"session_id": [5, "code"], "user_id": {"a": 1}},
+    "too long a list": {"user_id": ["u1", "code", "root"]},
+}
+
+
+def fresh() -> str:
+    """
+    Return a key that no other test waits on.
+    """
+    return uuid4().hex
+
+
+def only(key: str) -> dict[str, Any]:
+    """
+    Return the IDs that were noted.
+    """
+    noted: dict[str, Any] = wait(key)["ids"]
+    return noted
+
+
+@pytest.mark.usefixtures("worker")
+class Contract:
+    """
+    The contract of one queue.
+
+    Attributes:
+        command: the module and the arguments that start its worker.
+        kinds: how a job may be written, as ``send`` understands it.
+        environment: static IDs of the worker's process, which are no job's.
+    """
+
+    command: ClassVar[tuple[str, ...]]
+    kinds: ClassVar[tuple[str, ...]] = ("sync", "async")
+    environment: ClassVar[dict[str, str]] = {"IDLANYARD_USER_ID": "of-the-worker"}
+
+    def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
+        """
+        Send a job from here.
+        """
+        raise NotImplementedError
+
+    def send_with(self, carrier: object, key: str) -> None:
+        """
+        Send a job that looks, with a carrier that is not ours.
+        """
+        raise NotImplementedError
+
+    def test_a_job_has_the_ids_of_who_sent_it(self) -> None:
+        """
+        R13: a job of any kind has session, user and tenant, and the sender keeps its own.
+        """
+        for kind in self.kinds:
+            key = fresh()
+            with session_context("s1", user_id="u1", tenant_id="t1"):
+                self.send("look", key, kind=kind)
+                assert get_session_context() == SessionContext("s1", "u1", "t1")
+            assert wait(key) == {
+                "ids": {"session_id": "s1", "user_id": "u1", "tenant_id": "t1"},
+                "how": {"session_id": "code", "user_id": "code", "tenant_id": "code"},
+            }
+
+    def test_a_job_has_each_provenance_as_it_was(self) -> None:
+        """
+        S27: each value arrives with the provenance it had.
+        """
+        key = fresh()
+        how = {"session_id": "minted", "user_id": "peer", "tenant_id": "client"}
+        with restore({name: ["x1", rule] for name, rule in how.items()}):
+            self.send("look", key)
+        assert wait(key)["how"] == how
+
+    def test_a_job_of_a_request_has_its_ids_under_its_policy(self) -> None:
+        """
+        R10, R13: the request's own policy says which of its IDs a job may have.
+        """
+        key = fresh()
+
+        def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+            self.send("look", key)
+            start_response("200 OK", [])
+            return [b""]
+
+        policy = Policy(user=user_spec(accept="anyone", job=False))
+        lines = [("X-Session-ID", "s1"), ("X-User-ID", "u1")]
+        ask_wsgi(SessionContextMiddleware(app, policy), environ_of(lines, peer="127.0.0.1"))
+        assert wait(key) == {"ids": {"session_id": "s1"}, "how": {"session_id": "client"}}
+
+    def test_what_is_not_declared_for_jobs_stays(self) -> None:
+        """
+        R10: an ID with job=False is not sent along.
+        """
+        key = fresh()
+        undo = use_policy(Policy(user=user_spec(job=False)))
+        try:
+            with session_context("s1", user_id="u1"):
+                self.send("look", key)
+        finally:
+            undo()
+        assert only(key) == {"session_id": "s1"}
+
+    def test_nothing_is_left_for_the_next_job(self) -> None:
+        """
+        S27, S-A12 inverted: a job without IDs sees none, whatever one before has identified.
+        """
+        for kind in self.kinds:
+            before, after = fresh(), fresh()
+            with session_context("s1"):
+                self.send("identify", before, kind=kind)
+            self.send("identify", fresh(), kind=kind)
+            self.send("look", after, kind=kind)
+            assert only(before) == {"session_id": "s1"}
+            assert wait(after) == NOTHING
+
+    def test_nothing_is_left_by_a_job_that_fails(self) -> None:
+        """
+        S27, S28: after a job that raised, the next one without IDs sees none.
+        """
+        for kind in self.kinds:
+            before, after = fresh(), fresh()
+            with session_context("s1", user_id="u1"):
+                self.send("fail", before, kind=kind)
+            self.send("look", after, kind=kind)
+            assert only(before) == {"session_id": "s1", "user_id": "u1"}
+            assert wait(after) == NOTHING
+
+    def test_what_a_job_sends_has_its_ids(self) -> None:
+        """
+        R13: a job that sends another one passes on its IDs, as they are then.
+        """
+        key = fresh()
+        with session_context("s1", user_id="u1"):
+            self.send("pass on", key)
+        assert only(key) == {"session_id": "s1", "user_id": "u1"}
+        assert only(key) == {"session_id": "s1", "user_id": "job"}
+
+    def test_jobs_at_once_keep_apart(self) -> None:
+        """
+        S28: many senders with many sessions, and each job has its own sender's.
+        """
+
+        def send(number: int) -> str:
+            key = fresh()
+            with session_context(f"s{number}"):
+                self.send("look", key)
+            return key
+
+        with ThreadPoolExecutor(4) as pool:
+            keys = list(pool.map(send, range(MANY)))
+        assert [only(key) for key in keys] == [{"session_id": f"s{n}"} for n in range(MANY)]
+
+    @pytest.mark.parametrize("carrier", [pytest.param(c, id=n) for n, c in HOSTILE.items()])
+    def test_a_hostile_carrier_is_dropped(self, carrier: object) -> None:
+        """
+        S27: what is tampered, oversized, unknown or of a wrong type is dropped, and the job runs.
+        """
+        key = fresh()
+        self.send_with(carrier, key)
+        assert wait(key) == NOTHING
+
+    def test_a_carrier_written_by_hand_is_read(self) -> None:
+        """
+        S27: of a carrier with one bad value, the good ones are bound.
+        """
+        key = fresh()
+        with session_context("s1"):
+            carrier = json.loads(json.dumps(dump())) | {"user_id": ["no user", "code"]}
+        assert get_session_id() is None
+        self.send_with(carrier, key)
+        assert only(key) == {"session_id": "s1"}
+
+
+class RetryingContract(Contract):
+    """
+    The contract of a queue that tries again what has failed.
+    """
+
+    def test_a_retry_has_the_ids_again(self) -> None:
+        """
+        Issue 4, item 4: what is tried again has what it was sent with, whoever it has identified.
+        """
+        key = fresh()
+        with session_context("s1", user_id="u1"):
+            self.send("retry", key)
+        first, second = wait(key), wait(key)
+        assert first == second
+        assert first["ids"] == {"session_id": "s1", "user_id": "u1"}

@@ -1,0 +1,218 @@
+"""
+Dramatiq: the contract, pipelines, groups, callbacks, and messages that are sent twice.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+import dramatiq
+import pytest
+from dramatiq.brokers.stub import StubBroker
+
+from idlanyard import (
+    SessionContext,
+    get_session_context,
+    get_user_id,
+    identify,
+    session_context,
+)
+from idlanyard.integrations.dramatiq import IDLanyardMiddleware
+from jobs.contract import NOTHING, RetryingContract, fresh, only
+from jobs.work import DEADLINE, Failed, wait
+
+
+class TestDramatiq(RetryingContract):
+    """
+    The contract on Dramatiq, in one thread of one process, so that jobs follow each other.
+    """
+
+    command = ("dramatiq", "jobs.on_dramatiq", "--processes", "1", "--threads", "1")
+
+    def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
+        from jobs import on_dramatiq
+
+        actor: Any = on_dramatiq.do if kind == "sync" else on_dramatiq.do_async
+        options = {} if operation == "retry" else {"max_retries": 0}
+        actor.send_with_options(args=(operation, key), **options)
+
+    def send_with(self, carrier: object, key: str) -> None:
+        from jobs import on_dramatiq
+
+        message = on_dramatiq.look.message(key)
+        # Written past the middleware, as somebody else would.
+        plain = on_dramatiq.connect(url=on_dramatiq.URL, middleware=[])
+        plain.declare_queue(message.queue_name)
+        plain.enqueue(message.copy(options={"idlanyard": carrier}))
+        plain.close()
+
+    def test_pipelines_and_groups_have_the_ids_throughout(self) -> None:
+        """
+        Issue 4, item 4: what a pipeline and a group send when a job is done has its IDs.
+        """
+        from jobs import on_dramatiq
+
+        key = fresh()
+        with session_context("s1", user_id="u1"):
+            on_dramatiq.workflows(key)
+        assert [only(key) for _ in range(4)] == [{"session_id": "s1", "user_id": "u1"}] * 4
+
+    def test_callbacks_have_the_ids(self) -> None:
+        """
+        Issue 4, item 4: the actors that are sent for a success and a failure have its IDs.
+        """
+        from jobs import on_dramatiq
+
+        for operation, option in (("look", "on_success"), ("fail", "on_failure")):
+            key = fresh()
+            options: dict[str, Any] = {option: on_dramatiq.look, "max_retries": 0}
+            with session_context("s1"):
+                on_dramatiq.do.send_with_options(args=(operation, key), **options)
+            assert only(key) == {"session_id": "s1"}
+
+    def test_a_delayed_message_has_the_ids(self) -> None:
+        """
+        R13: the worker sends a delayed message again when its time has come, with its IDs.
+        """
+        from jobs import on_dramatiq
+
+        key = fresh()
+        with session_context("s1"):
+            on_dramatiq.look.send_with_options(args=(key,), delay=1)
+        assert only(key) == {"session_id": "s1"}
+
+    def test_a_message_that_is_skipped_leaves_nothing(self) -> None:
+        """
+        S28: also of a message that another middleware skips, the next job sees nothing.
+        """
+        from jobs import on_dramatiq
+
+        key = fresh()
+        with session_context("s1", user_id="u1"):
+            on_dramatiq.look.send("skip")
+        on_dramatiq.look.send(key)
+        assert wait(key) == NOTHING
+
+
+@pytest.fixture
+def stub() -> Iterator[StubBroker]:
+    """
+    Return Dramatiq's broker for tests, with a worker in this process.
+    """
+    stub = StubBroker()
+    stub.add_middleware(IDLanyardMiddleware())
+    worker = dramatiq.Worker(stub, worker_timeout=10, worker_threads=1)
+    worker.start()
+    yield stub
+    worker.stop()
+    stub.close()
+
+
+def test_threads_of_a_worker_keep_nothing(stub: StubBroker) -> None:
+    """
+    R13, S27: in one thread a job has its sender's IDs, and the next one, without IDs, none.
+    """
+    seen: list[SessionContext] = []
+
+    @dramatiq.actor(broker=stub)
+    def look() -> None:
+        seen.append(get_session_context())
+        identify(user_id="job")
+
+    with session_context("s1", user_id="u1"):
+        look.send()
+        stub.join(look.queue_name)
+        assert get_user_id() == "u1"
+    look.send()
+    stub.join(look.queue_name)
+    assert seen == [SessionContext("s1", "u1"), SessionContext()]
+
+
+class Watching(dramatiq.Middleware):
+    """
+    Notes what is bound once the worker is through with a message.
+    """
+
+    def __init__(self) -> None:
+        self.noted: queue.Queue[SessionContext] = queue.Queue()
+
+    def after_ack(self, broker: Any, message: Any) -> None:
+        self.noted.put(get_session_context())
+
+    after_nack = after_ack
+
+
+@pytest.mark.parametrize("fails", [pytest.param(False, id="ack"), pytest.param(True, id="nack")])
+def test_a_worker_has_nothing_bound_between_messages(stub: StubBroker, fails: bool) -> None:
+    """
+    R13: after a message, done or rejected, what was bound in the worker's thread is again.
+    """
+    watching = Watching()
+    stub.add_middleware(watching)
+
+    @dramatiq.actor(broker=stub, max_retries=0)
+    def look() -> None:
+        identify(user_id="job")
+        if fails:
+            raise Failed
+
+    with session_context("s1"):
+        look.send()
+    assert watching.noted.get(timeout=DEADLINE).is_empty()
+
+
+def test_a_message_sent_twice_has_the_ids_of_each_time(stub: StubBroker) -> None:
+    """
+    S28: one message object that is sent for two users, and for nobody, names each time who it was.
+    """
+    seen: list[SessionContext] = []
+
+    @dramatiq.actor(broker=stub)
+    def look() -> None:
+        seen.append(get_session_context())
+
+    message = look.message()
+    for user in ("u1", "u2", None):
+        with session_context(user_id=user):
+            stub.enqueue(message)
+            stub.join(look.queue_name)
+    assert seen == [SessionContext(user_id="u1"), SessionContext(user_id="u2"), SessionContext()]
+
+
+def test_a_carrier_in_the_options_stays(stub: StubBroker) -> None:
+    """
+    R13: what a sender has put there by hand is carried, checked, and not what is in force.
+    """
+    seen: list[SessionContext] = []
+
+    @dramatiq.actor(broker=stub)
+    def look() -> None:
+        seen.append(get_session_context())
+
+    with session_context("s1", user_id="u1"):
+        look.send_with_options(idlanyard={"session_id": "s2"})
+        stub.join(look.queue_name)
+    assert seen == [SessionContext("s2")]
+
+
+def test_an_actor_called_as_a_function_is_one(stub: StubBroker) -> None:
+    """
+    R13: calling an actor directly changes nothing about what is bound.
+    """
+
+    @dramatiq.actor(broker=stub)
+    def look() -> SessionContext:
+        return get_session_context()
+
+    with session_context("s1"):
+        assert look() == SessionContext("s1")
+
+
+def test_what_cannot_be_processed_is_rejected_as_ever(stub: StubBroker) -> None:
+    """
+    R14: a message that is rejected before any job has begun passes through.
+    """
+    IDLanyardMiddleware().before_nack(stub, None)  # type: ignore[arg-type]
+    assert get_session_context().is_empty()

@@ -1,0 +1,265 @@
+"""
+httpx and httpx2, sync and async: the contract, and what a request remembers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, ClassVar
+
+import httpx
+import httpx2
+import pytest
+
+from idlanyard import IDLanyardError, session_context
+from idlanyard.integrations.httpx import install
+from outgoing import ALL, DEADLINE, NONE, Async, Client, OutgoingContract, Sync, full, listening
+
+
+def options(module: Any, proxy: str | None, authority: str | None) -> dict[str, Any]:
+    """
+    Return what a client of the tests is made with.
+    """
+    # Reading every authority of this machine for each client would take most of the time.
+    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        verify.load_verify_locations(authority)
+    timeout = module.Timeout(DEADLINE)
+    return {
+        "proxy": proxy,
+        "verify": verify,
+        "timeout": timeout,
+        "follow_redirects": True,
+        "trust_env": False,
+    }
+
+
+class SyncHttpx(OutgoingContract):
+    """
+    The contract on a ``Client``.
+    """
+
+    module: ClassVar[Any]
+
+    @contextmanager
+    def open(
+        self, to: Sequence[str], *, proxy: str | None = None, authority: str | None = None
+    ) -> Iterator[Client]:
+        with self.module.Client(**options(self.module, proxy, authority)) as client:
+            undo = install(client, to=to)
+            yield Sync(lambda url, headers=None: client.get(url, headers=headers))
+            undo()
+            assert client.event_hooks["request"] == []
+
+
+class AsyncHttpx(OutgoingContract):
+    """
+    The contract on an ``AsyncClient``.
+    """
+
+    module: ClassVar[Any]
+
+    @contextmanager
+    def open(
+        self, to: Sequence[str], *, proxy: str | None = None, authority: str | None = None
+    ) -> Iterator[Client]:
+        client = self.module.AsyncClient(**options(self.module, proxy, authority))
+        with asyncio.Runner() as runner:
+            asynchronous = Async(runner, lambda url, headers: client.get(url, headers=headers))
+            try:
+                install(client, to=to)
+                yield asynchronous
+            finally:
+                asynchronous.run(client.aclose)
+
+
+class TestHttpx(SyncHttpx):
+    """
+    httpx, blocking.
+    """
+
+    module: ClassVar[Any] = httpx
+
+
+class TestHttpx2(SyncHttpx):
+    """
+    httpx2, blocking.
+    """
+
+    module: ClassVar[Any] = httpx2
+
+
+class TestAsyncHttpx(AsyncHttpx):
+    """
+    httpx, in an event loop.
+    """
+
+    module: ClassVar[Any] = httpx
+
+
+class TestAsyncHttpx2(AsyncHttpx):
+    """
+    httpx2, in an event loop.
+    """
+
+    module: ClassVar[Any] = httpx2
+
+
+both = pytest.mark.parametrize("module", [httpx, httpx2])
+
+
+@both
+def test_one_request_under_two_users(module: Any) -> None:
+    """
+    R12: a ``Request`` that is sent again has the IDs of the second sending, and then none.
+    """
+    with listening() as here, module.Client() as client:
+        install(client, to=[here.origin])
+        request = client.build_request("GET", f"{here.origin}/", headers={"X-Tenant-ID": "own"})
+        with session_context("s1", user_id="a"):
+            client.send(request)
+        with session_context(user_id="b"):
+            client.send(request)
+        client.send(request)
+    assert here.ids() == [["s1", "a", "own"], ["b", "own"], ["own"]]
+
+
+@both
+def test_requests_that_share_their_extensions_share_no_mark(module: Any) -> None:
+    """
+    R12: what one request remembers is not taken for another's.
+    """
+    shared: dict[str, Any] = {"timeout": module.Timeout(DEADLINE).as_dict()}
+    with listening() as here, listening() as there, module.Client() as client:
+        install(client, to=[here.origin])
+        first = client.build_request("GET", f"{here.origin}/")
+        second = client.build_request("GET", f"{there.origin}/", headers={"X-User-ID": "own"})
+        first.extensions = second.extensions = shared
+        with full():
+            client.send(first)
+            client.send(second)
+    assert list(shared) == ["timeout"]
+    assert (here.ids(), there.ids()) == ([ALL], [["own"]])
+
+
+@both
+def test_what_the_caller_puts_in_our_place_is_the_callers(module: Any) -> None:
+    """
+    S15: a header that was ours and has another value now wins, and stays.
+    """
+    with listening() as here, module.Client() as client:
+        install(client, to=[here.origin])
+        request = client.build_request("GET", f"{here.origin}/")
+        with session_context(user_id="a"):
+            client.send(request)
+            request.headers["X-User-ID"] = "own"
+            client.send(request)
+    assert here.ids() == [["a"], ["own"]]
+
+
+@both
+def test_hooks_of_the_callers_run_before_ours(module: Any) -> None:
+    """
+    S15: a header that a hook writes is the caller's, and the hook stays when ours goes.
+    """
+
+    def hook(request: Any) -> None:
+        request.headers.setdefault("X-User-ID", "hooked")
+
+    with listening() as here, module.Client(event_hooks={"request": [hook]}) as client:
+        undo = install(client, to=[here.origin])
+        with full():
+            client.get(f"{here.origin}/")
+            undo()
+            client.get(f"{here.origin}/")
+        assert client.event_hooks["request"] == [hook]
+    assert here.ids() == [["s1", "hooked", "t1"], ["hooked"]]
+
+
+@both
+def test_an_authentication_flow_sends_twice(module: Any) -> None:
+    """
+    R12: both sendings of one request have each ID once.
+    """
+    with listening() as here, module.Client(auth=module.DigestAuth("me", "word")) as client:
+        install(client, to=[here.origin])
+        with full():
+            assert client.get(f"{here.origin}/login").status_code == 200
+    assert here.ids() == [ALL, ALL]
+
+
+@both
+def test_an_authentication_flow_decides_for_each_request(module: Any) -> None:
+    """
+    R12: the token is fetched without the IDs where its server is not on the list.
+    """
+    with listening() as here, listening() as tokens, module.Client() as client:
+
+        class Fetching(module.Auth):  # type: ignore[misc]
+            def auth_flow(self, request: Any) -> Iterator[Any]:
+                yield module.Request("GET", f"{tokens.origin}/", headers=request.headers)
+                yield request
+
+        install(client, to=[here.origin])
+        with full():
+            client.get(f"{here.origin}/", auth=Fetching())
+    assert (here.ids(), tokens.ids()) == ([ALL], [NONE])
+
+
+@both
+def test_a_redirect_that_is_followed_by_hand(module: Any) -> None:
+    """
+    S14: ``next_request`` is a hop as any other.
+    """
+    with listening() as here, listening() as there, module.Client() as client:
+        install(client, to=[here.origin])
+        with full():
+            response = client.get(f"{here.origin}/to?{there.origin}/")
+            client.send(response.next_request)
+    assert (here.ids(), there.ids()) == ([ALL], [NONE])
+
+
+@both
+@pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
+def test_install_and_undo_can_be_repeated(module: ModuleType, kind: str) -> None:
+    """
+    R11: the same origins once more do nothing, others are refused, and so is undoing less.
+    """
+    client = getattr(module, kind)()
+    undo = install(client, to=["https://a.example"])
+    install(client, to=["https://a.example"])
+    assert len(client.event_hooks["request"]) == 1
+    with pytest.raises(IDLanyardError, match="install once"):
+        install(client, to=["https://b.example"])
+    undo()
+    undo()
+    assert client.event_hooks["request"] == []
+    install(client, to=["https://b.example"])
+    undo()
+    assert len(client.event_hooks["request"]) == 1
+
+
+@pytest.mark.parametrize("client", [object(), httpx, {"request": []}])
+def test_something_else_is_refused(client: Any) -> None:
+    """
+    R14: what is no client of httpx raises where it is handed over.
+    """
+    with pytest.raises(TypeError, match="install takes the client of httpx"):
+        install(client, to=[])
+
+
+def test_neither_is_imported() -> None:
+    """
+    Section 4: importing the integration loads neither httpx nor httpx2.
+    """
+    code = (
+        "import sys, idlanyard.integrations.httpx; "
+        "raise SystemExit(int('httpx' in sys.modules or 'httpx2' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

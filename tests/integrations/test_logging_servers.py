@@ -1,0 +1,186 @@
+"""
+The lines that real servers write: access lines, tracebacks, and what they say of themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
+
+from launch import DEADLINE, LISTEN, Running, Server, running
+from raw import ask
+
+HERE = Path(__file__).parent
+LINE = "line %(session_id)s %(user_id)s %(name)s %(message)s"
+FORMATTER = "idlanyard.integrations.logging.SessionContextFormatter"
+UVICORN_ACCESS = {
+    "()": "uvicorn.logging.AccessFormatter",
+    "fmt": "access %(session_id)s %(user_id)s %(request_line)s %(status_code)s",
+}
+WERKZEUG = """
+from apps.logging_apps import wsgi
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", {port}, wsgi)
+"""
+WAITRESS = ("-m", "waitress", "--listen=127.0.0.1:{port}", "apps.logging_apps:wsgi")
+
+
+def configuration(name: str, access: dict[str, Any]) -> dict[str, Any]:
+    """
+    The logging of a server, for ``logging.config.dictConfig``.
+    """
+    stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
+    loggers = [(f"{name}.error", "own"), (f"{name}.access", "access")]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "root": {"level": "INFO", "handlers": []},
+        "formatters": {"own": {"class": FORMATTER, "format": LINE}, "access": access},
+        "handlers": {which: stream | {"formatter": which} for which in ("own", "access")},
+        "loggers": {
+            logger: {"handlers": [which], "level": "INFO", "propagate": False, "qualname": logger}
+            for logger, which in loggers
+        },
+    }
+
+
+Serving = Callable[..., Any]
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serving:
+    """
+    Starts a server that finds our applications and, as ``{config}``, its logging.
+    """
+    monkeypatch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+    @contextmanager
+    def serve(name: str, *words: str, access: dict[str, Any] | None = None) -> Iterator[Running]:
+        path = tmp_path / "logging.json"
+        path.write_text(json.dumps(configuration(name, access or {"format": "%(message)s"})))
+        command = tuple(word.replace("{config}", str(path)) for word in words)
+        with running(Server(name, command, "")) as up:
+            yield up
+
+    return serve
+
+
+def lines(up: Running, *expected: str) -> str:
+    """
+    What the server has written, once each of the *expected* lines is in it.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        text = up.output.read_text(encoding="utf-8", errors="replace")
+        missing = [line for line in expected if line not in text]
+        if not missing:
+            return text
+        assert time.monotonic() < deadline, f"{missing} not in\n{text[:4000]}"
+        ask(up, "/again")
+
+
+def ask_both(up: Running) -> None:
+    """
+    Ask for what works, and for what breaks.
+    """
+    assert ask(up, "/", [("X-Session-ID", "s1")]).status == 200
+    assert ask(up, "/boom", [("X-Session-ID", "s2")]).status in (0, 500)
+
+
+def test_uvicorn(serving: Serving) -> None:
+    """
+    Issue 4, item 1, defect 4.19: uvicorn's access lines and tracebacks carry the IDs.
+    """
+    words = ("-m", "uvicorn", "apps.logging_apps:asgi", "--lifespan", "off", *LISTEN)
+    with serving("uvicorn", *words, "--log-config", "{config}", access=UVICORN_ACCESS) as up:
+        ask_both(up)
+        lines(
+            up,
+            "line - - uvicorn.error Uvicorn running on",
+            "line s1 alice app at /",
+            "access s1 alice GET / HTTP/1.1 200",
+            "line s2 alice uvicorn.error Exception in ASGI application",
+        )
+
+
+ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.user_id}e)s %(s)s"
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread"])
+def test_gunicorn(serving: Serving, worker: str) -> None:
+    """
+    Issue 4, item 1: gunicorn's access lines by header and environ, its tracebacks, its master.
+    """
+    words = (
+        *("-m", "gunicorn", "apps.logging_apps:wsgi", "--no-control-socket", "-k", worker),
+        *("-b", "127.0.0.1:{port}", "--access-logfile", "-", "--access-logformat", ATOMS),
+    )
+    with serving("gunicorn", *words, "--log-config-json", "{config}") as up:
+        ask_both(up)
+        lines(
+            up,
+            "line - - gunicorn.error Listening at",
+            "line - - gunicorn.error Booting worker",
+            "access s1 s1 alice 200",
+            "line s2 alice gunicorn.error Error handling request",
+            # It answers an unhandled error itself, and writes the line from an environ of its own.
+            "access - - - 500",
+        )
+
+
+def test_gunicorn_asgi(serving: Serving) -> None:
+    """
+    Issue 4, item 1: gunicorn's ASGI worker knows the response's headers, but no environ.
+    """
+    words = (
+        *("-m", "gunicorn", "apps.logging_apps:asgi", "--no-control-socket", "-k", "asgi"),
+        *("-b", "127.0.0.1:{port}", "--access-logfile", "-", "--access-logformat", ATOMS),
+    )
+    with serving("gunicorn", *words, "--log-config-json", "{config}") as up:
+        ask_both(up)
+        lines(up, "access s1 - - 200", "line s2 alice gunicorn.error")
+
+
+def test_hypercorn(serving: Serving) -> None:
+    """
+    Issue 4, item 1: hypercorn's access lines have the response's header, its tracebacks the IDs.
+    """
+    words = (
+        *("-m", "hypercorn", "apps.logging_apps:asgi", "-b", "127.0.0.1:{port}"),
+        *("--access-logfile", "-", "--access-logformat", "access %({x-session-id}o)s %(s)s"),
+    )
+    with serving("hypercorn", *words, "--log-config", "json:{config}") as up:
+        ask_both(up)
+        lines(up, "access s1 200", "line s2 alice hypercorn.error Error in ASGI Framework")
+
+
+def test_waitress(serving: Serving) -> None:
+    """
+    Defect 4.19: waitress, which has no access lines, writes its tracebacks with the IDs.
+    """
+    with serving("waitress", *WAITRESS) as up:
+        ask_both(up)
+        lines(up, "line s1 alice app at /", "line s2 alice waitress Exception while serving /boom")
+
+
+def test_werkzeug_cannot(serving: Serving) -> None:
+    """
+    Issue 4, item 1: werkzeug writes access lines and tracebacks as text, when all is over.
+    """
+    with serving("werkzeug", "-c", WERKZEUG) as up:
+        ask_both(up)
+        text = lines(
+            up, "line s1 alice app at /", "line s2 alice app at /boom", "Error on request:"
+        )
+    assert "line - - werkzeug 127.0.0.1" in text
+    assert "alice werkzeug" not in text
