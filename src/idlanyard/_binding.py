@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from idlanyard._policy import Policy
-from idlanyard._snapshot import DEFAULT_POLICY, NOTHING, SessionContext, Values, snapshot_of
+from idlanyard._snapshot import DEFAULT_POLICY, NEVER, NOTHING, SessionContext, Values, snapshot_of
 from idlanyard.ids import Provenance
 
 
@@ -30,17 +30,10 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 """
-Hides an ID in ``session_context`` and ``set_session_context``; removes it in
-``identify``.
+Hides an ID in blocks and overlays; removes it in ``identify``.
 """
 
 Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
-
-
-NEVER: Final = ()
-"""
-The echo of a scope that has none, whatever is identified: of an excluded path.
-"""
 
 
 class Unbound:
@@ -66,11 +59,10 @@ class Scope:
     The one small mutable object of a request or a job; its children share it.
 
     Attributes:
-        values: every ID and its provenance; what is not in it is absent on
-            purpose.
+        values: every ID and its provenance; what is absent is so on purpose.
         policy: the rules it was made under.
-        echo: what the response is to carry, or ``None`` where ``identify``
-            has changed the values since; ``NEVER`` where nothing is echoed.
+        echo: what the response is to carry; ``None`` where the values have
+            changed since, ``NEVER`` where nothing is echoed.
         open: whether the request is still going on.
     """
 
@@ -149,7 +141,7 @@ class _Writing:
         cls.lock = threading.Lock()
 
 
-# A lock that another thread held at the fork would never be released in the child.
+# A lock that another thread held at the fork would never be released.
 os.register_at_fork(after_in_child=_Writing.renew)
 
 
@@ -216,8 +208,9 @@ def overlay(delta: Delta, *, without: frozenset[str] = frozenset()) -> Overlay:
     node = current()
     merged = dict(node.delta) if isinstance(node, Overlay) else {}
     merged.update(delta)
-    kept = {name: entry for name, entry in merged.items() if name not in without}
-    return Overlay(scope_here(), kept, node.policy)
+    for name in without:
+        merged.pop(name, None)
+    return Overlay(scope_here(), merged, node.policy)
 
 
 def scope_here() -> Scope | None:

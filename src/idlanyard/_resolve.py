@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from idlanyard._binding import NEVER, Scope, changed, forced, new_scope, scope_here
+from idlanyard._binding import Scope, changed, forced, new_scope, scope_here
 from idlanyard._case import BELIEVED, Case, Refusal, weigh
 from idlanyard._claims import Pair, claims_of
 from idlanyard._field import Field
 from idlanyard._plan import CONNECTION, HOP, Plan
+from idlanyard._snapshot import NEVER
 from idlanyard.ids import Provenance
 
 Rejection: TypeAlias = tuple[str, str]

@@ -20,6 +20,8 @@ provenance of each in the same order. One object, so that a change is atomic.
 
 _WIDTH: Final = len(STANDARD)
 NOTHING: Final[Values] = (None,) * (2 * _WIDTH)
+# The echo of an excluded path, which has none whatever is identified.
+NEVER: Final = ()
 _set: Final = object.__setattr__
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
-from idlanyard._binding import NEVER, UNBOUND, current
+from idlanyard._binding import UNBOUND, current
 from idlanyard._notices import report
 from idlanyard._plan import plan_for
 from idlanyard._resolve import enclosing, resolve, resolve_nested
+from idlanyard._snapshot import NEVER
 from idlanyard._view import RequestContext
 from idlanyard._wires import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
