@@ -45,6 +45,7 @@ LAYERS = {
         "_claims",
         "_case",
         "_resolve",
+        "_environ",
         "_notices",
         "_echo",
         "_access",

@@ -49,6 +49,9 @@ from idlanyard._origins import origin_of, parse_origins
         pytest.param(
             "https://b\xfccher.example", "https://xn--bcher-kva.example/", True, id="IDNA"
         ),
+        pytest.param("https://strasse.example", "https://stra\xdfe.example/", False, id="sharp s"),
+        pytest.param("https://ab.example", "https://a\u200db.example/", False, id="joiner"),
+        pytest.param("https://a.example", "https://a.example/\xdf?q=\xdf", True, id="in the path"),
         pytest.param("http://[::1]:8000", "http://[::1]:8000/", True, id="IPv6"),
     ],
 )
@@ -73,6 +76,7 @@ def test_an_origin_covers_exactly_itself(allowed: str, url: str, covered: bool) 
         "https://a?b",
         "https://a#b",
         "https://a.*.b",
+        "https://stra\xdfe.example",
     ],
 )
 def test_what_is_no_origin_is_refused(entry: str) -> None:

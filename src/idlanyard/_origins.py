@@ -12,6 +12,8 @@ from idlanyard.exceptions import PolicyError
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")
+# The two editions of IDNA make different hosts of these.
+_DEVIATING: Final = re.compile("[ß\u03c2\u200c\u200d]")
 
 
 class Origin(NamedTuple):
@@ -45,8 +47,9 @@ def origin_of(url: str) -> Origin | None:
     """
     Return the origin of *url*, or ``None`` where it is in doubt.
 
-    White space, control characters and backslashes are in doubt, since
-    clients differ in what they make of them.
+    White space, control characters, backslashes and what the editions of
+    IDNA disagree on are in doubt, since clients differ in what they make of
+    them.
     """
     from urllib.parse import urlsplit
 
@@ -55,13 +58,13 @@ def origin_of(url: str) -> Origin | None:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").rstrip(".")
+        host = written = (parts.hostname or "").rstrip(".")
         if not host.isascii():
             host = host.encode("idna").decode("ascii")
     except ValueError:
         return None
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not host or "%" in host:
+    if scheme not in _PORTS or not host or "%" in host or _DEVIATING.search(written):
         return None
     return Origin(scheme, host.lower(), port if port is not None else _PORTS[scheme])
 

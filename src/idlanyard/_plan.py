@@ -5,6 +5,7 @@ request costs little. Nothing is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from idlanyard._field import Field, managed
@@ -160,6 +161,18 @@ class Plan:
         """
         policy = self.policy
         return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
+
+    def without(
+        self, headers: list[tuple[Any, Any]], found: list[tuple[Any, Any]], gone: Sequence[Any]
+    ) -> list[tuple[Any, Any]]:
+        """
+        Return *headers* without any spelling of those whose keys are *gone*.
+        """
+        kept = headers.copy()
+        for pair in found:
+            if self.lines[pair[0]][0] in gone:
+                kept.remove(pair)
+        return kept
 
     def echo_pairs(self, values: Values) -> list[tuple[Any, Any]]:
         """

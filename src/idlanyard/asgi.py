@@ -4,7 +4,7 @@ The ASGI middleware: unpack, call ``resolve``, pack.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from idlanyard import _events
@@ -89,7 +89,7 @@ class SessionContextMiddleware:
         scope[KEY] = inner
         if edits is not None:
             gone, added = edits
-            kept = without(plan, headers, found, gone) if gone else headers
+            kept = plan.without(headers, found, gone) if gone else headers
             scope["headers"] = kept + added
         elif headers is not before:
             scope["headers"] = headers
@@ -131,7 +131,7 @@ class SessionContextMiddleware:
             await _refuse(plan, scope, receive, send, refusal, outer)
             return
         gone, added = edits or ((), [])
-        scope["headers"] = without(plan, headers, found, gone) + added
+        scope["headers"] = plan.without(headers, found, gone) + added
         try:
             await self.app(scope, receive, send)
         finally:
@@ -139,17 +139,6 @@ class SessionContextMiddleware:
                 scope.pop("headers", None)
             else:
                 scope["headers"] = headers
-
-
-def without(plan: Plan, headers: list[Pair], found: list[Pair], gone: Sequence[Any]) -> list[Pair]:
-    """
-    Return the headers without any spelling of those whose keys are *gone*.
-    """
-    kept = headers.copy()
-    for pair in found:
-        if plan.lines[pair[0]][0] in gone:
-            kept.remove(pair)
-    return kept
 
 
 def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:

@@ -14,11 +14,11 @@ from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
+from idlanyard._environ import edit, publish
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
-from idlanyard._resolve import Edits, enclosing, resolve, resolve_nested
-from idlanyard._snapshot import Values
+from idlanyard._resolve import enclosing, resolve, resolve_nested
 from idlanyard._wires import WSGI
 
 if TYPE_CHECKING:
@@ -167,24 +167,6 @@ class _Body:
         scope.open = False
         if scope.echo is None:
             publish(self._environ, scope.policy, scope.values)
-
-
-def edit(environ: WSGIEnvironment, edits: Edits) -> None:
-    gone, added = edits
-    for key in gone:
-        environ.pop(key, None)
-    environ.update(added)
-
-
-def publish(environ: WSGIEnvironment, policy: Policy, values: Values) -> None:
-    """
-    Set the keys that access logs read, and take out those of what is absent.
-    """
-    for name, value in zip(policy.environ_keys, values, strict=False):
-        if value is not None:
-            environ[name] = value
-        else:
-            environ.pop(name, None)
 
 
 def _is_file(environ: WSGIEnvironment, body: Any) -> bool:

@@ -356,9 +356,10 @@ def test_a_decorated_stream_that_is_left_between_parts_cleans_up_bound() -> None
             assert await anext(stream) == "s1"
         with session_context("another"):
             del stream
-            gc.collect()
-            for _ in range(5):
-                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                while not cleaned:
+                    gc.collect()
+                    await asyncio.sleep(0)
 
     asyncio.run(leave())
     assert cleaned == ["s1"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
 from idlanyard._binding import UNBOUND, current
+from idlanyard._environ import edit, publish
 from idlanyard._notices import report
 from idlanyard._plan import plan_for
 from idlanyard._resolve import enclosing, resolve, resolve_nested
@@ -61,13 +62,13 @@ class WSGIRequests:
         """
         Let the request's headers say what is in force.
         """
-        wsgi.edit(request.META, edits)
+        edit(request.META, edits)
 
     def publish(self, request: Any, scope: Scope) -> None:
         """
         Set the keys that access logs read.
         """
-        wsgi.publish(request.META, scope.policy, scope.values)
+        publish(request.META, scope.policy, scope.values)
 
     def echo(self, scope: Scope) -> list[Pair]:
         """
@@ -112,8 +113,8 @@ class ASGIRequests:
         """
         gone, added = edits
         scope = request.scope
-        scope["headers"] = asgi.without(self.plan, scope["headers"], found, gone) + added
-        wsgi.edit(
+        scope["headers"] = self.plan.without(scope["headers"], found, gone) + added
+        edit(
             request.META,
             (
                 [WSGI.key(key.decode("latin-1")) for key in gone],

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 
 from idlanyard import _events
 from idlanyard._binding import attach, current
+from idlanyard._blocks import scoped_iter
 from idlanyard._echo import FINAL, UNSAFE_STATUS, echoed, matters, problem
 from idlanyard._steps import Held, around
 
@@ -80,16 +81,22 @@ def keep_bound(response: Any, scope: Scope, ended: Callable[[], None]) -> None:
         scope: the request's, which an error of theirs carries.
         ended: called when the response is closed.
     """
-    # The application's own iterator: around that one, Django closes nothing.
+    # The application's own iterator: around it, Django closes nothing.
     parts = response._iterator
-    kind = _async_parts if response.is_async else _parts
     hold = partial(Held, current())
-    response.streaming_content = around(kind, enter=hold, hold=hold)(parts, scope)
+    if not response.is_async:
+        response.streaming_content = _carrying(scoped_iter(parts), scope)
+    elif hasattr(parts, "athrow"):
+        # Stepped from its first step on, so that only we close it, bound.
+        stepped = around(_async_carrying, enter=hold, hold=hold, call=lambda: parts)()
+        response.streaming_content = _async_carrying(stepped, scope)
+    else:
+        response.streaming_content = _async_carrying(scoped_iter(parts), scope)
     # Django's own way to end a response, which a server calls once.
     response.close = partial(_close, hold(), response.close, ended)
 
 
-def _parts(parts: Iterator[Any], scope: Scope) -> Iterator[Any]:
+def _carrying(parts: Iterator[Any], scope: Scope) -> Iterator[Any]:
     try:
         yield from parts
     except Exception as error:
@@ -97,17 +104,13 @@ def _parts(parts: Iterator[Any], scope: Scope) -> Iterator[Any]:
         raise
 
 
-async def _async_parts(parts: AsyncIterator[Any], scope: Scope) -> AsyncIterator[Any]:
+async def _async_carrying(parts: AsyncIterator[Any], scope: Scope) -> AsyncIterator[Any]:
     try:
         async for part in parts:
             yield part
     except Exception as error:
         attach(error, scope)
         raise
-    finally:
-        close = getattr(parts, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _close(held: Held, close: Callable[[], None], ended: Callable[[], None]) -> None:
