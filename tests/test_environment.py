@@ -133,3 +133,48 @@ def test_the_environment_proves_nothing() -> None:
         assert get_id("customer_id", "none") == "none"
 
     with_environment({"IDLANYARD_USER_ID": "u"}, check)
+
+
+CONTEXT = '{"session_id": ["s1", "minted"], "user_id": ["alice", "peer"]}'
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        pytest.param(CONTEXT, ("s1", "alice"), id="what dump returned"),
+        pytest.param("", (None, None), id="empty"),
+        pytest.param("no JSON", (None, None), id="no JSON"),
+        pytest.param("[1]", (None, None), id="a list"),
+        pytest.param('"text"', (None, None), id="text"),
+        pytest.param('{"session_id": []}', (None, None), id="no value"),
+        pytest.param('{"session_id": 7, "user_id": [8]}', (None, None), id="numbers"),
+        pytest.param('{"session_id": ["a b"]}', (None, None), id="no ID"),
+        pytest.param("[" * 8_000, (None, None), id="deep"),
+        pytest.param(CONTEXT + " " * 9_000, (None, None), id="long"),
+    ],
+)
+def test_one_variable_carries_a_context(
+    context: str, expected: tuple[str | None, str | None]
+) -> None:
+    """
+    Issue 4, item 5: IDLANYARD_CONTEXT has what ``dump`` returned; whatever else it has is absent.
+    """
+
+    def check() -> None:
+        assert (get_session_id(), get_user_id()) == expected
+        assert get_session_context().provenance("session_id") == (
+            Provenance.ENVIRONMENT if expected[0] else None
+        )
+
+    with_environment({"IDLANYARD_CONTEXT": context}, check)
+
+
+def test_a_variable_of_its_own_goes_before_the_context() -> None:
+    """
+    Issue 4, item 5: IDLANYARD_SESSION_ID wins over IDLANYARD_CONTEXT, field by field.
+    """
+
+    def check() -> None:
+        assert (get_session_id(), get_user_id()) == ("own", "alice")
+
+    with_environment({"IDLANYARD_CONTEXT": CONTEXT, "IDLANYARD_SESSION_ID": "own"}, check)

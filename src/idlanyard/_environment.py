@@ -17,6 +17,8 @@ _STATIC: Final = {
     "user_id": ("IDLANYARD_USER_ID", "OTEL_INSTRUMENTATION_GENAI_USER_ID"),
     "tenant_id": ("IDLANYARD_TENANT_ID", "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID"),
 }
+_CONTEXT: Final = "IDLANYARD_CONTEXT"
+_LONGEST_CONTEXT: Final = 8_192
 _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
@@ -25,12 +27,28 @@ _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys
 def static_id(name: str) -> str | None:
     """
     Return the first non-empty value that the environment has for the ID *name*.
+
+    A variable of its own goes before ``IDLANYARD_CONTEXT``, in which whoever
+    started this process has left ``json.dumps(dump())``.
     """
     for variable in _STATIC.get(name, ()):
         value = os.environ.get(variable)
         if value:
             return value
-    return None
+    text = os.environ.get(_CONTEXT)
+    return _carried(text, name) if text else None
+
+
+def _carried(text: str, name: str) -> str | None:
+    import json
+
+    if len(text) > _LONGEST_CONTEXT:
+        return None
+    try:
+        value: object = json.loads(text)[name][0]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return value if isinstance(value, str) else None
 
 
 def options_from(environ: Mapping[str, str]) -> dict[str, Any]:

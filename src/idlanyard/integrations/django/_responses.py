@@ -5,7 +5,7 @@ What a Django response says, as ``_echo`` decides, and how it keeps its IDs.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
 
@@ -82,16 +82,16 @@ def keep_bound(response: Any, scope: Scope, ended: Callable[[], None]) -> None:
         ended: called when the response is closed.
     """
     # The application's own iterator: around it, Django closes nothing.
-    parts = response._iterator
+    parts: Any = response._iterator
     hold = partial(Held, current())
     if not response.is_async:
-        response.streaming_content = _carrying(scoped_iter(parts), scope)
+        response.streaming_content = _carrying(cast("Any", scoped_iter(parts)), scope)
     elif hasattr(parts, "athrow"):
         # Stepped from its first step on, so that only we close it, bound.
         stepped = around(_async_carrying, enter=hold, hold=hold, call=lambda: parts)()
         response.streaming_content = _async_carrying(stepped, scope)
     else:
-        response.streaming_content = _async_carrying(scoped_iter(parts), scope)
+        response.streaming_content = _async_carrying(cast("Any", scoped_iter(parts)), scope)
     # Django's own way to end a response, which a server calls once.
     response.close = partial(_close, hold(), response.close, ended)
 
