@@ -23,7 +23,7 @@ def blocks() -> list[tuple[str, str]]:
     """
     return [
         (f"{page.name}-{number}", textwrap.dedent(code))
-        for page in PAGES
+        for page in [*PAGES, ROOT / "MIGRATION.md"]
         for number, (_, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
     ]
 
@@ -50,6 +50,14 @@ def test_every_page_has_the_same_parts(page: Path) -> None:
     titles = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert titles[:2] == ["Install", "Four lines"]
     assert {"What differs here", "Limits"} & set(titles)
+
+
+def test_what_stays_out_is_said() -> None:
+    """
+    S-A18, S-A32, issue 4: the notes on migration say what was left out on purpose.
+    """
+    text = ROOT.joinpath("MIGRATION.md").read_text(encoding="utf-8")
+    assert all(word in text for word in ("X-Session-Name", "TROPIR_RERUN_SESSION_ID", "patches"))
 
 
 def test_every_integration_has_a_page() -> None:
