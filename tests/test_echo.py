@@ -376,3 +376,35 @@ def test_names_of_an_asgi_app_in_capitals_are_replaced_too() -> None:
 
     [sent] = ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1))
     assert sent["headers"] == [(b"X-Kept", b"1"), (b"x-session-id", b"s1")]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(Policy(exclude=["/"]), id="excluded"),
+        pytest.param(Policy(enabled=False), id="switched off"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+def test_where_nothing_is_bound_nothing_is_echoed(protocol: str, policy: Policy) -> None:
+    """
+    S24: at an excluded path, and switched off, what ``identify`` sets ends with the request and
+    is not echoed.
+    """
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        identify(user_id="alice")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        identify(user_id="alice")
+        start_response("200 OK", [])
+        return []
+
+    if protocol == "asgi":
+        sent = ask_asgi(asgi.SessionContextMiddleware(asgi_app, policy), http_scope(S1))
+        said = pairs_of(sent[0])
+    else:
+        said = ask_wsgi(wsgi.SessionContextMiddleware(wsgi_app, policy), environ_of(S1)).headers
+    assert said == []
