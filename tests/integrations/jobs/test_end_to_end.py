@@ -25,12 +25,12 @@ from idlanyard.integrations import celery, fastapi, flask
 from idlanyard.integrations import httpx as httpx_integration
 from idlanyard.integrations import logging as logging_integration
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
-from jobs.broker import broker, working
+from jobs.broker import working
 from jobs.work import wait
 from sides import over_http, serving_asgi, serving_wsgi
 from tracing import by_name, exporter, provider
 
-__all__ = ["broker", "exporter", "provider"]
+__all__ = ["exporter", "provider"]
 
 TRUSTING = Policy(trusted_peers=["127.0.0.1"])
 IDS = {"session_id": "chat-42", "user_id": "alice", "tenant_id": "acme"}
