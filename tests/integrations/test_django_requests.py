@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
+from django.core.wsgi import get_wsgi_application
 from django.http import (
     FileResponse,
     HttpRequest,
@@ -27,6 +28,7 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 
 from apps.django_settings import OURS
+from drive import ask_wsgi, environ_of, values_of
 from idlanyard import (
     Policy,
     get_session_context,
@@ -35,6 +37,7 @@ from idlanyard import (
     session_context,
     subscribe,
     user_spec,
+    wsgi,
 )
 from idlanyard._binding import carried_by
 from idlanyard._view import RequestContext
@@ -336,6 +339,29 @@ def test_a_second_line_adds_nothing() -> None:
     with configured(None, OURS, OURS) as client:
         for answer in (client.get("/"), ask_async("/", {})):
             assert answer.json()["ids"] == {"session_id": answer.headers["X-Session-ID"]}
+
+
+def test_a_middleware_inside_another_still_demands() -> None:
+    """
+    R15: inside the WSGI middleware Django's policy refuses what it requires, with one echo.
+    """
+    with configured(REQUIRED):
+        app = wsgi.SessionContextMiddleware(get_wsgi_application(), Policy())
+        status, headers, _ = ask_wsgi(app, environ_of([("X-Session-ID", "s1")]))
+    assert status == "401 Unauthorized"
+    assert values_of(headers, "X-Session-ID") == ["s1"]
+
+
+def test_a_request_that_is_served_again_is_a_new_one() -> None:
+    """
+    R15: what a request that has ended holds encloses nothing.
+    """
+    request = RequestFactory().get("/", headers=BOB)
+    with configured():
+        serve = SessionContextMiddleware(lambda request: HttpResponse(str(get_session_id())))
+        for _ in range(2):
+            answer = serve(request)
+            assert (answer.content, answer.headers["X-Session-ID"]) == (b"s1", "s1")
 
 
 def test_a_file_is_sent_by_the_server_itself() -> None:
