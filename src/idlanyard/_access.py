@@ -8,7 +8,7 @@ import os
 from typing import TypeVar, overload
 
 from idlanyard import ids
-from idlanyard._binding import UNBOUND, Node, Overlay, Scope, current
+from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, current
 from idlanyard._environment import static_id
 from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard.exceptions import MissingID, UntrustedID
@@ -61,6 +61,14 @@ def get_session_context() -> SessionContext:
     policy = node.policy
     pairs = [effective(name) for name in policy.names]
     return snapshot_of((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
+
+
+def context_of(error: BaseException | None) -> SessionContext:
+    """
+    Return what is in force here; where nothing is bound, what *error* has carried out of a request.
+    """
+    carried = carried_by(error) if error is not None and current() is UNBOUND else None
+    return get_session_context() if carried is None else carried
 
 
 @overload

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import Token
 from typing import Any, Final, cast
 
@@ -23,6 +24,7 @@ from idlanyard._change import tell
 from idlanyard._origins import origin_of, parse_origins
 from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard._spec import IDSpec
+from idlanyard._steps import Held
 from idlanyard.ids import Provenance
 
 _MOST_BYTES: Final = 2048
@@ -171,6 +173,22 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
 
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
+
+
+def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
+    """
+    Return the block that a job runs in: always in a scope of its own (R13).
+
+    Args:
+        carrier: what came with the job; checked as in ``extract``.
+        inherit: whether a job without a carrier has what is in force here,
+            because it runs in the process of who sent it.
+    """
+    if carrier:
+        return restore(carrier)
+    policy = current().policy
+    ids = {name: effective(name) for name in policy.names} if inherit else {}
+    return Held(new_scope(policy, ids))
 
 
 def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:

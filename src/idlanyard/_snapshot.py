@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from idlanyard._policy import STANDARD, Policy
 from idlanyard.ids import Provenance
@@ -171,6 +171,20 @@ class SessionContext:
                 shown[attribute or ".".join(name.rsplit("_", 1))] = text
         return shown
 
+    def as_shown(self, sink: Literal["log", "span"]) -> dict[str, str | None]:
+        """
+        Return every ID by name as *sink* shows it under the rules it was bound by (S25).
+
+        Args:
+            sink: ``"log"`` or ``"span"``. An ID that is unset, or left out
+                there, is ``None``.
+        """
+        ids = self.as_dict()
+        return {
+            name: self._policy.shown(sink, name, ids[name]) if name in ids else None
+            for name in self._names
+        }
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionContext):
             return NotImplemented
@@ -180,7 +194,8 @@ class SessionContext:
         return hash(frozenset(self.as_dict().items()))
 
     def __repr__(self) -> str:
-        shown = ((n, self._policy.shown("log", n, v)) for n, v in self.as_dict().items())
+        texts = self.as_shown("log")
+        shown = ((name, texts[name]) for name in self.as_dict())
         ids = ", ".join(f"{n}=<omitted>" if text is None else f"{n}={text!r}" for n, text in shown)
         return f"SessionContext({ids})"
 

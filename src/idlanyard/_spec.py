@@ -21,7 +21,7 @@ Sink: TypeAlias = Literal["clear", "hash", "omit"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TAKEN_NAMES: Final = frozenset(
-    {"customer_id", "as_attributes", "as_dict", "get", "is_empty", "provenance"}
+    {"customer_id", "as_attributes", "as_dict", "as_shown", "get", "is_empty", "provenance"}
 )
 _TAKEN_HEADERS: Final = frozenset(
     "accept authorization cache-control connection content-length content-type cookie expires "

@@ -5,16 +5,12 @@ Celery: ``install(app)`` lets tasks have the IDs of who published them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Final, cast
 
 from celery import Celery
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
-from idlanyard._access import effective
-from idlanyard._binding import current, new_scope
-from idlanyard._carrier import dump, restore
-from idlanyard._steps import Held
+from idlanyard._carrier import block_for_job, dump
 
 __all__ = ["install"]
 
@@ -92,7 +88,7 @@ class _Installation:
         if task.app != self._app:
             return
         request = task.request
-        block = _block(_carrier(request), eager=request.is_eager)
+        block = block_for_job(_carrier(request), inherit=request.is_eager)
         block.__enter__()
         # Each run has a request of its own, also of one task inside itself.
         setattr(request, _BLOCK, block)
@@ -109,11 +105,3 @@ def _carrier(request: Any) -> object:
     headers = request.headers
     # Whoever can write to the broker may have put anything there.
     return cast("dict[str, object]", headers).get(_HEADER) if isinstance(headers, dict) else None
-
-
-def _block(carrier: object, *, eager: bool) -> AbstractContextManager[object]:
-    if carrier:
-        return restore(carrier)
-    policy = current().policy
-    ids = {name: effective(name) for name in policy.names} if eager else {}
-    return Held(new_scope(policy, ids))

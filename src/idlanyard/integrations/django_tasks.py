@@ -9,10 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from idlanyard._access import effective
-from idlanyard._binding import UNBOUND, Scope, attach, current, new_scope, scope_here
-from idlanyard._carrier import dump, restore
-from idlanyard._steps import Held
+from idlanyard._binding import UNBOUND, Scope, attach, current, scope_here
+from idlanyard._carrier import block_for_job, dump
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -106,8 +104,4 @@ def _with_ids(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block(carrier: object) -> AbstractContextManager[object]:
-    if carrier:
-        return restore(carrier)
-    here = current()
-    ids = {} if here is UNBOUND else {name: effective(name) for name in here.policy.names}
-    return Held(new_scope(here.policy, ids))
+    return block_for_job(carrier, inherit=current() is not UNBOUND)

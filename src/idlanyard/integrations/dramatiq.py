@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq.middleware import Middleware
 
-from idlanyard._binding import current, new_scope
-from idlanyard._carrier import dump, restore
-from idlanyard._steps import Held
+from idlanyard._carrier import block_for_job, dump
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Message
@@ -72,7 +70,7 @@ class IDLanyardMiddleware(Middleware):
         Bind what the message carries, checked, and nothing else.
         """
         carrier = message.options.get(_OPTION)
-        block = restore(carrier) if carrier else Held(new_scope(current().policy, {}))
+        block = block_for_job(carrier, inherit=False)
         block.__enter__()
         self._here.block = block
 

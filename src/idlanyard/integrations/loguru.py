@@ -7,10 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, carried_by, current
-from idlanyard._policy import Policy
-from idlanyard._snapshot import SessionContext
+from idlanyard._access import context_of
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -33,20 +30,9 @@ def patcher(record: Record) -> None:
         record: what is logged.
     """
     try:
-        context = _context_of(record)
-        policy: Policy = context._policy  # pyright: ignore[reportPrivateUsage]
+        error = record["exception"].value if record["exception"] else None
         extra: dict[Any, Any] = record["extra"]
-        for name in policy.names:
-            value = context.get(name)
-            extra.setdefault(name, None if value is None else policy.shown("log", name, value))
+        for name, text in context_of(error).as_shown("log").items():
+            extra.setdefault(name, text)
     except Exception as error:
         _events.failed("loguru patcher", error)
-
-
-def _context_of(record: Record) -> SessionContext:
-    """
-    Return what is bound here, or else what the exception has carried.
-    """
-    error = record["exception"].value if record["exception"] else None
-    carried = None if error is None else carried_by(error)
-    return carried if carried is not None and current() is UNBOUND else get_session_context()

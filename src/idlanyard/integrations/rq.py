@@ -10,10 +10,9 @@ from typing import Any, Final, cast
 
 from rq.job import Job
 
-from idlanyard._access import effective
-from idlanyard._binding import UNBOUND, Scope, attach, current, new_scope, scope_here
-from idlanyard._carrier import dump, restore
-from idlanyard._steps import Held, around
+from idlanyard._binding import UNBOUND, Scope, attach, current, scope_here
+from idlanyard._carrier import block_for_job, dump
+from idlanyard._steps import around
 
 __all__ = ["IDLanyardJob"]
 
@@ -90,9 +89,4 @@ class IDLanyardJob(Job):
         return around(callback, enter=self._block, hold=self._block)
 
     def _block(self) -> AbstractContextManager[object]:
-        carrier = self.meta.get(_KEY)
-        if carrier:
-            return restore(carrier)
-        here = current()
-        ids = {} if here is UNBOUND else {name: effective(name) for name in here.policy.names}
-        return Held(new_scope(here.policy, ids))
+        return block_for_job(self.meta.get(_KEY), inherit=current() is not UNBOUND)

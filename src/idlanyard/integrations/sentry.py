@@ -12,9 +12,8 @@ import sentry_sdk
 from sentry_sdk.scope import add_global_event_processor, global_event_processors
 
 from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, Scope, carried_by, current, scope_here
-from idlanyard._policy import Policy
+from idlanyard._access import context_of
+from idlanyard._binding import UNBOUND, Scope, current, scope_here
 from idlanyard._snapshot import SessionContext, snapshot_of
 
 if TYPE_CHECKING:
@@ -145,20 +144,13 @@ def _context_of(hint: Hint, kept: object) -> SessionContext:
     """
     Return what is bound here, or else what the exception or the transaction has kept.
     """
-    if current() is UNBOUND:
-        if isinstance(kept, _Request):
-            return kept.context
-        error = (hint.get("exc_info") or (None, None))[1]
-        carried = None if error is None else carried_by(error)
-        if carried is not None:
-            return carried
-    return get_session_context()
+    if current() is UNBOUND and isinstance(kept, _Request):
+        return kept.context
+    return context_of((hint.get("exc_info") or (None, None))[1])
 
 
 def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:
     """
     Return the IDs by name, as *sink* shows them under the rules they were bound by (S25).
     """
-    policy: Policy = context._policy  # pyright: ignore[reportPrivateUsage]
-    shown = ((name, policy.shown(sink, name, value)) for name, value in context.as_dict().items())
-    return {name: text for name, text in shown if text is not None}
+    return {name: text for name, text in context.as_shown(sink).items() if text is not None}

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, carried_by, current
-from idlanyard._policy import Policy
-from idlanyard._snapshot import SessionContext
+from idlanyard._access import context_of
+from idlanyard._binding import current
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -59,23 +57,20 @@ def _shown(event_dict: EventDict) -> dict[str, str]:
     record = event_dict.get("_record")
     made_with: Mapping[str, Any] = record.__dict__ if isinstance(record, logging.LogRecord) else {}
     if "session_id" in made_with:
-        found = ((name, made_with.get(name)) for name in current().policy.names)
+        found = {name: made_with.get(name) for name in current().policy.names}
     else:
-        context = _context_of(event_dict.get("exc_info"))
-        policy: Policy = context._policy  # pyright: ignore[reportPrivateUsage]
-        ids = context.as_dict().items()
-        found = ((name, policy.shown("log", name, value)) for name, value in ids)
-    return {name: text for name, text in found if text is not None}
+        error = _error_of(event_dict.get("exc_info"))
+        found = context_of(error).as_shown("log")
+    return {name: text for name, text in found.items() if text is not None}
 
 
-def _context_of(exc_info: object) -> SessionContext:
+def _error_of(exc_info: object) -> BaseException | None:
     """
-    Return what is bound here, or else what the exception has carried.
+    Return the exception that an event is about, in whatever way it says so.
     """
     error = exc_info
     if isinstance(exc_info, tuple):
         error = cast("tuple[object, ...]", exc_info)[1]
     elif exc_info and not isinstance(exc_info, BaseException):
         error = sys.exc_info()[1]
-    carried = carried_by(error) if isinstance(error, BaseException) else None
-    return carried if carried is not None and current() is UNBOUND else get_session_context()
+    return error if isinstance(error, BaseException) else None

@@ -10,10 +10,8 @@ from typing import Any, Final
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from idlanyard._access import effective
-from idlanyard._binding import Scope, current, new_scope, scope_here
-from idlanyard._carrier import dump, restore
-from idlanyard._steps import Held
+from idlanyard._binding import Scope, scope_here
+from idlanyard._carrier import block_for_job, dump
 
 __all__ = ["IDLanyardMiddleware"]
 
@@ -54,7 +52,7 @@ class IDLanyardMiddleware(TaskiqMiddleware):
         Bind what the message carries, checked.
         """
         inherit = not self.broker.is_worker_process
-        block = _block(_parsed(message.labels.get(_LABEL)), inherit=inherit)
+        block = block_for_job(_parsed(message.labels.get(_LABEL)), inherit=inherit)
         block.__enter__()
         scope = scope_here()
         self._open[id(scope)] = scope, block
@@ -79,11 +77,3 @@ def _parsed(label: object) -> object:
         return json.loads(label)
     except (ValueError, RecursionError):
         return label
-
-
-def _block(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
-    if carrier:
-        return restore(carrier)
-    policy = current().policy
-    ids = {name: effective(name) for name in policy.names} if inherit else {}
-    return Held(new_scope(policy, ids))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -54,7 +53,6 @@ def without_end() -> Iterator[bytes]:
     try:
         for number in itertools.count():
             yield f"{number} {get_session_id()}\n".encode()
-            time.sleep(0.001)  # a stream in a hurry starves waitress's own thread
     finally:
         JOURNAL.note("left", get_session_id())
 
