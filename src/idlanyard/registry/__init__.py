@@ -1,0 +1,27 @@
+"""
+The registry of sessions: unique custom IDs, metadata, expiry (R16).
+"""
+
+from __future__ import annotations
+
+from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._exceptions import (
+    MissingExtra,
+    RegistryUnavailable,
+    SessionExists,
+    SessionNotFound,
+)
+from idlanyard.registry._record import SessionRecord
+from idlanyard.registry._registry import SessionRegistry
+from idlanyard.registry._rules import strict
+
+__all__ = [
+    "AsyncSessionRegistry",
+    "MissingExtra",
+    "RegistryUnavailable",
+    "SessionExists",
+    "SessionNotFound",
+    "SessionRecord",
+    "SessionRegistry",
+    "strict",
+]

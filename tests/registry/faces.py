@@ -1,0 +1,57 @@
+"""
+Both registries behind one set of calls, so that one suite asks both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
+
+Opened = Any
+"""
+A ``SessionRegistry``, or something with its methods.
+"""
+
+
+class Awaiting:
+    """
+    An asynchronous registry whose verbs are awaited on one event loop, call by call.
+    """
+
+    def __init__(self, registry: AsyncSessionRegistry, runner: asyncio.Runner) -> None:
+        self._registry = registry
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        verb = getattr(self._registry, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            return self._runner.run(verb(*args, **kwargs))
+
+        return called
+
+
+@contextmanager
+def synchronous(url: str, **options: Any) -> Iterator[Opened]:
+    """
+    Open a ``SessionRegistry`` for a block.
+    """
+    with SessionRegistry.open(url, **options) as registry:
+        yield registry
+
+
+@contextmanager
+def asynchronous(url: str, **options: Any) -> Iterator[Opened]:
+    """
+    Open an ``AsyncSessionRegistry`` for a block, on a loop of its own.
+    """
+    with asyncio.Runner() as runner:
+        registry = Awaiting(AsyncSessionRegistry.open(url, **options), runner)
+        try:
+            yield registry
+        finally:
+            registry.close()

@@ -1,0 +1,74 @@
+"""
+``memory://`` keeps what every store keeps.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from idlanyard import PolicyError
+from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
+from registry.contract import AwaitedContract, RacingContract, fresh
+
+
+class TestMemory(RacingContract):
+    """
+    The contract, by the registry that waits.
+    """
+
+    @pytest.fixture
+    def url(self) -> str:
+        """
+        Return where the sessions are.
+        """
+        return "memory://"
+
+
+class TestMemoryAwaited(AwaitedContract):
+    """
+    The contract, by the registry that is awaited.
+    """
+
+    @pytest.fixture
+    def url(self) -> str:
+        """
+        Return where the sessions are.
+        """
+        return "memory://"
+
+
+@pytest.mark.parametrize("url", ["memory://x", "memory:///x", "memory:x", "memory://?x=1"])
+def test_memory_has_no_places(url: str) -> None:
+    """
+    Issue 5, item 1: a URL that names something in memory is refused when opened.
+    """
+    for registry in (SessionRegistry, AsyncSessionRegistry):
+        with pytest.raises(PolicyError, match="memory://"):
+            registry.open(url)
+
+
+def test_purging_forgets() -> None:
+    """
+    S-D16: what expired is counted once, with its client.
+    """
+    with SessionRegistry.open("memory://") as registry:
+        for _ in range(3):
+            registry.create(client_id="c", ttl=0.000001)
+        registry.create(ttl=0.000001)
+        assert registry.purge_expired() == 4
+
+
+def test_the_order_survives_what_comes_and_goes() -> None:
+    """
+    Issue 5, item 1: pages stay in order though sessions come and go between them.
+    """
+    with SessionRegistry.open("memory://") as registry:
+        client = fresh("client")
+        for name in ("b", "a"):
+            registry.create(name, client_id=client)
+        assert [one.session_id for one in registry.find(client_id=client)] == ["a", "b"]
+        registry.create("c", client_id=client)
+        registry.end("a")
+        assert [one.session_id for one in registry.find(client_id=client)] == ["b", "c"]
+        registry.create("a", client_id=client)
+        assert [one.session_id for one in registry.find(client_id=client)] == ["a", "b", "c"]
