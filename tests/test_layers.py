@@ -31,6 +31,7 @@ LAYERS = {
         "_environment",
     ),
     "core": (
+        "_admission",
         "_spec",
         "_defaults",
         "_rules",
@@ -50,6 +51,7 @@ LAYERS = {
         "_echo",
         "_access",
         "_steps",
+        "_admitted",
         "_change",
         "_blocks",
         "_carrying",

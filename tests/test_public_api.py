@@ -15,6 +15,7 @@ import idlanyard
 
 PUBLIC = {
     "idlanyard": (
+        "Admission",
         "Baggage",
         "ContextThreadPoolExecutor",
         "Cookie",

@@ -16,6 +16,7 @@ from idlanyard._access import (
     process_session_id,
     require,
 )
+from idlanyard._admission import Admission
 from idlanyard._baggage import Baggage
 from idlanyard._binding import UNSET, use_policy
 from idlanyard._blocks import scoped_iter, session_context, without
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYONE",
     "UNSET",
+    "Admission",
     "Baggage",
     "ContextThreadPoolExecutor",
     "Cookie",

@@ -28,7 +28,7 @@ class Refusal(NamedTuple):
     Why a request is answered by us.
 
     Attributes:
-        status: 400, 401 or 403 (R8).
+        status: 400, 401 or 403 (R8), or 404 or 503 of an ``Admission``.
         field: the ID.
         reason: in words, never the value.
     """

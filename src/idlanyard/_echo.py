@@ -14,8 +14,15 @@ from idlanyard._plan import Plan
 
 Headers: TypeAlias = list[Pair]
 
-_PHRASES: Final = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}
+_PHRASES: Final = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    503: "Service Unavailable",
+}
 _UNAUTHORIZED: Final = 401
+_UNAVAILABLE: Final = 503
 _MOST_NAMES: Final = 256
 FINAL: Final = 200
 UNSAFE_STATUS: Final = frozenset({206, 304})
@@ -155,4 +162,6 @@ def refused(refusal: Refusal) -> tuple[str, dict[str, str], bytes]:
     if refusal.status == _UNAUTHORIZED:
         # RFC 9110 15.5.2 wants a challenge with every 401.
         lines["WWW-Authenticate"] = f'IDLanyard field="{refusal.field}"'
+    if refusal.status == _UNAVAILABLE:
+        lines["Retry-After"] = "1"
     return phrase, lines, body

@@ -68,6 +68,7 @@ class Plan:
         echoed: those that responses carry.
         always_echoed: the echo names that no cache rule stops.
         echo_watched: the response headers that the echo depends on.
+        admission: the policy's rules for known sessions, or ``None``.
         partial: whether there are paths for which nothing is bound.
         plain_names: response headers seen that the echo does not depend on;
             bounded.
@@ -75,6 +76,7 @@ class Plan:
     """
 
     __slots__ = (
+        "admission",
         "always",
         "always_echoed",
         "binary",
@@ -123,6 +125,7 @@ class Plan:
             [wire.echo(name).lower() for name in _RESPONSE_HEADERS]
             + [wire.echo(field.spec.header).lower() for field in self.echoed]
         )
+        self.admission = policy.admission
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: set[str] = set()
         self.plain_names: set[Any] = set()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from idlanyard import _events, _rules, ids
+from idlanyard._admission import Admission
 from idlanyard._defaults import session_spec, tenant_spec, user_spec
 from idlanyard._environment import options_from
 from idlanyard._peers import Everyone, TrustedPeers
@@ -46,6 +47,8 @@ class Policy:
         hash_keys: ``(key ID, key)`` pairs for the ``"hash"`` sinks; the first
             one writes.
         enabled: ``False`` binds nothing anywhere, and still sanitises.
+        admission: take only session IDs that are known, as
+            ``Admission(registry.exists)``.
 
     Raises:
         PolicyError: a rule that cannot be followed; the message says what to
@@ -66,6 +69,7 @@ class Policy:
     unsafe_server_ok: bool = False
     hash_keys: Sequence[tuple[str, str | bytes]] = field(default=(), repr=False)
     enabled: bool = True
+    admission: Admission | None = None
     specs: Mapping[str, IDSpec] = field(init=False, repr=False, compare=False)
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     index: Mapping[str, int] = field(init=False, repr=False, compare=False)

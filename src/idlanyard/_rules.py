@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from idlanyard._admission import Admission
 from idlanyard._sources import Header
 from idlanyard._spec import IDSpec, check_header
 from idlanyard.exceptions import PolicyError
@@ -124,6 +125,7 @@ def check_policy(policy: Policy) -> dict[str, IDSpec]:
     for option in ("expose", "assume_unix", "unsafe_server_ok", "enabled"):
         if type(getattr(policy, option)) is not bool:
             raise PolicyError.about(option, "is True or False", getattr(policy, option))
+    _check_admission(policy)
     hashed = [spec.name for spec in specs.values() if "hash" in (spec.log, spec.span)]
     if hashed and not policy.hash_keys:
         raise PolicyError.about(
@@ -132,6 +134,17 @@ def check_policy(policy: Policy) -> dict[str, IDSpec]:
             f"write hash_keys=[('k1', key)]",
         )
     return specs
+
+
+def _check_admission(policy: Policy) -> None:
+    if policy.admission is None:
+        return
+    if not isinstance(policy.admission, Admission):
+        raise PolicyError.about(
+            "admission", "is an Admission: write Admission(registry.exists)", policy.admission
+        )
+    if policy.session is None:
+        raise PolicyError.about("admission", "asks about sessions: leave session in")
 
 
 def _named(policy: Policy) -> list[tuple[str | None, Any]]:

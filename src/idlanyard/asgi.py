@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from idlanyard import _events
+from idlanyard._admitted import admitted
 from idlanyard._binding import UNBOUND, Scope, attach, bound, current
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
@@ -30,6 +31,8 @@ _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
 _POLICY_VIOLATION: Final = 1008
+_TRY_AGAIN_LATER: Final = 1013
+_UNAVAILABLE: Final = 503
 
 
 class SessionContextMiddleware:
@@ -83,6 +86,8 @@ class SessionContextMiddleware:
         inner, edits, refusal, rejected = resolve(plan, found, scope)
         if rejected:
             report(plan, scope, inner, rejected)
+        if plan.admission is not None and refusal is None:
+            edits, refusal = await admitted(plan, plan.admission, scope, inner, edits)
         if refusal is not None:
             await _refuse(plan, scope, receive, send, refusal, inner)
             return
@@ -179,7 +184,8 @@ async def _refuse(
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            code = _TRY_AGAIN_LATER if status == _UNAVAILABLE else _POLICY_VIOLATION
+            await send({"type": "websocket.close", "code": code})
             return
         prefix = "websocket.http.response"
     await send({"type": f"{prefix}.start", "status": status, "headers": headers})

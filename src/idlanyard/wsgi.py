@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard import _events
+from idlanyard._admitted import admitted_waiting, check_waits
 from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put_back
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
@@ -43,7 +44,8 @@ class SessionContextMiddleware:
         policy: the rules; left out, ``Policy.from_env()``.
 
     Raises:
-        PolicyError: the environment describes no policy.
+        PolicyError: the environment describes no policy, or the policy's
+            ``Admission`` has a function that is awaited.
         TypeError: *policy* is not a ``Policy``.
     """
 
@@ -54,6 +56,7 @@ class SessionContextMiddleware:
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
         self.app = app
         self._plan = plan_for(policy, WSGI)
+        check_waits(self._plan.policy)
         self._keys = tuple(self._plan.lines)
 
     def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
@@ -74,6 +77,8 @@ class SessionContextMiddleware:
         inner, edits, refusal, rejected = resolve(plan, found, environ)
         if rejected:
             report(plan, environ, inner, rejected)
+        if plan.admission is not None and refusal is None:
+            edits, refusal = admitted_waiting(plan, plan.admission, environ, inner, edits)
         if refusal is not None:
             return _refuse(plan, environ, start_response, refusal, inner)
         if edits is not None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from idlanyard import _events
+from idlanyard._admitted import check_waits
 from idlanyard._binding import attach, bound, put_back
 from idlanyard._notices import announce
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
-from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests
+from idlanyard.exceptions import PolicyError
+from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
 from idlanyard.integrations.django._responses import echo, keep_bound
 from idlanyard.integrations.django._settings import NAME, policy
 
@@ -47,8 +50,8 @@ class SessionContextMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
-        self._kinds: Kinds | None = _compiled()
         self._is_async = is_coroutine_function(get_response)
+        self._kinds: Kinds | None = _compiled(self._is_async)
         if self._is_async:
             mark_coroutine_function(self)
         # Tests change settings while the application stands; the reference is weak.
@@ -62,6 +65,9 @@ class SessionContextMiddleware:
             return self._serve_async(request)
         requests = self._requests(request)
         scope, nested, refusal = requests.open(request)
+        admission = requests.plan.admission
+        if admission is not None and not nested and refusal is None:
+            refusal = admit(requests, request, scope, admission)
         if refusal is not None:
             return requests.refuse(scope, refusal)
         if nested:
@@ -80,6 +86,9 @@ class SessionContextMiddleware:
     async def _serve_async(self, request: Any) -> Any:
         requests = self._requests(request)
         scope, nested, refusal = requests.open(request)
+        admission = requests.plan.admission
+        if admission is not None and not nested and refusal is None:
+            refusal = await admit_async(requests, request, scope, admission)
         if refusal is not None:
             return requests.refuse(scope, refusal)
         if nested:
@@ -98,7 +107,7 @@ class SessionContextMiddleware:
     def _requests(self, request: Any) -> Requests:
         kinds = self._kinds
         if kinds is None:
-            kinds = self._kinds = _compiled()
+            kinds = self._kinds = _compiled(self._is_async)
         return kinds[1] if hasattr(request, "scope") else kinds[0]
 
     def _forget(self, *, setting: str, **_: Any) -> None:
@@ -106,8 +115,13 @@ class SessionContextMiddleware:
             self._kinds = None
 
 
-def _compiled() -> Kinds:
+def _compiled(is_async: bool) -> Kinds:
     rules = policy()
+    if not is_async:
+        try:
+            check_waits(rules)
+        except PolicyError as error:
+            raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)
 
 

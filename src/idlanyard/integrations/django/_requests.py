@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
+from idlanyard._admitted import admitted, admitted_waiting
 from idlanyard._binding import UNBOUND, current
 from idlanyard._environ import edit, publish
 from idlanyard._notices import report
@@ -21,6 +22,7 @@ from idlanyard._wires import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
+    from idlanyard._admission import Admission
     from idlanyard._binding import Scope
     from idlanyard._case import Refusal
     from idlanyard._claims import Pair
@@ -58,7 +60,13 @@ class WSGIRequests:
                 found.append((key, meta[key]))
         return _opened(self, request, meta, found)
 
-    def show(self, request: Any, _found: list[Pair], edits: Edits) -> None:
+    def raw(self, request: Any) -> Any:
+        """
+        Return what the server handed over.
+        """
+        return request.META
+
+    def show(self, request: Any, edits: Edits) -> None:
         """
         Let the request's headers say what is in force.
         """
@@ -107,13 +115,23 @@ class ASGIRequests:
         found = [pair for pair in headers if pair[0] in self.plan.watched]
         return _opened(self, request, scope, found)
 
-    def show(self, request: Any, found: list[Pair], edits: Edits) -> None:
+    def raw(self, request: Any) -> Any:
+        """
+        Return what the server handed over.
+        """
+        return request.scope
+
+    def show(self, request: Any, edits: Edits) -> None:
         """
         Let the request's headers say what is in force, the raw lines and ``META``.
         """
         gone, added = edits
         scope = request.scope
-        scope["headers"] = self.plan.without(scope["headers"], found, gone) + added
+        headers: list[Pair] = scope["headers"]
+        if gone:
+            found = [pair for pair in headers if pair[0] in self.plan.watched]
+            headers = self.plan.without(headers, found, gone)
+        scope["headers"] = headers + added
         edit(
             request.META,
             (
@@ -149,7 +167,7 @@ def _opened(
         if outer is not None:
             edits, refusal = resolve_nested(plan, found, outer, raw)
             if refusal is None:
-                _show(requests, request, found, edits, outer)
+                _show(requests, request, edits, outer)
             return outer, True, refusal
     scope, edits, refusal, rejected = resolve(plan, found, raw)
     if rejected:
@@ -157,19 +175,52 @@ def _opened(
     if refusal is None:
         raw[key] = scope
         requests.publish(request, scope)
-        _show(requests, request, found, edits, scope)
+        _show(requests, request, edits, scope)
     return scope, False, refusal
 
 
-def _show(
+def admit(
+    requests: WSGIRequests | ASGIRequests, request: Any, scope: Scope, admission: Admission
+) -> Refusal | None:
+    """
+    Ask whether an opened request's session is known; return the refusal, if any.
+    """
+    raw = requests.raw(request)
+    edits, refusal = admitted_waiting(requests.plan, admission, raw, scope, None)
+    return _followed(requests, request, scope, edits, refusal)
+
+
+async def admit_async(
+    requests: WSGIRequests | ASGIRequests, request: Any, scope: Scope, admission: Admission
+) -> Refusal | None:
+    """
+    Ask the same on an event loop.
+    """
+    raw = requests.raw(request)
+    edits, refusal = await admitted(requests.plan, admission, raw, scope, None)
+    return _followed(requests, request, scope, edits, refusal)
+
+
+def _followed(
     requests: WSGIRequests | ASGIRequests,
     request: Any,
-    found: list[Pair],
-    edits: Edits | None,
     scope: Scope,
+    edits: Edits | None,
+    refusal: Refusal | None,
+) -> Refusal | None:
+    if refusal is not None:
+        scope.open = False
+    elif edits is not None:
+        requests.publish(request, scope)
+        _show(requests, request, edits, scope)
+    return refusal
+
+
+def _show(
+    requests: WSGIRequests | ASGIRequests, request: Any, edits: Edits | None, scope: Scope
 ) -> None:
     if edits is not None:
-        requests.show(request, found, edits)
+        requests.show(request, edits)
         # What a middleware outside this one has read before is read anew.
         request.__dict__.pop("headers", None)
     request.session_context = RequestContext(scope)

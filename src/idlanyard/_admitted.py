@@ -1,0 +1,159 @@
+"""
+Whether a request's session is known, asked after ``resolve`` and before
+anything is bound, and what follows from the answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final, TypeAlias
+
+from idlanyard import _events
+from idlanyard._admission import Admission
+from idlanyard._binding import Scope, changed
+from idlanyard._case import Refusal
+from idlanyard._notices import report
+from idlanyard._plan import Plan
+from idlanyard._policy import Policy
+from idlanyard._resolve import Edits
+from idlanyard._steps import is_coroutine_function
+from idlanyard.exceptions import PolicyError
+from idlanyard.ids import Provenance
+
+Answer: TypeAlias = bool | None
+"""
+Known, not known, or no answer.
+"""
+
+Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
+
+UNKNOWN: Final = "not a known session"
+UNANSWERED: Final = "whether it is known cannot be told just now"
+_OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
+
+
+def check_waits(policy: Policy) -> None:
+    """
+    Refuse an ``Admission`` whose function is awaited, where nothing can be.
+
+    Raises:
+        PolicyError: it is a coroutine function.
+    """
+    if policy.admission is not None and is_coroutine_function(policy.admission.known):
+        raise PolicyError.about(
+            "admission",
+            "has an async function, which WSGI cannot await: write "
+            "Admission(registry.exists) with a SessionRegistry",
+        )
+
+
+async def admitted(
+    plan: Plan, admission: Admission, raw: Any, inner: Scope, edits: Edits | None
+) -> Admitted:
+    """
+    Ask about the session of one request, on an event loop.
+
+    Args:
+        plan: the compiled policy.
+        admission: its rules for known sessions.
+        raw: the ``scope``.
+        inner: what ``resolve`` found; changed where the session is not let in.
+        edits: those that ``resolve`` made.
+
+    Returns:
+        The edits of the request's headers, and the refusal, or ``None``.
+    """
+    session = _asked(plan, inner)
+    if session is None:
+        return edits, None
+    answer = await _answer(admission, session)
+    return _follow(plan, admission, raw, inner, edits, answer)
+
+
+def admitted_waiting(
+    plan: Plan, admission: Admission, raw: Any, inner: Scope, edits: Edits | None
+) -> Admitted:
+    """
+    Ask about the session of one request, in its thread: see ``admitted``.
+    """
+    session = _asked(plan, inner)
+    if session is None:
+        return edits, None
+    try:
+        answer: Answer = _said(admission.known(session))
+    except Exception as error:
+        _events.failed("admission", error)
+        answer = None
+    return _follow(plan, admission, raw, inner, edits, answer)
+
+
+def _asked(plan: Plan, inner: Scope) -> str | None:
+    """
+    Return the session ID that somebody else gave the request, if any.
+    """
+    position = plan.policy.index["session_id"]
+    how = inner.values[plan.width + position]
+    return None if how in _OURS else inner.values[position]
+
+
+async def _answer(admission: Admission, session: str) -> Answer:
+    import asyncio
+
+    try:
+        async with asyncio.timeout(admission.timeout):
+            if is_coroutine_function(admission.known):
+                answer = admission.known(session)
+            else:
+                answer = await asyncio.to_thread(admission.known, session)
+            return _said(await answer if inspect.isawaitable(answer) else answer)
+    except Exception as error:
+        _events.failed("admission", error)
+        return None
+
+
+def _said(answer: object) -> bool:
+    """
+    Return the answer if it is one; an object that is merely true lets nobody in.
+    """
+    if isinstance(answer, bool):
+        return answer
+    if inspect.iscoroutine(answer):
+        answer.close()
+    raise TypeError(f"Admission's function returned {type(answer).__name__}: return True or False")
+
+
+def _follow(
+    plan: Plan,
+    admission: Admission,
+    raw: Any,
+    inner: Scope,
+    edits: Edits | None,
+    answer: Answer,
+) -> Admitted:
+    """
+    Let the session in, put a fresh one in its place, or refuse the request.
+    """
+    if answer is True:
+        return edits, None
+    policy, spec = plan.policy, plan.policy.specs["session_id"]
+    reason, choice = UNANSWERED, admission.unavailable
+    if answer is False:
+        reason, choice = UNKNOWN, admission.unknown
+    if choice == "refuse" and answer is None:
+        # The session may be a good one: the client keeps it.
+        return edits, _refused(plan, raw, inner, 503, reason)
+    mints = spec.mint is not None and choice == "mint"
+    fresh = (policy.mint("session_id"), Provenance.MINTED) if mints else (None, None)
+    inner.values = changed(inner.values, {"session_id": fresh}, policy)
+    inner.echo = plan.echo_pairs(inner.values)
+    if choice == "refuse":
+        return edits, _refused(plan, raw, inner, 404, reason)
+    if spec.required:
+        return edits, _refused(plan, raw, inner, 400, reason)
+    report(plan, raw, inner, [("session_id", reason)])
+    return (list(plan.strips), plan.forward_pairs(inner.values)), None
+
+
+def _refused(plan: Plan, raw: Any, inner: Scope, status: int, reason: str) -> Refusal:
+    report(plan, raw, inner, [("session_id", reason)])
+    return Refusal(status, "session_id", reason)

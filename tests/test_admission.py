@@ -1,0 +1,519 @@
+"""
+A service that takes only session IDs that are known (issue 5, item 4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from drive import (
+    Line,
+    ask_asgi,
+    ask_wsgi,
+    environ_of,
+    http_scope,
+    pairs_of,
+    serve_asgi,
+    values_of,
+    websocket_scope,
+)
+from idlanyard import (
+    Admission,
+    Policy,
+    PolicyError,
+    Provenance,
+    asgi,
+    get_session_context,
+    identify,
+    session_spec,
+    subscribe,
+    testing,
+    wsgi,
+)
+from idlanyard._events import failures
+from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
+
+KNOWN = "crm_user_1"
+Reply = tuple[int, list[Line], dict[str, Any]]
+Serve = Callable[..., Reply]
+
+
+def by_asgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any) -> Reply:  # noqa: B006
+    """
+    Ask an ASGI application that says what it has; return status, headers and body.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body = seen([pair[1].decode() for pair in scope["headers"] if pair[0] == b"x-session-id"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    start, body = ask_asgi(
+        asgi.SessionContextMiddleware(app, policy(known, spec, choices)), http_scope(lines)
+    )
+    return start["status"], pairs_of(start), json.loads(body["body"])
+
+
+def by_wsgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any) -> Reply:  # noqa: B006
+    """
+    Ask a WSGI application that says what it has; return status, headers and body.
+    """
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        line = environ.get("HTTP_X_SESSION_ID")
+        assert environ.get("idlanyard.session_id") == get_session_context().session_id
+        return [seen([] if line is None else [line])]
+
+    app_ = wsgi.SessionContextMiddleware(app, policy(known, spec, choices))
+    response = ask_wsgi(app_, environ_of(lines))
+    return int(response.status[:3]), response.headers, json.loads(response.body)
+
+
+def policy(known: Any, spec: Any, choices: dict[str, Any]) -> Policy:
+    """
+    Return the rules of a service that takes known sessions only.
+    """
+    return Policy(session=spec or session_spec(), admission=Admission(known, **choices))
+
+
+def seen(lines: list[str]) -> bytes:
+    """
+    Return what the application has and sees.
+    """
+    context = get_session_context()
+    how = context.provenance("session_id")
+    return json.dumps({"id": context.session_id, "how": how, "lines": lines}).encode()
+
+
+def awaited(answer: Callable[[str], object]) -> Callable[[str], Any]:
+    """
+    Return the same answers, awaited.
+    """
+
+    async def known(session_id: str) -> object:
+        await asyncio.sleep(0)
+        return answer(session_id)
+
+    return known
+
+
+def as_it_is(answer: Callable[[str], object]) -> Callable[[str], Any]:
+    """
+    Return the answers given at once.
+    """
+    return answer
+
+
+def promised(answer: Callable[[str], object]) -> Callable[[str], Any]:
+    """
+    Return the same answers by a function that only returns what is awaited.
+    """
+    known = awaited(answer)
+    return lambda session_id: known(session_id)
+
+
+SIDES = pytest.mark.parametrize(
+    ("serve", "kind"),
+    [
+        pytest.param(by_asgi, awaited, id="asgi, async"),
+        pytest.param(by_asgi, as_it_is, id="asgi, sync"),
+        pytest.param(by_asgi, promised, id="asgi, a function that returns an awaitable"),
+        pytest.param(by_wsgi, as_it_is, id="wsgi"),
+    ],
+)
+CLAIM = [("X-Session-ID", KNOWN)]
+STRANGE = [("X-Session-ID", "nobody")]
+
+
+def knows(session_id: str) -> bool:
+    """
+    Say whether it is the one that is known.
+    """
+    return session_id == KNOWN
+
+
+def fails(session_id: str) -> bool:
+    """
+    Be down.
+    """
+    raise RegistryUnavailable("redis")
+
+
+@SIDES
+def test_a_known_session_is_like_any_other(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: a session that is known is bound, seen and echoed.
+    """
+    status, headers, body = serve(kind(knows), CLAIM)
+    assert (status, values_of(headers, "X-Session-ID")) == (200, [KNOWN])
+    assert body == {"id": KNOWN, "how": "client", "lines": [KNOWN]}
+
+
+@SIDES
+def test_an_unknown_session_is_minted_anew(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: an unknown session is absent: a fresh one is bound, seen and echoed.
+    """
+    status, headers, body = serve(kind(knows), STRANGE)
+    (fresh,) = values_of(headers, "X-Session-ID")
+    assert status == 200
+    assert fresh not in (KNOWN, "nobody")
+    assert body == {"id": fresh, "how": "minted", "lines": [fresh]}
+
+
+@SIDES
+def test_an_unknown_session_is_refused_where_that_is_the_choice(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4, R8: unknown="refuse" answers 404 by a problem that names no value.
+    """
+    status, headers, body = serve(kind(knows), STRANGE, unknown="refuse")
+    assert (status, body["reason"]) == (404, "not a known session")
+    assert values_of(headers, "Content-Type") == ["application/problem+json"]
+    assert values_of(headers, "X-Session-ID") == []
+    assert "nobody" not in json.dumps(body)
+
+
+@SIDES
+def test_a_store_that_is_down_refuses(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, items 4 and 5: without an answer the request gets 503, and keeps its session.
+    """
+    status, headers, body = serve(kind(fails), CLAIM)
+    assert (status, body["title"]) == (503, "Service Unavailable")
+    assert values_of(headers, "Retry-After") == ["1"]
+    assert values_of(headers, "X-Session-ID") == [KNOWN]
+    assert failures["admission"] == 1
+
+
+@SIDES
+def test_a_store_that_is_down_mints_where_that_is_the_choice(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: unavailable="mint" treats the session as absent.
+    """
+    status, headers, body = serve(kind(fails), CLAIM, unavailable="mint", unknown="refuse")
+    (fresh,) = values_of(headers, "X-Session-ID")
+    assert status == 200
+    assert body == {"id": fresh, "how": "minted", "lines": [fresh]}
+    assert fresh != KNOWN
+
+
+@SIDES
+@pytest.mark.parametrize("answer", [1, "yes", None, object()])
+def test_only_true_lets_in(serve: Serve, kind: Any, answer: object) -> None:
+    """
+    Issue 5, item 4: an object that is merely true is no answer.
+    """
+    assert serve(kind(lambda session_id: answer), CLAIM)[0] == 503
+
+
+@SIDES
+def test_a_session_of_our_own_making_is_not_asked_about(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: what is minted here, or absent, or excluded, needs nobody's leave.
+    """
+    asked: list[str] = []
+
+    def known(session_id: str) -> bool:
+        asked.append(session_id)
+        return True
+
+    assert serve(kind(known))[2]["how"] == "minted"
+    assert serve(kind(known), [("X-Session-ID", "not valid")])[2]["how"] == "minted"
+    assert serve(kind(known), spec=session_spec(mint=None))[2]["id"] is None
+    with testing.override(session_id="forced"):
+        assert serve(kind(known), CLAIM)[2]["id"] == "forced"
+    assert asked == []
+    serve(kind(known), CLAIM)
+    assert asked == [KNOWN]
+
+
+@SIDES
+def test_without_a_mint_an_unknown_session_is_absent(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: where nothing mints, an unknown session leaves none.
+    """
+    status, headers, body = serve(kind(knows), STRANGE, session_spec(mint=None))
+    assert (status, values_of(headers, "X-Session-ID")) == (200, [])
+    assert body == {"id": None, "how": None, "lines": []}
+
+
+@SIDES
+def test_required_means_known(serve: Serve, kind: Any) -> None:
+    """
+    R8: where a session is required, one that is not known is refused as absent ones are.
+    """
+    status, headers, body = serve(kind(knows), STRANGE, session_spec(required=True))
+    assert (status, body["field"]) == (400, "session_id")
+    assert values_of(headers, "X-Session-ID") not in ([], ["nobody"])
+
+
+@SIDES
+def test_a_session_from_elsewhere_is_asked_about_and_shown(serve: Serve, kind: Any) -> None:
+    """
+    R5: an ID from another header is asked about too, and leaves that header where unknown.
+    """
+    spec = session_spec(sources=["X-Session-ID", "X-Conversation-ID"])
+    status, _, body = serve(kind(knows), [("X-Conversation-ID", KNOWN)], spec)
+    assert (status, body["id"], body["lines"]) == (200, KNOWN, [KNOWN])
+    status, headers, body = serve(kind(knows), [("X-Conversation-ID", "nobody")], spec)
+    assert body["lines"] == values_of(headers, "X-Session-ID") == [body["id"]]
+    assert body["id"] != "nobody"
+
+
+@SIDES
+def test_who_subscribed_is_told(serve: Serve, kind: Any) -> None:
+    """
+    Issue 5, item 4: a session that is not let in is an event, with the reason, never the value.
+    """
+    events: list[Any] = []
+    undo = subscribe("reject", events.append)
+    try:
+        serve(kind(knows), STRANGE)
+        serve(kind(knows), STRANGE, unknown="refuse")
+        serve(kind(fails), STRANGE)
+    finally:
+        undo()
+    told = [(event.field, event.reason) for event in events]
+    unanswered = "whether it is known cannot be told just now"
+    assert told == [
+        ("session_id", "not a known session"),
+        ("session_id", "not a known session"),
+        ("session_id", unanswered),
+    ]
+    assert events[0].context.session_id != "nobody"
+
+
+def test_an_earlier_refusal_stands() -> None:
+    """
+    R8: a request that is refused anyway is not asked about.
+    """
+    rules = Policy(
+        session=session_spec(must_match=lambda value, request: False), admission=Admission(fails)
+    )
+    start, _ = ask_asgi(asgi.SessionContextMiddleware(None, rules), http_scope(CLAIM))  # type: ignore[arg-type]
+    assert start["status"] == 403
+    reply = ask_wsgi(wsgi.SessionContextMiddleware(None, rules), environ_of(CLAIM))  # type: ignore[arg-type]
+    assert reply.status == "403 Forbidden"
+    assert not failures
+
+
+def test_an_excluded_path_is_not_asked_about() -> None:
+    """
+    S24: on an excluded path nothing is read, and so nothing asked.
+    """
+    rules = Policy(exclude=["/"], admission=Admission(fails))
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    (start,) = ask_asgi(asgi.SessionContextMiddleware(app, rules), http_scope(CLAIM))
+    assert start["status"] == 204
+
+
+def test_an_answer_has_its_time() -> None:
+    """
+    Issue 5, item 4: an answer that does not come in time is none; the loop is free meanwhile.
+    """
+
+    async def known(session_id: str) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    assert by_asgi(known, CLAIM, timeout=0.05)[0] == 503
+    assert failures["admission"] == 1
+
+
+def test_a_waiting_function_has_its_time_too() -> None:
+    """
+    Issue 5, item 4: a plain function is waited for no longer, and blocks no other request.
+    """
+    released = threading.Event()
+
+    def known(session_id: str) -> bool:
+        return released.wait(20)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async def ask() -> list[Any]:
+        rules = policy(known, None, {"timeout": 0.05})
+        middleware = asgi.SessionContextMiddleware(app, rules)
+        slow = asyncio.create_task(serve_asgi(middleware, http_scope(CLAIM)))
+        other = await serve_asgi(middleware, http_scope())
+        assert not slow.done()
+        answers = [other[0]["status"], (await slow)[0]["status"]]
+        released.set()
+        return answers
+
+    assert asyncio.run(ask()) == [204, 503]
+
+
+def test_a_client_that_leaves_is_not_held() -> None:
+    """
+    R14: a request that is cancelled while it waits for the answer ends.
+    """
+
+    async def ask() -> None:
+        waiting = asyncio.Event()
+
+        async def known(session_id: str) -> bool:
+            waiting.set()
+            await asyncio.Event().wait()
+            return True
+
+        middleware = asgi.SessionContextMiddleware(None, policy(known, None, {}))  # type: ignore[arg-type]
+        task = asyncio.create_task(serve_asgi(middleware, http_scope(CLAIM)))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(ask())
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    ("known", "code"),
+    [pytest.param(knows, 1008, id="unknown"), pytest.param(fails, 1013, id="down")],
+)
+def test_a_websocket_is_never_accepted(known: Any, code: int) -> None:
+    """
+    R8: a WebSocket without leave is closed before it is accepted; where the store is down, 1013.
+    """
+    rules = policy(known, None, {"unknown": "refuse"})
+    middleware = asgi.SessionContextMiddleware(None, rules)  # type: ignore[arg-type]
+    assert ask_asgi(middleware, websocket_scope(STRANGE)) == [
+        {"type": "websocket.close", "code": code}
+    ]
+    offered = websocket_scope(STRANGE, extensions={"websocket.http.response": {}})
+    start, _ = ask_asgi(middleware, offered)
+    assert start["status"] == {1008: 404, 1013: 503}[code]
+
+
+def test_a_middleware_inside_asks_nobody() -> None:
+    """
+    R15: the request's IDs are the outer middleware's; a nested one asks about none.
+    """
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("204 No Content", [])
+        return []
+
+    inside = wsgi.SessionContextMiddleware(app, policy(fails, None, {}))
+    assert (
+        ask_wsgi(wsgi.SessionContextMiddleware(inside, Policy()), environ_of(CLAIM)).status[:3]
+        == "204"
+    )
+    assert not failures
+
+
+def test_what_identify_says_is_not_asked_about() -> None:
+    """
+    Issue 5, item 4: the application's own word needs nobody's leave.
+    """
+
+    def app(environ: Any, start_response: Any) -> Any:
+        identify(session_id="another")
+        start_response("200 OK", [])
+        return [seen([])]
+
+    middleware = wsgi.SessionContextMiddleware(app, policy(knows, None, {"unknown": "refuse"}))
+    response = ask_wsgi(middleware, environ_of(CLAIM))
+    assert json.loads(response.body)["how"] == Provenance.CODE
+
+
+@pytest.fixture
+def created() -> Iterator[Any]:
+    """
+    Return a registry with one session.
+    """
+    with SessionRegistry.open("memory://") as registry:
+        registry.create(KNOWN)
+        yield registry
+
+
+def test_a_registry_answers(created: Any) -> None:
+    """
+    Issue 5, item 4: a registry's exists is the function; a session it created is let in.
+    """
+    for serve in (by_asgi, by_wsgi):
+        assert serve(created.exists, CLAIM)[2]["id"] == KNOWN
+        assert serve(created.exists, STRANGE, unknown="refuse")[0] == 404
+
+
+def test_an_asynchronous_registry_answers() -> None:
+    """
+    Issue 5, item 4: on ASGI the exists of an AsyncSessionRegistry is awaited.
+    """
+    registry = AsyncSessionRegistry.open("memory://")
+    asyncio.run(registry.create(KNOWN))
+    assert by_asgi(registry.exists, CLAIM)[2]["id"] == KNOWN
+    assert by_asgi(registry.exists, STRANGE, unknown="refuse")[0] == 404
+
+
+def test_wsgi_says_at_once_that_it_cannot_await() -> None:
+    """
+    Issue 5, item 4: an async function on WSGI is refused when the middleware is built.
+    """
+    registry = AsyncSessionRegistry.open("memory://")
+    with pytest.raises(PolicyError, match="cannot await"):
+        wsgi.SessionContextMiddleware(None, policy(registry.exists, None, {}))  # type: ignore[arg-type]
+
+
+def test_wsgi_never_takes_a_promise_for_leave() -> None:
+    """
+    Issue 5, item 4: a coroutine that nobody awaits is no answer, and is closed.
+    """
+    assert by_wsgi(promised(knows), CLAIM)[0] == 503
+
+
+def test_the_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R14: the log has the store's failure once, with its traceback; each one is counted.
+    """
+    with caplog.at_level(logging.ERROR, logger="idlanyard"):
+        by_wsgi(fails, CLAIM)
+        by_wsgi(fails, CLAIM)
+    assert [record.message for record in caplog.records] == [
+        "idlanyard: admission failed; the request goes on, further failures are counted only"
+    ]
+    assert caplog.records[0].exc_info is not None
+    assert failures["admission"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"known": None}, "Admission(registry.exists)", id="no function"),
+        pytest.param({"unknown": "raise"}, "write 'mint' or 'refuse'", id="unknown"),
+        pytest.param({"unavailable": 503}, "write 'mint' or 'refuse'", id="unavailable"),
+        pytest.param({"timeout": 0}, "write 2.0", id="no time"),
+        pytest.param({"timeout": True}, "write 2.0", id="bool"),
+        pytest.param({"timeout": "2"}, "write 2.0", id="text"),
+    ],
+)
+def test_wrong_rules_are_refused_when_built(options: dict[str, Any], message: str) -> None:
+    """
+    R14: an Admission that cannot be followed says what to write instead.
+    """
+    with pytest.raises(PolicyError) as raised:
+        Admission(**{"known": knows} | options)
+    assert message in str(raised.value)
+
+
+def test_an_admission_needs_a_session() -> None:
+    """
+    R14: an admission without sessions, or something that is none, is refused when built.
+    """
+    with pytest.raises(PolicyError, match="leave session in"):
+        Policy(session=None, admission=Admission(knows))
+    with pytest.raises(PolicyError, match=r"write Admission\(registry.exists\)"):
+        Policy(admission=knows)  # type: ignore[arg-type]
