@@ -90,6 +90,30 @@ PARTS = (
     "__init__",
 )
 BESIDE = {("fastapi", "starlette")}
+# What every store and every face of the registry stands on; these stand beside each other.
+REGISTRY = "registry"
+FOUNDATIONS = (
+    "_exceptions",
+    "_record",
+    "_rules",
+    "_store",
+    "_verbs",
+    "_opening",
+    "_registry",
+    "_async_registry",
+    "__init__",
+    "_threaded",
+    "_json_body",
+    "_replies",
+    "http",
+)
+DRIVERS = {
+    "_postgresql": {"psycopg", "sqlalchemy"},
+    "_redis": {"redis"},
+    "asgi": {"starlette"},
+    "fastapi": {"fastapi", "starlette"},
+    "wsgi": {"werkzeug"},
+}
 COMPANIONS = {"flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
@@ -179,6 +203,8 @@ def _verdict(importer: str, imported: str) -> str | None:
     """
     if importer.startswith(INTEGRATIONS):
         return _integration_verdict(importer, imported)
+    if importer.startswith(REGISTRY):
+        return _registry_verdict(importer, imported)
     for name in (importer, imported):
         if name not in ORDER:
             return f"{importer} imports {imported}, and {name} stands in no row of LAYERS"
@@ -205,11 +231,31 @@ def _integration_verdict(importer: str, imported: str) -> str | None:
     return None
 
 
+def _registry_verdict(importer: str, imported: str) -> str | None:
+    """
+    What is wrong with a file of the registry importing *imported*, if anything.
+    """
+    if imported in LAYERS["front"] or imported.startswith(INTEGRATIONS):
+        return f"{importer} imports {imported}: the registry stands on the core only"
+    if not imported.startswith(REGISTRY):
+        return None
+    own, other = _part(importer), _part(imported)
+    if other not in FOUNDATIONS:
+        return None if own == other else f"{importer} imports {imported}: they stand side by side"
+    if own in FOUNDATIONS and FOUNDATIONS.index(other) >= FOUNDATIONS.index(own):
+        return f"{importer} imports {imported}, which stands below it in FOUNDATIONS"
+    return None
+
+
+def _part(name: str) -> str:
+    return name.split(".")[1]
+
+
 def _integration(name: str) -> str:
     return name.split(".")[1]
 
 
-PLACED = [name for name in SOURCES if not name.startswith(INTEGRATIONS)]
+PLACED = [name for name in SOURCES if not name.startswith((INTEGRATIONS, REGISTRY))]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PLACED])
@@ -235,6 +281,8 @@ def test_imports_run_one_way(name: str) -> None:
 
 
 def _own_third_parties(name: str) -> set[str]:
+    if name.startswith(REGISTRY):
+        return DRIVERS.get(_part(name), set())
     if not name.startswith(INTEGRATIONS):
         return DEMO.get(name, set())
     own = _integration(name)
@@ -266,6 +314,13 @@ def test_nothing_else_is_needed(name: str) -> None:
         pytest.param("integrations.fastapi", "integrations.starlette", None, id="beside"),
         pytest.param("integrations.flask", "integrations.starlette", "each other", id="siblings"),
         pytest.param("integrations.flask", "__main__", "front", id="integration-front"),
+        pytest.param("registry._redis", "registry._record", None, id="store-foundation"),
+        pytest.param("registry._redis", "registry._sqlite", "side by side", id="stores"),
+        pytest.param("registry.asgi", "registry.wsgi", "side by side", id="faces"),
+        pytest.param("registry._record", "registry._verbs", "FOUNDATIONS", id="foundations-up"),
+        pytest.param("registry._registry", "registry._redis", "side by side", id="registry-store"),
+        pytest.param("registry.asgi", "integrations.starlette", "core only", id="face-integration"),
+        pytest.param("registry._verbs", "__init__", "core only", id="registry-front"),
         pytest.param(
             "integrations.django.apps", "integrations.django._checks", None, id="parts-down"
         ),

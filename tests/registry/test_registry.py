@@ -1,0 +1,351 @@
+"""
+What the registries say without any store: options, errors, what an ID may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlanyard import IDLanyardError, PolicyError
+from idlanyard.registry import (
+    AsyncSessionRegistry,
+    MissingExtra,
+    RegistryUnavailable,
+    SessionExists,
+    SessionNotFound,
+    SessionRecord,
+    SessionRegistry,
+    strict,
+)
+from idlanyard.registry._memory import MemoryStore
+from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._rules import key_of, metadata_text, microseconds
+from idlanyard.registry._verbs import Verbs
+
+BOTH = pytest.mark.parametrize("registry", [SessionRegistry, AsyncSessionRegistry])
+SECRET = "hunter2"
+PLAIN = st.characters(exclude_categories=["Cc", "Cs"])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        pytest.param(
+            f"mysql://root:{SECRET}@host/db", "url begins with one of memory://", id="kind"
+        ),
+        pytest.param(f"root:{SECRET}@host", "url begins with one of memory://", id="no kind"),
+        pytest.param("", "url begins with one of memory://", id="empty"),
+        pytest.param(f"postgresql+psycopg2://u:{SECRET}@h/d", "url begins with", id="a driver"),
+        pytest.param(b"memory://", "url is text", id="bytes"),
+        pytest.param(None, "url is text", id="None"),
+    ],
+)
+def test_a_url_that_is_none_is_refused(registry: Any, url: Any, message: str) -> None:
+    """
+    Issue 5, item 1: a wrong URL is refused when opened, and the message has no password.
+    """
+    with pytest.raises(PolicyError) as raised:
+        registry.open(url)
+    assert message in str(raised.value)
+    assert SECRET not in str(raised.value) + repr(raised.value.value)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"ttl": 0}, "ttl is a positive number", id="ttl"),
+        pytest.param({"ttl": "60"}, "ttl is a number of seconds", id="ttl, text"),
+        pytest.param({"mint": "uuid7"}, "mint takes a function", id="mint"),
+        pytest.param({"validator": "strict"}, "validator takes a function", id="validator"),
+        pytest.param({"timeout": 0}, "timeout is a number", id="timeout"),
+        pytest.param({"timeout": True}, "timeout is a number", id="timeout, bool"),
+        pytest.param({"timeout": 601}, "timeout is a number", id="timeout, too long"),
+        pytest.param({"timeout": "5"}, "timeout is a number", id="timeout, text"),
+        pytest.param({"namespace": "a-b"}, "namespace is 1 to 40", id="namespace"),
+        pytest.param({"namespace": "Sessions"}, "namespace is 1 to 40", id="namespace, capital"),
+        pytest.param({"namespace": 'x"; drop'}, "namespace is 1 to 40", id="namespace, hostile"),
+        pytest.param({"namespace": None}, "namespace is 1 to 40", id="namespace, None"),
+    ],
+)
+def test_wrong_options_are_refused_when_opened(
+    registry: Any, options: dict[str, Any], message: str
+) -> None:
+    """
+    R14: an option that cannot be followed says what to write instead.
+    """
+    with pytest.raises(PolicyError, match=message):
+        registry.open("memory://", **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        pytest.param("redis://h", "redis", "redis", id="redis"),
+        pytest.param("rediss://h", "redis", "redis", id="rediss"),
+        pytest.param("postgresql://h/d", "sqlalchemy", "postgres", id="postgresql"),
+        pytest.param("postgresql://h/d", "psycopg", "postgres", id="psycopg"),
+    ],
+)
+def test_a_scheme_without_its_extra_says_what_to_install(url: str, module: str, extra: str) -> None:
+    """
+    Issue 5, item 1: without its library a scheme fails when opened, with the line that installs it.
+    """
+    code = (
+        "import sys; sys.modules[sys.argv[1]] = None\n"
+        "from idlanyard.registry import MissingExtra, SessionRegistry\n"
+        "try: SessionRegistry.open(sys.argv[2])\n"
+        "except MissingExtra as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, module, url], capture_output=True, text=True, check=True
+    )
+    assert f"run pip install 'idlanyard[{extra}]'" in done.stdout
+
+
+def test_the_registry_needs_nothing_but_python() -> None:
+    """
+    Issue 5, item 1: SQLite is embedded: neither importing nor opening it loads a third party.
+    """
+    code = (
+        "import sys\n"
+        "from idlanyard.registry import AsyncSessionRegistry, SessionRegistry\n"
+        "SessionRegistry.open(); AsyncSessionRegistry.open()\n"
+        "names = {name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
+        "print(*sorted(name for name in names if not name.startswith('_')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["idlanyard"]
+
+
+@pytest.mark.parametrize(
+    ("error", "evidence"),
+    [
+        pytest.param(SessionExists("s\u00e9"), ("session_id", "s\u00e9"), id="exists"),
+        pytest.param(SessionNotFound("s1"), ("session_id", "s1"), id="not found"),
+        pytest.param(RegistryUnavailable("redis"), ("scheme", "redis"), id="unavailable"),
+        pytest.param(MissingExtra("redis", "redis"), ("extra", "redis"), id="extra"),
+    ],
+)
+def test_errors_have_one_root_and_their_evidence(
+    error: IDLanyardError, evidence: tuple[str, str]
+) -> None:
+    """
+    House rule on errors: one root, evidence on them, whole after pickling.
+    """
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(error, IDLanyardError)
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert getattr(again, evidence[0]) == evidence[1]
+
+
+def test_an_extra_that_is_missing_is_an_import_error() -> None:
+    """
+    Issue 5, item 1: who catches ImportError catches it.
+    """
+    assert isinstance(MissingExtra("redis", "redis"), ImportError)
+
+
+def test_a_record_shows_no_metadata() -> None:
+    """
+    S25: metadata may say who somebody is; the repr of a record has none of it.
+    """
+    record = SessionRecord(
+        session_id="s1", metadata={"name": "John Doe"}, created_at=datetime.now(UTC)
+    )
+    assert "John" not in repr(record)
+    assert hash(record) == hash(pickle.loads(pickle.dumps(record)))
+    with pytest.raises(AttributeError):
+        record.session_id = "s2"  # type: ignore[misc]
+
+
+@given(text=st.text(PLAIN, min_size=1, max_size=1024).filter(lambda t: len(t.encode()) <= 1024))
+def test_the_key_is_of_the_bytes(text: str) -> None:
+    """
+    Issue 5, item 2: any text without control characters has the SHA-256 of its bytes as key.
+    """
+    assert key_of("session_id", text) == sha256(text.encode()).digest()
+
+
+@given(text=st.text())
+def test_an_id_is_taken_or_refused(text: str) -> None:
+    """
+    Issue 5, item 2: whatever text it is, a ValueError without it or a key of 32 bytes.
+    """
+    refused = reason(lambda: key_of("session_id", text))
+    if refused is None:
+        assert len(key_of("session_id", text)) == 32
+    else:
+        assert len(text) < 3 or text not in refused
+
+
+def reason(fn: Callable[[], object]) -> str | None:
+    """
+    Return why something is refused, if it is.
+    """
+    try:
+        fn()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+
+
+@given(metadata=st.dictionaries(st.text(max_size=9), JSON, max_size=5))
+def test_metadata_comes_back_or_is_refused(metadata: dict[str, Any]) -> None:
+    """
+    Issue 5, item 2: what is of JSON comes back as it was, in ASCII on the way, or is too deep.
+    """
+    refused = reason(lambda: metadata_text(metadata))
+    if refused is None:
+        text = metadata_text(metadata)
+        assert text.isascii()
+        assert json.loads(text) == metadata
+    else:
+        assert "levels" in refused
+
+
+def test_metadata_may_be_any_mapping_and_sequence() -> None:
+    """
+    Issue 5, item 2: tuples and other mappings are taken for what JSON makes of them.
+    """
+    assert metadata_text(None) == "{}"
+    assert metadata_text({"a": (1, 2)}) == '{"a":[1,2]}'
+
+
+def test_metadata_that_contains_itself_is_too_deep() -> None:
+    """
+    R14: a mapping that contains itself is refused, not followed for ever.
+    """
+    metadata: dict[str, Any] = {}
+    metadata["self"] = metadata
+    with pytest.raises(ValueError, match="levels"):
+        metadata_text(metadata)
+
+
+@given(ttl=st.floats(min_value=1e-9, max_value=3e9))
+def test_fractions_of_a_second_count(ttl: float) -> None:
+    """
+    Issue 5, item 1: a time to live is never rounded down to nothing.
+    """
+    assert microseconds(ttl) >= max(1, ttl * 1e6)
+
+
+def test_strict_is_the_guides_own_validator() -> None:
+    """
+    S-D6: strict takes what the guide's validator takes, and its message has no value.
+    """
+    for text in ("x", "123", "my_custom_session_001", "A-b", "x" * 255):
+        assert strict(text) is None  # type: ignore[func-returns-value]
+    for text in ("", "a b", "a/b", "\u0661", "x" * 256, "x\n"):
+        with pytest.raises(ValueError, match="session_id is refused"):
+            strict(text)
+
+
+class Colliding(MemoryStore):
+    """
+    A store in which two IDs have one key, as no two are known to.
+    """
+
+    def read(self, key: bytes) -> Row | None:
+        return Row("another", None, "{}", 0, None)
+
+
+def test_two_ids_with_one_key_are_not_mixed_up() -> None:
+    """
+    Issue 5, item 2: the ID is kept beside its key and compared on read.
+    """
+    registry = SessionRegistry(Colliding(), Verbs())
+    assert registry.get("another").session_id == "another"
+    with pytest.raises(SessionNotFound):
+        registry.get("one")
+    assert not registry.exists("one")
+
+
+@pytest.mark.parametrize(
+    ("made", "error"),
+    [
+        pytest.param(str, ValueError, id="nothing"),
+        pytest.param(lambda: "a\n", ValueError, id="a line end"),
+        pytest.param(int, TypeError, id="a number"),
+    ],
+)
+def test_a_generator_that_makes_no_id_is_told(made: Any, error: type[Exception]) -> None:
+    """
+    R7: what a generator makes is checked like any ID.
+    """
+    with (
+        SessionRegistry.open("memory://", mint=made) as registry,
+        pytest.raises(error, match="mint"),
+    ):
+        registry.create()
+
+
+def test_a_verb_asks_and_never_waits() -> None:
+    """
+    House rule: verbs are pure: each yields its question and is sent the answer.
+    """
+    verb = Verbs(ttl=1.5).create("s1", None, None, None)
+    method, (draft,) = next(verb)
+    assert method == "insert"
+    assert draft == Draft(sha256(b"s1").digest(), "s1", None, None, "{}", 1_500_000)
+    with pytest.raises(StopIteration) as done:
+        verb.send(Row("s1", None, "{}", 1_000_000, None))
+    assert done.value.value.created_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_both_registries_have_the_same_verbs() -> None:
+    """
+    Issue 5, item 1: one face has what the other has, with the same arguments.
+    """
+    import inspect
+
+    for name, verb in vars(SessionRegistry).items():
+        if not name.startswith("_"):
+            other = getattr(AsyncSessionRegistry, name)
+            parameters = list(inspect.signature(getattr(SessionRegistry, name)).parameters.items())
+            assert list(inspect.signature(other).parameters.items()) == parameters
+            assert verb is not None
+
+
+def test_a_registry_is_a_context_manager() -> None:
+    """
+    Issue 5, item 1: both registries close themselves behind a block.
+    """
+    with SessionRegistry.open("memory://") as registry:
+        assert isinstance(registry, SessionRegistry)
+
+    async def opened() -> None:
+        async with AsyncSessionRegistry.open("memory://") as awaited:
+            assert isinstance(awaited, AsyncSessionRegistry)
+
+    asyncio.run(opened())
