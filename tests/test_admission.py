@@ -324,8 +324,9 @@ def test_an_answer_has_its_time() -> None:
     """
 
     async def known(session_id: str) -> bool:
-        await asyncio.Event().wait()
-        return True
+        answered = asyncio.Event()
+        asyncio.get_running_loop().call_later(5, answered.set)
+        return await answered.wait()
 
     assert by_asgi(known, CLAIM, timeout=0.05)[0] == 503
     assert failures["admission"] == 1

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -636,9 +637,11 @@ class RacingContract(RegistryContract):
         S-D15, R16: of eight threads that create the same IDs, each ID is created by one.
         """
         names = [fresh() for _ in range(50)]
+        together = Barrier(8)
 
         def create_all(_: int) -> list[str]:
             created = []
+            together.wait()
             for name in names:
                 try:
                     created.append(registry.create(name).session_id)
@@ -659,7 +662,10 @@ class RacingContract(RegistryContract):
             registry.create(name, ttl=0.001)
             eventually(lambda name=name: not registry.exists(name))  # type: ignore[misc]
 
-            def create(number: int, name: str = name) -> int:
+            together = Barrier(8)
+
+            def create(number: int, name: str = name, together: Barrier = together) -> int:
+                together.wait()
                 try:
                     registry.create(name, metadata={"n": number})
                 except SessionExists:

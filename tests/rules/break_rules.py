@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from breaches import BREACHES, Breach
 from integration_breaches import INTEGRATION_BREACHES
+from registry_breaches import REGISTRY_BREACHES
 
 ROOT = Path(__file__).parents[2]
 TESTS_FAILED = 1
@@ -81,7 +82,7 @@ def main(rules: list[str]) -> int:
     """
     Check every breach, or those of the rules given.
     """
-    every = [*BREACHES, *INTEGRATION_BREACHES]
+    every = [*BREACHES, *INTEGRATION_BREACHES, *REGISTRY_BREACHES]
     chosen = [breach for breach in every if not rules or breach.rule in rules]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         verdicts = list(pool.map(verdict, chosen))
