@@ -1,0 +1,32 @@
+"""
+``redis://`` and ``rediss://``: Redis, Valkey and their clusters, through redis-py, for both faces.
+
+What is promised:
+
+- While the server keeps its data, no ID is created twice: each create is one
+  script that runs at the server alone. A retry of redis-py's whose first
+  answer was lost gets that first answer.
+- A server that is started again has what its persistence kept. With
+  ``appendonly yes`` and ``appendfsync always`` that is every session whose
+  ``create`` returned; with ``everysec`` those of the last second or two may
+  be missing; with snapshots (``save``) those since the last one; with neither,
+  all. An ID so lost is free again.
+- Replication is asynchronous. A replica that takes over, in a cluster or under
+  Sentinel, may lack the sessions of the last moments, which are then lost or
+  can be created once more. ``WAIT`` and ``min-replicas-to-write`` make that
+  rarer, not impossible. Where it may not happen, use PostgreSQL.
+- Give the server ``maxmemory-policy noeviction``. Any other may forget
+  sessions that have not expired; with this one a full server refuses new ones,
+  which is ``RegistryUnavailable``.
+- Expiry is by the server's clock, in whole milliseconds: never early, and at
+  most two of them late.
+- What ``end`` forgets stays at the server for twice the ``timeout``, under a
+  name that only a retry of that ``end`` knows.
+"""
+
+from __future__ import annotations
+
+from idlanyard.registry._redis._async_store import async_store
+from idlanyard.registry._redis._sync_store import store
+
+__all__ = ["async_store", "store"]

@@ -1,0 +1,119 @@
+"""
+Connections that keep to a deadline.
+
+redis-py bounds each wait, not their sum: connecting, each address of a host,
+logging in, each retry and each node of a cluster have the whole time anew.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, Final
+
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as TooLate
+
+deadline: Final[ContextVar[float]] = ContextVar("idlanyard_redis_deadline")
+
+FAILURES: Final = (RedisError, RedisClusterException, OSError)
+RETRIES: Final = 2
+PAUSE: Final = 0.02
+# Each node of a cluster may take this part of the time: where one does not answer, there
+# is some left to ask the others who stands in for it.
+SHARE: Final = 3
+# Bounded by who asks: threads, or the tasks that have a place.
+MOST: Final = 2**31
+# One round trip less, and no messages that nobody asked for.
+PROTOCOL: Final = 2
+
+_OVER: Final = "the time for this question is over"
+
+
+class TimedConnection(Connection):
+    """
+    A connection none of whose waits goes beyond the deadline.
+    """
+
+    def __init__(self, *, socket_timeout: float, **options: Any) -> None:
+        self._longest = socket_timeout
+        self._is_bound = False
+        super().__init__(  # type: ignore[no-untyped-call]
+            socket_timeout=socket_timeout, **options
+        )
+
+    @property
+    def socket_timeout(self) -> float:
+        """
+        How long the next wait may last.
+
+        Raises:
+            TimeoutError: not at all; the built-in one, behind which redis-py closes
+                a socket that it is about to connect.
+        """
+        left = deadline.get() - monotonic()
+        if left <= 0:
+            raise TimeoutError(_OVER)
+        return min(left, self._longest)
+
+    @socket_timeout.setter
+    def socket_timeout(self, value: object) -> None:
+        """
+        The deadline decides.
+        """
+
+    @property
+    def socket_connect_timeout(self) -> float:
+        """
+        The same, for an address of the host.
+        """
+        return self.socket_timeout
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, value: object) -> None:
+        """
+        The deadline decides.
+        """
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """
+        Send, connecting first where it is not connected.
+        """
+        if self._bound():
+            self._is_bound = True
+        super().send_packed_command(  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+            command, check_health
+        )
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """
+        Return the next answer.
+        """
+        # The first one is bound by what was sent a moment ago.
+        if self._is_bound:
+            self._is_bound = False
+        else:
+            self._bound()
+        return super().read_response(*arguments, **options)  # pyright: ignore[reportUnknownVariableType]
+
+    def _bound(self) -> bool:
+        """
+        Bound the next wait, where it is connected.
+        """
+        socket: Any = self._sock
+        if socket is None:
+            return False
+        left = deadline.get() - monotonic()
+        if left > 0:
+            socket.settimeout(min(left, self._longest))
+            return True
+        # What is on its way would be taken for the answer to the next question.
+        self.disconnect()  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
+        raise TooLate(_OVER)
+
+
+class TimedSSLConnection(TimedConnection, SSLConnection):
+    """
+    The same through TLS.
+    """

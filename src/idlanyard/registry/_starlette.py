@@ -1,0 +1,90 @@
+"""
+What the faces on Starlette share: whole IDs out of paths, bodies up to a limit, replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from idlanyard.registry._conversation import converse_async
+from idlanyard.registry._session_request import Action
+from idlanyard.registry.http import SessionsHandler
+
+CREATE: Final = "/session/create"
+INPUT: Final = "/session/{session_id:path}/input"
+SESSION: Final = "/session/{session_id:path}"
+
+
+def endpoint_of(
+    handler: SessionsHandler, action: Action
+) -> Callable[[Request], Awaitable[Response]]:
+    """
+    Return the endpoint of one route.
+    """
+    reads_body = action in ("create", "input")
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = await _body_of(request, handler.max_body) if reads_body else b""
+        except ClientDisconnect:
+            # Half a body is none, and nobody is there to hear it.
+            return Response(status_code=400)
+        session_id = request.path_params.get("session_id")
+        conversation = handler.handle(action, session_id, _headers_of(request), body)
+        reply = await converse_async(conversation, run_in_threadpool)
+        return Response(reply.body, reply.status, dict(reply.headers))
+
+    return endpoint
+
+
+def whole(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
+    """
+    Return what a route has matched, unless its session ID is not the one that was sent.
+
+    A pattern also matches nothing, and a path with a line end behind it; a
+    server may have put U+FFFD for bytes that are no text.
+    """
+    if match is Match.NONE or found["path_params"].get("session_id") == "":
+        return Match.NONE, {}
+    if scope["path"].endswith("\n") or not _is_text(scope):
+        return Match.NONE, {}
+    return match, found
+
+
+def _is_text(scope: Any) -> bool:
+    if "\N{REPLACEMENT CHARACTER}" not in scope["path"]:
+        return True
+    raw = scope.get("raw_path")
+    if not isinstance(raw, bytes):
+        return False
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def _body_of(request: Request, most: int) -> bytes | None:
+    """
+    Return the body, or ``None`` once it has more than *most* bytes.
+    """
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
+def _headers_of(request: Request) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,71 @@
+"""
+The HTTP API of a registry as an ASGI application, on Starlette.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.routing import Match, Route, Router
+
+from idlanyard._peers import Everyone
+from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._registry import SessionRegistry
+from idlanyard.registry._session_request import Action
+from idlanyard.registry._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
+from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
+
+__all__ = ["asgi_app"]
+
+
+def asgi_app(
+    registry: SessionRegistry | AsyncSessionRegistry,
+    *,
+    on_input: OnInput | None = None,
+    authorize: Authorize | Everyone | None = None,
+    max_body: int = 65_536,
+) -> Router:
+    """
+    Return the API as an application: served as it is, or mounted.
+
+    Its routes are ``POST /session/create``, ``GET`` and ``DELETE
+    /session/{id}``, and ``POST /session/{id}/input`` where there is an
+    ``on_input``. Whatever is none of them has Starlette's own answer.
+
+    Args:
+        registry: the sessions. The verbs of a ``SessionRegistry`` run in a
+            worker thread.
+        on_input: ``on_input(record, body)`` returns the reply to an input, as
+            JSON has it; plain functions run in a worker thread, async ones
+            are awaited. The session is bound meanwhile.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for who may;
+            plain or async. ``EVERYONE`` spells out that nobody is checked.
+        max_body: the most bytes of a body; more are answered 413.
+
+    Raises:
+        TypeError: ``authorize`` is missing, or one of them is something else.
+        PolicyError: ``max_body`` is no number of bytes.
+    """
+    handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
+
+    def route(action: Action, path: str, method: str) -> _WholeID:
+        return _WholeID(path, endpoint_of(handler, action), methods=[method], name=action)
+
+    routes = [route("create", CREATE, "POST")]
+    if handler.takes_input:
+        routes.append(route("input", INPUT, "POST"))
+    routes += [route("read", SESSION, "GET"), route("end", SESSION, "DELETE")]
+    return Router(routes, redirect_slashes=False)
+
+
+class _WholeID(Route):
+    """
+    A route that takes session IDs as they were sent, and no HEAD.
+    """
+
+    def __init__(self, *args: Any, methods: list[str], **options: Any) -> None:
+        super().__init__(*args, methods=methods, **options)
+        self.methods = set(methods)
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        return whole(scope, *super().matches(scope))

@@ -1,0 +1,192 @@
+"""
+The HTTP API of a registry as a FastAPI router, with its schema.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from idlanyard._peers import Everyone
+from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._registry import SessionRegistry
+from idlanyard.registry._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
+from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
+
+__all__ = ["sessions_router"]
+
+_NO_CONTROL: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_PARAMETER: Final[dict[str, Any]] = {
+    "name": "session_id",
+    "in": "path",
+    "required": True,
+    "description": "The session ID, percent-encoded, slashes too.",
+    "schema": {"type": "string", "minLength": 1},
+}
+
+
+class SessionCreateRequest(BaseModel):
+    """
+    What a session is created with; everything may be left out.
+    """
+
+    session_id: str | None = Field(
+        None,
+        max_length=1024,
+        pattern=_NO_CONTROL,
+        description="Your own session ID, up to 1,024 bytes; left out, one is minted.",
+    )
+    client_id: str | None = Field(
+        None, max_length=1024, pattern=_NO_CONTROL, description="Whose session it is."
+    )
+    metadata: dict[str, Any] | None = Field(
+        None, description="Any JSON object, up to 16 KiB and 8 levels."
+    )
+
+
+class SessionCreated(BaseModel):
+    """
+    A session that was created.
+    """
+
+    session_id: str
+    created_at: datetime
+    status: Literal["active"]
+    message: str
+
+
+class SessionState(BaseModel):
+    """
+    A session that is known.
+    """
+
+    session_id: str
+    created_at: datetime
+    expires_at: datetime | None
+    status: Literal["active"]
+
+
+class SessionEnded(BaseModel):
+    """
+    A session that is no more.
+    """
+
+    session_id: str
+    status: Literal["ended"]
+    message: str
+
+
+class ErrorReply(BaseModel):
+    """
+    Why a request was refused.
+    """
+
+    error: Literal["HTTPException", "RequestValidationError"]
+    message: str
+    timestamp: datetime
+
+
+_ERRORS: Final = {
+    403: "Not allowed.",
+    404: "No such session.",
+    409: "The session ID is taken.",
+    413: "The body is too long.",
+    422: "The body is refused.",
+    503: "The registry is unavailable.",
+}
+
+
+def sessions_router(
+    registry: SessionRegistry | AsyncSessionRegistry,
+    *,
+    on_input: OnInput | None = None,
+    authorize: Authorize | Everyone | None = None,
+    max_body: int = 65_536,
+) -> APIRouter:
+    """
+    Return the API as a router, for ``app.include_router``.
+
+    Its routes are ``POST /session/create``, ``GET`` and ``DELETE
+    /session/{id}``, and ``POST /session/{id}/input`` where there is an
+    ``on_input``. Whatever is none of them has FastAPI's own answer.
+
+    Args:
+        registry: the sessions. The verbs of a ``SessionRegistry`` run in a
+            worker thread.
+        on_input: ``on_input(record, body)`` returns the reply to an input, as
+            JSON has it; plain functions run in a worker thread, async ones
+            are awaited. The session is bound meanwhile.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for who may;
+            plain or async. ``EVERYONE`` spells out that nobody is checked.
+        max_body: the most bytes of a body; more are answered 413.
+
+    Raises:
+        TypeError: ``authorize`` is missing, or one of them is something else.
+        PolicyError: ``max_body`` is no number of bytes.
+    """
+    handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
+    router = APIRouter(route_class=_WholeID, tags=["sessions"])
+    router.add_api_route(
+        CREATE,
+        endpoint_of(handler, "create"),
+        methods=["POST"],
+        name="create_session",
+        summary="Create a session",
+        response_model=SessionCreated,
+        responses=_errors(403, 409, 413, 422, 503),
+        openapi_extra=_body(SessionCreateRequest.model_json_schema(), required=False),
+    )
+    if handler.takes_input:
+        router.add_api_route(
+            INPUT,
+            endpoint_of(handler, "input"),
+            methods=["POST"],
+            name="send_session_input",
+            summary="Send input to a session",
+            response_model=Any,
+            responses=_errors(403, 404, 413, 422, 503),
+            openapi_extra={"parameters": [_PARAMETER]} | _body({"type": "object"}, required=True),
+        )
+    router.add_api_route(
+        SESSION,
+        endpoint_of(handler, "read"),
+        methods=["GET"],
+        name="read_session",
+        summary="Look a session up",
+        response_model=SessionState,
+        responses=_errors(403, 404, 503),
+        openapi_extra={"parameters": [_PARAMETER]},
+    )
+    router.add_api_route(
+        SESSION,
+        endpoint_of(handler, "end"),
+        methods=["DELETE"],
+        name="end_session",
+        summary="End a session",
+        response_model=SessionEnded,
+        responses=_errors(403, 404, 503),
+        openapi_extra={"parameters": [_PARAMETER]},
+    )
+    return router
+
+
+class _WholeID(APIRoute):
+    """
+    A route that takes session IDs as they were sent.
+    """
+
+    def matches(self, scope: Any) -> tuple[Any, Any]:
+        return whole(scope, *super().matches(scope))
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorReply, "description": _ERRORS[status]} for status in statuses}
+
+
+def _body(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": required, "content": content}}

@@ -1,0 +1,991 @@
+"""
+What holds for the HTTP API through every face, asked over real sockets.
+
+A subclass says how its face is mounted and served, and a kind which registry
+and which functions are behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import re
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from waitress import wasyncore
+from waitress.server import create_server
+
+from idlanyard import EVERYONE, Policy, get_session_id, get_user_id, identify
+from idlanyard.registry import AsyncSessionRegistry, SessionRecord, SessionRegistry
+from idlanyard.registry.http import SessionRequest
+
+MOST = 65_536
+JSON = {"Content-Type": "application/json"}
+SENTENCE = (
+    "Session ID '{}' already exists. Please use a different ID or omit it for auto-generation."
+)
+POLICY = Policy(trusted_peers=["127.0.0.1"])
+FOUR_BYTES = "\N{GRINNING FACE}"
+
+IDS = {
+    "plain": "crm_user_12345",
+    "slash": "crm/user/1",
+    "slash first": "/etc/passwd",
+    "slash last": "folder/",
+    "slashes": "//a//b//",
+    "only slash": "/",
+    "percent": "100%",
+    "percent-encoded": "a%2Fb%252F%00",
+    "space": "a b",
+    "only spaces": "   ",
+    "trailing space": "a ",
+    "non-ASCII": "s\u00e9ance-\u4f1a\u8bdd-\U0001f600",
+    "replacement character": "a\ufffdb",
+    "right to left": "\u202eabc",
+    "line separator": "a\u2028b",
+    "delimiters": "a?b=c&d#e;f:g@h!$'()*+,[]",
+    "quotes": 'it\'s "quoted" \\ `here` <b>',
+    "create": "create",
+    "input": "input",
+    "like a route": "x/input",
+    "like a route twice": "create/input/input",
+    "dot": ".",
+    "dots": "..",
+    "dots inside": "a/../../b/./c",
+    "longest": FOUR_BYTES * 256,
+}
+
+NO_IDS = {
+    "tab": "a\tb",
+    "line end": "a\r\nSet-Cookie: x=1",
+    "NUL": "a\x00",
+    "DEL": "a\x7f",
+    "C1": "a\x85",
+    "too long": "x" * 1025,
+    "too long in bytes": FOUR_BYTES * 256 + "x",
+}
+
+NO_BODIES = {
+    "not JSON": b"session_id=x",
+    "cut off": b'{"session_id": "x"',
+    "a list": b'[{"session_id": "x"}]',
+    "a string": b'"x"',
+    "null": b"null",
+    "a number": b"1",
+    "two objects": b'{"session_id": "x"}{"session_id": "y"}',
+    "not UTF-8": b'{"session_id": "\xff"}',
+    "UTF-16": '{"session_id": "x"}'.encode("utf-16"),
+    "a byte order mark": b'\xef\xbb\xbf{"session_id": "x"}',
+    "NaN": b'{"metadata": {"x": NaN}}',
+    "an infinity": b'{"metadata": {"x": -Infinity}}',
+    "a number too large": b'{"metadata": {"x": 1e999}}',
+    "a number of 5,000 digits": b'{"metadata": {"x": ' + b"9" * 5000 + b"}}",
+    "a name twice": b'{"session_id": "x", "session_id": "y"}',
+    "a name twice inside": b'{"metadata": {"x": 1, "x": 2}}',
+    "deep": b"[" * 60_000,
+    "deep and whole": b'{"x":' * 10_000 + b"1" + b"}" * 10_000,
+    "a lone surrogate": b'{"session_id": "\\ud800"}',
+    "a lone surrogate inside": b'{"metadata": {"\\uDFFF": 1}}',
+    "a control character": b'{"session_id": "a\nb"}',
+    "NUL": b"\x00",
+    "spaces": b"   ",
+}
+
+WRONG_TYPES: dict[str, dict[str, Any]] = {
+    "a number": {"session_id": 123},
+    "zero": {"session_id": 0},
+    "a fraction": {"session_id": 1.5},
+    "true": {"session_id": True},
+    "false": {"session_id": False},
+    "a list": {"session_id": ["x"]},
+    "an object": {"session_id": {"x": 1}},
+    "a client that is a number": {"client_id": 123},
+    "a client that is a list": {"client_id": []},
+    "metadata that is text": {"metadata": "x"},
+    "metadata that is a list": {"metadata": []},
+    "metadata that is a number": {"metadata": 0},
+    "metadata of 9 levels": {"metadata": json.loads('{"x":' * 9 + "1" + "}" * 9)},
+    "metadata over 16 KiB": {"metadata": {"x": "y" * (16 * 1024)}},
+}
+
+NO_TYPES = {
+    "none": None,
+    "a form": "application/x-www-form-urlencoded",
+    "a form with files": "multipart/form-data; boundary=x",
+    "text": "text/plain",
+    "text that says it is JSON": "text/plain; application/json",
+    "like JSON": "application/jsonp",
+    "joined": "application/json, text/plain",
+    "empty": "",
+}
+
+TYPES = {
+    "JSON": "application/json",
+    "JSON in UTF-8": "application/json; charset=utf-8",
+    "in capitals": "APPLICATION/JSON",
+    "structured": "application/vnd.crm+json",
+}
+
+
+def fresh(name: str = "s") -> str:
+    """
+    Return an ID that no other test has.
+    """
+    return f"{name}-{uuid4().hex}"
+
+
+class Broken(Exception):
+    """
+    What an application raises.
+    """
+
+
+def said(record: SessionRecord, body: dict[str, Any]) -> Any:
+    """
+    Stands for an application: it says what it sees, or does what it is told.
+    """
+    if "raise" in body:
+        raise Broken
+    if "identify" in body:
+        identify(user_id=body["identify"])
+    if "return" in body:
+        return {"set": {1}, "nan": float("nan"), "text": "x", "list": [1, None], "null": None}[
+            body["return"]
+        ]
+    return {"body": body, "bound": get_session_id(), "record": record.session_id}
+
+
+async def said_async(record: SessionRecord, body: dict[str, Any]) -> Any:
+    """
+    The same, awaited.
+    """
+    return said(record, body)
+
+
+def may(request: SessionRequest) -> bool:
+    """
+    Who is known may create, and what is his is his.
+    """
+    user = get_user_id()
+    if request.action == "create":
+        return user is not None
+    if user == "admin":
+        return True
+    # Nobody is not the owner of what has none.
+    return user is not None and request.record is not None and request.record.client_id == user
+
+
+async def may_async(request: SessionRequest) -> bool:
+    """
+    The same, awaited.
+    """
+    return may(request)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    What is behind a face.
+    """
+
+    open: Callable[..., SessionRegistry | AsyncSessionRegistry]
+    on_input: Callable[[SessionRecord, dict[str, Any]], Any]
+    authorize: Callable[[SessionRequest], bool | Awaitable[bool]]
+
+
+SYNC = Kind(SessionRegistry.open, said, may)
+ASYNC = Kind(AsyncSessionRegistry.open, said_async, may_async)
+
+
+@contextmanager
+def by_uvicorn(app: Any, **options: Any) -> Iterator[int]:
+    """
+    Serve an ASGI application; its port is yielded.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        options = {"log_config": None, "timeout_graceful_shutdown": 5} | options
+        server = uvicorn.Server(uvicorn.Config(app, **options))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def by_waitress(app: Any) -> Iterator[int]:
+    """
+    Serve a WSGI application; its port is yielded.
+    """
+    channels: dict[int, Any] = {}
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server: Any = create_server(app, map=channels, sockets=[listening])
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(channels))
+            thread.join()
+            server.task_dispatcher.shutdown()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    One response.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """
+        What it says.
+        """
+        return json.loads(self.body)
+
+    def is_ours(self) -> bool:
+        """
+        Say whether the API wrote it, and not a framework.
+        """
+        return (self.headers.get("content-type"), self.headers.get("cache-control")) == (
+            "application/json",
+            "no-store",
+        )
+
+
+class Site:
+    """
+    The API where it is served: ``/api/v1`` for everyone, ``/guarded`` for owners,
+    ``/silent`` without input.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """
+        Send one request, its target as it stands.
+        """
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            chunked = body is not None and not isinstance(body, bytes)
+            connection.request(method, target, body, dict(headers or {}), encode_chunked=chunked)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+
+    def create(self, at: str = "/api/v1", user: str | None = None, **fields: Any) -> Answer:
+        """
+        Create a session.
+        """
+        headers = JSON if user is None else JSON | {"X-User-ID": user}
+        return self.ask("POST", f"{at}/session/create", json.dumps(fields).encode(), headers)
+
+    def at(
+        self, method: str, session_id: str, at: str = "/api/v1", user: str | None = None
+    ) -> Answer:
+        """
+        Ask about one session.
+        """
+        headers = {} if user is None else {"X-User-ID": user}
+        return self.ask(method, f"{at}/session/{quote(session_id, safe='')}", None, headers)
+
+    def input(
+        self, name: str, /, at: str = "/api/v1", user: str | None = None, **fields: Any
+    ) -> Answer:
+        """
+        Send input to a session.
+        """
+        headers = JSON if user is None else JSON | {"X-User-ID": user}
+        target = f"{at}/session/{quote(name, safe='')}/input"
+        return self.ask("POST", target, json.dumps(fields).encode(), headers)
+
+    def raw(self, sent: bytes) -> list[int]:
+        """
+        Send bytes, and return the status of every response to them.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            received = b""
+            try:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                # The server may have had enough.
+                if error.errno not in {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}:
+                    raise
+            try:
+                while piece := connection.recv(65_536):
+                    received += piece
+            except ConnectionError:
+                pass
+        return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)]
+
+    def alive(self) -> bool:
+        """
+        Say whether it still answers.
+        """
+        return self.create().status == 200
+
+
+def error_of(answer: Answer, status: int, name: str = "HTTPException") -> str:
+    """
+    Check that an answer is an error in the API's own shape, and return its message.
+    """
+    assert (answer.status, answer.is_ours()) == (status, True)
+    assert answer.json.keys() == {"error", "message", "timestamp"}
+    assert answer.json["error"] == name
+    assert abs(moment(answer.json["timestamp"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    message = answer.json["message"]
+    assert isinstance(message, str)
+    return message
+
+
+def moment(text: str) -> datetime:
+    """
+    Read a moment, which is written with microseconds and Z.
+    """
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    return datetime.fromisoformat(text)
+
+
+def named(table: Mapping[str, Any]) -> list[Any]:
+    """
+    Return the rows of a table as cases.
+    """
+    return [pytest.param(row, id=name) for name, row in table.items()]
+
+
+class HTTPContract:
+    """
+    What holds through every face.
+    """
+
+    kind: ClassVar[Kind]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls) -> str:
+        """
+        Where the sessions are.
+        """
+        return "memory://"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def site(cls, url: str) -> Iterator[Site]:
+        """
+        Serve the face once for all its tests.
+        """
+        with cls.served(url) as port:
+            yield Site(port)
+
+    @classmethod
+    def served(cls, url: str) -> AbstractContextManager[int]:
+        """
+        Serve the face, mounted.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def options(cls) -> dict[str, dict[str, Any]]:
+        """
+        Return what each mount is built with, besides its registry.
+        """
+        kind = cls.kind
+        return {
+            "/api/v1": {"on_input": kind.on_input, "authorize": EVERYONE},
+            "/guarded": {"on_input": kind.on_input, "authorize": kind.authorize},
+            "/silent": {"authorize": EVERYONE},
+        }
+
+    @pytest.mark.parametrize("fields", [{}, {"session_id": None}, {"session_id": ""}])
+    def test_no_id_mints(self, site: Site, fields: dict[str, Any]) -> None:
+        """
+        S-D1, S-D2: absent, null and "" mint a sortable ID with 64 random bits.
+        """
+        ids = {site.create(**fields).json["session_id"] for _ in range(5)}
+        assert len(ids) == 5
+        assert all(re.fullmatch(r"session_\d{8}_\d{6}_[0-9a-f]{16}", one) for one in ids)
+
+    @pytest.mark.parametrize("body", [None, b""])
+    def test_no_body_mints(self, site: Site, body: bytes | None) -> None:
+        """
+        S-D1: a session can be created by a request without a body.
+        """
+        answer = site.ask("POST", "/api/v1/session/create", body)
+        assert (answer.status, answer.json["session_id"][:8]) == (200, "session_")
+
+    def test_the_reply_to_create(self, site: Site) -> None:
+        """
+        S-D9, S-D10: create replies four fields; neither the client nor metadata is returned.
+        """
+        name = fresh()
+        answer = site.create(session_id=name, client_id="c1", metadata={"platform": "mobile"})
+        assert (answer.status, answer.is_ours()) == (200, True)
+        created = moment(answer.json["created_at"])
+        assert abs(created - datetime.now(UTC)) < timedelta(minutes=5)
+        assert answer.json == {
+            "session_id": name,
+            "created_at": answer.json["created_at"],
+            "status": "active",
+            "message": "Session created successfully.",
+        }
+
+    def test_the_reply_to_get(self, site: Site) -> None:
+        """
+        S-D9, issue 5, item 3: a session is shown without its client and its metadata.
+        """
+        name = fresh()
+        made = site.create(session_id=name, client_id="c1", metadata={"a": 1}).json
+        answer = site.at("GET", name)
+        assert (answer.status, answer.is_ours()) == (200, True)
+        assert moment(answer.json["expires_at"]) > moment(made["created_at"])
+        assert answer.json == {
+            "session_id": name,
+            "created_at": made["created_at"],
+            "expires_at": answer.json["expires_at"],
+            "status": "active",
+        }
+
+    def test_the_reply_to_delete(self, site: Site) -> None:
+        """
+        S-D9, S-D11: an ended session says so, without its client and its metadata.
+        """
+        name = fresh()
+        site.create(session_id=name, client_id="c1", metadata={"a": 1})
+        answer = site.at("DELETE", name)
+        assert (answer.status, answer.is_ours()) == (200, True)
+        message = "Session ended successfully."
+        assert answer.json == {"session_id": name, "status": "ended", "message": message}
+
+    def test_a_duplicate_is_refused(self, site: Site) -> None:
+        """
+        S-D4: the second create of an ID is 409 with the guide's sentence and shape.
+        """
+        name = fresh("it's")
+        assert site.create(session_id=name).status == 200
+        assert error_of(site.create(session_id=name), 409) == SENTENCE.format(name)
+
+    def test_ids_are_case_sensitive(self, site: Site) -> None:
+        """
+        S-D5: Session_001 is not session_001.
+        """
+        name = fresh("Session")
+        assert site.create(session_id=name).status == 200
+        assert site.at("GET", name.lower()).status == 404
+        assert site.create(session_id=name.lower()).status == 200
+
+    @pytest.mark.parametrize("name", named(IDS))
+    def test_an_id_comes_back_and_is_reached(self, site: Site, name: str) -> None:
+        """
+        S-D3, S-D7: any ID comes back byte for byte, and by path it is read, given input, ended.
+        """
+        made = site.create(session_id=name)
+        assert (made.status, made.json["session_id"]) == (200, name)
+        assert site.at("GET", name).json["session_id"] == name
+        assert site.input(name, x=1).json["record"] == name
+        assert site.at("DELETE", name).json["session_id"] == name
+        assert site.at("GET", name).status == 404
+
+    @pytest.mark.parametrize("name", named(IDS))
+    def test_slashes_need_no_encoding(self, site: Site, name: str) -> None:
+        """
+        S-D7: a slash in the path is a slash, encoded or not.
+        """
+        site.create(session_id=name)
+        target = f"/api/v1/session/{quote(name, safe='/')}"
+        assert site.ask("POST", f"{target}/input", b"{}", JSON).json["record"] == name
+        assert site.ask("DELETE", target).json["session_id"] == name
+
+    @pytest.mark.parametrize("name", named(IDS))
+    def test_an_ordinary_client_reaches_an_id(self, site: Site, name: str) -> None:
+        """
+        S-D7: httpx reaches every ID percent-encoded, but for dots, which clients take away.
+        """
+        if set(name.split("/")) & {".", ".."}:
+            return
+        base = f"http://127.0.0.1:{site.port}/api/v1"
+        with httpx.Client(base_url=base, trust_env=False) as client:
+            client.post("/session/create", json={"session_id": name})
+            path = f"/session/{quote(name, safe='')}"
+            assert client.get(path).json()["session_id"] == name
+            assert client.post(f"{path}/input", json={}).json()["record"] == name
+            assert client.delete(path).json()["session_id"] == name
+
+    def test_any_id_goes_around(self, site: Site) -> None:
+        """
+        S-D3, S-D7: whatever text is an ID is created, read back and ended.
+        """
+
+        @settings(max_examples=50)
+        @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200))
+        def goes_around(name: str) -> None:
+            made = site.create(session_id=name)
+            assert (made.status, made.json["session_id"]) == (200, name)
+            assert site.at("GET", name).json["session_id"] == name
+            assert site.at("DELETE", name).json["session_id"] == name
+
+        goes_around()
+
+    @pytest.mark.parametrize("name", named(NO_IDS))
+    def test_what_is_no_id_is_refused(self, site: Site, name: str) -> None:
+        """
+        S-D6, issue 5, item 3: what the registry refuses is 422, as a client too, and 404 by path.
+        """
+        error_of(site.create(session_id=name), 422, "RequestValidationError")
+        error_of(site.create(client_id=name), 422, "RequestValidationError")
+        assert site.at("GET", name).status == 404
+
+    @pytest.mark.parametrize("fields", named(WRONG_TYPES))
+    def test_wrong_types_are_refused(self, site: Site, fields: dict[str, Any]) -> None:
+        """
+        S-D8: a number for an ID, and anything else of a wrong type or size, is 422.
+        """
+        message = error_of(site.create(**fields), 422, "RequestValidationError")
+        assert message.startswith(next(iter(fields)))
+
+    def test_what_may_be_null(self, site: Site) -> None:
+        """
+        S-D1, S-D9: null is the same as absent for each field, and unknown fields are ignored.
+        """
+        fields: dict[str, Any] = dict.fromkeys(("session_id", "client_id", "metadata", "x"))
+        fields |= {"ttl": 1, "y": [None]}
+        answer = site.create(**fields)
+        assert (answer.status, answer.json["session_id"][:8]) == (200, "session_")
+        assert site.create(client_id="", metadata={}).status == 200
+
+    def test_an_ended_id_is_free(self, site: Site) -> None:
+        """
+        S-D11: after deletion the ID can be used again.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        assert site.create(session_id=name).status == 409
+        site.at("DELETE", name)
+        assert site.create(session_id=name).status == 200
+
+    def test_an_unknown_session_is_not_found(self, site: Site) -> None:
+        """
+        S-D12, S-D13: unknown is 404 in the API's shape for every verb, and nothing is created.
+        """
+        name = fresh()
+        for answer in (site.at("GET", name), site.at("DELETE", name), site.input(name, x=1)):
+            assert error_of(answer, 404) == f"Session ID '{name}' not found."
+        assert site.at("GET", name).status == 404
+        assert site.create(session_id=name).status == 200
+
+    def test_input_needs_no_session_in_the_body(self, site: Site) -> None:
+        """
+        S-D14: input is handed on as it is; a session in the body may be there if it is the same.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        sent = {"user_input": "I want to feel calm"}
+        assert site.input(name, **sent).json["body"] == sent
+        for same in (name, None, ""):
+            assert site.input(name, session_id=same).json["body"] == {"session_id": same}
+
+    @pytest.mark.parametrize("other", ["other", 0, False, [], {}, 1.5])
+    def test_another_session_in_the_body_is_refused(self, site: Site, other: object) -> None:
+        """
+        S-D14: where body and path name two sessions, nothing is handed on.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        error_of(site.input(name, session_id=other), 422, "RequestValidationError")
+
+    def test_input_touches(self, site: Site) -> None:
+        """
+        S-D16: input lets the session live on; looking at it does not.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        before = moment(site.at("GET", name).json["expires_at"])
+        assert moment(site.at("GET", name).json["expires_at"]) == before
+        site.input(name)
+        assert moment(site.at("GET", name).json["expires_at"]) > before
+
+    @pytest.mark.parametrize("target", ["/sessions", "/session", "/session/", "/session/list/"])
+    def test_nothing_is_enumerable(self, site: Site, target: str) -> None:
+        """
+        S-D20, S-D22: there is no listing; what is no route has the framework's own 404.
+        """
+        site.create(session_id=fresh())
+        answer = site.ask("GET", f"/api/v1{target}")
+        nowhere = site.ask("GET", "/api/v1/nowhere")
+        assert (answer.status, nowhere.status, nowhere.is_ours()) == (404, 404, False)
+        assert target == "/session/list/" or answer.body == nowhere.body
+
+    @pytest.mark.parametrize(
+        ("method", "target"),
+        [
+            ("HEAD", "/session/x"),
+            ("OPTIONS", "/session/x"),
+            ("PUT", "/session/x"),
+            ("PATCH", "/session/create"),
+            ("POST", "/session/x"),
+            ("POST", "/session/create/"),
+            ("POST", "/session/x/input/"),
+            ("POST", "/session//input"),
+        ],
+    )
+    def test_other_methods_have_the_framework_s_own_answer(
+        self, site: Site, method: str, target: str
+    ) -> None:
+        """
+        S-D20: a method that is no route is the framework's 405.
+        """
+        answer = site.ask(method, f"/api/v1{target}")
+        assert (answer.status, answer.is_ours()) == (405, False)
+        assert set(answer.headers["allow"].split(", ")) <= {"GET", "DELETE", "POST"}
+
+    def test_without_on_input_there_is_no_such_route(self, site: Site) -> None:
+        """
+        S-D20: an API without on_input has no route for input.
+        """
+        name = fresh()
+        site.create("/silent", session_id=name)
+        assert site.at("GET", name, "/silent").status == 200
+        answer = site.input(name, "/silent")
+        assert (answer.status, answer.is_ours()) == (405, False)
+
+    @pytest.mark.parametrize("body", named(NO_BODIES))
+    def test_what_is_no_json_object_is_refused(self, site: Site, body: bytes) -> None:
+        """
+        Issue 5, item 3: a body that is not one plain JSON object is 422, never a 5xx.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        for target in ("create", f"{name}/input"):
+            answer = site.ask("POST", f"/api/v1/session/{target}", body, JSON)
+            message = error_of(answer, 422, "RequestValidationError")
+            assert message.startswith("The body ")
+
+    def test_input_needs_a_body(self, site: Site) -> None:
+        """
+        Issue 5, item 3: no input is no JSON object.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.ask("POST", f"/api/v1/session/{name}/input")
+        error_of(answer, 422, "RequestValidationError")
+
+    @pytest.mark.parametrize("kind", named(NO_TYPES))
+    def test_what_browsers_send_unasked_is_refused(self, site: Site, kind: str | None) -> None:
+        """
+        A body must be JSON by its type: a form of another site cannot create or send anything.
+        """
+        name = fresh()
+        headers = {} if kind is None else {"Content-Type": kind}
+        body = json.dumps({"session_id": name}).encode()
+        answer = site.ask("POST", "/api/v1/session/create", body, headers)
+        assert "Content-Type" in error_of(answer, 422, "RequestValidationError")
+        assert site.at("GET", name).status == 404
+        site.create(session_id=name)
+        answer = site.ask("POST", f"/api/v1/session/{name}/input", b"{}", headers)
+        error_of(answer, 422, "RequestValidationError")
+
+    def test_an_empty_form_is_refused(self, site: Site) -> None:
+        """
+        A form of another site cannot mint either.
+        """
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = site.ask("POST", "/api/v1/session/create", b"", headers)
+        error_of(answer, 422, "RequestValidationError")
+
+    @pytest.mark.parametrize("kind", named(TYPES))
+    def test_types_of_json(self, site: Site, kind: str) -> None:
+        """
+        application/json and whatever ends in +json is JSON.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name}).encode()
+        answer = site.ask("POST", "/api/v1/session/create", body, {"Content-Type": kind})
+        assert answer.json["session_id"] == name
+
+    def test_a_body_may_be_as_long_as_the_limit(self, site: Site) -> None:
+        """
+        Issue 5, item 3: 65,536 bytes are taken, in one piece or in chunks, and one more is 413.
+        """
+        fits = b"{}".ljust(MOST)
+        for body, status in ((fits, 200), (fits + b" ", 413)):
+            for sent in (body, iter([body[:5], body[5:]])):
+                answer = site.ask("POST", "/api/v1/session/create", sent, JSON)
+                assert (answer.status, answer.is_ours()) == (status, True)
+
+    def test_a_body_over_the_limit_is_not_handed_on(self, site: Site) -> None:
+        """
+        Issue 5, item 3: neither what is declared too long, nor what only proves to be.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name, "x": "y" * 200_000}).encode()
+        for sent in (body, iter([body])):
+            error_of(site.ask("POST", "/api/v1/session/create", sent, JSON), 413)
+        assert site.at("GET", name).status == 404
+
+    def test_chunks_are_read(self, site: Site) -> None:
+        """
+        A body in chunks is the same body.
+        """
+        name = fresh()
+        pieces = iter([b'{"session', b'_id": "', name.encode(), b'"}'])
+        answer = site.ask("POST", "/api/v1/session/create", pieces, JSON)
+        assert answer.json["session_id"] == name
+
+    def test_the_session_is_bound_and_echoed(self, site: Site) -> None:
+        """
+        R2, R9: on_input runs with the session bound, and the whole request has it.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.input(name)
+        assert answer.json == {"body": {}, "bound": name, "record": name}
+        assert answer.headers["x-session-id"] == name
+
+    def test_the_application_may_identify(self, site: Site) -> None:
+        """
+        R2: what on_input identifies reaches the response, from whatever thread or loop it runs in.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.input(name, identify="alice")
+        assert (answer.headers["x-session-id"], answer.headers["x-user-id"]) == (name, "alice")
+
+    def test_what_r7_does_not_allow_is_not_bound(self, site: Site) -> None:
+        """
+        R7: such an ID is stored, found and handed over in the record, but not bound.
+        """
+        name = fresh("s\u00e9ance ")
+        site.create(session_id=name)
+        answer = site.input(name)
+        assert answer.json["record"] == name
+        assert answer.json["bound"] == answer.headers["x-session-id"] != name
+
+    @pytest.mark.parametrize(
+        ("what", "value"), [("text", "x"), ("list", [1, None]), ("null", None)]
+    )
+    def test_any_json_may_be_replied(self, site: Site, what: str, value: object) -> None:
+        """
+        Issue 5, item 3: what on_input returns is the reply.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.input(name, **{"return": what})
+        assert (answer.status, answer.json, answer.is_ours()) == (200, value, True)
+
+    @pytest.mark.parametrize("told", [{"raise": 1}, {"return": "set"}, {"return": "nan"}])
+    def test_an_application_s_error_is_its_own(self, site: Site, told: dict[str, Any]) -> None:
+        """
+        Issue 5, item 3: what on_input raises, and a reply that is no JSON, is the framework's 500.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.input(name, **told)
+        assert (answer.status, answer.is_ours()) == (500, False)
+
+    def test_only_who_may_sees_what_there_is(self, site: Site) -> None:
+        """
+        Issue 5, item 3: 403 says nothing of what exists; 404 and 409 are for who may ask.
+        """
+        name, at = fresh(), "/guarded"
+        error_of(site.create(at, session_id=name), 403)
+        assert site.create(at, "alice", session_id=name, client_id="alice").status == 200
+        refused = error_of(site.create(at, session_id=name), 403)
+        for user in ("bob", None):
+            for known in (name, fresh()):
+                assert error_of(site.at("GET", known, at, user), 403) == refused
+                assert error_of(site.at("DELETE", known, at, user), 403) == refused
+                assert error_of(site.input(known, at, user), 403) == refused
+        error_of(site.create(at, "bob", session_id=name), 409)
+        error_of(site.at("GET", fresh(), at, "admin"), 404)
+        error_of(site.at("DELETE", fresh(), at, "admin"), 404)
+        error_of(site.input(fresh(), at, "admin"), 404)
+
+    def test_nobody_owns_what_is_nobody_s(self, site: Site) -> None:
+        """
+        Issue 5, item 3: a session without a client is not everybody's.
+        """
+        name, at = fresh(), "/guarded"
+        site.create(at, "alice", session_id=name)
+        error_of(site.at("GET", name, at), 403)
+
+    def test_the_owner_may(self, site: Site) -> None:
+        """
+        Issue 5, item 3: authorize sees whose session it is.
+        """
+        name, at = fresh(), "/guarded"
+        site.create(at, "alice", session_id=name, client_id="alice")
+        assert site.at("GET", name, at, "alice").json["session_id"] == name
+        assert site.input(name, at, "alice", x=1).json["body"] == {"x": 1}
+        assert site.at("DELETE", name, at, "alice").json["status"] == "ended"
+
+    def test_one_of_many_creates(self, site: Site) -> None:
+        """
+        S-D15: of twenty that create one ID at once, one does, and the others are told.
+        """
+        name = fresh()
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: site.create(session_id=name).status, range(20)))
+        assert sorted(answers) == [200] + [409] * 19
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            b"/session/%FF",
+            b"/session/%C3%28",
+            b"/session/%ED%A0%80",
+            b"/session/%00",
+            b"/session/a%0D%0ASet-Cookie:%20x=1",
+            b"/session/%0A",
+            b"/session/%",
+            b"/session/%zz",
+            b"/session/%2",
+            b"/session/%u0041",
+            b"/session//",
+            b"//session/x",
+            b"/session/..%2f..%2f..%2fetc%2fpasswd",
+            b"/session/..;/create",
+            b"/session/" + b"a" * 5_000,
+            b"/session/" + b"%2F" * 5_000,
+            b"/session/" + b"/" * 5_000,
+            b"/session/x?" + b"\xff" * 10,
+            b"/session/\xff\xfe",
+            b"/session/\xc3\xa9",
+            b"/session/x\x00y",
+            b"/session/x#y",
+        ],
+    )
+    def test_hostile_paths(self, site: Site, target: bytes) -> None:
+        """
+        S29: no bytes in a path cause a 5xx, or reach a session.
+        """
+        for method in (b"GET", b"DELETE", b"POST"):
+            request = method + b" /api/v1" + target + b" HTTP/1.1\r\nHost: x\r\n"
+            statuses = site.raw(request + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+            assert set(statuses) <= {400, 404, 405, 414, 422, 431}
+        assert site.alive()
+
+    @pytest.mark.parametrize("code", ["%FF", "%FE", "%ED%A0%80", "%C3"])
+    def test_broken_text_is_no_other_s_id(self, site: Site, code: str) -> None:
+        """
+        S-D3: bytes that are no UTF-8 reach no session, though servers write U+FFFD for them.
+        """
+        for name in ("\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd"):
+            site.create(session_id=name)
+        assert site.ask("DELETE", f"/api/v1/session/{code}").status in {400, 404}
+        assert site.at("DELETE", "\ufffd").status == 200
+
+    def test_a_line_end_is_part_of_the_path(self, site: Site) -> None:
+        """
+        S-D3: an ID and a line end behind it is not that ID.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        for end in ("%0A", "%0D%0A", "%00", "%20"):
+            assert site.ask("DELETE", f"/api/v1/session/{name}{end}").status == 404
+            target = f"/api/v1/session/{name}{end}/input"
+            assert site.ask("POST", target, b"{}", JSON).status in {404, 405}
+        assert site.ask("POST", "/api/v1/session/create%0A").status in {404, 405}
+        assert site.at("GET", name).status == 200
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            b"Content-Length: 5\r\nContent-Length: 40\r\n",
+            b"Content-Length: -1\r\n",
+            b"Content-Length: 5, 40\r\n",
+            b"Content-Length: " + b"9" * 30 + b"\r\n",
+            b"Content-Length: \xb2\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: \x0bchunked\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+        ],
+    )
+    def test_lengths_that_lie(self, site: Site, lines: bytes) -> None:
+        """
+        S29: a body whose end is in doubt creates nothing and hides no other request.
+        """
+        name, victim = fresh(), fresh()
+        site.create(session_id=victim)
+        hidden = f"DELETE /api/v1/session/{victim} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        body = json.dumps({"session_id": name}).encode()
+        head = b"POST /api/v1/session/create HTTP/1.1\r\nHost: x\r\n" + lines
+        site.raw(head + b"Content-Type: application/json\r\n\r\n0\r\n\r\n" + body)
+        assert site.at("GET", name).status == 404
+        statuses = site.raw(head + b"\r\n" + b"zz\r\n" + hidden)
+        assert all(status < 500 or status == 501 for status in statuses)
+        assert site.at("GET", victim).status == 200
+
+    def test_half_a_body_is_none(self, site: Site) -> None:
+        """
+        A client that goes away amid its body has created nothing, though what came is JSON.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name}).encode()
+        head = (
+            b"POST /api/v1/session/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        )
+        for declared in (
+            b"Content-Length: 100\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\n64\r\n",
+        ):
+            statuses = site.raw(head + declared + body)
+            assert set(statuses) <= {400}
+            assert site.at("GET", name).status == 404
+
+    def test_two_types_are_none(self, site: Site) -> None:
+        """
+        S4: a second Content-Type does not get a form in.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name}).encode()
+        lines = [b"Content-Type: text/plain", b"Content-Type: application/json"]
+        for pair in (lines, lines[::-1]):
+            head = b"POST /api/v1/session/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            length = b"Content-Length: %d\r\n\r\n" % len(body)
+            assert site.raw(head + b"\r\n".join(pair) + b"\r\n" + length + body) in ([400], [422])
+        assert site.at("GET", name).status == 404
+
+    def test_the_next_request_on_the_connection_is_not_misread(self, site: Site) -> None:
+        """
+        S29: after a body that was refused unread, its rest is never taken for a request.
+        """
+        victim = fresh()
+        site.create(session_id=victim)
+        hidden = f"DELETE /api/v1/session/{victim} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        body = hidden * (200_000 // len(hidden))
+        for type_ in (b"application/json", b"text/plain"):
+            for method, target in ((b"POST", b"create"), (b"DELETE", b"nobody"), (b"PUT", b"x")):
+                head = (
+                    method + b" /api/v1/session/" + target + b" HTTP/1.1\r\nHost: x\r\n"
+                    b"Content-Type: " + type_ + b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+                )
+                site.raw(head + body)
+        assert site.at("GET", victim).status == 200

@@ -1,0 +1,75 @@
+"""
+Of many that create the same session at once, one does, whatever the store.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from registry.postgres import database, postgres
+from registry.racing import Outcome, race_here, race_of
+from registry.valkey import cluster, valkey
+
+__all__ = ["cluster", "database", "postgres", "valkey"]
+
+IDS = 10_000
+AWAITED_IDS = 2_000
+BEGINNINGS = 20
+BOTH = pytest.mark.parametrize("awaited", [False, True], ids=["threads", "tasks"])
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "valkey", "cluster"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """
+    Return the URL of a store that processes share.
+    """
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    name = "database" if request.param == "postgresql" else request.param
+    return str(request.getfixturevalue(name))
+
+
+def assert_each_was_created_once(outcome: Outcome) -> None:
+    """
+    Of all attempts at an ID one created it, and every other was told that it exists.
+    """
+    created, refused, others = outcome.tally
+    attempts = len(outcome.names) * outcome.workers * len(outcome.tallies)
+    assert others == []
+    assert sorted(created) == sorted(outcome.names)
+    assert len(created) + refused == attempts
+    # Otherwise nobody raced.
+    assert all(tally.created for tally in outcome.tallies)
+
+
+def test_of_two_processes_with_eight_threads_one_creates(url: str) -> None:
+    """
+    S-D15, issue 5: 2 x 8 threads create the same 10,000 IDs, each once, else SessionExists.
+    """
+    assert_each_was_created_once(race_of(url, ids=IDS))
+
+
+def test_of_two_processes_with_eight_tasks_one_creates(url: str) -> None:
+    """
+    S-D15, issue 5: 2 x 8 tasks create the same IDs, each once, and else SessionExists.
+    """
+    assert_each_was_created_once(race_of(url, ids=AWAITED_IDS, awaited=True))
+
+
+@BOTH
+def test_the_first_questions_race_too(url: str, awaited: bool) -> None:
+    """
+    S-D15, issue 5: eight that ask a new registry first of all, at once, are answered the same way.
+    """
+    for _ in range(BEGINNINGS):
+        assert_each_was_created_once(race_here(url, ids=10, awaited=awaited))
+
+
+@BOTH
+def test_of_eight_in_one_process_one_creates(awaited: bool) -> None:
+    """
+    S-D15, issue 5: in memory eight threads or tasks create the same 10,000 IDs, each once.
+    """
+    assert_each_was_created_once(race_here("memory://", ids=IDS, awaited=awaited))

@@ -1,0 +1,1249 @@
+"""
+``redis://`` keeps what every store keeps, and what Redis and Valkey may do to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from redis import Redis
+from redis.crc import key_slot
+from redis.exceptions import (
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
+
+from idlanyard import PolicyError
+from idlanyard.registry import (
+    AsyncSessionRegistry,
+    RegistryUnavailable,
+    SessionExists,
+    SessionRegistry,
+)
+from idlanyard.registry._record import Draft
+from idlanyard.registry._redis import async_store
+from idlanyard.registry._redis._address import options_of
+from idlanyard.registry._redis._layout import TAGS, Layout
+from idlanyard.registry._redis._questions import BATCH, delete, drop, insert
+from registry.contract import AwaitedContract, RacingContract, eventually, fresh
+from registry.faces import Opened, asynchronous, synchronous
+from registry.relay import Relay
+from registry.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, until, valkey
+
+__all__ = ["cluster", "valkey"]
+
+Face = Callable[..., AbstractContextManager[Opened]]
+# Shorter than what a test may take, longer than a loaded machine stalls.
+SOON = 1.0
+
+
+class TestRedis(RacingContract):
+    """
+    The contract on one server, by the registry that waits.
+    """
+
+    @pytest.fixture
+    def url(self, valkey: str) -> str:
+        """
+        Return where the sessions are.
+        """
+        return valkey
+
+
+class TestRedisAwaited(AwaitedContract):
+    """
+    The contract on one server, by the registry that is awaited.
+    """
+
+    @pytest.fixture
+    def url(self, valkey: str) -> str:
+        """
+        Return where the sessions are.
+        """
+        return valkey
+
+
+class TestCluster(RacingContract):
+    """
+    The contract on a cluster, by the registry that waits.
+    """
+
+    @pytest.fixture
+    def url(self, cluster: str) -> str:
+        """
+        Return where the sessions are.
+        """
+        return cluster
+
+
+class TestClusterAwaited(AwaitedContract):
+    """
+    The contract on a cluster, by the registry that is awaited.
+    """
+
+    @pytest.fixture
+    def url(self, cluster: str) -> str:
+        """
+        Return where the sessions are.
+        """
+        return cluster
+
+
+@pytest.fixture(params=[synchronous, asynchronous])
+def face(request: pytest.FixtureRequest) -> Face:
+    """
+    One of the two registries.
+    """
+    chosen: Face = request.param
+    return chosen
+
+
+@pytest.fixture(params=["valkey", "cluster"])
+def anywhere(request: pytest.FixtureRequest) -> str:
+    """
+    Return the URL of a server, and of a cluster.
+    """
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    """
+    Start a server of the test's own.
+    """
+    with Valkey(maxmemory_policy="noeviction") as server:
+        yield server
+
+
+@pytest.fixture
+def space() -> str:
+    """
+    Return a namespace of the test's own.
+    """
+    return f"t{uuid4().hex}"
+
+
+@pytest.fixture
+def layout(space: str) -> Layout:
+    """
+    Return where what is kept in it.
+    """
+    return Layout(space)
+
+
+def key_of(name: str) -> bytes:
+    """
+    Return the key of an ID.
+    """
+    return sha256(name.encode()).digest()
+
+
+def where(layout: Layout, name: str) -> bytes:
+    """
+    Return where a session is.
+    """
+    return layout.session(key_of(name))
+
+
+def alike(count: int, *, tag: int = 0) -> list[str]:
+    """
+    Return IDs that are all in one index.
+    """
+    names: list[str] = []
+    while len(names) < count:
+        name = fresh()
+        if key_of(name)[0] % TAGS == tag:
+            names.append(name)
+    return names
+
+
+@contextmanager
+def unavailable(*causes: type[Exception]) -> Iterator[None]:
+    """
+    Expect that the store is not there, for one of these reasons.
+    """
+    with pytest.raises(RegistryUnavailable) as raised:
+        yield
+    assert isinstance(raised.value.__cause__, causes or (RedisError, OSError))
+    assert str(raised.value) == "the session registry's redis store is unavailable"
+
+
+# --- what a URL says
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        pytest.param("redis://h", {"host": "h", "port": 6379}, id="a host"),
+        pytest.param("redis://h:1/", {"host": "h", "port": 1}, id="a port"),
+        pytest.param("redis://h/0", {"host": "h", "port": 6379}, id="the first database"),
+        pytest.param("redis://h/12", {"host": "h", "port": 6379, "db": 12}, id="a database"),
+        pytest.param("redis://[::1]:7", {"host": "::1", "port": 7}, id="IPv6"),
+        pytest.param(
+            "redis://:p%40%2F@h", {"host": "h", "port": 6379, "password": "p@/"}, id="a password"
+        ),
+        pytest.param(
+            "redis://u%3A:p@h",
+            {"host": "h", "port": 6379, "username": "u:", "password": "p"},
+            id="a user",
+        ),
+        pytest.param(
+            "rediss://h?ssl_ca_certs=/a/b.pem&ssl_check_hostname=false&ssl_cert_reqs=required",
+            {
+                "host": "h",
+                "port": 6379,
+                "ssl_ca_certs": "/a/b.pem",
+                "ssl_check_hostname": False,
+                "ssl_cert_reqs": "required",
+            },
+            id="certificates",
+        ),
+    ],
+)
+def test_a_url_says_where_and_who(url: str, options: dict[str, object]) -> None:
+    """
+    Issue 5, item 1: host, port, user, password, database and certificates come from the URL.
+    """
+    assert options_of(url, url.partition(":")[0]) == options
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        pytest.param("redis:", "names one host", id="nothing"),
+        pytest.param("redis:///0", "names one host", id="no host"),
+        pytest.param("redis://secret@/0", "names one host", id="only a user"),
+        pytest.param("redis://h:x/0", "names one host", id="no number as port"),
+        pytest.param("redis://h:0/0", "names one host", id="port 0"),
+        pytest.param("redis://h:99999/0", "names one host", id="too large a port"),
+        pytest.param("redis://a:1,b:2/0", "names one host", id="two hosts"),
+        pytest.param("redis://:secret[@h/0", "names one host", id="a bracket in a password"),
+        pytest.param(f"redis://{'x' * 64}.h/0", "names one host", id="too long a label"),
+        pytest.param("redis://h/0#secret", "names one host", id="a fragment"),
+        pytest.param("redis://:sec ret@h/0", "percent-encode", id="a space"),
+        pytest.param("redis://:sec\nret@h/0", "percent-encode", id="a line end"),
+        pytest.param("redis://secret@h/0", "user without a password", id="a user"),
+        pytest.param("redis://h/secret", "number of a database", id="a name as database"),
+        pytest.param("redis://h/1/2", "number of a database", id="two databases"),
+        pytest.param("redis://h/-1", "number of a database", id="a negative database"),
+        pytest.param("redis://h/0?socket_timeout=secret", "only rediss://", id="an option"),
+        pytest.param("redis://h/0?secret", "write '\\?name=value'", id="no option"),
+        pytest.param("rediss://h/0?db=secret", "these options", id="an unknown option"),
+        pytest.param(
+            "rediss://h?ssl_keyfile=secret&ssl_keyfile=b", "these options once", id="twice"
+        ),
+        pytest.param("rediss://h?ssl_keyfile=", "write the path of a file", id="no path"),
+        pytest.param(
+            "rediss://h?ssl_check_hostname=secret", "write true or false", id="no yes or no"
+        ),
+        pytest.param("rediss://h?ssl_cert_reqs=", "write required or none", id="no check"),
+    ],
+)
+def test_a_url_that_cannot_be_followed_is_refused(url: str, sentence: str) -> None:
+    """
+    Issue 5, item 1: a wrong URL is a PolicyError when opened, without what may be secret in it.
+    """
+    for registry in (SessionRegistry, AsyncSessionRegistry):
+        with pytest.raises(PolicyError, match=sentence) as raised:
+            registry.open(url)
+        assert "sec" not in str(raised.value).replace("user:password", "")
+        assert raised.value.option == "url"
+        assert raised.value.value is None
+
+
+def test_a_user_with_a_password_may_be_asked_for(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: user, password and database of the URL are used, and a wrong one is told.
+    """
+    rules = ("on", ">p@ss", "~{idlanyard:*", "+@all", "-info", "-select", "+select|1")
+    with server.client() as client:
+        ask(client, "ACL SETUSER", "lanyard", *rules)
+        client.config_set("requirepass", "root")
+    host = f"127.0.0.1:{server.port}"
+    with face(f"redis://lanyard:p%40ss@{host}/1") as registry:
+        registry.create("known", client_id="c")
+        assert [one.session_id for one in registry.find(client_id="c")] == ["known"]
+        assert registry.purge_expired() == 0
+    for login in ("lanyard:wrong@", ":wrong@", ""):
+        with face(f"redis://{login}{host}/1") as registry, unavailable(RedisError):
+            registry.get("known")
+    with server.client(password="root", db=1) as client:
+        assert client.dbsize() == 2
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    Return a file with a certificate for 127.0.0.1 and its key.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idlanyard")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    text = serialization.Encoding.PEM
+    secret = key.private_bytes(
+        text, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(made.public_bytes(text) + secret)
+    return path
+
+
+def test_tls_is_spoken_and_certificates_are_checked(
+    face: Face, server: Valkey, certificate: Path
+) -> None:
+    """
+    Issue 5, item 1: rediss:// speaks TLS, to whom the certificate says it is, and to nobody else.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Relay(server.port, context=context) as relay:
+        home = f"rediss://127.0.0.1:{relay.port}/0"
+        for options in (f"?ssl_ca_certs={certificate}", "?ssl_cert_reqs=none"):
+            with face(home + options, timeout=20) as registry:
+                made = registry.create(client_id="c")
+                assert made in registry.find(client_id="c")
+        for options in ("", f"?ssl_ca_certs={certificate}.not"):
+            refused = pytest.raises(RegistryUnavailable, match="rediss store")
+            with face(home + options, timeout=20) as registry, refused:
+                registry.exists("x")
+
+
+# --- where what is kept
+
+
+def test_a_session_and_its_place_in_an_index_are_in_one_slot(layout: Layout) -> None:
+    """
+    Issue 5, item 1: what one script changes is in one slot of a cluster, and sessions are spread.
+    """
+    slots = set()
+    for number in range(256):
+        key = bytes([number]) * 32
+        keys = layout.session(key), layout.index(key, b"c" * 32), layout.ended(key, b"n" * 16)
+        assert len({key_slot(one) for one in keys}) == 1
+        assert layout.index(key, b"c" * 32) in layout.indexes_of(b"c" * 32)
+        slots.add(key_slot(keys[0]))
+    assert len(slots) == TAGS
+
+
+def test_nothing_outlives_its_time(face: Face, server: Valkey, layout: Layout, space: str) -> None:
+    """
+    S-D16: expired sessions and their clients' indexes vanish by themselves, and nothing stays.
+    """
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        name, other = alike(2)
+        index = layout.index(key_of(name), key_of("c"))
+        registry.create(name, client_id="c", ttl=0.1)
+        assert client.pttl(index) >= client.pttl(where(layout, name)) > 0
+        registry.create(other, client_id="c", ttl=0.2)
+        assert client.pttl(index) >= client.pttl(where(layout, other)) > 0
+        registry.touch(name, ttl=0.5)
+        registry.touch(name)
+        assert client.pttl(index) >= client.pttl(where(layout, name)) > 0
+        registry.create(ttl=0.000001)
+        until(lambda: client.dbsize() == 0)
+        assert registry.purge_expired() == 0
+
+
+def test_an_index_lives_as_long_as_what_is_in_it(
+    face: Face, server: Valkey, layout: Layout, space: str
+) -> None:
+    """
+    S-D16: the index of a client with an endless session is endless, whoever came before and after.
+    """
+    first, endless, last = alike(3)
+    index = layout.index(key_of(first), key_of("c"))
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        registry.create(first, client_id="c", ttl=60)
+        registry.touch(first, ttl=6000)
+        assert client.pttl(index) >= 6_000_000 - 60_000
+        registry.create(last, client_id="c", ttl=60)
+        assert client.pttl(index) >= 6_000_000 - 60_000
+        registry.create(endless, client_id="c")
+        assert client.pttl(index) == -1
+        registry.touch(first, ttl=600)
+        registry.touch(last, ttl=10**9)
+        registry.create(fresh(), client_id="c", ttl=0.5)
+        assert client.pttl(index) == -1
+        for name in (first, endless, last):
+            registry.end(name)
+        assert client.exists(index) == 0
+
+
+def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
+    """
+    Issue 5, item 1: the shortest time is told as it was given, and is over soon.
+    """
+    with face(valkey) as registry:
+        name = fresh()
+        made = registry.create(name, client_id=name, ttl=0.000001)
+        assert made.expires_at - made.created_at == timedelta(microseconds=1)
+        eventually(lambda: not registry.exists(name))
+        assert registry.create(name).expires_at is None
+
+
+def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
+    """
+    S-D11: what was ended is at the server no longer than its end may be asked for again.
+    """
+    with face(server.url, timeout=0.5) as registry, server.client() as client:
+        registry.create("a", client_id="c")
+        registry.create("b", ttl=0.5)
+        registry.end("a")
+        registry.end("b")
+        assert 0 < client.dbsize() <= 2
+        until(lambda: client.dbsize() == 0)
+
+
+def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layout: Layout) -> None:
+    """
+    S-D16: purging counts the dead entries of every client's indexes, takes them out, and no more.
+    """
+    dead, living = alike(BATCH * 2 + 5), fresh()
+    with face(anywhere, namespace=space) as registry:
+        for client in ("busy", "other"):
+            registry.create(living + client, client_id=client)
+            registry.create(alike(1)[0], client_id=client, ttl=600)
+        for name in dead:
+            registry.create(name, client_id="busy", ttl=0.001)
+        registry.create(alike(1)[0], client_id="other", ttl=0.001)
+        eventually(lambda: not any(map(registry.exists, dead[-3:])))
+        assert registry.purge_expired() == len(dead) + 1
+        assert registry.purge_expired() == 0
+        for client in ("busy", "other"):
+            assert len(registry.find(client_id=client)) == 2
+
+
+def test_finding_clears_what_it_walks_over(
+    face: Face, server: Valkey, space: str, layout: Layout
+) -> None:
+    """
+    S-D16: a page takes dead entries out of the indexes, many and few, and is full all the same.
+    """
+    dead, few = alike(BATCH * 2 + 5), alike(3, tag=1)
+    living = [f"~{number}" for number in range(5)]
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        registry.create(living[0], client_id="c")
+        for name in dead + few:
+            index = layout.index(key_of(name), key_of("c"))
+            client.zadd(index, {name: 0})
+        for name in living[1:]:
+            registry.create(name, client_id="c")
+        found = registry.find(client_id="c", limit=5)
+        assert [one.session_id for one in found] == living
+        assert sum(map(client.zcard, layout.indexes_of(key_of("c")))) == 5
+
+
+def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str) -> None:
+    """
+    Issue 5, item 1: pages are whole and in order where one index has more than its share.
+    """
+    client = fresh("client")
+    names = sorted(alike(BATCH * 2) + [fresh() for _ in range(BATCH)], key=str.encode)
+    with face(anywhere) as registry:
+        for name in reversed(names):
+            registry.create(name, client_id=client)
+        for limit in (7, BATCH, BATCH + 1, 1000):
+            found: list[str] = []
+            while True:
+                after = found[-1] if found else None
+                page = registry.find(client_id=client, limit=limit, after=after)
+                found += [one.session_id for one in page]
+                if len(page) < limit:
+                    break
+            assert found == names
+
+
+def follow(registry: SessionRegistry, question: Any) -> Any:
+    """
+    Ask the store's own server a question.
+    """
+    return registry._store._follow(question)  # type: ignore[attr-defined]
+
+
+def test_a_session_that_lives_is_not_dropped(valkey: str, space: str, layout: Layout) -> None:
+    """
+    Issue 5, item 1: what was created after a page found it gone stays in its client's index.
+    """
+    (name,) = alike(1)
+    index = layout.index(key_of(name), key_of("c"))
+    with SessionRegistry.open(valkey, namespace=space) as registry:
+        registry.create(name, client_id="c")
+        assert follow(registry, drop(layout, index, [name.encode()])) == 0
+        assert [one.session_id for one in registry.find(client_id="c")] == [name]
+
+
+# --- answers that are lost
+
+
+class Route:
+    """
+    A way to a server or a cluster on which answers can be lost.
+    """
+
+    def __init__(self, relays: list[Relay], url: str) -> None:
+        self.relays = relays
+        self.url = url
+        for relay in relays:
+            relay.marks = relays[0].marks
+
+    def lose(self, mark: bytes, between: Callable[[], object] = lambda: None) -> None:
+        """
+        Lose the answer to the next question with this in it, wherever it goes.
+        """
+        self.relays[0].lose(mark)
+        for relay in self.relays:
+            relay.between = between
+
+    @property
+    def lost(self) -> int:
+        """
+        How many answers were.
+        """
+        return sum(relay.lost for relay in self.relays)
+
+
+@pytest.fixture(scope="module")
+def cluster_route() -> Iterator[Route]:
+    """
+    Start a cluster that clients reach by relays only.
+    """
+    with ExitStack() as stack:
+        relays = [stack.enter_context(Relay()) for _ in range(3)]
+        ports = [relay.port for relay in relays]
+        servers = stack.enter_context(ValkeyCluster(announced=ports))
+        for relay, node in zip(relays, servers.nodes, strict=True):
+            relay.target = node.port
+        yield Route(relays, relays[0].url)
+
+
+@pytest.fixture
+def server_route(server: Valkey) -> Iterator[Route]:
+    """
+    Start a server that is reached by a relay.
+    """
+    with Relay(server.port) as relay:
+        yield Route([relay], relay.url)
+
+
+@pytest.fixture(params=["server_route", "cluster_route"])
+def route(request: pytest.FixtureRequest) -> Route:
+    """
+    Return a way to a server, and one to a cluster.
+    """
+    found: Route = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.mark.parametrize("client_id", [None, "c"])
+@pytest.mark.parametrize("ttl", [None, 60])
+def test_the_creator_whose_answer_was_lost_is_not_told_that_it_exists(
+    face: Face, route: Route, client_id: str | None, ttl: float | None
+) -> None:
+    """
+    R16: redis-py's own retry of a create gets the answer that was lost; another creator does not.
+    """
+    name, before = fresh(), route.lost
+    with face(route.url) as registry:
+        registry.create(client_id=client_id)
+        route.lose(name.encode())
+        made = registry.create(name, client_id=client_id, metadata={"n": 1}, ttl=ttl)
+        assert route.lost == before + 1
+        assert made == registry.get(name)
+        with pytest.raises(SessionExists):
+            registry.create(name, client_id=client_id, metadata={"n": 1}, ttl=ttl)
+
+
+@pytest.mark.parametrize("client_id", [None, "c"])
+def test_an_end_whose_answer_was_lost_is_no_unknown_session(
+    face: Face, route: Route, client_id: str | None
+) -> None:
+    """
+    S-D11: a retried end returns what it ended, and leaves alone who took the ID meanwhile.
+    """
+    name, before = fresh(), route.lost
+    with face(route.url) as registry, SessionRegistry.open(route.url) as other:
+        registry.end(registry.create(client_id=client_id).session_id)
+        made = registry.create(name, client_id=client_id, metadata={"n": 1})
+        # With a client, the second question is the one that ends it, and names the index.
+        mark = key_of(name) if client_id is None else key_of(client_id)
+        route.lose(mark, lambda: other.create(name, metadata={"n": 2}))
+        ended = registry.end(name)
+        assert route.lost == before + 1
+        assert (ended.created_at, ended.metadata) == (made.created_at, {"n": 1})
+        assert registry.get(name).metadata == {"n": 2}
+        for relay in route.relays:
+            relay.between = lambda: None
+
+
+def test_a_touch_whose_answer_was_lost_is_done(face: Face, route: Route) -> None:
+    """
+    S-D16: a retried touch is a touch.
+    """
+    name, before = fresh(), route.lost
+    with face(route.url) as registry:
+        registry.create(name, ttl=60)
+        route.lose(key_of(name))
+        assert registry.touch(name, ttl=600) == registry.get(name)
+        assert route.lost == before + 1
+
+
+def test_a_client_that_changes_meanwhile_is_asked_about_again(
+    valkey: str, space: str, layout: Layout
+) -> None:
+    """
+    S-D11: an ID that goes to another client between two steps of an end is ended as it is.
+    """
+    name = fresh()
+    key = key_of(name)
+    with SessionRegistry.open(valkey, namespace=space) as registry:
+        registry.create(name, client_id="one")
+        question = delete(layout, key, 1.0)
+        method, (script, keys, words) = next(question)
+        owner = follow(registry, once(method, script, keys, words))
+        assert owner == key_of("one")
+        method, (script, keys, words) = question.send(owner)
+        registry.end(name)
+        registry.create(name, client_id="two")
+        owner = follow(registry, once(method, script, keys, words))
+        assert owner == key_of("two")
+        assert registry.exists(name)
+        method, (script, keys, words) = question.send(owner)
+        with pytest.raises(StopIteration):
+            question.send(follow(registry, once(method, script, keys, words)))
+        assert registry.find(client_id="two") == []
+        assert not registry.exists(name)
+
+
+def once(method: str, *arguments: Any) -> Any:
+    """
+    Take one step.
+    """
+    answer = yield method, arguments
+    return answer
+
+
+# --- a server that is not there, or not as it should be
+
+
+def test_a_server_that_is_down_is_told(face: Face) -> None:
+    """
+    S-D17, issue 5 item 5: nobody listens, and every verb says so; nothing stands in.
+    """
+    with face(f"redis://127.0.0.1:{free_port()}/0") as registry:
+        for verb in (registry.create, registry.exists, registry.get, registry.touch, registry.end):
+            with unavailable(RedisError):
+                verb("x")
+        with unavailable(RedisError):
+            registry.find(client_id="c")
+        with unavailable(RedisError):
+            registry.purge_expired()
+
+
+def test_a_host_that_is_none_is_told(face: Face) -> None:
+    """
+    Issue 5, item 5: a host whose name nobody knows is a store that is not there.
+    """
+    with face("redis://no-such-host.invalid/0") as registry, unavailable(RedisError, OSError):
+        registry.exists("x")
+
+
+def test_a_server_that_goes_and_comes_is_used_again(face: Face, server: Valkey) -> None:
+    """
+    S-D17, issue 5 item 5: down is told, and after a restart the registry works, scripts and all.
+    """
+    with face(server.url) as registry:
+        for name in ("a", "b"):
+            made = registry.create(name, client_id="c", metadata={"n": 1})
+            assert registry.find(client_id="c") == [made]
+            server.stop()
+            with unavailable(RedisError):
+                registry.create("x")
+            with unavailable(RedisError):
+                registry.find(client_id="c")
+            server.start()
+            assert registry.find(client_id="c") == []
+        server.restart()
+        assert registry.create("a", ttl=60).created_at == registry.touch("a").created_at
+        server.restart()
+        assert registry.purge_expired() == 0
+        server.kill()
+        with unavailable(RedisError):
+            registry.end("a")
+        server.start()
+        assert not registry.exists("a")
+
+
+def test_what_is_persisted_is_there_again(face: Face) -> None:
+    """
+    Issue 5, tests: with appendfsync always, what was acknowledged survives kill -9.
+    """
+    with Valkey(appendonly="yes", appendfsync="always") as server, face(server.url) as registry:
+        made = [registry.create(fresh(name), client_id="c", ttl=600) for name in ("a", "b")]
+        registry.create("ended", client_id="c")
+        registry.end("ended")
+        server.kill()
+        server.start()
+        assert registry.find(client_id="c") == made
+        with pytest.raises(SessionExists):
+            registry.create(made[0].session_id)
+
+
+def test_forgotten_scripts_are_sent_again(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: a server that has forgotten the scripts is told them again.
+    """
+    with face(server.url) as registry, server.client() as client:
+        for verb in (registry.create, registry.touch, registry.end):
+            client.script_flush()
+            assert verb("a").session_id == "a"
+
+
+def test_a_server_that_never_answers_is_told_in_time(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: a frozen server is told within the timeout, at first use and later.
+    """
+    with face(server.url, timeout=SOON) as registry, face(server.url, timeout=SOON) as late:
+        registry.create("a", client_id="c")
+        server.freeze()
+        try:
+            for one in (registry, late):
+                with unavailable(RedisError, TimeoutError):
+                    one.get("a")
+                with unavailable(RedisError, TimeoutError):
+                    one.find(client_id="c")
+                with unavailable(RedisError, TimeoutError):
+                    one.purge_expired()
+        finally:
+            server.wake()
+        for one in (registry, late):
+            eventually(lambda one=one: works(one, "a"))  # type: ignore[misc]
+
+
+def works(registry: Opened, name: str) -> bool:
+    """
+    Say whether the registry finds a session, or has trouble.
+    """
+    try:
+        return bool(registry.exists(name))
+    except RegistryUnavailable:
+        return False
+
+
+def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: a server whose every answer is just in time, but not all of them, is told.
+    """
+    with Relay(server.port, delay=0.4) as relay, face(relay.url + "?", timeout=1) as registry:
+        with unavailable(RedisError, TimeoutError):
+            registry.create("late")
+        assert not registry_is_slow(face, server)
+
+
+def registry_is_slow(face: Face, server: Valkey) -> bool:
+    """
+    Say whether the session is there, by a way that is not slow.
+    """
+    with face(server.url) as registry:
+        return bool(registry.exists("late"))
+
+
+def test_purging_may_take_longer_than_one_question(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: purging has the whole time for each of its steps.
+    """
+    with Relay(server.port, delay=0.1) as relay, face(relay.url, timeout=1.5) as registry:
+        for number in range(15):
+            registry.create(client_id=str(number))
+        assert registry.purge_expired() == 0
+
+
+def test_a_server_that_still_loads_is_told(face: Face) -> None:
+    """
+    Issue 5, item 5: a server that reads its data is not there yet, and is there afterwards.
+    """
+    options = {"enable_debug_command": "yes", "loading_process_events_interval_bytes": 1024}
+    with Valkey(**options) as slow, face(slow.url) as registry, slow.client() as client:
+        registry.create("a", metadata={"x": "y" * 10_000})
+        for number in range(50):
+            client.set(f"k{number}", os.urandom(2000))
+        client.config_set("key-load-delay", 20_000)
+        reloading = threading.Thread(target=ask, args=(client, "DEBUG RELOAD"))
+        reloading.start()
+        causes = []
+        while reloading.is_alive():
+            try:
+                registry.exists("a")
+            except RegistryUnavailable as error:
+                causes.append(error.__cause__)
+        reloading.join()
+        assert any(isinstance(cause, BusyLoadingError) for cause in causes)
+        assert registry.exists("a")
+
+
+def test_a_replica_takes_no_sessions(face: Face, server: Valkey) -> None:
+    """
+    S-D15: who may only be read creates nothing and says so, until it is the primary.
+    """
+    with Valkey() as primary, face(server.url) as registry, server.client() as client:
+        registry.create("a", ttl=60)
+        ask(client, "REPLICAOF", "127.0.0.1", primary.port)
+        until(lambda: client.info("replication")["master_link_status"] == "up")
+        for verb in (registry.create, registry.create):
+            with unavailable(ReadOnlyError):
+                verb("b", client_id="c")
+        ask(client, "REPLICAOF", "NO", "ONE")
+        assert registry.create("b", client_id="c") in registry.find(client_id="c")
+
+
+def test_a_full_server_takes_no_sessions(face: Face, server: Valkey, space: str) -> None:
+    """
+    S-D17: with noeviction a full server refuses new sessions, leaves nothing half done, and serves.
+    """
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        made = registry.create("a", client_id="c", ttl=600)
+        count = client.dbsize()
+        client.config_set("maxmemory", "1")
+        for client_id in (None, "c", "new"):
+            with unavailable(OutOfMemoryError):
+                registry.create("b", client_id=client_id)
+        assert client.dbsize() == count
+        assert registry.find(client_id="c") == [made]
+        assert registry.end("a").created_at == made.created_at
+        client.config_set("maxmemory", "0")
+        assert registry.create("b", client_id="c") in registry.find(client_id="c")
+
+
+@pytest.mark.parametrize("content", ["text", "set", "hash"])
+def test_what_is_not_ours_is_left_alone(
+    face: Face, server: Valkey, space: str, layout: Layout, content: str
+) -> None:
+    """
+    S-D17: a key of ours with something else in it is told, and is neither changed nor believed.
+    """
+
+    def put(client: Redis, key: bytes) -> None:
+        if content == "text":
+            client.set(key, "x")
+        elif content == "set":
+            client.sadd(key, "x")
+        else:
+            client.hset(key, mapping={"id": "a", "created": "x", "metadata": "{}"})
+
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        put(client, where(layout, "a"))
+        for verb in (registry.get, registry.exists):
+            with unavailable(RedisError):
+                verb("a")
+        with pytest.raises((RegistryUnavailable, SessionExists)):
+            registry.create("a")
+        client.flushdb()
+        index = layout.index(key_of("a"), key_of("c"))
+        put(client, index)
+        with unavailable(RedisError):
+            registry.create("a", client_id="c")
+        assert client.keys() == [index]
+        with unavailable(RedisError):
+            registry.find(client_id="c")
+        client.flushdb()
+        assert registry.create("a", client_id="c") in registry.find(client_id="c")
+
+
+def test_more_clients_than_the_server_takes_are_told(face: Face, server: Valkey) -> None:
+    """
+    Issue 5, item 5: a server that takes no more connections is not there, until it does.
+    """
+    with server.client() as client:
+        client.ping()
+        client.config_set("maxclients", 1)
+        with face(server.url) as registry:
+            with unavailable(RedisError):
+                registry.create("a")
+            client.config_set("maxclients", 100)
+            assert registry.create("a").session_id == "a"
+
+
+# --- a cluster of which parts are not there
+
+
+def test_a_frozen_node_is_told_and_others_serve(face: Face) -> None:
+    """
+    Issue 5, item 5: of a cluster a node may hang: its sessions are told, and all is well again.
+    """
+    names = [fresh() for _ in range(24)]
+    with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
+        made = sorted((registry.create(name, client_id="c") for name in names), key=id_of)
+        servers.nodes[1].freeze()
+        try:
+            seen = [works(registry, name) for name in names[:6]]
+            with unavailable(Exception):
+                registry.find(client_id="c")
+            with unavailable(Exception):
+                registry.purge_expired()
+        finally:
+            servers.nodes[1].wake()
+        assert len(seen) == 6
+        servers.settle()
+        eventually(lambda: all(works(registry, name) for name in names))
+        assert registry.find(client_id="c") == made
+
+
+def id_of(record: Any) -> str:
+    """
+    Return the ID of a session.
+    """
+    return str(record.session_id)
+
+
+def test_a_cluster_that_is_down_is_told(face: Face) -> None:
+    """
+    Issue 5, item 5: a whole cluster may go and come.
+    """
+    with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
+        registry.create("a", client_id="c")
+        for node in servers.nodes:
+            node.kill()
+        with unavailable(Exception):
+            registry.create("b")
+        with unavailable(Exception):
+            registry.find(client_id="c")
+        with unavailable(Exception):
+            registry.purge_expired()
+        for node in servers.nodes:
+            node.start()
+        servers.settle()
+        eventually(lambda: registry_creates(registry))
+        assert registry.find(client_id="c") == []
+
+
+def registry_creates(registry: Opened) -> bool:
+    """
+    Say whether a session can be created.
+    """
+    try:
+        return bool(registry.create())
+    except RegistryUnavailable:
+        return False
+
+
+@pytest.mark.parametrize("how", ["freeze", "kill"])
+def test_a_replica_takes_over(face: Face, how: str) -> None:
+    """
+    Issue 5, item 5: where a replica takes over from a node that hangs or died, sessions go there.
+    """
+    names = [fresh() for _ in range(24)]
+    with ValkeyCluster(replicas=True) as servers, face(servers.url, timeout=SOON) as registry:
+        for name in names:
+            registry.create(name, client_id="c")
+        for node in servers.nodes[:3]:
+            with node.client() as client:
+                client.wait(1, 5000)
+        getattr(servers.nodes[1], how)()
+        eventually(lambda: all(works(registry, name) for name in names))
+        assert len(registry.find(client_id="c")) == len(names)
+        assert registry.end(names[0]).session_id == names[0]
+
+
+def test_slots_that_move_are_followed(face: Face) -> None:
+    """
+    Issue 5, item 5: sessions of slots that were given to another node are created and found there.
+    """
+    names = [fresh() for _ in range(24)]
+    with ValkeyCluster() as servers, face(servers.url) as registry, ExitStack() as stack:
+        registry.create(names[0], client_id="c")
+        registry.end(names[0])
+        clients = [stack.enter_context(node.client()) for node in servers.nodes]
+        for client in clients:
+            client.flushall()
+        new = ask(clients[2], "CLUSTER MYID")
+        for tag in range(TAGS):
+            slot = key_slot(Layout("idlanyard").session(bytes([tag])))
+            for client in clients[::-1]:
+                ask(client, "CLUSTER SETSLOT", slot, "NODE", new)
+        for name in names:
+            registry.create(name, client_id="c")
+        assert len(registry.find(client_id="c")) == len(names)
+        assert registry.purge_expired() == 0
+
+
+# --- threads, processes, event loops
+
+
+def connections(server: Valkey) -> int:
+    """
+    Return how many connections clients have, besides the one that asks.
+    """
+    with server.client() as client:
+        return len(client.client_list()) - 1
+
+
+def test_threads_share_what_is_reached_once(server: Valkey) -> None:
+    """
+    Issue 5, item 1: threads that begin at once share a registry, and close leaves no connection.
+    """
+    start = threading.Barrier(8)
+    with SessionRegistry.open(server.url) as registry, ThreadPoolExecutor(8) as pool:
+
+        def create(_: int) -> str:
+            start.wait()
+            return registry.create().session_id
+
+        assert len(set(pool.map(create, range(8)))) == 8
+        assert len(set(pool.map(lambda _: registry.create().session_id, range(200)))) == 200
+        assert 1 <= connections(server) <= 8
+    until(lambda: connections(server) == 0)
+
+
+def test_many_tasks_have_few_connections(server: Valkey) -> None:
+    """
+    Issue 5, item 1: however many tasks ask at once, they have all their answers by 64 connections.
+    """
+
+    async def main() -> int:
+        async with AsyncSessionRegistry.open(server.url, timeout=30) as registry:
+            made = await asyncio.gather(*(registry.create() for _ in range(500)))
+            assert len({one.session_id for one in made}) == 500
+            return connections(server)
+
+    assert 1 <= asyncio.run(main()) <= 64
+    until(lambda: connections(server) == 0)
+
+
+def test_a_forked_child_has_connections_of_its_own(anywhere: str) -> None:
+    """
+    Issue 5, item 1: parent and child go on with one registry, each by connections of its own.
+    """
+    program = """
+        import os, sys
+        from idlanyard.registry import SessionRegistry
+
+        registry = SessionRegistry.open(sys.argv[1])
+        registry.create(client_id="c")
+        for round in range(3):
+            child = os.fork()
+            for number in range(50):
+                name = registry.create().session_id
+                assert registry.get(name).session_id == name
+            if child == 0:
+                registry.close()
+                sys.exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        registry.close()
+        registry.close()
+        print("well")
+    """
+    run(program, anywhere)
+
+
+def test_an_interrupted_question_leaves_no_answer_behind(anywhere: str) -> None:
+    """
+    R14: what a signal's handler raises passes through, and the next answer is the next question's.
+    """
+    program = """
+        import signal, sys
+        from idlanyard.registry import SessionRegistry
+
+        class Interrupted(BaseException):
+            pass
+
+        def interrupt(*_):
+            raise Interrupted
+
+        signal.signal(signal.SIGALRM, interrupt)
+        registry = SessionRegistry.open(sys.argv[1])
+        one, other = (registry.create().session_id for _ in range(2))
+        for number in range(1000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 200 * 0.000001)
+                while True:
+                    registry.get(one)
+            except Interrupted:
+                pass
+            assert registry.get(other).session_id == other
+        registry.close()
+        print("well")
+    """
+    run(program, anywhere)
+
+
+def run(program: str, *arguments: str) -> None:
+    """
+    Run a program that says that all is well, and nothing else.
+
+    Nobody looks on, for who is interrupted holding a lock of coverage's never lets it go.
+    """
+    surroundings = {name: text for name, text in os.environ.items() if "COV" not in name}
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=surroundings,
+    )
+    assert (done.stdout, done.stderr) == ("well\n", "")
+
+
+def test_a_cancelled_question_leaves_no_answer_behind(anywhere: str) -> None:
+    """
+    R14: a verb may be cancelled anywhere, and the next answer is the next question's.
+    """
+
+    async def main() -> None:
+        async with AsyncSessionRegistry.open(anywhere, timeout=30) as registry:
+            one, other = [(await registry.create(client_id="c")).session_id for _ in range(2)]
+            for steps in range(60):
+                verbs = registry.get(one), registry.find(client_id="c"), registry.create()
+                tasks = [asyncio.ensure_future(verb) for verb in verbs]
+                for _ in range(steps % 20):
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                assert (await registry.get(other)).session_id == other
+                await asyncio.gather(*tasks, return_exceptions=True)
+                assert (await registry.get(one)).session_id == one
+
+    asyncio.run(main())
+
+
+def test_a_question_cancelled_in_its_wait_leaves_no_answer_behind(server: Valkey) -> None:
+    """
+    R14: cancelled while the server is silent, a verb takes its answer with it.
+    """
+
+    async def main() -> None:
+        async with AsyncSessionRegistry.open(server.url, timeout=30) as registry:
+            for name in ("a", "b"):
+                await registry.create(name)
+            server.freeze()
+            task = asyncio.ensure_future(registry.get("a"))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            server.wake()
+            assert (await registry.get("b")).session_id == "b"
+
+    asyncio.run(main())
+
+
+def test_cancelled_while_it_connects_it_connects_again(server: Valkey) -> None:
+    """
+    R14: the first verb may be cancelled while it connects, and others go on.
+    """
+
+    async def main() -> None:
+        async with AsyncSessionRegistry.open(server.url, timeout=30) as registry:
+            for steps in range(30):
+                tasks = [asyncio.ensure_future(registry.create()) for _ in range(3)]
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                tasks[0].cancel()
+                made = await asyncio.gather(*tasks, return_exceptions=True)
+                assert not any(isinstance(one, Exception) for one in made[1:])
+                await registry.close()
+
+    asyncio.run(main())
+    until(lambda: connections(server) == 0)
+
+
+def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:
+    """
+    Issue 5, item 1: another event loop is told to open its own, unless the registry was closed.
+    """
+    registry = AsyncSessionRegistry.open(anywhere)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        name = first.run(registry.create()).session_id
+        for verb in (registry.exists(name), registry.close()):
+            with pytest.raises(RuntimeError, match="open one for each loop"):
+                second.run(verb)
+        assert first.run(registry.exists(name))
+        first.run(registry.close())
+        assert second.run(registry.exists(name))
+        second.run(registry.close())
+
+
+def test_nothing_is_left_open(face: Face, anywhere: str, recwarn: pytest.WarningsRecorder) -> None:
+    """
+    Issue 5, item 5: a closed registry leaves nothing to the garbage collector, used or not.
+    """
+    with face(anywhere) as registry:
+        made = registry.create(client_id="c")
+        assert made in [*registry.find(client_id="c", after=before(made.session_id))]
+        registry.close()
+        assert registry.exists(made.session_id)
+    with face(anywhere) as registry:
+        registry.close()
+    del registry
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
+
+
+def before(name: str) -> str:
+    """
+    Return an ID that is just before another one.
+    """
+    return name[:-1]
+
+
+def test_a_store_is_made_without_a_loop() -> None:
+    """
+    Issue 5, item 1: opening is a plain call, without an event loop and without a connection.
+    """
+    made = async_store("redis://nowhere.invalid", scheme="redis", timeout=1.0, namespace="x")
+    assert asyncio.run(made.close()) is None
+
+
+def test_what_was_drafted_is_kept(valkey: str, space: str, layout: Layout) -> None:
+    """
+    Issue 5, item 1: what is kept of a session is what was drafted.
+    """
+    draft = Draft(key_of("a"), "a", key_of("c"), "c", '{"n":1}', None)
+    with SessionRegistry.open(valkey, namespace=space) as registry:
+        row = follow(registry, insert(layout, draft))
+        assert row[:3] == ("a", "c", '{"n":1}')
+        assert row.expires is None
+        assert follow(registry, insert(layout, draft)) is None
+
+
+def test_times_are_the_servers(valkey: str) -> None:
+    """
+    Issue 5, item 1: created_at is by the server's clock, to the microsecond.
+    """
+    with SessionRegistry.open(valkey) as registry:
+        before, made, after = time.time(), registry.create(), time.time()
+        assert before - 1 <= made.created_at.timestamp() <= after + 1
+        assert registry.get(made.session_id).created_at == made.created_at

@@ -1,0 +1,776 @@
+"""
+``sqlite://`` keeps what every store keeps, and what a file needs besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from idlanyard import PolicyError
+from idlanyard.registry import (
+    AsyncSessionRegistry,
+    RegistryUnavailable,
+    SessionNotFound,
+    SessionRegistry,
+)
+from idlanyard.registry._rules import key_of
+from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
+from idlanyard.registry._sqlite._file import File, Place
+from idlanyard.registry._sqlite._forks import forks
+from idlanyard.registry._sqlite._layout import LAYOUT, Layout
+from registry import forking
+from registry.contract import AwaitedContract, RacingContract, eventually, fresh
+
+IN_TIME = 60.0
+OUT_OF_TIME = 0.1
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """
+    Return where the sessions are.
+    """
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """
+    Return the same as a URL.
+    """
+    return f"sqlite:///{path}"
+
+
+class TestSQLite(RacingContract):
+    """
+    The contract, by the registry that waits.
+    """
+
+
+class TestSQLiteAwaited(AwaitedContract):
+    """
+    The contract, by the registry that is awaited.
+    """
+
+
+@contextmanager
+def by_hand(path: Path) -> Iterator[sqlite3.Connection]:
+    """
+    Lend a connection that is none of ours.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as one:
+        yield one
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[Callable[[], object]]:
+    """
+    Let nobody write to the file, until the block or what it is lent ends that.
+    """
+    with by_hand(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield lambda: connection.execute("ROLLBACK")
+
+
+def let_expire(connection: sqlite3.Connection, count: int) -> None:
+    """
+    Leave many sessions that have expired.
+    """
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO idlanyard_sessions (key, session_id, metadata, created, expires) "
+        "SELECT randomblob(32), 's' || i, '{}', 0, i FROM n",
+        (count,),
+    )
+
+
+def count_of(connection: sqlite3.Connection) -> int:
+    """
+    Return how many sessions are there, expired or not.
+    """
+    return int(connection.execute("SELECT count(*) FROM idlanyard_sessions").fetchone()[0])
+
+
+def remove(path: Path) -> None:
+    """
+    Remove a database and what belongs to it.
+    """
+    for one in path.parent.glob(f"{path.name}*"):
+        one.unlink()
+
+
+def cause_of(call: Callable[[], object]) -> str:
+    """
+    Return why the store is unavailable.
+    """
+    with pytest.raises(RegistryUnavailable) as raised:
+        call()
+    assert raised.value.scheme == "sqlite"
+    return str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        pytest.param("sqlite:///sessions.db", "sessions.db", id="relative"),
+        pytest.param("sqlite:///data/sessions.db", "data/sessions.db", id="below"),
+        pytest.param("sqlite:///../sessions.db", "../sessions.db", id="above"),
+        pytest.param("sqlite:////var/lib/s.db", "/var/lib/s.db", id="absolute"),
+        pytest.param("sqlite:///C:/data/s.db", "C:/data/s.db", id="drive"),
+        pytest.param("sqlite:///C:\\data\\s.db", "C:\\data\\s.db", id="drive, backslashes"),
+        pytest.param("sqlite:///a%20b%3F%23%25.db", "a b?#%.db", id="percent-encoded"),
+        pytest.param("sqlite:///caf%C3%A9.db", "caf\u00e9.db", id="percent-encoded UTF-8"),
+        pytest.param("sqlite:///caf\u00e9 1.db", "caf\u00e9 1.db", id="as it is"),
+        pytest.param("sqlite:///%FF.db", os.fsdecode(b"\xff.db"), id="no UTF-8"),
+        pytest.param("sqlite:///\udcff.db", "\udcff.db", id="no UTF-8, as it is"),
+        pytest.param("sqlite:///file:x", "file:x", id="like SQLite's own"),
+    ],
+)
+def test_a_url_names_a_file(url: str, name: str) -> None:
+    """
+    Issue 5, item 1: three slashes and a relative path, four and an absolute one.
+    """
+    assert name_of(url) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        pytest.param("sqlite:", "write 'sqlite:///sessions.db'", id="nothing"),
+        pytest.param("sqlite://", "write 'sqlite:///sessions.db'", id="no path"),
+        pytest.param("sqlite:///", "write 'sqlite:///sessions.db'", id="empty path"),
+        pytest.param("sqlite:////", "write 'sqlite:///sessions.db'", id="the root"),
+        pytest.param("sqlite:///data/", "write 'sqlite:///sessions.db'", id="a folder"),
+        pytest.param("sqlite:///.", "write 'sqlite:///sessions.db'", id="this folder"),
+        pytest.param("sqlite:sessions.db", "write 'sqlite:///sessions.db'", id="no slashes"),
+        pytest.param("sqlite:/sessions.db", "write 'sqlite:///sessions.db'", id="one slash"),
+        pytest.param("sqlite://sessions.db", "write 'sqlite:///sessions.db'", id="two slashes"),
+        pytest.param("sqlite://host/sessions.db", "names a host", id="a host"),
+        pytest.param("sqlite:///:memory:", "write 'memory://'", id="memory"),
+        pytest.param("sqlite://:memory:", "write 'memory://'", id="memory, two slashes"),
+        pytest.param("sqlite:///%3Amemory%3A", "write 'memory://'", id="memory, encoded"),
+        pytest.param("sqlite:///s.db?mode=ro", "takes no query", id="a query"),
+        pytest.param("sqlite:///s.db#x", "takes no query", id="a fragment"),
+        pytest.param("sqlite:///s%00.db", "has NUL", id="NUL"),
+        pytest.param("sqlite:///\ud800.db", "no file's name", id="a lone surrogate"),
+    ],
+)
+def test_a_url_that_names_no_file_is_refused(url: str, sentence: str) -> None:
+    """
+    Issue 5, item 1: what names no file is refused when opened, and told what to write.
+    """
+    for face in (SessionRegistry, AsyncSessionRegistry):
+        with pytest.raises(PolicyError, match=f"url .*{sentence}") as raised:
+            face.open(url)
+        assert raised.value.option == "url"
+
+
+def test_a_relative_path_is_meant_from_where_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Issue 5, item 1: the file is in the working directory of the call, whatever it is later.
+    """
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert path_of("sqlite:///sessions.db") == tmp_path / "sessions.db"
+    with SessionRegistry.open() as registry:
+        monkeypatch.chdir("elsewhere")
+        registry.create()
+    assert (tmp_path / "sessions.db").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    """
+    Issue 5, item 1: characters that mean something in a URL name a file when percent-encoded.
+    """
+    with SessionRegistry.open(f"sqlite:///{tmp_path}/a%20b%3Fc%23d%25e%FF.db") as registry:
+        registry.create()
+    assert [one.name for one in tmp_path.iterdir()] == [os.fsdecode(b"a b?c#d%e\xff.db")]
+
+
+def test_opening_makes_nothing(url: str, path: Path) -> None:
+    """
+    Issue 5, item 1: open is a plain call, and the file is there from the first use on.
+    """
+    with SessionRegistry.open(url) as registry:
+        assert not path.exists()
+        assert not registry.exists("x")
+        assert path.exists()
+
+
+def test_an_old_library_is_refused() -> None:
+    """
+    Issue 5, item 1: an SQLite that lacks the statements is refused with its version.
+    """
+    refuse_old((3, 35, 0))
+    with pytest.raises(PolicyError, match=r"SQLite 3\.35.* with 3\.34\.1: use"):
+        refuse_old((3, 34, 1))
+
+
+@pytest.mark.parametrize("namespace", ["sqlite", "sqlite_mine"])
+def test_a_namespace_of_sqlites_own_is_refused(url: str, namespace: str) -> None:
+    """
+    R10: no table may begin with sqlite_, so that no namespace does.
+    """
+    with pytest.raises(PolicyError, match="namespace begins with 'sqlite'"):
+        SessionRegistry.open(url, namespace=namespace)
+    with SessionRegistry.open(url, namespace="sqlites") as registry:
+        registry.create()
+
+
+def test_the_file_keeps_what_it_acknowledges(path: Path) -> None:
+    """
+    Issue 5, item 1: the file has a write-ahead log, and every transaction is on the disk.
+    """
+    with by_hand(path) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        Layout("idlanyard").prepare(connection)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (LAYOUT,)
+
+
+def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
+    """
+    Issue 5, item 2: the key is the SHA-256, binary, and the ID stands beside it as UTF-8.
+    """
+    name = "Caf\u00e9 \N{GRINNING FACE} "
+    with SessionRegistry.open(url) as registry:
+        registry.create(name, client_id="c")
+    with by_hand(path) as connection:
+        rows = connection.execute(
+            "SELECT key, CAST(session_id AS BLOB), client_key, client_id FROM idlanyard_sessions"
+        )
+        assert rows.fetchall() == [
+            (key_of("session_id", name), name.encode(), key_of("client_id", "c"), "c")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        pytest.param("read", (b"", 0), id="read"),
+        pytest.param("page", (b"", "", 0, 1), id="page"),
+        pytest.param("purge", (0, 1), id="purge"),
+        pytest.param("delete", (b"",), id="delete"),
+        pytest.param("extend", {"key": b"", "ttl": 0, "now": 0}, id="extend"),
+    ],
+)
+def test_no_statement_reads_all(path: Path, statement: str, values: Any) -> None:
+    """
+    Issue 5, tests: every statement finds its rows by an index, and sorts none.
+    """
+    layout = Layout("idlanyard")
+    with by_hand(path) as connection:
+        layout.prepare(connection)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {getattr(layout, statement)}", values)
+        steps = " ".join(row[3] for row in plan)
+    assert "SEARCH" in steps
+    assert "SCAN" not in steps
+    assert "TEMP B-TREE" not in steps
+
+
+def test_namespaces_share_a_file_in_any_order(url: str, path: Path) -> None:
+    """
+    R10: a namespace is added to a file that is there already, and leaves the rest alone.
+    """
+    with by_hand(path) as connection:
+        connection.execute("CREATE TABLE somebodys (x)")
+    for namespace in ("one", "two", "one"):
+        with SessionRegistry.open(url, namespace=namespace) as registry:
+            registry.create()
+    with by_hand(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        assert {name for (name,) in tables} == {"somebodys", "one_sessions", "two_sessions"}
+        assert connection.execute("SELECT count(*) FROM one_sessions").fetchone() == (2,)
+
+
+def test_a_purge_goes_through_many_batches(url: str, path: Path) -> None:
+    """
+    S-D16: however many have expired, a purge gives up all of them and counts them.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("living", ttl=IN_TIME)
+        with by_hand(path) as connection:
+            let_expire(connection, 1000)
+        assert registry.purge_expired() == 1000
+        assert registry.purge_expired() == 0
+        assert registry.exists("living")
+
+
+def test_closing_ends_a_purge(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: a purge that is under way when the registry is closed ends at its batch.
+    """
+    with (
+        SessionRegistry.open(url, timeout=IN_TIME) as registry,
+        by_hand(path) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        registry.create()
+        let_expire(connection, 50_000)
+        purge = pool.submit(registry.purge_expired)
+        eventually(lambda: count_of(connection) < 50_000)
+        registry.close()
+        assert 0 < purge.result() < 50_000
+        assert count_of(connection) == 50_001 - purge.result()
+
+
+def test_a_locked_file_is_unavailable_in_time(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: a file that stays locked fails whoever writes, and only while it is.
+    """
+    with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+        registry.create("before")
+        with locked(path):
+            assert "locked" in cause_of(registry.create)
+            assert "locked" in cause_of(lambda: registry.touch("before"))
+            assert "locked" in cause_of(lambda: registry.end("before"))
+            assert "locked" in cause_of(registry.purge_expired)
+            assert registry.exists("before")
+        registry.create("after")
+
+
+def test_a_file_that_is_locked_at_first_is_unavailable_in_time(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: a file that cannot be prepared yet is asked again by the next verb.
+    """
+    with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+        with locked(path):
+            assert "locked" in cause_of(lambda: registry.exists("x"))
+        assert not registry.exists("x")
+
+
+def test_threads_that_wait_for_each_other_are_unavailable_in_time(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: who waits for a thread that waits for the file has its own time all the same.
+    """
+    with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry, ThreadPoolExecutor(8) as pool:
+        registry.create("before")
+        with locked(path):
+            waiting = [pool.submit(registry.create) for _ in range(8)]
+            assert all(isinstance(one.exception(), RegistryUnavailable) for one in waiting)
+        registry.create("after")
+
+
+def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
+    """
+    Issue 5, item 5: while another thread uses the connection, the time for a turn is bounded.
+    """
+    file = File(Place(path), lambda connection: None, OUT_OF_TIME)
+    using, used = threading.Event(), threading.Event()
+
+    def use(connection: sqlite3.Connection) -> bool:
+        using.set()
+        return used.wait(IN_TIME)
+
+    path.touch()
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(file.ask, use)
+        assert using.wait(IN_TIME)
+        assert "other threads" in cause_of(lambda: file.ask(lambda connection: None))
+        assert "other threads" in cause_of(file.close)
+        used.set()
+        assert one.result()
+    file.close()
+
+
+def test_what_waits_for_a_lock_goes_by_the_time_after_it(url: str, path: Path) -> None:
+    """
+    Issue 5, item 1: a session that expires while its touch waits is absent to that touch.
+    """
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, ThreadPoolExecutor(2) as pool:
+        # Longer than the touch needs to begin.
+        registry.create("expires", ttl=0.5)
+        with locked(path) as unlock:
+            touch = pool.submit(registry.touch, "expires")
+            eventually(lambda: not registry.exists("expires"))
+            create = pool.submit(registry.create, "expires", metadata={"n": 2})
+            unlock()
+            with pytest.raises(SessionNotFound):
+                raise touch.exception() or AssertionError("touched") from None
+            assert create.result().metadata == {"n": 2}
+
+
+def test_a_missing_folder_is_unavailable_until_it_is_there(tmp_path: Path) -> None:
+    """
+    Issue 5, item 5: no folder is made, and none is needed but for the file itself.
+    """
+    folder = tmp_path / "missing"
+    with SessionRegistry.open(f"sqlite:///{folder}/sessions.db") as registry:
+        assert "unable to open" in cause_of(registry.create)
+        assert not folder.exists()
+        folder.mkdir()
+        registry.create()
+
+
+@pytest.mark.parametrize("content", [b"x" * 4096, b"not a database"])
+def test_a_file_that_is_no_database_is_unavailable(url: str, path: Path, content: bytes) -> None:
+    """
+    Issue 5, item 5: a file of something else is left as it is.
+    """
+    path.write_bytes(content)
+    with SessionRegistry.open(url) as registry:
+        assert "not a database" in cause_of(registry.create)
+        assert path.read_bytes() == content
+        path.unlink()
+        registry.create()
+
+
+def test_a_folder_is_no_file(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: a path that leads to a folder is unavailable.
+    """
+    path.mkdir()
+    with SessionRegistry.open(url) as registry:
+        assert "unable to open" in cause_of(registry.create)
+
+
+@pytest.mark.parametrize("version", [LAYOUT + 1, -1])
+def test_a_file_of_a_newer_version_is_left_alone(url: str, path: Path, version: int) -> None:
+    """
+    Issue 5, item 5: a layout that this version does not know is unavailable, with the remedy.
+    """
+    with by_hand(path) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with SessionRegistry.open(url) as registry:
+        assert f"layout {version}" in cause_of(registry.create)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["create", "exists"])
+def test_a_file_that_goes_is_unavailable_and_not_forgotten(
+    url: str, path: Path, tmp_path: Path, verb: str
+) -> None:
+    """
+    Issue 5, item 5: sessions are not silently forgotten with their file; put back, it works again.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("kept")
+    kept = shutil.copy(path, tmp_path / "kept")
+    with SessionRegistry.open(url) as registry:
+        registry.create("lost")
+        assert registry.exists("kept")
+        remove(path)
+        for _ in range(2):
+            assert cause_of(lambda: getattr(registry, verb)("new"))
+            assert not path.exists()
+        shutil.copy(kept, path)
+        assert registry.exists("kept")
+        assert not registry.exists("lost")
+        registry.create("lost")
+
+
+def test_a_file_that_is_exchanged_is_noticed(url: str, path: Path, tmp_path: Path) -> None:
+    """
+    Issue 5, item 5: nothing is acknowledged by a file that nobody else sees.
+    """
+    other = tmp_path / "other.db"
+    with SessionRegistry.open(f"sqlite:///{other}") as registry:
+        registry.create("others")
+    with SessionRegistry.open(url) as registry:
+        registry.create("mine")
+        remove(path)
+        other.rename(path)
+        assert "another file" in cause_of(lambda: registry.create("unacknowledged"))
+        assert registry.exists("others")
+        assert not registry.exists("unacknowledged")
+
+
+def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: who closes the registry may remove the file, and use the registry again.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("x")
+        registry.close()
+        remove(path)
+        registry.create("x")
+
+
+def test_a_file_that_may_only_be_read_is_unavailable() -> None:
+    """
+    Issue 5, item 5: who may not write to the file is told that the store is unavailable.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "sessions.db"
+        with SessionRegistry.open(f"sqlite:///{path}") as registry:
+            registry.create()
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        cause = forking.outcome_of(forking.write_where_one_may_only_read, f"sqlite:///{path}")
+        folder.chmod(0o755)
+    assert "readonly" in cause
+
+
+def test_a_full_disk_is_unavailable_and_loses_nothing(url: str) -> None:
+    """
+    Issue 5, item 5: what does not fit is not acknowledged, and what fitted before is there.
+    """
+    cause, some, missing = forking.outcome_of(forking.run_out_of_room, url)
+    assert cause == "OperationalError"
+    assert some
+    assert missing == []
+
+
+def test_a_mistake_of_ours_stays_one(path: Path) -> None:
+    """
+    R14: an error in a statement is not dressed up as a store that is down.
+    """
+    file = File(Place(path), lambda connection: None, IN_TIME)
+    with pytest.raises(sqlite3.ProgrammingError):
+        file.ask(lambda connection: connection.execute("SELECT ?"))
+    file.close()
+
+
+def test_closing_hurts_nobody(url: str) -> None:
+    """
+    Issue 5, item 5: threads that create while others close go on, and lose nothing.
+    """
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, ThreadPoolExecutor(9) as pool:
+
+        def create(start: int) -> list[str]:
+            return [registry.create(f"{start}-{number}").session_id for number in range(30)]
+
+        def close() -> None:
+            for _ in range(50):
+                registry.close()
+
+        created = pool.map(create, range(8))
+        closed = pool.submit(close)
+        names = [name for names in created for name in names]
+        closed.result()
+        assert len(names) == 240
+        assert all(map(registry.exists, names))
+
+
+def test_many_processes_make_one_file(tmp_path: Path) -> None:
+    """
+    S-D15: four processes that make a file at the same moment make one, of 25 files each.
+    """
+    urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(25)]
+    outcome = forking.outcome_of(forking.open_new_files, urls)
+    for number, url in enumerate(urls):
+        created = sorted(name for process in outcome for name in process[number])
+        assert created == ["0", "1", "2", "3", "everybody's"]
+        with SessionRegistry.open(url) as registry:
+            assert all(map(registry.exists, created))
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["fork", "a fork in C"])
+def test_a_child_loses_nothing_when_its_parent_closes(url: str, announced: bool) -> None:
+    """
+    S-D15: a child has locks of its own, so that its parent's end takes away nothing it created.
+    """
+    assert all(forking.outcome_of(forking.fork_then_close, url, announced))
+
+
+def test_forks_wait_for_the_threads_that_create(url: str, path: Path) -> None:
+    """
+    S-D15: children of a process whose threads are in the middle of creates can create, too.
+    """
+    missing, created = forking.outcome_of(forking.fork_in_the_middle, url, 20)
+    assert missing == []
+    assert created > 60
+    with by_hand(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_fork_is_noticed_once(path: Path) -> None:
+    """
+    S-D15: a thread that notices a fork when another one has already takes away nothing.
+    """
+    file = File(Place(path), lambda connection: None, IN_TIME)
+    connected = file.ask(lambda connection: connection)
+    forks.notice()
+    assert file.ask(lambda connection: connection) is connected
+    file.close()
+
+
+def test_two_threads_may_fork_at_once(url: str) -> None:
+    """
+    S-D15: forks wait for each other, and then for nobody.
+    """
+    missing, created = forking.outcome_of(forking.fork_in_several_threads, url)
+    assert (missing, created) == ([], 80)
+
+
+def test_an_async_registry_survives_a_fork(url: str) -> None:
+    """
+    Issue 5, item 1: a child begins threads of its own.
+    """
+    assert forking.outcome_of(forking.fork_between_awaits, url) == [True, True]
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["waiting", "awaited"])
+def test_a_process_ends_without_closing(url: str, awaited: bool) -> None:
+    """
+    Issue 5, item 1: who forgets to close hangs nowhere, and what was created is there.
+    """
+    forking.outcome_of(forking.end_without_closing, url, awaited)
+    with SessionRegistry.open(url) as registry:
+        assert registry.exists("kept")
+
+
+def test_the_loop_goes_on_while_a_create_waits(url: str, path: Path) -> None:
+    """
+    Issue 5, item 1: reads and the loop go on while a create waits for the file.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
+            await registry.create("before", client_id="c")
+            with locked(path) as unlock:
+                create = asyncio.create_task(registry.create("after"))
+                purge = asyncio.create_task(registry.purge_expired())
+                assert await registry.exists("before")
+                assert len(await registry.find(client_id="c")) == 1
+                assert not create.done()
+                unlock()
+                assert (await create).session_id == "after"
+                assert await purge == 0
+
+    asyncio.run(use())
+
+
+def test_creates_that_wait_in_line_are_unavailable_in_time(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: the time in the queue counts, and what never had its turn is not done later.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+            await registry.create("before")
+            with locked(path):
+                creates = [registry.create(f"{number}") for number in range(5)]
+                for error in await asyncio.gather(*creates, return_exceptions=True):
+                    assert isinstance(error, RegistryUnavailable)
+            await registry.create("after")
+            there = [number for number in range(5) if await registry.exists(f"{number}")]
+            # One may have had its turn when the file was free again.
+            assert len(there) < 2
+
+    asyncio.run(use())
+
+
+def test_a_cancelled_verb_leaves_the_registry_usable(url: str, path: Path) -> None:
+    """
+    Issue 5, item 1: what is cancelled before its turn is not done, and others have theirs.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
+            await registry.create("before")
+            with locked(path) as unlock:
+                first = asyncio.create_task(registry.create("first"))
+                second = asyncio.create_task(registry.create("second"))
+                third = asyncio.create_task(registry.create("third"))
+                assert await registry.exists("before")
+                for task in (first, second):
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+                unlock()
+                assert (await third).session_id == "third"
+            assert not await registry.exists("second")
+
+    asyncio.run(use())
+
+
+def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: what a task asks while it ends, being cancelled, is out of time like any other.
+    """
+
+    async def end_last(registry: AsyncSessionRegistry) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with locked(path), pytest.raises(RegistryUnavailable):
+                await registry.end("kept")
+            await registry.end("ended")
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+            for name in ("kept", "ended"):
+                await registry.create(name)
+            task = asyncio.create_task(end_last(registry))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await registry.exists("kept")
+            assert not await registry.exists("ended")
+
+    asyncio.run(use())
+
+
+def test_a_registry_may_be_used_on_one_loop_after_another(url: str) -> None:
+    """
+    Issue 5, item 1: the threads belong to no loop.
+    """
+    registry = AsyncSessionRegistry.open(url)
+
+    async def create(name: str) -> bool:
+        await registry.create(name)
+        return await registry.exists("first")
+
+    assert asyncio.run(create("first"))
+    assert asyncio.run(create("second"))
+    asyncio.run(registry.close())
+
+
+def test_closing_waits_for_what_waits(url: str, path: Path) -> None:
+    """
+    Issue 5, item 5: a registry that is closed while a create waits ends with it, in time.
+    """
+
+    async def use() -> None:
+        registry = AsyncSessionRegistry.open(url, timeout=OUT_OF_TIME)
+        await registry.create("before")
+        with locked(path):
+            create = asyncio.create_task(registry.create("after"))
+            assert await registry.exists("before")
+            await registry.close()
+            with pytest.raises(RegistryUnavailable):
+                await create
+        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard")]
+
+    asyncio.run(use())
+
+
+def test_closing_ends_the_threads(url: str) -> None:
+    """
+    Issue 5, item 1: after close there is no thread left, and a verb begins new ones.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url) as registry:
+            for _ in range(2):
+                await registry.create()
+                await registry.exists(fresh())
+                await registry.purge_expired()
+                assert ours() == 3
+                await registry.close()
+                assert ours() == 0
+
+    def ours() -> int:
+        return sum(one.name.startswith("idlanyard") for one in threading.enumerate())
+
+    asyncio.run(use())
