@@ -13,11 +13,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from registry_faces import Face
 from registry_stores import Sessions, Store, name_of
+
+if TYPE_CHECKING:
+    from registry_faces import Face
 
 BLOCK = 200
 PAGE = 100

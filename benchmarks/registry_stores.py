@@ -13,17 +13,19 @@ from hashlib import sha256
 from itertools import count, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import redis
 import registry_by_hand as by_hand
-from registry_faces import Face
 
 # The servers are those of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from registry.postgres import PostgreSQL, execute, fresh_database
 from registry.valkey import Valkey
+
+if TYPE_CHECKING:
+    from registry_faces import Face
 
 BATCH = 1000
 PER_CLIENT = 100

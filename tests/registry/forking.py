@@ -27,6 +27,7 @@ from idlanyard.registry import (
 )
 
 NOBODY: Final = 65534
+_HOME: Final = str(Path(__file__).parents[1])
 
 
 def outcome_of(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -37,9 +38,10 @@ def outcome_of(function: Callable[..., Any], *arguments: Any) -> Any:
     ignored = ("ignore:This process:DeprecationWarning", "ignore:unclosed database:ResourceWarning")
     warnings = [f"-W{one}" for one in ("error", *ignored)]
     task = ["-m", __name__, function.__name__, json.dumps(arguments)]
+    path = os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, *warnings, *task],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=120,
@@ -86,28 +88,37 @@ def _ended(child: int, reader: int) -> Any:
 
 def fork_then_close(url: str, announced: bool) -> Any:
     """
-    Create here and in a child, which goes on after this process has let go of the file.
+    Create here and in a child, which goes on when this process has let go of the file.
+
+    Returns what the child knows, and what a new registry does while the child still lives.
     """
     registry = SessionRegistry.open(url)
     registry.create("before")
     registry.exists("before")
-    go_on, closed = os.pipe()
+    go_on, end_here = os.pipe(), os.pipe()
+    created = os.pipe()
 
     def work() -> list[bool]:
         registry.create("in the child")
-        os.read(go_on, 1)
+        os.write(created[1], b"x")
+        os.read(go_on[0], 1)
         registry.create("behind the parent's end")
         known = [registry.exists("before"), registry.exists("in the child")]
+        os.write(created[1], b"x")
+        os.read(end_here[0], 1)
         registry.close()
         return known
 
     child = _in_child(work, announced=announced)
+    os.read(created[0], 1)
     registry.close()
-    os.write(closed, b"x")
-    known = _ended(*child)
-    with registry:
+    os.write(go_on[1], b"x")
+    os.read(created[0], 1)
+    with SessionRegistry.open(url) as another:
         names = ("before", "in the child", "behind the parent's end")
-        return known + [registry.exists(name) for name in names]
+        seen = [another.exists(name) for name in names]
+    os.write(end_here[1], b"x")
+    return _ended(*child) + seen
 
 
 def fork_in_the_middle(url: str, times: int) -> Any:

@@ -242,9 +242,10 @@ def by_waitress(app: Any) -> Iterator[int]:
         try:
             yield listening.getsockname()[1]
         finally:
+            # Its workers tell the loop when they are done: they end first.
+            server.task_dispatcher.shutdown()
             server.trigger.pull_trigger(lambda: wasyncore.close_all(channels))
             thread.join()
-            server.task_dispatcher.shutdown()
 
 
 @dataclass(frozen=True)
@@ -911,6 +912,8 @@ class HTTPContract:
             assert site.ask("DELETE", f"/api/v1/session/{name}{end}").status == 404
             target = f"/api/v1/session/{name}{end}/input"
             assert site.ask("POST", target, b"{}", JSON).status in {404, 405}
+        for target in ("%0A", f"{name}%0A", f"{name}%0Ax", f"%0A{name}", "create%0A"):
+            assert not site.ask("GET", f"/api/v1/session/{target}").is_ours()
         assert site.ask("POST", "/api/v1/session/create%0A").status in {404, 405}
         assert site.at("GET", name).status == 200
 

@@ -102,7 +102,13 @@ class Server(Protocol):
         ...
 
 
-def kill_clients(urls: Iterable[str], *, chance: Random, most: int = MOST_AWAITED) -> Outcome:
+def kill_clients(
+    urls: Iterable[str],
+    *,
+    chance: Random,
+    most: int = MOST_AWAITED,
+    longest: float = LONGEST_WAIT,
+) -> Outcome:
     """
     Kill processes at random moments while they create sessions.
 
@@ -110,20 +116,21 @@ def kill_clients(urls: Iterable[str], *, chance: Random, most: int = MOST_AWAITE
         urls: the store of each.
         chance: says the moments.
         most: after how many creates at most.
+        longest: how many seconds into the next one at most.
     """
     began = time.monotonic()
     with process_that() as process:
-        kills = [_kill_client(process, url, chance, most) for url in urls]
+        kills = [_kill_client(process, url, chance, most, longest) for url in urls]
     return Outcome(kills, time.monotonic() - began)
 
 
-def _kill_client(process: Process, url: str, chance: Random, most: int) -> Kill:
+def _kill_client(process: Process, url: str, chance: Random, most: int, longest: float) -> Kill:
     start = uuid4().hex
     tell(process, json.dumps([url, start]))
     child = int(heard(process))
-    # Each create says two lines, one before and one behind it.
-    said = [heard(process) for _ in range(2 * chance.randint(0, most))]
-    time.sleep(chance.uniform(0, LONGEST_WAIT))
+    # Each create says two lines, one before and one behind it; the next has begun.
+    said = [heard(process) for _ in range(2 * chance.randint(0, most) + 1)]
+    time.sleep(chance.uniform(0, longest))
     os.kill(child, signal.SIGKILL)
     while not (line := heard(process)).startswith("ended"):
         said.append(line)

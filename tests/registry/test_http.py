@@ -669,9 +669,13 @@ def test_async_code_under_wsgi_has_one_loop() -> None:
         return True
 
     app = wsgi_app(AsyncSessionRegistry.open("memory://"), authorize=authorize)
-    threads = [
-        threading.Thread(target=ask_wsgi(app), args=("POST", "/session/create")) for _ in range(8)
-    ]
+    together = threading.Barrier(8)
+
+    def create() -> None:
+        together.wait()
+        ask_wsgi(app)("POST", "/session/create")
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -827,24 +831,40 @@ def test_a_server_that_says_no_raw_path_is_not_believed(raw: dict[str, Any]) -> 
     registry.create("\ufffd")
     app = asgi_app(registry, authorize=EVERYONE)
     path = "/session/\ufffd"
-    assert answered(app, path, raw) == 404
-    assert answered(app, path, {"raw_path": b"/session/%EF%BF%BD"}) == 200
+    assert answered(app, {"path": path} | raw) == 404
+    assert answered(app, {"path": path, "raw_path": b"/session/%EF%BF%BD"}) == 200
 
 
-def answered(app: Any, path: str, more: dict[str, Any]) -> int:
+def test_a_client_that_goes_away_is_no_error() -> None:
     """
-    Return the status of a GET whose scope is given by hand.
+    R14: a body that is broken off raises nothing, and creates nothing.
+    """
+    registry = SessionRegistry.open("memory://")
+    app = asgi_app(registry, authorize=EVERYONE)
+    scope = {"path": "/session/create", "method": "POST"}
+    half: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"session_id": "s1"}', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    assert answered(app, scope, *half) == 400
+    assert not registry.exists("s1")
+
+
+def answered(app: Any, given: dict[str, Any], *messages: dict[str, Any]) -> int:
+    """
+    Return the status of a request whose scope and messages are given by hand.
     """
     statuses: list[int] = []
+    left = iter(messages)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request"}
+        return next(left)
 
     async def send(message: dict[str, Any]) -> None:
         statuses.extend([message["status"]] if "status" in message else [])
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
-    asyncio.run(app(scope | more, receive, send))
+    scope = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
+    asyncio.run(app(scope | given, receive, send))
     return statuses[0]
 
 
@@ -855,6 +875,12 @@ def answered(app: Any, path: str, more: dict[str, Any]) -> int:
         pytest.param({"HTTP_TRANSFER_ENCODING": "chunked"}, 411, id="chunks without an end"),
         pytest.param(
             {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}, 200, id="chunks"
+        ),
+        pytest.param(
+            {"wsgi.input_terminated": True, "wsgi.input": b"{}".ljust(65_536)}, 200, id="as long"
+        ),
+        pytest.param(
+            {"wsgi.input_terminated": True, "wsgi.input": b"{}".ljust(65_537)}, 413, id="longer"
         ),
         pytest.param({"CONTENT_LENGTH": "20"}, 400, id="less than declared"),
         pytest.param({"CONTENT_LENGTH": "20", "wsgi.input_terminated": True}, 400, id="cut off"),
@@ -875,15 +901,17 @@ def test_what_wsgi_servers_hand_over(more: dict[str, Any], status: int) -> None:
     """
     registry = SessionRegistry.open("memory://")
     app = wsgi_app(registry, authorize=EVERYONE)
+    body = more.get("wsgi.input", b"{}" if "20" in more.values() else b"")
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/session/create",
-        "CONTENT_TYPE": "application/json" if "CONTENT_LENGTH" in more else "",
-        "wsgi.input": BytesIO(b"{}" if "20" in more.values() else b""),
+        "CONTENT_TYPE": "application/json" if body else "",
+        **more,
+        "wsgi.input": BytesIO(body),
     }
     statuses: list[str] = []
-    body = app({**environ, **more}, lambda line, *_: statuses.append(line))  # type: ignore[arg-type]
-    assert b"".join(body)
+    said_so = app(environ, lambda line, *_: statuses.append(line))  # type: ignore[arg-type]
+    assert b"".join(said_so)
     assert statuses[0].startswith(str(status))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -30,6 +30,8 @@ from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
 from idlanyard.registry._sqlite._file import File, Place
 from idlanyard.registry._sqlite._forks import forks
 from idlanyard.registry._sqlite._layout import LAYOUT, Layout
+from idlanyard.registry._sqlite._store import SQLiteStore
+from idlanyard.registry._threaded import ThreadedStore
 from registry import forking
 from registry.contract import AwaitedContract, RacingContract, eventually, fresh
 
@@ -343,6 +345,18 @@ def test_a_locked_file_is_unavailable_in_time(url: str, path: Path) -> None:
             assert "locked" in cause_of(registry.purge_expired)
             assert registry.exists("before")
         registry.create("after")
+
+
+def test_a_locked_file_stays_open(path: Path) -> None:
+    """
+    Issue 5, item 5: a connection that only had to wait too long is used again.
+    """
+    file = File(Place(path), lambda connection: None, OUT_OF_TIME)
+    connected = file.ask(lambda connection: connection)
+    with locked(path):
+        assert "locked" in cause_of(lambda: file.ask(lambda one: one.execute("BEGIN IMMEDIATE")))
+    assert file.ask(lambda connection: connection) is connected
+    file.close()
 
 
 def test_a_file_that_is_locked_at_first_is_unavailable_in_time(url: str, path: Path) -> None:
@@ -659,8 +673,9 @@ def test_creates_that_wait_in_line_are_unavailable_in_time(url: str, path: Path)
             await registry.create("before")
             with locked(path):
                 creates = [registry.create(f"{number}") for number in range(5)]
-                for error in await asyncio.gather(*creates, return_exceptions=True):
-                    assert isinstance(error, RegistryUnavailable)
+                errors = await asyncio.gather(*creates, return_exceptions=True)
+            assert all(isinstance(error, RegistryUnavailable) for error in errors)
+            assert isinstance(cast("RegistryUnavailable", errors[-1]).__cause__, TimeoutError)
             await registry.create("after")
             there = [number for number in range(5) if await registry.exists(f"{number}")]
             # One may have had its turn when the file was free again.
@@ -702,8 +717,13 @@ def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> No
         try:
             await asyncio.Event().wait()
         finally:
-            with locked(path), pytest.raises(RegistryUnavailable):
-                await registry.end("kept")
+            with locked(path):
+                in_front = asyncio.create_task(registry.create())
+                await asyncio.sleep(0)
+                with pytest.raises(RegistryUnavailable):
+                    await registry.end("kept")
+                with pytest.raises(RegistryUnavailable):
+                    await in_front
             await registry.end("ended")
 
     async def use() -> None:
@@ -715,7 +735,6 @@ def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> No
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await registry.exists("kept")
             assert not await registry.exists("ended")
 
     asyncio.run(use())
@@ -750,6 +769,39 @@ def test_closing_waits_for_what_waits(url: str, path: Path) -> None:
             await registry.close()
             with pytest.raises(RegistryUnavailable):
                 await create
+        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard")]
+
+    asyncio.run(use())
+
+
+class Reluctant(SQLiteStore):
+    """
+    A store that closes when it is told twice.
+    """
+
+    told = 0
+
+    def close(self) -> None:
+        """
+        As if a thread used it too long, once.
+        """
+        self.told += 1
+        if self.told == 1:
+            raise RegistryUnavailable("sqlite")
+        super().close()
+
+
+def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
+    """
+    Issue 5, item 5: when the file cannot be let go of at once, it is when the threads have ended.
+    """
+
+    async def use() -> None:
+        waiting = Reluctant(path, timeout=IN_TIME, namespace="idlanyard")
+        store = ThreadedStore(waiting, scheme="sqlite", timeout=IN_TIME)
+        assert await store.read(b"") is None
+        await store.close()
+        assert waiting.told == 2
         assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard")]
 
     asyncio.run(use())

@@ -59,7 +59,7 @@ class Valkey:
         """
         home = Path(self._home.name)
         port = self.port or free_port()
-        options = {"pidfile": home / "pid", **self._options}
+        options = {"pidfile": home / "pid", "repl-diskless-sync-delay": 0, **self._options}
         server = ValkeyServer(port=port, data_dir=home, config=options, persist=True)
         try:
             server.start()

@@ -57,7 +57,7 @@ async def converse_async(
 
     async def ask(question: Question) -> Any:
         with _bound(question.session_id):
-            if _is_async(question.call):
+            if inspect.iscoroutinefunction(question.call):
                 answer = question.call(*question.arguments)
             else:
                 answer = await in_thread(question.call, *question.arguments)
@@ -88,7 +88,3 @@ def _bound(session_id: str | None) -> Generator[None, None, None]:
     with session_context(session_id=session_id):
         identify(session_id=session_id)
         yield
-
-
-def _is_async(call: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)

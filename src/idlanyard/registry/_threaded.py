@@ -130,10 +130,10 @@ class ThreadedStore:
         end = loop.call_later(self._timeout, answer.cancel)
         try:
             return await answer
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             if _cancelled() > cancelled:
                 raise
-            raise RegistryUnavailable(self._scheme) from error
+            raise RegistryUnavailable(self._scheme) from TimeoutError("no answer in time")
         finally:
             end.cancel()
 

@@ -55,7 +55,7 @@ def asgi_app(
     if handler.takes_input:
         routes.append(route("input", INPUT, "POST"))
     routes += [route("read", SESSION, "GET"), route("end", SESSION, "DELETE")]
-    return Router(routes, redirect_slashes=False)
+    return Router(routes)
 
 
 class _WholeID(Route):

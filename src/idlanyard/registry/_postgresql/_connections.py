@@ -7,6 +7,7 @@ does not answer at all, the waiting ends here, and the connection with it.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Generator
 from contextvars import ContextVar
@@ -59,7 +60,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 class AsyncBoundedConnection(psycopg.AsyncConnection[Any]):
     """
-    The same for an event loop. A cancelled task leaves it at once, and the pool closes it.
+    The same for an event loop. It is closed as well where its task is cancelled.
 
     psycopg's own would ask the server to cancel the statement and wait for the
     answer; of a server that does not answer, that is too long.
@@ -95,7 +96,8 @@ class AsyncBoundedConnection(psycopg.AsyncConnection[Any]):
         rest = min(max(moment - monotonic(), 0.0) + 0.001, _LONGEST)
         try:
             return await waiting.wait_async(_until(moment, gen), self.pgconn.socket, interval=rest)
-        except psycopg.errors.ConnectionTimeout:
+        except (psycopg.errors.ConnectionTimeout, asyncio.CancelledError):
+            # SQLAlchemy 2.0 leaves a cancelled one to the garbage collector.
             self.pgconn.finish()
             raise
 

@@ -6,21 +6,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
-from redis.exceptions import ConnectionError as Refused
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis.exceptions import NoScriptError
 
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._redis import _questions
 from idlanyard.registry._redis._address import options_of
-from idlanyard.registry._redis._connections import FAILURES, MOST, PAUSE, PROTOCOL, RETRIES, SHARE
+from idlanyard.registry._redis._async_servers import AsyncCluster, AsyncServer, async_reached
+from idlanyard.registry._redis._connections import FAILURES
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import SCANNED, Question
@@ -45,10 +42,8 @@ class AsyncRedisStore:
         self._scheme = scheme
         self._timeout = timeout
         self._layout = Layout(namespace)
-        self._client: Client | None = None
+        self._place: AsyncServer | AsyncCluster | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting = asyncio.Lock()
-        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def insert(self, draft: Draft) -> Row | None:
         """
@@ -90,10 +85,12 @@ class AsyncRedisStore:
         """
         As ``AsyncStore.close``; afterwards another event loop may use it.
         """
-        if self._client is not None:
+        if self._place is not None:
             self._belong()
-            client, self._client = self._client, None
-            await client.aclose()
+            place, self._place = self._place, None
+            with suppress(*FAILURES):
+                async with asyncio.timeout(self._timeout):
+                    await place.close()
         self._loop = None
 
     async def _follow(self, question: Question[T], *, anew: bool = False) -> T:
@@ -101,18 +98,24 @@ class AsyncRedisStore:
         Take the steps to an answer, all of them in time or, *anew*, each of them.
         """
         loop = self._belong()
-        answer = None
         try:
-            async with asyncio.timeout(self._timeout) as limit, self._places:
-                client = self._client or await self._connected()
-                while True:
-                    method, arguments = question.send(answer)
-                    if anew:
-                        limit.reschedule(loop.time() + self._timeout)
-                    answer = await _METHODS[method](client, *arguments)
-        except StopIteration as done:
-            value: T = done.value
-            return value
+            async with asyncio.timeout(self._timeout) as limit, self._turns:
+                place = self._place or await self._reached()
+                client = place.take()
+                try:
+                    answer = None
+                    while True:
+                        method, arguments = question.send(answer)
+                        if anew:
+                            limit.reschedule(loop.time() + self._timeout)
+                        answer = await _METHODS[method](client, *arguments)
+                except StopIteration as done:
+                    await place.give(client)
+                    value: T = done.value
+                    return value
+                except BaseException:
+                    await place.drop(client)
+                    raise
         except FAILURES as error:
             raise RegistryUnavailable(self._scheme) from error
 
@@ -123,6 +126,8 @@ class AsyncRedisStore:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
+            self._reaching = asyncio.Lock()
+            self._turns = asyncio.Semaphore(_AT_ONCE)
         elif self._loop is not loop:
             raise RuntimeError(
                 "this registry belongs to the event loop that used it first: "
@@ -130,56 +135,16 @@ class AsyncRedisStore:
             )
         return loop
 
-    async def _connected(self) -> Client:
+    async def _reached(self) -> AsyncServer | AsyncCluster:
         """
-        Return the client that all share, made by the first who needs it.
+        Reach the server; who comes while that is being done waits for it.
         """
-        async with self._connecting:
-            if self._client is None:
-                self._client = await _reached(
+        async with self._reaching:
+            if self._place is None:
+                self._place = await async_reached(
                     self._options, tls=self._scheme == "rediss", most=self._timeout
                 )
-            return self._client
-
-
-async def _reached(options: dict[str, Any], *, tls: bool, most: float) -> Client:
-    """
-    Return a client of the server or, where that is part of one, of its cluster.
-
-    Args:
-        options: those of redis-py's connections.
-        tls: whether through TLS.
-        most: how many seconds a question to a cluster may take; one to a
-            server is bounded by who asks it.
-    """
-    retry = Retry(ConstantBackoff(PAUSE), RETRIES, (Refused,))
-    common: dict[str, Any] = {
-        "max_connections": MOST,
-        "protocol": PROTOCOL,
-        "retry": retry,
-        **options,
-    }
-    kind = SSLConnection if tls else Connection
-    client = Redis.from_pool(
-        ConnectionPool(kind, socket_timeout=None, socket_connect_timeout=None, **common)
-    )
-    is_single = False
-    try:
-        is_single = not await _is_in_a_cluster(client)
-    finally:
-        if not is_single:
-            await client.aclose()
-    if is_single:
-        return client
-    share = most / SHARE
-    return RedisCluster(ssl=tls, socket_timeout=share, socket_connect_timeout=share, **common)
-
-
-async def _is_in_a_cluster(client: Client) -> bool:
-    try:
-        return bool((await client.info("cluster")).get("cluster_enabled"))
-    except NoPermissionError:
-        return False
+            return self._place
 
 
 async def _run(client: Client, script: Script, keys: Sequence[bytes], words: Sequence[Any]) -> Any:

@@ -3,6 +3,7 @@ Connections that keep to a deadline.
 
 redis-py bounds each wait, not their sum: connecting, each address of a host,
 logging in, each retry and each node of a cluster have the whole time anew.
+Only how long it takes to look up a host's name is for the system to bound.
 """
 
 from __future__ import annotations

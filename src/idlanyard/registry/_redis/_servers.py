@@ -60,10 +60,11 @@ class Server:
 
     def drop(self, client: Client) -> None:
         """
-        Take back a client that may still get an answer, which is nobody's.
+        Close what may still get an answer, which is nobody's.
         """
         client.connection.disconnect()
         client.close()
+        self._pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
         """
@@ -94,8 +95,11 @@ class Cluster:
 
     def drop(self, client: Client) -> None:
         """
-        redis-py itself closes a connection that may still get an answer.
+        Close what may still get an answer, which is nobody's.
         """
+        for node in client.get_nodes():
+            pool = client.get_redis_connection(node).connection_pool
+            pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
         """
