@@ -18,6 +18,8 @@ MOST_METADATA: Final = 16 * 1024
 DEEPEST: Final = 8
 MOST_SECONDS: Final = 100 * 366 * 24 * 3600
 _PLAIN: Final = (str, bool, int, type(None))
+_MAPPING: Final = (dict, Mapping)
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def key_of(name: str, text: object) -> bytes:
@@ -77,10 +79,10 @@ def metadata_text(metadata: object) -> str:
     """
     if metadata is None:
         return "{}"
-    if not isinstance(metadata, Mapping):
+    if not isinstance(metadata, _MAPPING):
         raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}: write {{...}}")
     plain = _plain(cast("Mapping[object, Any]", metadata), 1)
-    text = json.dumps(plain, separators=(",", ":"))
+    text = _encode(plain)
     # Escapes are longer than what they stand for.
     if len(text) > MOST_METADATA:
         unescaped = json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
@@ -102,7 +104,7 @@ def _plain(value: Any, level: int) -> Any:
         return value
     if level > DEEPEST:
         raise ValueError(f"metadata has more than {DEEPEST} levels: flatten it")
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPPING):
         pairs = cast("Mapping[object, Any]", value)
         return {_name(name): _plain(inner, level + 1) for name, inner in pairs.items()}
     if isinstance(value, list | tuple):
