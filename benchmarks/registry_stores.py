@@ -21,8 +21,8 @@ import registry_by_hand as by_hand
 # The servers are those of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from registry.postgres import PostgreSQL, execute, fresh_database
-from registry.valkey import Valkey
+from registries.postgres import PostgreSQL, execute, fresh_database
+from registries.valkey import Valkey
 
 if TYPE_CHECKING:
     from registry_faces import Face

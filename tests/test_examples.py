@@ -319,7 +319,7 @@ def test_every_example_is_tested() -> None:
     """
     No example stands here without a test that starts it.
     """
-    elsewhere = (ROOT / "tests" / "integrations").glob("test_*.py")
+    elsewhere = (ROOT / "tests").glob("*/test_*.py")
     tests = [Path(__file__), *elsewhere]
     text = "".join(path.read_text(encoding="utf-8") for path in tests)
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in text] == []

@@ -102,16 +102,21 @@ FOUNDATIONS = (
     "_registry",
     "_async_registry",
     "__init__",
-    "_threaded",
-    "_json_body",
-    "_replies",
+    "_http.__init__",
+    "_http._json_body",
+    "_http._replies",
+    "_http._session_request",
     "http",
+    "_http._conversation",
+    "_http._event_loop",
+    "_http._starlette",
 )
 DRIVERS = {
+    "_http._starlette": {"starlette"},
     "_postgresql": {"psycopg", "sqlalchemy"},
     "_redis": {"redis"},
     "asgi": {"starlette"},
-    "fastapi": {"fastapi", "starlette"},
+    "fastapi": {"fastapi", "pydantic", "starlette"},
     "wsgi": {"werkzeug"},
 }
 COMPANIONS = {"flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
@@ -248,7 +253,11 @@ def _registry_verdict(importer: str, imported: str) -> str | None:
 
 
 def _part(name: str) -> str:
-    return name.split(".")[1]
+    """
+    Return the store or face that a file is of; a foundation is of itself.
+    """
+    inside = name.removeprefix(f"{REGISTRY}.")
+    return inside if inside in FOUNDATIONS else inside.split(".")[0]
 
 
 def _integration(name: str) -> str:

@@ -138,7 +138,7 @@ def test_django_over_wsgi_says_at_once_that_it_cannot_await() -> None:
     Issue 5, item 4: an async function over WSGI is ImproperlyConfigured when Django starts.
     """
     registry = AsyncSessionRegistry.open("memory://")
-    with pytest.raises(ImproperlyConfigured, match="IDLANYARD: admission .* cannot await"):
+    with pytest.raises(ImproperlyConfigured, match=r"IDLANYARD: admission .* cannot await"):
         ask("sync", KNOWN, registry.exists)
 
 

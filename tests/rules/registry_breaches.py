@@ -8,8 +8,8 @@ from breaches import Breach
 
 HOME = "registry/"
 ADMISSION = "tests/test_admission.py::"
-REGISTRY = "tests/registry/test_registry.py::"
-MEMORY = "tests/registry/test_memory_store.py::TestMemory::"
+REGISTRY = "tests/registries/test_registry.py::"
+MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
 
 REGISTRY_BREACHES = [
     Breach(

@@ -96,6 +96,7 @@ class SessionRegistry:
             ValueError: the ID, the client's ID, the metadata or the time to
                 live is refused.
             TypeError: one of them is of a wrong type.
+            PolicyError: the registry's ``mint`` makes what is no ID.
         """
         return self._run(self._verbs.create(session_id, client_id, metadata, ttl))
 

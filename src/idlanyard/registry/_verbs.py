@@ -166,7 +166,11 @@ class Verbs:
         made = ""
         for _ in range(_MINTS):
             made = self._mint()
-            row: Row | None = yield "insert", (Draft(key_of("mint", made), made, *rest),)
+            try:
+                key = key_of("its ID", made)
+            except (TypeError, ValueError) as error:
+                raise PolicyError.about("mint", f"makes what is no ID: {error}") from None
+            row: Row | None = yield "insert", (Draft(key, made, *rest),)
             if row is not None:
                 return record_of(row)
         raise SessionExists(made)

@@ -10,9 +10,9 @@ from starlette.routing import Match, Route, Router
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._http._session_request import Action
+from idlanyard.registry._http._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._session_request import Action
-from idlanyard.registry._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
 __all__ = ["asgi_app"]

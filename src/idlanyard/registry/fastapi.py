@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._http._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
 __all__ = ["sessions_router"]

@@ -19,11 +19,9 @@ from idlanyard import _events
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import RegistryUnavailable, SessionExists, SessionNotFound
-from idlanyard.registry._json_body import fields_of
-from idlanyard.registry._record import SessionRecord
-from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._replies import Refused, Reply, moment, reply
-from idlanyard.registry._session_request import (
+from idlanyard.registry._http._json_body import fields_of
+from idlanyard.registry._http._replies import Refused, Reply, moment, reply
+from idlanyard.registry._http._session_request import (
     Action,
     Asking,
     Authorize,
@@ -32,6 +30,8 @@ from idlanyard.registry._session_request import (
     SessionRequest,
     check_options,
 )
+from idlanyard.registry._record import SessionRecord
+from idlanyard.registry._registry import SessionRegistry
 
 __all__ = ["Authorize", "OnInput", "Question", "Reply", "SessionRequest", "SessionsHandler"]
 

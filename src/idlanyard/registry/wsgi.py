@@ -22,10 +22,10 @@ from werkzeug.wsgi import get_content_length, get_input_stream
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._conversation import converse
-from idlanyard.registry._event_loop import EventLoopThread
+from idlanyard.registry._http._conversation import converse
+from idlanyard.registry._http._event_loop import EventLoopThread
+from idlanyard.registry._http._session_request import routes_at
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._session_request import routes_at
 from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._sqlite._address import path_of, refuse_old, refuse_reserved
 from idlanyard.registry._sqlite._file import File, Place
 from idlanyard.registry._sqlite._layout import Layout
-from idlanyard.registry._threaded import ThreadedStore
+from idlanyard.registry._sqlite._threaded import ThreadedStore
 
 _BATCH: Final = 200
 

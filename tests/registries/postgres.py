@@ -8,6 +8,7 @@ that stop, kill or freeze a server always start their own.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -221,10 +222,18 @@ def _send(process: int, number: signal.Signals) -> None:
 def free_port() -> int:
     """
     Return a port of 127.0.0.1 on which nobody listens.
+
+    It is none that the kernel hands out to connections, which could take it
+    while a server is down.
     """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    while True:
+        with socket.socket() as listener:
+            port = random.SystemRandom().randrange(15_000, 30_000)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager

@@ -50,14 +50,14 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
-from idlanyard.registry._event_loop import EventLoopThread
+from idlanyard.registry._http._event_loop import EventLoopThread
 from idlanyard.registry._verbs import Verbs
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
 from idlanyard.registry.http import Question, Reply, SessionRequest, SessionsHandler
 from idlanyard.registry.wsgi import wsgi_app
-from registry.contract import eventually
-from registry.http_contract import (
+from registries.contract import eventually
+from registries.http_contract import (
     ASYNC,
     POLICY,
     SYNC,
@@ -222,7 +222,7 @@ urlpatterns = []
 
 from idlanyard.registry.wsgi import wsgi_app
 from idlanyard.wsgi import SessionContextMiddleware
-from registry.http_contract import {kind} as KIND, JSON, POLICY, HTTPContract
+from registries.http_contract import {kind} as KIND, JSON, POLICY, HTTPContract
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.postgres import database, postgres
-from registry.racing import Outcome, race_here, race_of
-from registry.valkey import cluster, valkey
+from registries.postgres import database, postgres
+from registries.racing import Outcome, race_here, race_of
+from registries.valkey import cluster, valkey
 
 __all__ = ["cluster", "database", "postgres", "valkey"]
 

@@ -36,9 +36,9 @@ from idlanyard.registry import (
 from idlanyard.registry._postgresql import _table
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._statements import BATCH, Statements
-from registry.contract import DEADLINE, AwaitedContract, RacingContract, eventually, fresh
-from registry.faces import Opened, asynchronous, synchronous
-from registry.postgres import (
+from registries.contract import DEADLINE, AwaitedContract, RacingContract, eventually, fresh
+from registries.faces import Opened, asynchronous, synchronous
+from registries.postgres import (
     PASSWORD,
     QUOTED,
     PostgreSQL,

@@ -12,8 +12,8 @@ from typing import Any
 from idlanyard._binding import current
 from idlanyard._blocks import session_context
 from idlanyard._change import identify
-from idlanyard.registry._replies import Reply
-from idlanyard.registry._session_request import Asking, Question
+from idlanyard.registry._http._replies import Reply
+from idlanyard.registry._http._session_request import Asking, Question
 
 
 def converse(conversation: Asking[Reply], wait_for: Callable[[Awaitable[Any]], Any]) -> Reply:

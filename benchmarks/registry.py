@@ -1,12 +1,12 @@
 """
 What the session registry costs, and what races and kills leave of its sessions.
 
-    python benchmarks/registry_report.py [--quick] [--sections cost sizes paging race kill]
+    python benchmarks/registry.py [--quick] [--sections cost sizes paging race kill]
 
 Costs are against the same statement by hand, through the same library and in
 the same run: blocks of creates in turns, medians of their ratios. Servers are
 started for it: this needs PostgreSQL's programs, and the dependency groups
-``test`` and ``registry``.
+``test`` and ``stores``.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
-from registry import creating
-from registry.creating import Tally, sum_of, tasks, threads
+from registries import creating
+from registries.creating import Tally, sum_of, tasks, threads
 
 ROUND = 250
 Process: TypeAlias = "subprocess.Popen[str]"

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from idlanyard.registry._conversation import converse_async
-from idlanyard.registry._session_request import Action
+from idlanyard.registry._http._conversation import converse_async
+from idlanyard.registry._http._session_request import Action
 from idlanyard.registry.http import SessionsHandler
 
 CREATE: Final = "/session/create"

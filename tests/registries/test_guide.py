@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from idlanyard import EVERYONE
 from idlanyard.registry import SessionRecord, SessionRegistry
 from idlanyard.registry.fastapi import sessions_router
-from registry.http_contract import by_uvicorn
+from registries.http_contract import by_uvicorn
 
 HERE = Path(__file__).parent
 GUIDE = HERE / "custom_session_id_guide.md"

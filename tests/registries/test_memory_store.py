@@ -8,7 +8,7 @@ import pytest
 
 from idlanyard import PolicyError
 from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
-from registry.contract import AwaitedContract, RacingContract, fresh
+from registries.contract import AwaitedContract, RacingContract, fresh
 
 
 class TestMemory(RacingContract):

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from idlanyard.registry import RegistryUnavailable, SessionRecord, SessionRegistry
-from registry.racing import Process, heard, process_that, tell
+from registries.racing import Process, heard, process_that, tell
 
 MOST_AWAITED = 30
 LONGEST_WAIT = 0.003

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from idlanyard.registry import SessionExists, SessionNotFound, SessionRecord, strict
-from registry.faces import Opened, asynchronous, synchronous
+from registries.faces import Opened, asynchronous, synchronous
 
 DEADLINE = 20.0
 FOUR_BYTES = "\N{GRINNING FACE}"

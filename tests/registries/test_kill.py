@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.killing import Outcome, kill_clients, kill_servers
-from registry.postgres import PostgreSQL, database, own_server, postgres
-from registry.valkey import Valkey, valkey
+from registries.killing import Outcome, kill_clients, kill_servers
+from registries.postgres import PostgreSQL, database, own_server, postgres
+from registries.valkey import Valkey, valkey
 
 __all__ = ["database", "own_server", "postgres", "valkey"]
 

@@ -46,12 +46,15 @@ from idlanyard.registry import (
 from idlanyard.registry._record import Draft
 from idlanyard.registry._redis import async_store
 from idlanyard.registry._redis._address import options_of
+from idlanyard.registry._redis._connections import TimedConnection, deadline
 from idlanyard.registry._redis._layout import TAGS, Layout
+from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import BATCH, delete, drop, insert
-from registry.contract import AwaitedContract, RacingContract, eventually, fresh
-from registry.faces import Opened, asynchronous, synchronous
-from registry.relay import Relay
-from registry.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, until, valkey
+from idlanyard.registry._redis._scripts import INSERT
+from registries.contract import AwaitedContract, RacingContract, eventually, fresh
+from registries.faces import Opened, asynchronous, synchronous
+from registries.relay import Relay
+from registries.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, until, valkey
 
 __all__ = ["cluster", "valkey"]
 
@@ -342,6 +345,19 @@ def test_tls_is_spoken_and_certificates_are_checked(
                 registry.exists("x")
 
 
+def test_a_cluster_speaks_tls(face: Face, certificate: Path) -> None:
+    """
+    Issue 5, item 1: rediss:// reaches a cluster by the same URL, every node through TLS.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with cluster_behind([Relay(context=context) for _ in range(3)]) as route:
+        url = route.url.replace("redis:", "rediss:") + f"?ssl_ca_certs={certificate}"
+        with face(url, timeout=20) as registry:
+            made = sorted((registry.create(client_id="c") for _ in range(20)), key=id_of)
+            assert registry.find(client_id="c") == made
+
+
 # --- where what is kept
 
 
@@ -415,6 +431,18 @@ def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
         assert registry.create(name).expires_at is None
 
 
+def test_no_time_is_too_short_to_be_there(server: Valkey, layout: Layout) -> None:
+    """
+    S-D16: the shortest time to live, too, begins after the create, and is below three milliseconds.
+    """
+    with server.client() as client, client.pipeline(transaction=True) as transaction:
+        transaction.eval(INSERT.text, 1, where(layout, "a"), b"n" * 16, "a", "{}", 1)
+        transaction.pttl(where(layout, "a"))
+        (created, expires), left = transaction.execute()
+    assert expires - created == 1
+    assert 0 <= left <= 2
+
+
 def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
     """
     S-D11: what was ended is at the server no longer than its end may be asked for again.
@@ -445,6 +473,19 @@ def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layou
         assert registry.purge_expired() == 0
         for client in ("busy", "other"):
             assert len(registry.find(client_id=client)) == 2
+
+
+def test_purging_goes_through_all_keys(face: Face, server: Valkey) -> None:
+    """
+    S-D16: purging finds every client's index among however many keys.
+    """
+    with face(server.url) as registry, server.client() as client:
+        client.mset({f"other{number}": "" for number in range(5000)})
+        for number in range(60):
+            index = Layout("idlanyard").index(bytes([number]), key_of(str(number)))
+            client.zadd(index, {"gone": 0})
+        assert registry.purge_expired() == 60
+        assert client.dbsize() == 5000
 
 
 def test_finding_clears_what_it_walks_over(
@@ -480,9 +521,9 @@ def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str
             found: list[str] = []
             while True:
                 after = found[-1] if found else None
-                page = registry.find(client_id=client, limit=limit, after=after)
-                found += [one.session_id for one in page]
-                if len(page) < limit:
+                part = registry.find(client_id=client, limit=limit, after=after)
+                found += [one.session_id for one in part]
+                if len(part) < limit:
                     break
             assert found == names
 
@@ -492,6 +533,38 @@ def follow(registry: SessionRegistry, question: Any) -> Any:
     Ask the store's own server a question.
     """
     return registry._store._follow(question)  # type: ignore[attr-defined]
+
+
+def test_no_step_of_a_page_is_large(valkey: str, space: str, layout: Layout) -> None:
+    """
+    Issue 5, figures: however much of an index is dead, each step asks for a bounded part of it.
+    """
+    names = alike(BATCH * 5)
+    index = layout.index(key_of(names[0]), key_of("c"))
+    sizes: dict[str, list[int]] = {"run": [], "batch": []}
+    with SessionRegistry.open(valkey, namespace=space) as registry:
+        with Redis.from_url(valkey) as client:
+            client.zadd(index, dict.fromkeys(names, 0))
+        registry.create("~", client_id="c")
+        rows = follow(registry, noted(page(layout, key_of("c"), None, 5), sizes))
+    assert [row.session_id for row in rows] == ["~"]
+    assert max(sizes["batch"]) <= TAGS
+    assert len(sizes["run"]) > 1
+    assert max(sizes["run"]) <= BATCH + 5
+
+
+def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
+    """
+    Note how many keys each step has, or commands.
+    """
+    answer = None
+    while True:
+        try:
+            method, arguments = question.send(answer)
+        except StopIteration as done:
+            return done.value
+        sizes[method].append(len(arguments[1] if method == "run" else arguments[0]))
+        answer = yield method, arguments
 
 
 def test_a_session_that_lives_is_not_dropped(valkey: str, space: str, layout: Layout) -> None:
@@ -536,18 +609,27 @@ class Route:
         return sum(relay.lost for relay in self.relays)
 
 
-@pytest.fixture(scope="module")
-def cluster_route() -> Iterator[Route]:
+@contextmanager
+def cluster_behind(relays: list[Relay]) -> Iterator[Route]:
     """
     Start a cluster that clients reach by relays only.
     """
     with ExitStack() as stack:
-        relays = [stack.enter_context(Relay()) for _ in range(3)]
-        ports = [relay.port for relay in relays]
-        servers = stack.enter_context(ValkeyCluster(announced=ports))
+        for relay in relays:
+            stack.enter_context(relay)
+        servers = stack.enter_context(ValkeyCluster(announced=[relay.port for relay in relays]))
         for relay, node in zip(relays, servers.nodes, strict=True):
             relay.target = node.port
         yield Route(relays, relays[0].url)
+
+
+@pytest.fixture(scope="module")
+def cluster_route() -> Iterator[Route]:
+    """
+    Start such a cluster for several tests.
+    """
+    with cluster_behind([Relay() for _ in range(3)]) as route:
+        yield route
 
 
 @pytest.fixture
@@ -775,6 +857,23 @@ def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
         registry.create("late")
     with face(server.url) as registry:
         assert not registry.exists("late")
+
+
+def test_connecting_is_bounded_too() -> None:
+    """
+    Issue 5, item 5: each address of a host may take what is left of the time, and no more.
+    """
+    connection = TimedConnection(socket_timeout=60.0)
+    token = deadline.set(time.monotonic() + 30)
+    try:
+        assert 0 < connection.socket_connect_timeout <= 30
+        deadline.set(time.monotonic() + 90)
+        assert connection.socket_timeout == 60
+        deadline.set(time.monotonic())
+        with pytest.raises(TimeoutError):
+            assert connection.socket_connect_timeout
+    finally:
+        deadline.reset(token)
 
 
 def test_purging_may_take_longer_than_one_question(face: Face, server: Valkey) -> None:
@@ -1038,6 +1137,7 @@ def test_many_tasks_have_few_connections(server: Valkey) -> None:
 
     async def main() -> int:
         async with AsyncSessionRegistry.open(server.url, timeout=30) as registry:
+            await registry.create()
             made = await asyncio.gather(*(registry.create() for _ in range(500)))
             assert len({one.session_id for one in made}) == 500
             return connections(server)
@@ -1122,6 +1222,27 @@ def run(program: str, *arguments: str) -> str:
     )
     assert done.stdout == "well\n", done.stderr
     return done.stderr
+
+
+def test_what_was_dropped_is_closed(server: Valkey) -> None:
+    """
+    R14: after trouble no connection is used on which an answer may be waiting.
+    """
+    with SessionRegistry.open(server.url) as registry:
+        registry.create("a")
+        (place,) = registry._store._places.values()  # type: ignore[attr-defined]
+        token = deadline.set(time.monotonic() + 30)
+        try:
+            client = place.take()
+            client.connection.send_command("ECHO", "stale")
+            idle = place._pool.get_connection()
+            idle.send_command("ECHO", "stale")
+            place._pool.release(idle)
+            place.drop(client)
+        finally:
+            deadline.reset(token)
+        until(lambda: connections(server) == 0)
+        assert registry.get("a").session_id == "a"
 
 
 def test_a_cancelled_question_leaves_no_answer_behind(anywhere: str) -> None:

@@ -31,9 +31,9 @@ from idlanyard.registry._sqlite._file import File, Place
 from idlanyard.registry._sqlite._forks import forks
 from idlanyard.registry._sqlite._layout import LAYOUT, Layout
 from idlanyard.registry._sqlite._store import SQLiteStore
-from idlanyard.registry._threaded import ThreadedStore
-from registry import forking
-from registry.contract import AwaitedContract, RacingContract, eventually, fresh
+from idlanyard.registry._sqlite._threaded import ThreadedStore
+from registries import forking
+from registries.contract import AwaitedContract, RacingContract, eventually, fresh
 
 IN_TIME = 60.0
 OUT_OF_TIME = 0.1

@@ -1,0 +1,3 @@
+"""
+The HTTP API's machinery, which the faces share.
+"""
