@@ -172,7 +172,8 @@ def timestamped(prefix: str = "session") -> str:
     Args:
         prefix: what the ID starts with.
     """
-    now = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    # Without an argument gmtime asks a coarser clock, which lags behind.
+    now = time.strftime("%Y%m%d_%H%M%S", time.gmtime(time.time()))
     return f"{prefix}_{now}_{os.urandom(8).hex()}"
 
 
