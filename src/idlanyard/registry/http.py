@@ -74,7 +74,7 @@ class SessionsHandler:
         self._authorize: Any = authorize
         self._clock = clock or partial(datetime.now, UTC)
         self._down = False
-        self.max_body = max_body
+        self.max_body: int = max_body
 
     @property
     def takes_input(self) -> bool:
