@@ -194,9 +194,6 @@ def unavailable(*causes: type[Exception]) -> Iterator[None]:
     assert str(raised.value) == "the session registry's redis store is unavailable"
 
 
-# --- what a URL says
-
-
 @pytest.mark.parametrize(
     ("url", "options"),
     [
@@ -358,9 +355,6 @@ def test_a_cluster_speaks_tls(face: Face, certificate: Path) -> None:
             assert registry.find(client_id="c") == made
 
 
-# --- where what is kept
-
-
 def test_a_session_and_its_place_in_an_index_are_in_one_slot(layout: Layout) -> None:
     """
     Issue 5, item 1: what one script changes is in one slot of a cluster, and sessions are spread.
@@ -400,7 +394,7 @@ def test_an_index_lives_as_long_as_what_is_in_it(
     """
     S-D16: the index of a client with an endless session is endless, whoever came before and after.
     """
-    first, endless, last = alike(3)
+    first, endless, last, short = alike(4)
     index = layout.index(key_of(first), key_of("c"))
     with face(server.url, namespace=space) as registry, server.client() as client:
         registry.create(first, client_id="c", ttl=60)
@@ -412,9 +406,9 @@ def test_an_index_lives_as_long_as_what_is_in_it(
         assert client.pttl(index) == -1
         registry.touch(first, ttl=600)
         registry.touch(last, ttl=10**9)
-        registry.create(fresh(), client_id="c", ttl=0.5)
+        registry.create(short, client_id="c", ttl=60)
         assert client.pttl(index) == -1
-        for name in (first, endless, last):
+        for name in (first, endless, last, short):
             registry.end(name)
         assert client.exists(index) == 0
 
@@ -579,9 +573,6 @@ def test_a_session_that_lives_is_not_dropped(valkey: str, space: str, layout: La
         assert [one.session_id for one in registry.find(client_id="c")] == [name]
 
 
-# --- answers that are lost
-
-
 class Route:
     """
     A way to a server or a cluster on which answers can be lost.
@@ -738,9 +729,6 @@ def once(method: str, *arguments: Any) -> Any:
     """
     answer = yield method, arguments
     return answer
-
-
-# --- a server that is not there, or not as it should be
 
 
 def test_a_server_that_is_down_is_told(face: Face) -> None:
@@ -992,9 +980,6 @@ def test_more_clients_than_the_server_takes_are_told(face: Face, server: Valkey)
             assert registry.create("a").session_id == "a"
 
 
-# --- a cluster of which parts are not there
-
-
 def test_a_frozen_node_is_told_and_others_serve(face: Face) -> None:
     """
     Issue 5, item 5: of a cluster a node may hang: its sessions are told, and all is well again.
@@ -1100,9 +1085,6 @@ def test_slots_that_move_are_followed(face: Face) -> None:
             registry.create(name, client_id="c")
         assert len(registry.find(client_id="c")) == len(names)
         assert registry.purge_expired() == 0
-
-
-# --- threads, processes, event loops
 
 
 def connections(server: Valkey) -> int:
@@ -1423,3 +1405,16 @@ def test_times_are_the_servers(valkey: str) -> None:
         before, made, after = time.time(), registry.create(), time.time()
         assert before - 1 <= made.created_at.timestamp() <= after + 1
         assert registry.get(made.session_id).created_at == made.created_at
+
+
+def test_a_cluster_without_slots_is_unavailable(face: Face) -> None:
+    """
+    Issue 5, item 5: a cluster that nobody has shared out yet is unavailable, and well afterwards.
+    """
+    with Valkey(cluster_enabled="yes") as node, face(node.url) as registry:
+        with pytest.raises(RegistryUnavailable):
+            registry.create()
+        with node.client() as client:
+            ask(client, "CLUSTER ADDSLOTSRANGE", 0, 16383)
+            until(lambda: ask(client, "CLUSTER INFO")["cluster_state"] == "ok")
+        assert registry.exists(registry.create().session_id)

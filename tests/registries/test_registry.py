@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -30,7 +30,7 @@ from idlanyard.registry import (
     strict,
 )
 from idlanyard.registry._memory import MemoryStore
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._record import Draft, Row, record_of
 from idlanyard.registry._rules import key_of, metadata_text, microseconds
 from idlanyard.registry._verbs import Verbs
 
@@ -176,6 +176,26 @@ def test_a_record_shows_no_metadata() -> None:
     assert hash(record) == hash(pickle.loads(pickle.dumps(record)))
     with pytest.raises(AttributeError):
         record.session_id = "s2"  # type: ignore[misc]
+
+
+MOMENTS = st.integers(0, 4_000_000_000_000_000)
+
+
+@given(created=MOMENTS, expires=st.none() | MOMENTS, status=st.sampled_from(["active", "ended"]))
+def test_a_row_becomes_a_record(created: int, expires: int | None, status: Any) -> None:
+    """
+    Issue 5, item 1: a record has what its row has, to the microsecond, and is like any other.
+    """
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    record = record_of(Row("s1", "c", '{"a":1}', created, expires), status)
+    assert record == SessionRecord(
+        session_id="s1",
+        client_id="c",
+        metadata={"a": 1},
+        created_at=epoch + timedelta(microseconds=created),
+        expires_at=None if expires is None else epoch + timedelta(microseconds=expires),
+        status=status,
+    )
 
 
 @given(text=st.text(PLAIN, min_size=1, max_size=1024).filter(lambda t: len(t.encode()) <= 1024))

@@ -125,9 +125,21 @@ async def async_reached(
     if is_single:
         return AsyncServer(pool)
     share = most / SHARE
-    return AsyncCluster(
-        RedisCluster(ssl=tls, socket_timeout=share, socket_connect_timeout=share, **common)
+    # Before it knows the slots it asks any node, and after some answers of "not here" it closes
+    # what other tasks are using.
+    client: Client = RedisCluster(
+        ssl=tls,
+        socket_timeout=share,
+        socket_connect_timeout=share,
+        reinitialize_steps=0,
+        **common,
     )
+    try:
+        await client.initialize()
+    except BaseException:
+        await client.aclose()
+        raise
+    return AsyncCluster(client)
 
 
 async def _is_in_a_cluster(client: Client) -> bool:
