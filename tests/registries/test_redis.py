@@ -41,6 +41,8 @@ from idlanyard.registry import (
     AsyncSessionRegistry,
     RegistryUnavailable,
     SessionExists,
+    SessionNotFound,
+    SessionRecord,
     SessionRegistry,
 )
 from idlanyard.registry._record import Draft
@@ -1286,6 +1288,105 @@ def test_cancelled_while_it_connects_it_connects_again(server: Valkey) -> None:
 
     asyncio.run(main())
     until(lambda: connections(server) == 0)
+
+
+def test_what_another_task_has_closed_is_unavailable(cluster: str) -> None:
+    """
+    R14: where redis-py closes what other tasks use, they are told that the store is unavailable.
+    """
+
+    async def main() -> list[object]:
+        async with AsyncSessionRegistry.open(cluster, timeout=30) as registry:
+            name = (await registry.create()).session_id
+            client = registry._store._place._client  # type: ignore[attr-defined]
+            answers: list[object] = []
+            for steps in range(8):
+                used = [one for node in client.get_nodes() for one in node._connections]
+                closing = [asyncio.ensure_future(one.disconnect()) for one in used]
+                await a_little(steps % 4)
+                verbs = (registry.get(name) for _ in range(4))
+                answers += await asyncio.gather(*verbs, return_exceptions=True)
+                await asyncio.gather(*closing)
+            assert (await registry.get(name)).session_id == name
+            return answers
+
+    kinds = {type(answer) for answer in asyncio.run(main())}
+    assert kinds == {SessionRecord, RegistryUnavailable}
+
+
+def trouble(servers: ValkeyCluster, is_over: threading.Event) -> None:
+    """
+    Restart one node after the other, and say when all is well again.
+    """
+    try:
+        for node in servers.nodes:
+            node.restart()
+        servers.settle()
+    finally:
+        is_over.set()
+
+
+def test_nothing_but_unavailable_comes_to_threads() -> None:
+    """
+    R14, issue 5 item 5: while a cluster's nodes go and come, threads are answered, or told so.
+    """
+    told: list[RegistryUnavailable] = []
+    is_over = threading.Event()
+
+    def ask_on() -> None:
+        while not is_over.is_set():
+            try:
+                made = registry.create(client_id="c", ttl=60)
+                assert registry.get(made.session_id) == made
+                registry.find(client_id="c", limit=2)
+            except SessionNotFound:
+                # It went with its node, which keeps nothing.
+                continue
+            except RegistryUnavailable as error:
+                told.append(error)
+
+    with (
+        ValkeyCluster() as servers,
+        SessionRegistry.open(servers.url, timeout=SOON) as registry,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        asking = [pool.submit(ask_on) for _ in range(6)]
+        trouble(servers, is_over)
+        for one in asking:
+            one.result()
+        assert told
+        eventually(lambda: registry_creates(registry))
+
+
+def test_nothing_but_unavailable_comes_to_tasks() -> None:
+    """
+    R14, issue 5 item 5: while a cluster's nodes go and come, tasks are answered, or told so.
+    """
+    told: list[RegistryUnavailable] = []
+    is_over = threading.Event()
+
+    async def ask_on(registry: AsyncSessionRegistry) -> None:
+        while not is_over.is_set():
+            try:
+                made = await registry.create(client_id="c", ttl=60)
+                assert await registry.get(made.session_id) == made
+                await registry.find(client_id="c", limit=2)
+            except SessionNotFound:
+                # It went with its node, which keeps nothing.
+                continue
+            except RegistryUnavailable as error:
+                told.append(error)
+
+    async def main(servers: ValkeyCluster) -> None:
+        async with AsyncSessionRegistry.open(servers.url, timeout=SOON) as registry:
+            asking = [asyncio.ensure_future(ask_on(registry)) for _ in range(20)]
+            await asyncio.to_thread(trouble, servers, is_over)
+            await asyncio.gather(*asking)
+            assert told
+            assert (await registry.create()).status == "active"
+
+    with ValkeyCluster() as servers:
+        asyncio.run(main(servers))
 
 
 def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:

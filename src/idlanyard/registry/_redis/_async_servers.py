@@ -22,7 +22,12 @@ from idlanyard.registry._redis._servers import Client
 class AsyncServer:
     """
     One server; as ``Server``.
+
+    Attributes:
+        torn: what its client raises where another task has closed its connection.
     """
+
+    torn: tuple[type[Exception], ...] = ()
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
@@ -71,7 +76,15 @@ class AsyncServer:
 class AsyncCluster:
     """
     A cluster; as ``Cluster``.
+
+    After trouble with a node redis-py closes connections that other tasks are
+    about to use, who find that it is nothing that they write to.
+
+    Attributes:
+        torn: what its client raises where another task has closed its connection.
     """
+
+    torn: tuple[type[Exception], ...] = (AttributeError, TypeError, RuntimeError)
 
     def __init__(self, client: Client) -> None:
         self._client = client

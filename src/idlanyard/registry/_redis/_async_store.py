@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ConnectionError as Torn
 from redis.exceptions import NoScriptError
 
 from idlanyard.registry._exceptions import RegistryUnavailable
@@ -108,7 +109,10 @@ class AsyncRedisStore:
                         method, arguments = question.send(answer)
                         if anew:
                             limit.reschedule(loop.time() + self._timeout)
-                        answer = await _METHODS[method](client, *arguments)
+                        try:
+                            answer = await _METHODS[method](client, *arguments)
+                        except place.torn as error:
+                            raise Torn("another task has closed the connection") from error
                 except StopIteration as done:
                     await place.give(client)
                     value: T = done.value
