@@ -9,6 +9,10 @@ from breaches import Breach
 HOME = "registry/"
 ADMISSION = "tests/test_admission.py::"
 REGISTRY = "tests/registries/test_registry.py::"
+SQLITE = "tests/registries/test_sqlite.py::TestSQLite::"
+POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
+REDIS = "tests/registries/test_redis.py::TestRedis::"
+HTTP = "tests/registries/test_http.py::"
 MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
 
 REGISTRY_BREACHES = [
@@ -62,6 +66,47 @@ REGISTRY_BREACHES = [
         "        with self._lock:\n            now = time.time_ns() // 1000\n"
         "            if there is not None:\n",
         MEMORY + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "S-D15",
+        "SQLite lets the last one win",
+        HOME + "_sqlite/_layout.py",
+        "    WHERE there.expires <= excluded.created\n",
+        "",
+        SQLITE + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "S-D15",
+        "PostgreSQL lets the last one win",
+        HOME + "_postgresql/_statements.py",
+        "set_=rest, where=table.c.expires_at <= _NOW\n",
+        "set_=rest\n",
+        POSTGRESQL + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "S-D15",
+        "Redis lets the last one win",
+        HOME + "_redis/_scripts.py",
+        "  return kept[1] == nonce and {kept[2], kept[3]}\n",
+        "",
+        REDIS + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "S-D13",
+        "input to an unknown session creates it",
+        HOME + "http.py",
+        "record = yield from self._known(self._registry.touch, session_id)",
+        "record = yield from self._asked("
+        "partial(self._registry.create_or_suffix, retries=1), session_id)",
+        HTTP + "TestStarlette::test_an_unknown_session_is_not_found",
+    ),
+    Breach(
+        "S18",
+        "what is merely true is allowed",
+        HOME + "http.py",
+        "if answer is not True:",
+        "if not answer:",
+        HTTP + "test_only_true_allows",
     ),
     Breach(
         "S-D16",
