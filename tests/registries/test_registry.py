@@ -116,6 +116,20 @@ def test_a_scheme_without_its_extra_says_what_to_install(url: str, module: str, 
     assert f"run pip install 'idlanyard[{extra}]'" in done.stdout
 
 
+def test_a_python_without_sqlite_is_told_apart() -> None:
+    """
+    Issue 5, item 1: no extra brings a module that this Python was built without.
+    """
+    code = (
+        "import sys; sys.modules['sqlite3'] = None\n"
+        "from idlanyard.registry import MissingExtra, SessionRegistry\n"
+        "try: SessionRegistry.open('sqlite:///sessions.db')\n"
+        "except ImportError as error: print(isinstance(error, MissingExtra), error.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "sqlite3"]
+
+
 def test_the_registry_needs_nothing_but_python() -> None:
     """
     Issue 5, item 1: SQLite is embedded: neither importing nor opening it loads a third party.
