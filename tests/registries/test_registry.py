@@ -243,14 +243,17 @@ def reason(fn: Callable[[], object]) -> str | None:
     return None
 
 
-JSON = st.recursive(
+LEAF = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=12,
+    | st.text(max_size=20)
+)
+JSON: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        LEAF | st.lists(JSON, max_size=3) | st.dictionaries(st.text(max_size=9), JSON, max_size=3)
+    )
 )
 
 
