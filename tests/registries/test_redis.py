@@ -456,8 +456,8 @@ def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layou
             registry.create(alike(1)[0], client_id=client, ttl=600)
         for name in dead:
             registry.create(name, client_id="busy", ttl=0.001)
-        registry.create(alike(1)[0], client_id="other", ttl=0.001)
-        eventually(lambda: not any(map(registry.exists, dead[-3:])))
+        registry.create(last := alike(1)[0], client_id="other", ttl=0.001)
+        eventually(lambda: not any(map(registry.exists, [*dead[-3:], last])))
         assert registry.purge_expired() == len(dead) + 1
         assert registry.purge_expired() == 0
         for client in ("busy", "other"):
@@ -1307,6 +1307,32 @@ def test_what_another_task_has_closed_is_unavailable(cluster: str) -> None:
 
     kinds = {type(answer) for answer in asyncio.run(main())}
     assert kinds == {SessionRecord, RegistryUnavailable}
+
+
+def test_what_another_thread_has_closed_is_unavailable(cluster: str, valkey: str) -> None:
+    """
+    R14: in a cluster's client what is nothing is a connection that redis-py closed; else a fault.
+    """
+    with SessionRegistry.open(cluster) as registry:
+        with unavailable(RedisError):
+            follow(registry, once("batch", None))
+        assert not registry.exists(fresh())
+    with SessionRegistry.open(valkey) as registry:
+        with pytest.raises(TypeError):
+            follow(registry, once("batch", None))
+        assert not registry.exists(fresh())
+
+
+def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:
+    """
+    Issue 5, item 5: where all nodes that were known are gone, the URL is asked anew.
+    """
+    with Relay() as relay, face(relay.url, timeout=SOON) as registry:
+        for _ in range(2):
+            with ValkeyCluster() as servers:
+                relay.target = servers.nodes[0].port
+                eventually(lambda: registry_creates(registry))
+                assert registry.exists(registry.create().session_id)
 
 
 def trouble(servers: ValkeyCluster, is_over: threading.Event) -> None:

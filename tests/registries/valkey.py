@@ -103,6 +103,8 @@ class Valkey:
         Let it answer nothing, with its connections open, until ``wake``.
         """
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal is sent, and may still be on its way.
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def wake(self) -> None:
         """

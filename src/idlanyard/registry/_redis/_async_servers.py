@@ -61,7 +61,6 @@ class AsyncServer:
                 await client.connection.disconnect(nowait=True)
         finally:
             await client.aclose()
-        await self._pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         """
@@ -76,9 +75,6 @@ class AsyncServer:
 class AsyncCluster:
     """
     A cluster; as ``Cluster``.
-
-    After trouble with a node redis-py closes connections that other tasks are
-    about to use, who find that it is nothing that they write to.
 
     Attributes:
         torn: what its client raises where another task has closed its connection.

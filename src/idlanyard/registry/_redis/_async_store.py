@@ -11,14 +11,14 @@ from typing import Any, Final, TypeVar
 
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as Torn
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException
 
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._redis import _questions
 from idlanyard.registry._redis._address import options_of
 from idlanyard.registry._redis._async_servers import AsyncCluster, AsyncServer, async_reached
-from idlanyard.registry._redis._connections import FAILURES
+from idlanyard.registry._redis._connections import FAILURES, TORN
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import SCANNED, Question
@@ -112,11 +112,14 @@ class AsyncRedisStore:
                         try:
                             answer = await _METHODS[method](client, *arguments)
                         except place.torn as error:
-                            raise Torn("another task has closed the connection") from error
+                            raise Torn(TORN) from error
                 except StopIteration as done:
                     await place.give(client)
                     value: T = done.value
                     return value
+                except RedisClusterException:
+                    await self._forget(place)
+                    raise
                 except BaseException:
                     await place.drop(client)
                     raise
@@ -138,6 +141,13 @@ class AsyncRedisStore:
                 "open one for each loop, or close it before another loop uses it"
             )
         return loop
+
+    async def _forget(self, place: AsyncServer | AsyncCluster) -> None:
+        """
+        Let the next question reach anew what the URL names: the nodes that were known are gone.
+        """
+        self._place = None if self._place is place else self._place
+        await place.close()
 
     async def _reached(self) -> AsyncServer | AsyncCluster:
         """

@@ -29,6 +29,7 @@ MOST: Final = 2**31
 # One round trip less, and no messages that nobody asked for.
 PROTOCOL: Final = 2
 
+TORN: Final = "another thread or task has closed the connection"
 _OVER: Final = "the time for this question is over"
 
 

@@ -37,7 +37,12 @@ class Server:
     connection whenever the pool hands it out, which takes a fourth of a
     question's time. Here it would be for nothing: a client is used again only
     after it has had its answer.
+
+    Attributes:
+        torn: what a client raises where another thread has closed its connection.
     """
+
+    torn: tuple[type[Exception], ...] = ()
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
@@ -77,7 +82,15 @@ class Server:
 class Cluster:
     """
     A cluster, with one client that threads share.
+
+    After trouble with a node redis-py closes connections that others are about
+    to use, who find that it is nothing that they write to or read from.
+
+    Attributes:
+        torn: what the client raises where another thread has closed its connection.
     """
+
+    torn: tuple[type[Exception], ...] = (AttributeError, TypeError)
 
     def __init__(self, client: Client) -> None:
         self._client = client

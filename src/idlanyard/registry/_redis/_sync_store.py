@@ -10,13 +10,14 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from redis.cluster import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as Torn
+from redis.exceptions import NoScriptError, RedisClusterException
 
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._redis import _questions
 from idlanyard.registry._redis._address import options_of
-from idlanyard.registry._redis._connections import FAILURES, deadline
+from idlanyard.registry._redis._connections import FAILURES, TORN, deadline
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import SCANNED, Question
@@ -100,11 +101,17 @@ class RedisStore:
                     method, arguments = question.send(answer)
                     if anew:
                         deadline.set(monotonic() + self._timeout)
-                    answer = _METHODS[method](client, *arguments)
+                    try:
+                        answer = _METHODS[method](client, *arguments)
+                    except place.torn as error:
+                        raise Torn(TORN) from error
             except StopIteration as done:
                 place.give(client)
                 value: T = done.value
                 return value
+            except RedisClusterException:
+                self._forget(place)
+                raise
             except BaseException:
                 place.drop(client)
                 raise
@@ -112,6 +119,13 @@ class RedisStore:
             raise RegistryUnavailable(self._scheme) from error
         finally:
             deadline.reset(token)
+
+    def _forget(self, place: Server | Cluster) -> None:
+        """
+        Let the next question reach anew what the URL names: the nodes that were known are gone.
+        """
+        self._places = {pid: one for pid, one in self._places.items() if one is not place}
+        place.close()
 
     def _reached(self) -> Server | Cluster:
         """
