@@ -33,6 +33,7 @@ from redis.exceptions import (
     BusyLoadingError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
 )
 
@@ -1321,6 +1322,26 @@ def test_what_another_thread_has_closed_is_unavailable(cluster: str, valkey: str
         with pytest.raises(TypeError):
             follow(registry, once("batch", None))
         assert not registry.exists(fresh())
+
+
+def test_one_that_finds_its_cluster_gone_leaves_others_theirs(cluster: str) -> None:
+    """
+    R14: who finds the known nodes gone forgets them, and not what another thread has reached since.
+    """
+
+    def lost(registry: SessionRegistry) -> Any:
+        registry.close()
+        registry.create()
+        yield from ()
+        raise RedisClusterException("no node is left")
+
+    with SessionRegistry.open(cluster) as registry:
+        registry.create()
+        before = registry._store._places  # type: ignore[attr-defined]
+        with unavailable(RedisClusterException):
+            follow(registry, lost(registry))
+        assert len(before) == 1
+        assert registry.create().session_id
 
 
 def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:

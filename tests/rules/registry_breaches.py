@@ -84,6 +84,14 @@ REGISTRY_BREACHES = [
         POSTGRESQL + "test_of_many_threads_one_creates",
     ),
     Breach(
+        "R16",
+        "statements are prepared at a server that a pooler may change",
+        HOME + "_postgresql/_connections.py",
+        "BoundedConnection.connect(**parameters, prepare_threshold=None)",
+        "BoundedConnection.connect(**parameters, prepare_threshold=0)",
+        "tests/registries/test_pgbouncer.py::TestPooled",
+    ),
+    Breach(
         "S-D15",
         "Redis lets the last one win",
         HOME + "_redis/_scripts.py",

@@ -124,7 +124,9 @@ class RedisStore:
         """
         Let the next question reach anew what the URL names: the nodes that were known are gone.
         """
-        self._places = {pid: one for pid, one in self._places.items() if one is not place}
+        process = os.getpid()
+        if self._places.get(process) is place:
+            self._places.pop(process, None)
         place.close()
 
     def _reached(self) -> Server | Cluster:
