@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from threading import Barrier
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -329,6 +329,45 @@ class RegistryContract:
             registry.get(name)
         assert registry.create(name, client_id="b").client_id == "b"
         assert registry.get(name).metadata == {}
+
+    def test_ending_one_session_leaves_its_successor(self, registry: Opened) -> None:
+        """
+        S-D11: an end of the session created at one moment is no end of another with its ID.
+        """
+        name, client = fresh(), fresh("client")
+        old = registry.create(name, client_id=client, ttl=60)
+        registry.end(name)
+        # Two creates of one ID may be in the same microsecond, unless the clock has moved.
+        eventually(lambda: datetime.now(UTC) > old.created_at + timedelta(milliseconds=1))
+        new = registry.create(name, client_id=client)
+        with pytest.raises(SessionNotFound):
+            registry.end(name, created_at=old.created_at)
+        assert registry.get(name) == new
+        assert registry.find(client_id=client) == [new]
+        elsewhere = new.created_at.astimezone(timezone(timedelta(hours=-5)))
+        assert registry.end(name, created_at=elsewhere).client_id == client
+        assert registry.find(client_id=client) == []
+        assert not registry.exists(name)
+
+    @pytest.mark.parametrize(
+        ("created_at", "error"),
+        [
+            pytest.param(datetime(2026, 1, 1), ValueError, id="no time zone"),  # noqa: DTZ001
+            pytest.param(1767225600.0, TypeError, id="a number"),
+            pytest.param("2026-01-01T00:00:00Z", TypeError, id="a text"),
+        ],
+    )
+    def test_a_moment_that_is_none_is_refused(
+        self, registry: Opened, created_at: Any, error: type[Exception]
+    ) -> None:
+        """
+        S-D11: what is no moment ends nothing.
+        """
+        name = fresh()
+        registry.create(name)
+        with pytest.raises(error, match="created_at"):
+            registry.end(name, created_at=created_at)
+        assert registry.exists(name)
 
     def test_an_expired_session_is_absent_to_every_verb(self, registry: Opened) -> None:
         """

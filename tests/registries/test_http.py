@@ -1024,7 +1024,7 @@ def test_the_handler_asks_no_more_than_it_must() -> None:
     questions, _ = put(open_.handle("input", "s1", JSON_LINES, b"{}"), RECORD, None)
     assert [question.call.__name__ for question in questions] == ["touch", "said"]
     questions, _ = put(open_.handle("end", "s1", {}, b""), RECORD)
-    assert [question.call.__name__ for question in questions] == ["end"]
+    assert [question.call.func.__name__ for question in questions] == ["end"]
     questions, _ = put(open_.handle("read", "s1", {}, b""), RECORD)
     assert [question.call.__name__ for question in questions] == ["get"]
     questions, _ = put(handler().handle("read", "s1", {}, b""), RECORD, True)
@@ -1123,6 +1123,23 @@ def test_a_session_that_was_exchanged_meanwhile_is_another_one() -> None:
     )
     assert ask_wsgi(app)("POST", "/session/s1/input", json={}).status_code == 404
     assert inputs == []
+
+
+def test_who_may_end_one_session_ends_no_other() -> None:
+    """
+    S-D11, issue 5, item 3: an end that was authorised for one session spares its successor.
+    """
+    registry = SessionRegistry.open("memory://")
+    registry.create("s1", client_id="alice")
+
+    def authorize(request: SessionRequest) -> bool:
+        registry.end("s1")
+        registry.create("s1", client_id="bob")
+        return request.record is not None and request.record.client_id == "alice"
+
+    app = wsgi_app(registry, authorize=authorize)
+    assert ask_wsgi(app)("DELETE", "/session/s1").status_code == 404
+    assert registry.get("s1").client_id == "bob"
 
 
 def test_the_moment_of_an_error() -> None:

@@ -54,6 +54,7 @@ from idlanyard.registry._redis._layout import TAGS, Layout
 from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import BATCH, delete, drop, insert
 from idlanyard.registry._redis._scripts import INSERT
+from idlanyard.registry._rules import since_1970
 from registries.contract import AwaitedContract, RacingContract, eventually, fresh
 from registries.faces import Opened, asynchronous, synchronous
 from registries.relay import Relay
@@ -527,6 +528,23 @@ def follow(registry: SessionRegistry, question: Any) -> Any:
     return registry._store._follow(question)  # type: ignore[attr-defined]
 
 
+def test_an_end_that_is_asked_again_meets_no_successor(
+    valkey: str, space: str, layout: Layout
+) -> None:
+    """
+    S-D11: an end of one moment, asked again by redis-py, answers as it did and ends no other.
+    """
+    name = fresh()
+    with SessionRegistry.open(valkey, namespace=space) as registry:
+        made = registry.create(name)
+        moment = since_1970(made.created_at)
+        method, (script, keys, words) = next(delete(layout, key_of(name), moment, 1.0))
+        first = follow(registry, once(method, script, keys, words))
+        new = registry.create(name)
+        assert follow(registry, once(method, script, keys, words)) == first
+        assert registry.get(name) == new
+
+
 def test_no_step_of_a_page_is_large(valkey: str, space: str, layout: Layout) -> None:
     """
     Issue 5, figures: however much of an index is dead, each step asks for a bounded part of it.
@@ -704,7 +722,7 @@ def test_a_client_that_changes_meanwhile_is_asked_about_again(
     key = key_of(name)
     with SessionRegistry.open(valkey, namespace=space) as registry:
         registry.create(name, client_id="one")
-        question = delete(layout, key, 1.0)
+        question = delete(layout, key, None, 1.0)
         method, (script, keys, words) = next(question)
         owner = follow(registry, once(method, script, keys, words))
         assert owner == key_of("one")

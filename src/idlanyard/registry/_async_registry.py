@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -107,11 +108,11 @@ class AsyncSessionRegistry:
         """
         return await self._run(self._verbs.touch(session_id, ttl))
 
-    async def end(self, session_id: str) -> SessionRecord:
+    async def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
         As ``SessionRegistry.end``.
         """
-        return await self._run(self._verbs.end(session_id))
+        return await self._run(self._verbs.end(session_id, created_at))
 
     async def find(
         self, *, client_id: str, limit: int = 100, after: str | None = None

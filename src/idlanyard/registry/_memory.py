@@ -96,13 +96,13 @@ class MemoryStore:
             self._kept[key] = _Kept(row, kept.client_key, ttl)
             return row
 
-    def delete(self, key: bytes) -> Row | None:
+    def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
         with self._lock:
             kept = self._kept.get(key)
-            if kept is None:
+            if kept is None or created not in (None, kept.row.created):
                 return None
             self._forget(key, kept)
             return kept.row if kept.is_live(time.time_ns() // 1000) else None
@@ -178,11 +178,11 @@ class AsyncMemoryStore:
         """
         return self._store.extend(key, ttl)
 
-    async def delete(self, key: bytes) -> Row | None:
+    async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return self._store.delete(key)
+        return self._store.delete(key, created)
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -154,14 +155,19 @@ class SessionRegistry:
         """
         return self._run(self._verbs.touch(session_id, ttl))
 
-    def end(self, session_id: str) -> SessionRecord:
+    def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
         Forget a session, and return what it was; its ID is free again (S-D11).
 
+        Args:
+            session_id: the ID.
+            created_at: as in the record of the session that is meant; one that
+                has been created with its ID since is left alone.
+
         Raises:
-            SessionNotFound: there is none.
+            SessionNotFound: there is none, or another one.
         """
-        return self._run(self._verbs.end(session_id))
+        return self._run(self._verbs.end(session_id, created_at))
 
     def find(
         self, *, client_id: str, limit: int = 100, after: str | None = None

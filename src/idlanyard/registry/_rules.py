@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, cast
 
@@ -17,6 +18,8 @@ MOST_BYTES: Final = 1024
 MOST_METADATA: Final = 16 * 1024
 DEEPEST: Final = 8
 MOST_SECONDS: Final = 100 * 366 * 24 * 3600
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _PLAIN: Final = (str, bool, int, type(None))
 _MAPPING: Final = (dict, Mapping)
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -131,3 +134,18 @@ def microseconds(ttl: object) -> int:
     if not 0 < ttl <= MOST_SECONDS:
         raise ValueError("ttl is a positive number of seconds, at most a hundred years")
     return math.ceil(ttl * 1_000_000)
+
+
+def since_1970(moment: object) -> int:
+    """
+    Return a moment in whole microseconds since 1970, UTC, as stores keep it.
+
+    Raises:
+        TypeError: it is no ``datetime``.
+        ValueError: it has no time zone.
+    """
+    if not isinstance(moment, datetime):
+        raise TypeError(f"created_at is a datetime, not {type(moment).__name__}")
+    if moment.utcoffset() is None:
+        raise ValueError("created_at has no time zone: write the created_at of a record")
+    return (moment - _EPOCH) // _MICROSECOND

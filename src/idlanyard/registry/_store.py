@@ -38,9 +38,11 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, key: bytes) -> Row | None:
+    def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         Forget the session, and return what it was.
+
+        Only the one created at that moment, if it is given, in microseconds since 1970.
         """
         ...
 
@@ -91,7 +93,7 @@ class AsyncStore(Protocol):
         """
         ...
 
-    async def delete(self, key: bytes) -> Row | None:
+    async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """

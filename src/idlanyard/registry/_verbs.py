@@ -15,7 +15,7 @@ from idlanyard.exceptions import PolicyError
 from idlanyard.ids import timestamped
 from idlanyard.registry._exceptions import SessionExists, SessionNotFound
 from idlanyard.registry._record import Draft, Row, SessionRecord, record_of
-from idlanyard.registry._rules import MOST_BYTES, key_of, metadata_text, microseconds
+from idlanyard.registry._rules import MOST_BYTES, key_of, metadata_text, microseconds, since_1970
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, tuple[Any, ...]]
@@ -120,11 +120,12 @@ class Verbs:
         longer = None if ttl is None else microseconds(ttl)
         return record_of((yield from self._known(session_id, "extend", longer)))
 
-    def end(self, session_id: object) -> Verb[SessionRecord]:
+    def end(self, session_id: object, created_at: object) -> Verb[SessionRecord]:
         """
         Forget one session.
         """
-        return record_of((yield from self._known(session_id, "delete")), "ended")
+        created = None if created_at is None else since_1970(created_at)
+        return record_of((yield from self._known(session_id, "delete", created)), "ended")
 
     def find(self, client_id: object, limit: int, after: str | None) -> Verb[list[SessionRecord]]:
         """

@@ -143,7 +143,9 @@ class SessionsHandler:
     ) -> Asking[Reply]:
         record = yield from self._authorized(action, session_id, {}, headers)
         if action == "end":
-            record = yield from self._known(self._registry.end, session_id)
+            # What was allowed is to end this session, and none that took its ID meanwhile.
+            end = partial(self._registry.end, created_at=record.created_at if record else None)
+            record = yield from self._known(end, session_id)
             message = "Session ended successfully."
             return reply(session_id=record.session_id, status=record.status, message=message)
         record = record or (yield from self._known(self._registry.get, session_id))
@@ -163,8 +165,7 @@ class SessionsHandler:
         if seen is not None and seen.created_at != record.created_at:
             # It ended meanwhile, and this is somebody's new one, whom nobody asked about.
             raise _not_found(session_id)
-        answer: object = yield Question(self._on_input, (record, fields), session_id)
-        return Reply.of(200, answer)
+        return Reply.of(200, (yield Question(self._on_input, (record, fields), session_id)))
 
     def _authorized(
         self, action: Action, session_id: str, fields: dict[str, Any], headers: Mapping[str, str]
@@ -174,11 +175,10 @@ class SessionsHandler:
         """
         if isinstance(self._authorize, Everyone):
             return None
-        record: SessionRecord | None = None
         try:
-            record = yield from self._asked(self._registry.get, session_id)
+            record: SessionRecord | None = yield from self._asked(self._registry.get, session_id)
         except SessionNotFound:
-            pass
+            record = None
         yield from self._permit(action, session_id, record, fields, headers)
         if record is None:
             raise _not_found(session_id)

@@ -58,11 +58,11 @@ class AsyncPostgresqlStore:
         """
         return one(await self._ask(self._statements.extend, {"at": key, "lifetime": ttl}))
 
-    async def delete(self, key: bytes) -> Row | None:
+    async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return one(await self._ask(self._statements.delete, {"at": key}))
+        return one(await self._ask(self._statements.delete, {"at": key, "created": created}))
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """

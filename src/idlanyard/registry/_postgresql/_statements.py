@@ -45,7 +45,7 @@ class Statements:
         insert: keep a session where there is none, or only an expired one.
         read: by ``at``.
         extend: by ``at``, for ``lifetime`` or, where that is null, the time it had.
-        delete: by ``at``.
+        delete: by ``at``, and ``created`` where that is not null.
         page: by ``whose``, behind ``after``, ``most`` of them.
         purge: the next expired sessions, and how many those were.
     """
@@ -59,7 +59,9 @@ class Statements:
         self.insert: Executable = _insert(table).returning(*times)
         self.read: Executable = select(*row).where(*this)
         self.extend: Executable = _extend(table).where(*this).returning(*row)
-        self.delete: Executable = delete(table).where(*this).returning(*row)
+        created = func.coalesce(bindparam("created", type_=BigInteger), times[0])
+        chosen = delete(table).where(*this, times[0] == created)
+        self.delete: Executable = chosen.returning(*row)
         self.page: Executable = (
             select(*row)
             .where(

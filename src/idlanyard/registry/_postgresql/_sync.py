@@ -60,11 +60,11 @@ class PostgresqlStore:
         """
         return one(self._ask(self._statements.extend, {"at": key, "lifetime": ttl}))
 
-    def delete(self, key: bytes) -> Row | None:
+    def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
-        return one(self._ask(self._statements.delete, {"at": key}))
+        return one(self._ask(self._statements.delete, {"at": key, "created": created}))
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """

@@ -64,11 +64,11 @@ class AsyncRedisStore:
         """
         return await self._follow(_questions.extend(self._layout, key, ttl))
 
-    async def delete(self, key: bytes) -> Row | None:
+    async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return await self._follow(_questions.delete(self._layout, key, self._timeout))
+        return await self._follow(_questions.delete(self._layout, key, created, self._timeout))
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """

@@ -69,15 +69,15 @@ def extend(layout: Layout, key: bytes, ttl: int | None) -> Question[Row | None]:
     return None if kept is None else row_of(kept)
 
 
-def delete(layout: Layout, key: bytes, timeout: float) -> Question[Row | None]:
+def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Question[Row | None]:
     """
     As ``Store.delete``; asked again by redis-py, within *timeout*, it answers as it did.
     """
-    stays = ceil(timeout * 2000)
+    words = [ceil(timeout * 2000), b"" if created is None else created]
     keys = [layout.session(key), layout.ended(key, urandom(_NONCE))]
-    kept = yield "run", (DELETE, keys, [stays, b""])
+    kept = yield "run", (DELETE, keys, [*words, b""])
     while isinstance(kept, bytes):
-        kept = yield "run", (DELETE, [*keys, layout.index(key, kept)], [stays, kept])
+        kept = yield "run", (DELETE, [*keys, layout.index(key, kept)], [*words, kept])
     return None if kept is None else row_of(kept)
 
 

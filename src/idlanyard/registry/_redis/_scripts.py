@@ -138,7 +138,7 @@ Keys: the session, that index. Arguments: time to live or nothing, the client's 
 DELETE: Final = _script(
     """
 local session, ended, index = KEYS[1], KEYS[2], KEYS[3]
-local stays, client_key = ARGV[1], ARGV[2]
+local stays, created, client_key = unpack(ARGV)
 local there = redis.call('EXISTS', ended) == 1 and ended or session
 local kept = redis.call(
   'HMGET', there, 'id', 'client', 'metadata', 'created', 'expires', 'client_key')
@@ -147,6 +147,9 @@ if not id then
   return false
 end
 if there == session then
+  if created ~= '' and created ~= kept[4] then
+    return false
+  end
   if owner then
     if owner ~= client_key then
       return owner
@@ -167,7 +170,7 @@ It is put aside, so that the same question asked again has the same answer,
 and a new session with its ID is left alone.
 
 Keys: the session, where it is put, the index. Arguments: for how many
-milliseconds, the client's key.
+milliseconds, when it was created or nothing, the client's key.
 """
 
 DROP: Final = _script(

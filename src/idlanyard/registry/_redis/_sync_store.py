@@ -61,11 +61,11 @@ class RedisStore:
         """
         return self._follow(_questions.extend(self._layout, key, ttl))
 
-    def delete(self, key: bytes) -> Row | None:
+    def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
-        return self._follow(_questions.delete(self._layout, key, self._timeout))
+        return self._follow(_questions.delete(self._layout, key, created, self._timeout))
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """

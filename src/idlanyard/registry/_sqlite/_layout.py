@@ -59,7 +59,7 @@ _EXTEND: Final = """
     RETURNING session_id, client_id, metadata, created, expires
 """
 _DELETE: Final = """
-    DELETE FROM idlanyard_sessions WHERE key = ?
+    DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
     RETURNING session_id, client_id, metadata, created, expires
 """
 _PAGE: Final = """

@@ -51,11 +51,11 @@ class SQLiteStore:
         """
         return self._writer.ask(self._extend, key, ttl)
 
-    def delete(self, key: bytes) -> Row | None:
+    def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
-        return self._writer.ask(self._delete, key)
+        return self._writer.ask(self._delete, key, created)
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
@@ -101,9 +101,11 @@ class SQLiteStore:
         found = connection.execute(self._sql.extend, values).fetchone()
         return None if found is None else Row._make(found)
 
-    def _delete(self, connection: sqlite3.Connection, key: bytes) -> Row | None:
+    def _delete(
+        self, connection: sqlite3.Connection, key: bytes, created: int | None
+    ) -> Row | None:
         now = time_ns() // 1000
-        found = connection.execute(self._sql.delete, (key,)).fetchone()
+        found = connection.execute(self._sql.delete, (key, created)).fetchone()
         if found is None:
             return None
         row = Row._make(found)

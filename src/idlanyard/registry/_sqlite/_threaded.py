@@ -86,11 +86,11 @@ class ThreadedStore:
         """
         return await self._in_time("write", self._store.extend, key, ttl)
 
-    async def delete(self, key: bytes) -> Row | None:
+    async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return await self._in_time("write", self._store.delete, key)
+        return await self._in_time("write", self._store.delete, key, created)
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
