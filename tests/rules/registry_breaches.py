@@ -76,6 +76,14 @@ REGISTRY_BREACHES = [
         SQLITE + "test_of_many_threads_one_creates",
     ),
     Breach(
+        "S-D11",
+        "who may end one session ends its successor",
+        HOME + "http.py",
+        "created_at=record.created_at if record else None",
+        "created_at=None",
+        HTTP + "test_who_may_end_one_session_ends_no_other",
+    ),
+    Breach(
         "S-D15",
         "PostgreSQL lets the last one win",
         HOME + "_postgresql/_statements.py",
