@@ -268,7 +268,7 @@ def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
         pytest.param("read", (b"", 0), id="read"),
         pytest.param("page", (b"", "", 0, 1), id="page"),
         pytest.param("purge", (0, 1), id="purge"),
-        pytest.param("delete", (b"",), id="delete"),
+        pytest.param("delete", (b"", None), id="delete"),
         pytest.param("extend", {"key": b"", "ttl": 0, "now": 0}, id="extend"),
     ],
 )
