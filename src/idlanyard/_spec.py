@@ -149,6 +149,12 @@ def _is_text_pattern(charset: object) -> bool:
 
 
 def check_header(name: object, option: str) -> None:
+    """
+    Refuse what is no header's name, or one that HTTP or a proxy gives a meaning.
+
+    Raises:
+        PolicyError: it is one, said of *option*.
+    """
     Header(name)  # type: ignore[arg-type]
     if str(name).lower().replace("_", "-") in _TAKEN_HEADERS:
         raise PolicyError.about(

@@ -123,6 +123,9 @@ def _fixture() -> Any:
 
     @pytest.fixture
     def session_ids() -> Any:
+        """
+        Return a function that forces IDs until the test ends, as ``session_ids(user_id="a")``.
+        """
         with contextlib.ExitStack() as stack:
 
             def force(**ids: Any) -> SessionContext:

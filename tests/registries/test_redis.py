@@ -1362,6 +1362,26 @@ def test_one_that_finds_its_cluster_gone_leaves_others_theirs(cluster: str) -> N
         assert registry.create().session_id
 
 
+def test_a_task_that_finds_its_cluster_gone_leaves_others_theirs(cluster: str) -> None:
+    """
+    R14: what a task forgets is the cluster that it had, and not the one reached since.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(cluster) as registry:
+            await registry.create()
+            store: Any = registry._store
+            gone = store._place
+            for _ in range(2):
+                await store._forget(gone)
+                await registry.create()
+            reached = store._place
+            await store._forget(gone)
+            assert store._place is reached is not gone
+
+    asyncio.run(use())
+
+
 def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:
     """
     Issue 5, item 5: where all nodes that were known are gone, the URL is asked anew.

@@ -10,8 +10,7 @@ from starlette.routing import Match, Route, Router
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._http._session_request import Action
-from idlanyard.registry._http._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
+from idlanyard.registry._http._starlette import planned, whole
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
@@ -47,15 +46,12 @@ def asgi_app(
         PolicyError: ``max_body`` is no number of bytes.
     """
     handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
-
-    def route(action: Action, path: str, method: str) -> _WholeID:
-        return _WholeID(path, endpoint_of(handler, action), methods=[method], name=action)
-
-    routes = [route("create", CREATE, "POST")]
-    if handler.takes_input:
-        routes.append(route("input", INPUT, "POST"))
-    routes += [route("read", SESSION, "GET"), route("end", SESSION, "DELETE")]
-    return Router(routes)
+    return Router(
+        [
+            _WholeID(route.path, endpoint, methods=[route.method], name=route.action)
+            for route, endpoint in planned(handler)
+        ]
+    )
 
 
 class _WholeID(Route):

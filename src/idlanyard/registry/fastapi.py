@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._http._starlette import CREATE, INPUT, SESSION, endpoint_of, whole
+from idlanyard.registry._http._session_request import Action
+from idlanyard.registry._http._starlette import planned, whole
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
@@ -130,47 +131,9 @@ def sessions_router(
     """
     handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
     router = APIRouter(route_class=_WholeID, tags=["sessions"])
-    router.add_api_route(
-        CREATE,
-        endpoint_of(handler, "create"),
-        methods=["POST"],
-        name="create_session",
-        summary="Create a session",
-        response_model=SessionCreated,
-        responses=_errors(403, 409, 413, 422, 503),
-        openapi_extra=_body(SessionCreateRequest.model_json_schema(), required=False),
-    )
-    if handler.takes_input:
-        router.add_api_route(
-            INPUT,
-            endpoint_of(handler, "input"),
-            methods=["POST"],
-            name="send_session_input",
-            summary="Send input to a session",
-            response_model=Any,
-            responses=_errors(403, 404, 413, 422, 503),
-            openapi_extra={"parameters": [_PARAMETER]} | _body({"type": "object"}, required=True),
-        )
-    router.add_api_route(
-        SESSION,
-        endpoint_of(handler, "read"),
-        methods=["GET"],
-        name="read_session",
-        summary="Look a session up",
-        response_model=SessionState,
-        responses=_errors(403, 404, 503),
-        openapi_extra={"parameters": [_PARAMETER]},
-    )
-    router.add_api_route(
-        SESSION,
-        endpoint_of(handler, "end"),
-        methods=["DELETE"],
-        name="end_session",
-        summary="End a session",
-        response_model=SessionEnded,
-        responses=_errors(403, 404, 503),
-        openapi_extra={"parameters": [_PARAMETER]},
-    )
+    for route, endpoint in planned(handler):
+        described = _DESCRIBED[route.action]
+        router.add_api_route(route.path, endpoint, methods=[route.method], **described)
     return router
 
 
@@ -190,3 +153,35 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _body(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+_DESCRIBED: Final[dict[Action, dict[str, Any]]] = {
+    "create": {
+        "name": "create_session",
+        "summary": "Create a session",
+        "response_model": SessionCreated,
+        "responses": _errors(403, 409, 413, 422, 503),
+        "openapi_extra": _body(SessionCreateRequest.model_json_schema(), required=False),
+    },
+    "input": {
+        "name": "send_session_input",
+        "summary": "Send input to a session",
+        "response_model": Any,
+        "responses": _errors(403, 404, 413, 422, 503),
+        "openapi_extra": {"parameters": [_PARAMETER]} | _body({"type": "object"}, required=True),
+    },
+    "read": {
+        "name": "read_session",
+        "summary": "Look a session up",
+        "response_model": SessionState,
+        "responses": _errors(403, 404, 503),
+        "openapi_extra": {"parameters": [_PARAMETER]},
+    },
+    "end": {
+        "name": "end_session",
+        "summary": "End a session",
+        "response_model": SessionEnded,
+        "responses": _errors(403, 404, 503),
+        "openapi_extra": {"parameters": [_PARAMETER]},
+    },
+}

@@ -4,8 +4,8 @@ What the faces on Starlette share: whole IDs out of paths, bodies up to a limit,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from starlette.concurrency import run_in_threadpool
@@ -17,17 +17,43 @@ from idlanyard.registry._http._conversation import converse_async
 from idlanyard.registry._http._session_request import Action
 from idlanyard.registry.http import SessionsHandler
 
-CREATE: Final = "/session/create"
-INPUT: Final = "/session/{session_id:path}/input"
-SESSION: Final = "/session/{session_id:path}"
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint_of(
-    handler: SessionsHandler, action: Action
-) -> Callable[[Request], Awaitable[Response]]:
+class Planned(NamedTuple):
     """
-    Return the endpoint of one route.
+    A route that a face is to have.
+
+    Attributes:
+        action: what it is for.
+        method: which requests it takes.
+        path: the pattern of their paths.
     """
+
+    action: Action
+    method: str
+    path: str
+
+
+# The first that matches has the request: the last two match any path of the others.
+_PLANNED: Final = (
+    Planned("create", "POST", "/session/create"),
+    Planned("input", "POST", "/session/{session_id:path}/input"),
+    Planned("read", "GET", "/session/{session_id:path}"),
+    Planned("end", "DELETE", "/session/{session_id:path}"),
+)
+
+
+def planned(handler: SessionsHandler) -> Iterator[tuple[Planned, Endpoint]]:
+    """
+    Go through the routes that a handler has, in the order in which they are asked.
+    """
+    for route in _PLANNED:
+        if route.action != "input" or handler.takes_input:
+            yield route, _endpoint_of(handler, route.action)
+
+
+def _endpoint_of(handler: SessionsHandler, action: Action) -> Endpoint:
     reads_body = action in ("create", "input")
 
     async def endpoint(request: Request) -> Response:

@@ -146,7 +146,8 @@ class AsyncRedisStore:
         """
         Let the next question reach anew what the URL names: the nodes that were known are gone.
         """
-        self._place = None if self._place is place else self._place
+        if self._place is place:
+            self._place = None
         await place.close()
 
     async def _reached(self) -> AsyncServer | AsyncCluster:
