@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "idlanyard"
-MAX_LINES = 250
+MAX_LINES = 500
 
 # Each row may import the rows above it, and within a row a file those before it.
 LAYERS = {

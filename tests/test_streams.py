@@ -403,7 +403,7 @@ def test_closing_what_has_not_begun_runs_nothing() -> None:
     assert (complaints_of(main), cleaned, get_session_id()) == ([], [], None)
 
 
-@pytest.mark.parametrize("wrong", [None, 5, object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 5, object()], ids=["none", "number", "object"])
 def test_only_iterables_can_be_scoped(wrong: Any) -> None:
     """
     Design, section 4: what is no iterable is a TypeError where scoped_iter is called.
