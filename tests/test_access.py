@@ -153,7 +153,7 @@ def test_outside_a_request_identify_is_set_session_context() -> None:
     def check() -> None:
         identify(user_id="u", session_id="s")
         assert get_session_context() == SessionContext("s", "u")
-        identify(user_id="", session_id=UNSET)
+        identify(user_id=UNSET, session_id=UNSET)
         assert get_session_context().is_empty()
         assert get_session_id() != rotate_session_id() == get_session_id()
         clear_session_context()

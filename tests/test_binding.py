@@ -138,22 +138,39 @@ def test_hiding_the_session_keeps_the_echo(hide: Callable[[], None]) -> None:
     assert asyncio.run(serve(body)) == {"x-session-id": "s1", "x-user-id": "u0"}
 
 
-@pytest.mark.parametrize("nothing", [None, "", UNSET], ids=repr)
 @pytest.mark.parametrize("name", ["tenant_id", "customer_id"])
-def test_identify_removes(name: str, nothing: Any) -> None:
+def test_identify_removes(name: str) -> None:
     """
-    R2.3: None, the empty text and UNSET remove in identify, under both names of the tenant.
+    R2.3: UNSET removes in identify, under both names of the tenant.
     """
 
     async def body() -> None:
         identify(**{name: "t"})
         assert (get_tenant_id(), get_id("customer_id")) == ("t", "t")
         with session_context(tenant_id="block"):
-            identify(**{name: nothing})
+            identify(**{name: UNSET})
             assert get_tenant_id() is None
         assert get_tenant_id() is None
 
     assert asyncio.run(serve(body)) == {"x-session-id": "s1", "x-user-id": "u0"}
+
+
+@pytest.mark.parametrize("nothing", [None, ""], ids=repr)
+@pytest.mark.parametrize("name", ["tenant_id", "customer_id"])
+def test_identify_with_nothing_leaves_block_and_scope(name: str, nothing: Any) -> None:
+    """
+    R2: None and the empty text mean "not given" in identify too, under both names of the tenant.
+    """
+
+    async def body() -> None:
+        identify(**{name: "t"})
+        with session_context(tenant_id="block"):
+            identify(**{name: nothing}, user_id="u1")
+            assert (get_tenant_id(), get_user_id()) == ("block", "u1")
+        assert get_tenant_id() == "t"
+
+    echoed = asyncio.run(serve(body))
+    assert echoed == {"x-session-id": "s1", "x-user-id": "u1", "x-tenant-id": "t"}
 
 
 def test_identify_reaches_the_request_from_everywhere() -> None:

@@ -1,5 +1,5 @@
 """
-The ten rows of R2, each in a real request: what is in force, and what is echoed.
+The eleven rows of R2, each in a real request: what is in force, and what is echoed.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import pytest
 
 from idlanyard import (
     UNSET,
@@ -196,16 +198,29 @@ def test_row_9_setting_the_context_stays_here() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "u0"}
 
 
-def test_row_10_identify_with_none_removes() -> None:
+def test_row_10_identify_with_unset_removes() -> None:
     """
-    R2 row 10: identify(user_id=None) removes the user here and from the echo.
+    R2 row 10: identify(user_id=UNSET) removes the user here and from the echo.
     """
 
     async def body() -> None:
-        identify(user_id=None)
+        identify(user_id=UNSET)
         assert get_user_id() is None
 
     assert echo_of(body) == {"x-session-id": "s1"}
+
+
+@pytest.mark.parametrize("nothing", [None, ""], ids=repr)
+def test_row_11_identify_with_nothing_changes_nothing(nothing: str | None) -> None:
+    """
+    R2 row 11: identify(user_id=None) means "not given", here and in the echo.
+    """
+
+    async def body() -> None:
+        identify(user_id=nothing)
+        assert get_user_id() == "u0"
+
+    assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "u0"}
 
 
 def test_in_a_request_the_environment_plays_no_part() -> None:

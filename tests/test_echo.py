@@ -22,7 +22,16 @@ from drive import (
     pairs_of,
     values_of,
 )
-from idlanyard import Policy, asgi, identify, session_context, session_spec, user_spec, wsgi
+from idlanyard import (
+    UNSET,
+    Policy,
+    asgi,
+    identify,
+    session_context,
+    session_spec,
+    user_spec,
+    wsgi,
+)
 
 S1 = [("X-Session-ID", "s1")]
 ALWAYS = Policy(session=session_spec(echo="always"))
@@ -293,7 +302,7 @@ def test_expose_names_only_what_is_echoed(serve: Serve) -> None:
 
 IDENTIFIED: list[tuple[str, Callable[[], Any], dict[str, list[str]]]] = [
     ("identify", lambda: identify(user_id="alice"), {"X-User-ID": ["alice"]}),
-    ("removed", lambda: identify(session_id=None), {"X-Session-ID": []}),
+    ("removed", lambda: identify(session_id=UNSET), {"X-Session-ID": []}),
     ("an overlay is not echoed", lambda: session_context(user_id="o").__enter__(), {}),
 ]
 

@@ -61,10 +61,12 @@ class Model:
 
     def identify(self, given: Given) -> None:
         """
-        Rule 3: write the scope, and take the fields out of the delta here.
+        Rule 3: write the scope, and take the fields given out of the delta here.
         """
         for name, value in given.items():
-            gone = value is UNSET or not value
+            if value is not UNSET and not value:
+                continue
+            gone = value is UNSET
             if self.scope is None:
                 self.delta[name] = HIDDEN if gone else value
                 continue

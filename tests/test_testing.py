@@ -75,10 +75,12 @@ def test_an_override_reaches_requests_in_other_threads() -> None:
 
 def test_overrides_nest_and_may_hide() -> None:
     """
-    S30: an inner override adds to the outer one; UNSET and None make an ID absent.
+    S30: an inner override adds to the outer one; UNSET makes an ID absent, None changes nothing.
     """
-    with override(user_id="alice", tenant_id="t"), override(tenant_id=None, session_id=UNSET):
+    with override(user_id="alice", tenant_id="t"), override(tenant_id=UNSET, session_id=UNSET):
         assert served(HTTP_X_SESSION_ID="s")[1] == {"X-User-ID": "alice"}
+    with override(user_id="alice"), override(user_id=None, tenant_id=""):
+        assert served(HTTP_X_SESSION_ID="s")[1] == {"X-Session-ID": "s", "X-User-ID": "alice"}
     with override():
         assert served(HTTP_X_SESSION_ID="s")[1] == {"X-Session-ID": "s"}
 
@@ -150,6 +152,8 @@ def test_client_headers_are_what_a_proxy_would_send() -> None:
         "X-Proxy-Secret": "s" * 32,
     }
     assert client_headers(session_id="s") == {"X-Session-ID": "s"}
+    assert client_headers(session_id="s", user_id="", tenant_id=None) == {"X-Session-ID": "s"}
+    assert client_headers(session_id=UNSET) == {}
     with pytest.raises(TypeError, match="not a declared ID"):
         client_headers(unknown="x")
     with pytest.raises(TypeError, match="left out of this policy"):

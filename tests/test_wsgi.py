@@ -15,7 +15,7 @@ import pytest
 from werkzeug.middleware.lint import LintMiddleware
 
 from drive import Server, ask_wsgi, environ_of, values_of
-from idlanyard import get_session_context, get_session_id, identify, set_session_context
+from idlanyard import UNSET, get_session_context, get_session_id, identify, set_session_context
 from idlanyard._binding import carried_by
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
@@ -388,7 +388,7 @@ def test_access_logs_read_who_was_identified(when: str) -> None:
     def streamed(environ: Any, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [])
         yield b"a"
-        identify(user_id="alice", session_id=None)
+        identify(user_id="alice", session_id=UNSET)
 
     environ = environ_of(S1)
     app = streamed if when == "stream" else whole

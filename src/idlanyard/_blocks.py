@@ -72,7 +72,7 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
             raise RuntimeError(
                 "this session_context is open already: write session_context(...) anew per block"
             )
-        self._token = bound.set(overlay(checked(self._given, empty_removes=False)))
+        self._token = bound.set(overlay(checked(self._given)))
         try:
             tell("bind")
         except BaseException:

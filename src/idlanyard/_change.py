@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def checked(given: Mapping[str, object], *, empty_removes: bool) -> Delta:
+def checked(given: Mapping[str, object]) -> Delta:
     """
-    Return what code gave as a delta, each value checked (R7).
+    Return the delta of what code gave, each value checked.
+
+    ``None`` and ``""`` mean "not given", ``UNSET`` removes.
 
     Args:
         given: IDs by name.
-        empty_removes: whether ``None`` and ``""`` remove, as in
-            ``identify``, or mean "not given".
 
     Raises:
         TypeError: an ID is not declared, or its value not a ``str``.
@@ -43,7 +43,7 @@ def checked(given: Mapping[str, object], *, empty_removes: bool) -> Delta:
     delta: dict[str, tuple[str | None, Provenance | None]] = {}
     for name, value in one_tenant(given).items():
         check = policy.check(name)
-        if value is UNSET or (empty_removes and value in (None, "")):
+        if value is UNSET:
             delta[name] = None, None
         elif value not in (None, ""):
             delta[name] = check.require(name, value), Provenance.CODE
@@ -78,7 +78,7 @@ def set_session_context(
         ValueError: a value is no ID (R7).
     """
     given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
-    bound.set(overlay(checked(given | {"customer_id": customer_id} | extra, empty_removes=False)))
+    bound.set(overlay(checked(given | {"customer_id": customer_id} | extra)))
     tell("bind")
 
 
@@ -109,11 +109,12 @@ def clear_session_context() -> None:
 
 def identify(**ids: str | Unset | None) -> None:
     """
-    Set IDs for the whole request, from any thread or task of it (R2).
+    Set IDs for the whole request, from any thread or task of it.
 
-    Endpoint, echo, access log and later log lines see them. ``None``, ``""``
-    and ``UNSET`` remove an ID. Once the response has started its header
-    changes no more. Outside a request this is ``set_session_context``.
+    Endpoint, echo, access log and later log lines see them. ``None`` and
+    ``""`` mean "not given"; ``UNSET`` removes an ID, as a logout does. Once
+    the response has started its header changes no more. Outside a request
+    this is ``set_session_context``.
 
     Args:
         ids: IDs by name.
@@ -122,7 +123,7 @@ def identify(**ids: str | Unset | None) -> None:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID (R7).
     """
-    delta = checked(ids, empty_removes=True)
+    delta = checked(ids)
     scope = scope_here()
     if scope is None:
         bound.set(overlay(delta))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard._access import get_session_context
 from idlanyard._binding import (
+    UNSET,
     Node,
     Unset,
     bound,
@@ -43,8 +44,8 @@ class override:  # noqa: N801 - it reads as a verb where it is used
     Let every request handled meanwhile have these IDs, and this code too.
 
     The requests may run in any thread of this process. The IDs have the
-    provenance ``CODE``; ``UNSET`` and ``None`` make one absent. Failures of
-    hooks are raised meanwhile (R14).
+    provenance ``CODE``; ``UNSET`` makes one absent, ``None`` and ``""`` mean
+    "not given". Failures of hooks are raised meanwhile.
 
     Args:
         ids: IDs by name.
@@ -64,7 +65,7 @@ class override:  # noqa: N801 - it reads as a verb where it is used
         self._strictly = Strictly()
 
     def __enter__(self) -> SessionContext:
-        delta = checked(self._ids, empty_removes=True)
+        delta = checked(self._ids)
         self._strictly.__enter__()
         self._before = dict(forced)
         forced.update(delta)
@@ -78,9 +79,11 @@ class override:  # noqa: N801 - it reads as a verb where it is used
         self._strictly.__exit__()
 
 
-def client_headers(policy: Policy | None = None, **ids: str | None) -> dict[str, str]:
+def client_headers(policy: Policy | None = None, **ids: str | Unset | None) -> dict[str, str]:
     """
     Return request headers that carry *ids* as a proxy would send them.
+
+    ``None``, ``""`` and ``UNSET`` leave a header out.
 
     Args:
         policy: the application's; its headers are used, and its shared
@@ -98,7 +101,7 @@ def client_headers(policy: Policy | None = None, **ids: str | None) -> dict[str,
         if spec is None:
             policy.check(name)
             raise TypeError(f"{name} is left out of this policy, so no header carries it")
-        if value is not None:
+        if value not in (None, "", UNSET):
             headers[spec.header] = spec.check.require(name, value)
     if policy.shared_secret is not None:
         headers[policy.shared_secret[0]] = policy.secrets[0].decode("latin-1")

@@ -68,6 +68,14 @@ BREACHES = [
     ),
     Breach(
         "R2",
+        "None in a verb removes, as UNSET does",
+        "_change.py",
+        "        if value is UNSET:\n",
+        "        if value is UNSET or value is None:\n",
+        ROWS + "test_row_11_identify_with_nothing_changes_nothing[None]",
+    ),
+    Breach(
+        "R2",
         "the echo is not made anew after identify",
         "_binding.py",
         "        if scope.echo is not NEVER:\n            scope.echo = None\n",

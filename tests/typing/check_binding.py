@@ -30,7 +30,7 @@ from idlanyard import (
 )
 
 identify(user_id="u1")
-identify(user_id=None, tenant_id=UNSET, request_id="r1")
+identify(user_id=None, session_id="", tenant_id=UNSET, request_id="r1")
 identify(user_id=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 identify("u1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

@@ -12,7 +12,7 @@ from werkzeug.local import LocalProxy
 
 from idlanyard import _events
 from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, Scope, current
+from idlanyard._binding import UNBOUND, UNSET, Scope, current
 from idlanyard._change import identify
 from idlanyard._policy import Policy
 from idlanyard._settings import policy_from_settings
@@ -119,7 +119,7 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
             request.environ[_LOADED] = user
             # What the view says itself stands, unless somebody came or went meanwhile.
             if user != before:
-                identify(user_id=user)
+                identify(user_id=user or UNSET)
         except Exception as error:
             _events.failed("user_loader", error)
 

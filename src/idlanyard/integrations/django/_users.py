@@ -11,7 +11,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from idlanyard import _events
-from idlanyard._binding import scope_here
+from idlanyard._binding import UNSET, scope_here
 from idlanyard._change import identify
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 from idlanyard._view import RequestContext
@@ -68,7 +68,7 @@ class IdentifyUserMiddleware:
 
     def _logged_out(self, *, request: Any, **_: Any) -> None:
         if _is_served(request):
-            identify(user_id=None)
+            identify(user_id=UNSET)
 
 
 def _watch(request: Any) -> Any:

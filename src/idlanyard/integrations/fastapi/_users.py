@@ -11,6 +11,7 @@ from uuid import UUID
 from fastapi import Depends
 
 from idlanyard import _events
+from idlanyard._binding import UNSET
 from idlanyard._change import identify
 
 _ID_NAMES: Final = ("user_id", "id", "pk", "sub")
@@ -39,7 +40,7 @@ def identified(
     async def identified_user(user: Any = Depends(dependency)) -> Any:
         if user is not None:
             found = {name: take(user) for name, take in (ids or {"user_id": _id_of}).items()}
-            texts = {name: _text(value) for name, value in found.items()}
+            texts = {name: _text(value) or UNSET for name, value in found.items()}
             try:
                 identify(**texts)
             except ValueError as error:
