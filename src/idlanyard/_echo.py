@@ -28,12 +28,19 @@ FINAL: Final = 200
 UNSAFE_STATUS: Final = frozenset({206, 304})
 
 
-def echoed(plan: Plan, status: int, headers: Iterable[Pair], pairs: Headers) -> Headers:
+def echoed(
+    plan: Plan,
+    method: str,  # noqa: ARG001 - the next commit weighs it
+    status: int,
+    headers: Iterable[Pair],
+    pairs: Headers,
+) -> Headers:
     """
     Return *headers* with the echo of *pairs*, as R9 says.
 
     Args:
         plan: the compiled policy.
+        method: the request's, as the server had it; empty for a WebSocket's handshake.
         status: the response's status.
         headers: the application's, any iterable of pairs; left as they are.
         pairs: what the request's scope is to be echoed as.

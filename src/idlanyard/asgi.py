@@ -102,7 +102,7 @@ class SessionContextMiddleware:
         try:
             if _events.subscribers:
                 announce(inner)
-            await self.app(scope, receive, _echoing(plan, inner, send, self._mark))
+            await self.app(scope, receive, _echoing(plan, inner, scope, send, self._mark))
         except BaseException as error:
             attach(error, inner)
             raise
@@ -146,11 +146,14 @@ class SessionContextMiddleware:
                 scope["headers"] = headers
 
 
-def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:
+def _echoing(plan: Plan, inner: Scope, scope: Any, send: Any, mark: dict[str, Any]) -> Any:
+    # Before the application, which may change it: caches saw this one.
+    method = scope.get("method", "GET")
+
     def send_echoed(message: Any) -> Any:
         # Most messages are parts of a body: one comparison lets them through.
         if message["type"] != "http.response.body" and message["type"] in _STARTS:
-            message = _with_echo(plan, inner, message)
+            message = _with_echo(plan, inner, method, message)
         return send(message)
 
     # A plain function is twice as fast per chunk; adapters ask whether it is async.
@@ -158,7 +161,7 @@ def _echoing(plan: Plan, inner: Scope, send: Any, mark: dict[str, Any]) -> Any:
     return send_echoed
 
 
-def _with_echo(plan: Plan, inner: Scope, message: Any) -> Any:
+def _with_echo(plan: Plan, inner: Scope, method: str, message: Any) -> Any:
     try:
         pairs = plan.echo_pairs(inner.values) if inner.echo is None else inner.echo
         if not pairs:
@@ -166,7 +169,9 @@ def _with_echo(plan: Plan, inner: Scope, message: Any) -> Any:
         # A message may lack its headers, and an accepted WebSocket has no status.
         status = message["status"] if "status" in message else 200
         headers = message["headers"] if "headers" in message else ()
-        return {**message, "headers": echoed(plan, status, headers, pairs)}
+        # No cache stores a handshake.
+        method = "" if message["type"] == "websocket.accept" else method
+        return {**message, "headers": echoed(plan, method, status, headers, pairs)}
     except Exception as error:
         _events.failed("echo", error)
         return message

@@ -188,6 +188,9 @@ def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
 def _echoing(
     plan: Plan, environ: WSGIEnvironment, scope: Scope, start_response: StartResponse
 ) -> StartResponse:
+    # Before the application, which may change it: caches saw this one.
+    method = environ.get("REQUEST_METHOD", "GET")
+
     def start_echoed(status: str, headers: list[Pair], exc_info: Any = None) -> Any:
         try:
             pairs = scope.echo
@@ -195,7 +198,7 @@ def _echoing(
                 pairs = plan.echo_pairs(scope.values)
                 publish(environ, scope.policy, scope.values)
             if pairs:
-                headers = echoed(plan, _code(status), headers, pairs)
+                headers = echoed(plan, method, _code(status), headers, pairs)
         except Exception as error:
             _events.failed("echo", error)
         if exc_info is None:

@@ -72,11 +72,13 @@ class SessionContextMiddleware:
             return requests.refuse(scope, refusal)
         if nested:
             return self.get_response(request)
+        method = request.method
         token = bound.set(scope)
         try:
             if _events.subscribers:
                 announce(scope)
-            return _finished(requests, request, scope, self.get_response(request))
+            response = self.get_response(request)
+            return _finished(requests, request, method, scope, response)
         except BaseException as error:
             _fail(scope, error)
             raise
@@ -93,11 +95,13 @@ class SessionContextMiddleware:
             return requests.refuse(scope, refusal)
         if nested:
             return await self.get_response(request)
+        method = request.method
         token = bound.set(scope)
         try:
             if _events.subscribers:
                 announce(scope)
-            return _finished(requests, request, scope, await self.get_response(request))
+            response = await self.get_response(request)
+            return _finished(requests, request, method, scope, response)
         except BaseException as error:
             _fail(scope, error)
             raise
@@ -125,11 +129,11 @@ def _compiled(is_async: bool) -> Kinds:
     return WSGIRequests(rules), ASGIRequests(rules)
 
 
-def _finished(requests: Requests, request: Any, scope: Scope, response: Any) -> Any:
+def _finished(requests: Requests, request: Any, method: str, scope: Scope, response: Any) -> Any:
     """
     Return the response with the echo, and its stream with the IDs.
     """
-    echo(requests.responses, response, requests.echo(scope))
+    echo(requests.responses, method, response, requests.echo(scope))
     # A file is sent by the server's own means.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         keep_bound(response, scope, partial(_end, requests, request, scope))

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 _WRITTEN: Final = "_idlanyard_echo"
 
 
-def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
+def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
     """
     Set the headers that the response is to carry (R9); a failure is only logged.
 
     Args:
         plan: the policy, compiled for text.
+        method: the request's, as it came in.
         response: any response of Django's.
         pairs: what the request's scope is to be echoed as.
     """
@@ -42,7 +43,7 @@ def echo(plan: Plan, response: Any, pairs: list[Pair]) -> None:
             response.headers.pop(name, None)
         if not _is_plain(plan, response):
             before = list(response.items())
-            said = echoed(plan, response.status_code, before, pairs)
+            said = echoed(plan, method, response.status_code, before, pairs)
             pairs = [pair for pair in said if pair not in before]
         for name, value in pairs:
             response[name] = value
