@@ -172,6 +172,25 @@ def test_a_value_that_passes_is_returned() -> None:
     assert IDCheck().require("user_id", "alice") == "alice"
 
 
+class Shouting(str):
+    """
+    Text that says something else of itself than it is.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "root\r\n"
+
+
+def test_what_was_checked_is_what_is_used() -> None:
+    """
+    R7: of a subclass of ``str`` the ID is the text that passed, whatever ``str()`` makes of it.
+    """
+    found = IDCheck().require("user_id", Shouting("alice"))
+    assert (found, type(found)) == ("alice", str)
+
+
 @pytest.mark.parametrize("name", ["test-1", "_x", "a" * 200, "Session_001"])
 def test_plain_ids_are_their_own_file_names(name: str) -> None:
     """

@@ -53,6 +53,7 @@ LAYERS = {
         "_steps",
         "_admitted",
         "_change",
+        "_logins",
         "_blocks",
         "_carrying",
         "_signature",

@@ -101,23 +101,27 @@ def emit(event: Event) -> None:
             failed(f"subscriber of {event.name!r}", error)
 
 
-def failed(where: str, error: Exception) -> None:
+def failed(where: str, error: Exception, *, reason: str = "") -> None:
     """
     Count a failure, log it once, or raise it under test.
 
     Args:
         where: what failed, in words for the log and the count.
         error: what was raised.
+        reason: one of few, each of which is counted and logged by itself;
+            never a value.
     """
     if _strict:
         raise error
+    kind = f"{where}: {reason}" if reason else where
     with _writing:
-        failures[where] += 1
-        first = failures[where] == 1
+        failures[kind] += 1
+        first = failures[kind] == 1
     if first:
         LOGGER.error(
-            "idlanyard: %s failed; the request goes on, further failures are counted only",
+            "idlanyard: %s failed%s; the request goes on, further failures are counted only",
             where,
+            f" ({reason})" if reason else "",
             exc_info=error,
         )
 

@@ -109,7 +109,8 @@ class IDCheck:
             raise TypeError(f"{name} must be a str, not {type(value).__name__}: write str(...)")
         reason = self.reason(value)
         if reason is None:
-            return str(value)
+            # Of a subclass the text that was checked, and not what it says of itself.
+            return str.__str__(value)
         raise ValueError(f"{name} is refused, {reason}: {self._remedy(reason, value)}")
 
     def _remedy(self, reason: str, value: str) -> str:

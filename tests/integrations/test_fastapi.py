@@ -399,24 +399,137 @@ def test_other_ids_can_be_taken_from_the_user() -> None:
 @pytest.mark.parametrize(
     ("user", "message"),
     [
-        pytest.param(
-            object(), r"no user_id, id, pk, sub on object: write identified\(", id="object"
-        ),
-        pytest.param(False, "True and False name nobody", id="false"),
-        pytest.param({"id": True}, "True and False name nobody", id="true inside"),
+        pytest.param(object(), "no user_id, id, pk, sub on object: write identified(", id="object"),
+        pytest.param(b"bob", "no user_id, id, pk, sub on bytes: write identified(", id="bytes"),
+        pytest.param(("bob",), "no user_id, id, pk, sub on tuple: write identified(", id="tuple"),
+        pytest.param({}, "no user_id, id, pk, sub on dict: write identified(", id="no claims"),
+        pytest.param(False, "a UUID, not bool: write identified(", id="false"),
+        pytest.param({"id": True}, "a UUID, not bool: write identified(", id="true inside"),
     ],
 )
-def test_a_user_without_an_id_is_the_callers_error(user: object, message: str) -> None:
+def test_a_user_without_an_id_is_nobody(
+    user: object, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
-    R7: a user of whom nothing can be taken raises what to write instead.
+    R14: a user of whom nothing can be taken is told in the log with what to write instead; the
+    endpoint gets the same user, and the proxy's user is not taken for it.
     """
 
-    def read(found: Any = Depends(identified(lambda: user))) -> None: ...
+    def read(found: Any = Depends(identified(lambda: user))) -> list[Any]:
+        return [found is user, get_user_id()]
+
+    app = asking_for(me=read)
+    install(app, TRUSTING)
+    with caplog.at_level("ERROR", "idlanyard"):
+        answer = TestClient(app, client=("127.0.0.1", 1)).get("/me", headers={"X-User-ID": "bob"})
+    assert (answer.json(), "X-User-ID" in answer.headers) == ([True, None], False)
+    assert message in caplog.text
+
+
+def test_what_the_message_says_is_accepted() -> None:
+    """
+    Issue 10, item 4: a function for the user's ID, as the message asks for, names the user.
+    """
+
+    def read(
+        found: Any = Depends(identified(lambda: ("bob", 1), user_id=lambda user: user[0])),
+    ) -> str | None:
+        return get_user_id()
 
     app = asking_for(me=read)
     install(app, CLOSED)
+    assert client_of(app).get("/me").json() == "bob"
+
+
+def test_nobody_leaves_the_proxys_user() -> None:
+    """
+    R6: a dependency that returns ``None`` says nothing of the user; the trusted proxy has.
+    """
+
+    def read(found: Any = Depends(identified(lambda: None))) -> list[str | None]:
+        return [found, get_user_id()]
+
+    app = asking_for(me=read)
+    install(app, TRUSTING)
+    assert client_of(app).get("/me", headers={"X-User-ID": "bob"}).json() == [None, "bob"]
+
+
+def test_an_id_that_is_refused_takes_the_others_along() -> None:
+    """
+    R6: user and tenant come from one login: where one of them cannot be named, neither is the
+    proxy's.
+    """
+    dependency = identified(
+        lambda: {"sub": "carol", "org": "a c m e"},
+        user_id=lambda user: user["sub"],
+        customer_id=lambda user: user["org"],
+    )
+
+    def read(found: Any = Depends(dependency)) -> list[str | None]:
+        return [get_session_id(), get_user_id(), get_tenant_id()]
+
+    app = asking_for(me=read)
+    install(app, TRUSTING)
+    lines = {"X-Session-ID": "s1", "X-User-ID": "bob", "X-Tenant-ID": "acme"}
+    answer = client_of(app).get("/me", headers=lines)
+    assert answer.json() == ["s1", None, None]
+    assert not {"X-User-ID", "X-Tenant-ID"} & {name.title() for name in answer.headers}
+
+
+def test_an_id_that_is_not_declared_leaves_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R14: a further ID that the policy does not know is told in the log, and nobody is named.
+    """
+    dependency = identified(lambda: "alice", user_id=str, device_id=str)
+
+    def read(found: Any = Depends(dependency)) -> str | None:
+        return get_user_id()
+
+    app = asking_for(me=read)
+    install(app, TRUSTING)
+    assert client_of(app).get("/me", headers={"X-User-ID": "bob"}).json() is None
+    assert "'device_id' is not a declared ID" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(
+            lambda: identified(str, user=str), "user is no ID: write user_id=lambda", id="user"
+        ),
+        pytest.param(
+            lambda: identified(str, tenant=str),
+            "tenant is no ID: write tenant_id=lambda",
+            id="tenant",
+        ),
+        pytest.param(
+            lambda: identified(str, session=str),
+            "session is no ID: write session_id=lambda",
+            id="session",
+        ),
+        pytest.param(
+            lambda: identified(str, customer=str),
+            "customer is no ID: write customer_id=lambda",
+            id="customer",
+        ),
+        pytest.param(
+            lambda: identified(str, user_id="sub"),  # type: ignore[arg-type]
+            "user_id takes a function, not str: write user_id=lambda",
+            id="a key",
+        ),
+        pytest.param(
+            lambda: identified(Depends(str)),
+            r"takes the dependency itself, not Depends: write identified\(current_user\)",
+            id="Depends",
+        ),
+    ],
+)
+def test_what_cannot_identify_is_said(make: Callable[[], Any], message: str) -> None:
+    """
+    R7: misspelt IDs, and what is no function, raise where they are written.
+    """
     with pytest.raises(TypeError, match=message):
-        TestClient(app).get("/me")
+        make()
 
 
 def test_a_user_whose_id_is_none_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ FASTAPI = TESTS + "test_fastapi.py::"
 FLASK = TESTS + "test_flask.py::"
 REQUESTS = TESTS + "test_django_requests.py::"
 USERS = TESTS + "test_django_users.py::"
+LOGINS = TESTS + "test_logins.py::"
 
 INTEGRATION_BREACHES = [
     Breach(
@@ -68,11 +69,51 @@ INTEGRATION_BREACHES = [
     ),
     Breach(
         "R14",
-        "a user_loader that fails takes the request with it",
-        HOME + "flask.py",
-        '            _events.failed("user_loader", error)\n',
-        "            raise\n",
+        "a login hook that fails takes the request with it",
+        "_logins.py",
+        "        _events.failed(hook, failure[0], reason=failure[1])\n",
+        "        raise failure[0]\n",
         FLASK + "test_a_loader_never_fails_a_request",
+    ),
+    Breach(
+        "R6",
+        "a login whose ID is refused leaves the name of the proxy's user",
+        "_logins.py",
+        "    ids = nobody if found is None else found\n",
+        "    ids = {} if found is None else found\n",
+        LOGINS + "test_a_login_whose_id_is_refused_leaves_nobody",
+    ),
+    Breach(
+        "R6",
+        "a login hook that fails leaves the name of the proxy's user",
+        "_logins.py",
+        "        return None, (error, type(error).__name__)\n",
+        "        return {}, (error, type(error).__name__)\n",
+        LOGINS + "test_a_login_that_fails_leaves_nobody",
+    ),
+    Breach(
+        "R7",
+        "whatever a login returns is made text",
+        "_logins.py",
+        "    if isinstance(value, bool) or not isinstance(value, PLAIN):\n",
+        "    if False:\n",
+        LOGINS + "test_a_login_whose_id_is_refused_leaves_nobody",
+    ),
+    Breach(
+        "R7",
+        "the text of a subclass is used unchecked",
+        "ids.py",
+        "            return str.__str__(value)\n",
+        "            return str(value)\n",
+        "tests/test_ids.py::test_what_was_checked_is_what_is_used",
+    ),
+    Breach(
+        "R2",
+        "a login that is refused again takes the view's own word back",
+        "_logins.py",
+        "    if ids != (before or {}):\n",
+        "    if ids:\n",
+        LOGINS + "test_a_refused_login_and_the_views_own_word",
     ),
     Breach(
         "R2",
@@ -159,8 +200,8 @@ INTEGRATION_BREACHES = [
         "R2",
         "a login outside requests binds its user on the thread",
         HOME + "django/_users.py",
-        "        if not _is_served(request) or user is None:\n            return user\n",
-        "",
+        "    if _is_served(request) and user is not None:\n",
+        "    if user is not None:\n",
         USERS + "test_outside_requests_nobody_is_named",
     ),
     Breach(

@@ -10,10 +10,9 @@ from typing import Any, Final
 from flask import Flask, Response, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from idlanyard import _events
 from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, UNSET, Scope, current
-from idlanyard._change import identify
+from idlanyard._binding import UNBOUND, Scope, current
+from idlanyard._logins import identify_login
 from idlanyard._policy import Policy
 from idlanyard._settings import policy_from_settings
 from idlanyard._snapshot import SessionContext
@@ -26,6 +25,7 @@ __all__ = ["IDLanyard", "current_context"]
 _NAME: Final = "idlanyard"
 _PREFIX: Final = "IDLANYARD_"
 _LOADED: Final = "idlanyard._loaded_user"
+_REMEDY: Final = "let user_loader return the ID or None, as in lambda: current_user.get_id()"
 
 UserLoader = Callable[[], Any]
 
@@ -42,8 +42,11 @@ class IDLanyard:
         user_loader: returns the current user's ID or ``None``, as Flask-Login
             knows it: ``lambda: current_user.get_id()``. It is called before
             the view and once more after it, so that the response to a login
-            names who has logged in. What it raises is logged, and the
-            request goes on.
+            names who has logged in. It returns text, a number or a UUID.
+            Anything else, an ID that is refused, and an error that it raises
+            leave nobody's name: the reason is logged once, and the request
+            goes on without a user ID, whatever a proxy has said before.
+            ``None`` leaves the user ID as it is.
 
     Raises:
         IDLanyardError: *app* has another policy already.
@@ -109,19 +112,22 @@ def _configured(app: Flask) -> Policy:
 
 def _name_users(app: Flask, user_loader: UserLoader) -> None:
     """
-    Identify whom *user_loader* finds, before the view and after it.
+    Identify the user whom *user_loader* finds, before the view and after it.
     """
 
+    def find() -> dict[str, object]:
+        user = app.ensure_sync(user_loader)()
+        return {} if user is None else {"user_id": user}
+
     def identify_user() -> None:
-        before = request.environ.get(_LOADED)
-        try:
-            user = _text(app.ensure_sync(user_loader)())
-            request.environ[_LOADED] = user
-            # What the view says itself stands, unless somebody came or went meanwhile.
-            if user != before:
-                identify(user_id=user or UNSET)
-        except Exception as error:
-            _events.failed("user_loader", error)
+        # What the view says itself stands, unless somebody came or went meanwhile.
+        request.environ[_LOADED] = identify_login(
+            "user_loader",
+            ["user_id"],
+            find,
+            remedy=_REMEDY,
+            before=request.environ.get(_LOADED),
+        )
 
     def identify_again(response: Response) -> Response:
         identify_user()
@@ -129,12 +135,6 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
     app.before_request(identify_user)
     app.after_request(identify_again)
-
-
-def _text(user: object) -> str | None:
-    if isinstance(user, bool):
-        raise TypeError("user_loader returns the user's ID or None, not True or False")
-    return None if user is None else str(user)
 
 
 def _context() -> SessionContext:

@@ -5,18 +5,19 @@ Whoever Django or an authentication class finds becomes the request's user ID.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
-from idlanyard import _events
 from idlanyard._binding import UNSET, scope_here
 from idlanyard._change import identify
+from idlanyard._logins import identify_login
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 from idlanyard._view import RequestContext
 
 Authentication = TypeVar("Authentication", bound=type)
+_REMEDY: Final = "call identify(user_id=...) with its text where the user logs in"
 
 
 class IdentifyUserMiddleware:
@@ -28,7 +29,9 @@ class IdentifyUserMiddleware:
     is identified, and where nothing does, the session is left alone and the
     response does not vary by cookie. A login or logout in the view counts at
     once, and so does whom an inner layer has put at ``request.user``.
-    Anonymous users leave the user ID as it is.
+    Anonymous users leave the user ID as it is. A user whose key is no ID, or
+    who cannot be loaded, leaves nobody's name: the reason is logged once, and
+    the request goes on without a user ID, whatever a proxy has said before.
 
     Args:
         get_response: what Django hands over, sync or async.
@@ -117,13 +120,12 @@ def _name(request: Any, user: Any) -> Any:
     """
     Identify a user unless it is anonymous, and return it; a failure is only logged.
     """
-    try:
-        if not _is_served(request) or user is None:
-            return user
-        if user.is_authenticated and user.pk is not None:
-            identify(user_id=str(user.pk))
-    except Exception as error:
-        _events.failed("IdentifyUserMiddleware", error)
+    if _is_served(request) and user is not None:
+
+        def find() -> dict[str, object]:
+            return {"user_id": user.pk} if user.is_authenticated else {}
+
+        identify_login("IdentifyUserMiddleware", ["user_id"], find, remedy=_REMEDY)
     return user
 
 
