@@ -78,6 +78,7 @@ PARTS = (
     "_parameters",
     "_responses",
     "_requests",
+    "_lines",
     "_middleware",
     "_users",
     "_checks",
@@ -120,7 +121,7 @@ DRIVERS = {
     "fastapi": {"fastapi", "pydantic", "starlette"},
     "wsgi": {"werkzeug"},
 }
-COMPANIONS = {"flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
+COMPANIONS = {"django": {"asgiref"}, "flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
 # What a file may import when it is used, beyond what importing it needs.

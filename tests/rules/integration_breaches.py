@@ -11,6 +11,7 @@ TESTS = "tests/integrations/"
 STARLETTE = TESTS + "test_starlette.py::"
 FASTAPI = TESTS + "test_fastapi.py::"
 FLASK = TESTS + "test_flask.py::"
+LINES = TESTS + "test_django_lines.py::"
 REQUESTS = TESTS + "test_django_requests.py::"
 USERS = TESTS + "test_django_users.py::"
 LOGINS = TESTS + "test_logins.py::"
@@ -178,6 +179,30 @@ INTEGRATION_BREACHES = [
         "        if name not in plan.plain_names and matters(plan, name):\n            return False\n",
         "        pass\n",
         REQUESTS + "test_a_cached_response_has_no_echo",
+    ),
+    Breach(
+        "R11",
+        "Django logs its line about an error when nothing is bound any more",
+        HOME + "django/_lines.py",
+        "            return import_string(line) is middleware\n",
+        "            return False\n",
+        LINES + "test_a_line_is_djangos_own_and_has_the_ids",
+    ),
+    Breach(
+        "R11",
+        "an error that another middleware answers otherwise has a line all the same",
+        HOME + "django/_lines.py",
+        "        if line not in _HANDING_ON:\n",
+        "        if import_string(line) is middleware:\n",
+        LINES + "test_below_another_middleware_lines_are_djangos_own",
+    ),
+    Breach(
+        "R11",
+        "a line that Django writes later is not looked up by its request",
+        HOME + "logging.py",
+        "**record.__dict__, **_of_request(record)}",
+        "**record.__dict__}",
+        LINES + "test_lines_written_after_us_find_the_ids_by_the_request",
     ),
     Breach(
         "R10",

@@ -4,6 +4,7 @@ Logging: every record has the IDs that are in force where it is made.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -17,6 +18,7 @@ from idlanyard._access import get_session_context
 from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, current
 from idlanyard._policy import Policy
 from idlanyard._snapshot import Values
+from idlanyard._view import RequestContext
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
@@ -57,9 +59,10 @@ class SessionContextFilter(logging.Filter):
     Gives records the IDs where ``install`` is not wanted: by handler or by logger.
 
     The IDs are those in force when the record passes: put it on the handler
-    that the logging code calls, not behind a queue. What a record has already
-    stays. It takes the same argument as ``logging.Filter``, and lets through
-    what that would.
+    that the logging code calls, not behind a queue. Where nothing is bound any
+    more, they are those of the request in the record's ``extra``, where lines
+    of Django have it. What a record has already stays. It takes the same
+    argument as ``logging.Filter``, and lets through what that would.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -73,6 +76,8 @@ class SessionContextFilter(logging.Filter):
             Whether the record is logged.
         """
         try:
+            ids = _of_request(record) if current() is UNBOUND else {}
+            record.__dict__.update(ids)
             for name, text in _shown(*_in_force(record, None)).items():
                 record.__dict__.setdefault(name, text)
         except Exception as error:
@@ -87,7 +92,9 @@ class SessionContextFormatter(logging.Formatter):
     It takes the same arguments. An ID that a record lacks, since it was made
     before ``install``, is unset as well. IDs are the fields that the rules in
     force declare, and those whose names end in ``_id``. What ``defaults`` says
-    of one is printed instead of ``-``. The record is left as it is.
+    of one is printed instead of ``-``. A record that has no ID and, as those of
+    Django have it, a request in its ``extra`` is printed with the IDs of that
+    request. The record is left as it is.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -97,7 +104,7 @@ class SessionContextFormatter(logging.Formatter):
         Args:
             record: what is logged.
         """
-        there: Mapping[str, Any] = record.__dict__
+        there: Mapping[str, Any] = {**record.__dict__, **_of_request(record)}
         declared = current().policy.index
         defaults: Mapping[str, Any] = getattr(self._style, "_defaults", None) or {}
         unset = {
@@ -236,6 +243,26 @@ def _in_force(
     context = carried or get_session_context()
     policy: Policy = context._policy if carried else given or node.policy  # pyright: ignore[reportPrivateUsage]
     return policy, context._names, context._values  # pyright: ignore[reportPrivateUsage]
+
+
+def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
+    """
+    Return the IDs of the request in a record's ``extra``, where the record has none.
+
+    Django logs ``Not Found: /x`` when its middlewares have returned and nothing is bound.
+    """
+    if "request" not in record.__dict__:
+        return {}
+    context: object = None
+    # It may be anybody's, and refuse in any way it likes.
+    with contextlib.suppress(Exception):
+        context = record.__dict__["request"].session_context
+    if not isinstance(context, RequestContext):
+        return {}
+    names, policy = context._names, context._policy  # pyright: ignore[reportPrivateUsage]
+    if any(record.__dict__.get(name) is not None for name in names):
+        return {}
+    return _shown(policy, names, context._values)  # pyright: ignore[reportPrivateUsage]
 
 
 def _shown(policy: Policy, names: tuple[str, ...], values: Values) -> dict[str, str | None]:

@@ -16,6 +16,7 @@ from idlanyard._binding import attach, bound, put_back
 from idlanyard._notices import announce
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 from idlanyard.exceptions import PolicyError
+from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
 from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
 from idlanyard.integrations.django._responses import echo, keep_bound
 from idlanyard.integrations.django._settings import NAME, policy
@@ -33,10 +34,11 @@ class SessionContextMiddleware:
     """
     Bind session, user and tenant IDs for each request.
 
-    Put it first in ``MIDDLEWARE``, so that every response has the echo. The
-    rules are ``settings.IDLANYARD``: a mapping of the fields of ``Policy`` in
-    capitals, or a ``Policy``; without it, ``Policy.from_env()``. The request
-    has ``request.session_context``, which follows ``identify``.
+    Put it first in ``MIDDLEWARE``, so that every response has the echo, and
+    every line that Django logs about one has the IDs. The rules are
+    ``settings.IDLANYARD``: a mapping of the fields of ``Policy`` in capitals,
+    or a ``Policy``; without it, ``Policy.from_env()``. The request has
+    ``request.session_context``, which follows ``identify``.
 
     Args:
         get_response: what Django hands over, sync or async.
@@ -51,6 +53,7 @@ class SessionContextMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
         self._is_async = is_coroutine_function(get_response)
+        self._answers_last = answers_last(type(self))
         self._kinds: Kinds | None = _compiled(self._is_async)
         if self._is_async:
             mark_coroutine_function(self)
@@ -69,7 +72,10 @@ class SessionContextMiddleware:
         if admission is not None and not nested and refusal is None:
             refusal = admit(requests, request, scope, admission)
         if refusal is not None:
-            return requests.refuse(scope, refusal)
+            response = requests.refuse(scope, refusal)
+            if self._answers_last and not nested:
+                log_error(request, response, scope)
+            return response
         if nested:
             return self.get_response(request)
         method = request.method
@@ -78,6 +84,8 @@ class SessionContextMiddleware:
             if _events.subscribers:
                 announce(scope)
             response = self.get_response(request)
+            if self._answers_last:
+                log_error(request, response, scope)
             return _finished(requests, request, method, scope, response)
         except BaseException as error:
             _fail(scope, error)
@@ -92,7 +100,10 @@ class SessionContextMiddleware:
         if admission is not None and not nested and refusal is None:
             refusal = await admit_async(requests, request, scope, admission)
         if refusal is not None:
-            return requests.refuse(scope, refusal)
+            response = requests.refuse(scope, refusal)
+            if self._answers_last and not nested:
+                await log_error_async(request, response, scope)
+            return response
         if nested:
             return await self.get_response(request)
         method = request.method
@@ -101,6 +112,8 @@ class SessionContextMiddleware:
             if _events.subscribers:
                 announce(scope)
             response = await self.get_response(request)
+            if self._answers_last:
+                await log_error_async(request, response, scope)
             return _finished(requests, request, method, scope, response)
         except BaseException as error:
             _fail(scope, error)

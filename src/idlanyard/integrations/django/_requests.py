@@ -176,6 +176,9 @@ def _opened(
         raw[key] = scope
         requests.publish(request, scope)
         _show(requests, request, edits, scope)
+    else:
+        # Nothing is bound for it, but the line that is logged about it has the IDs.
+        request.session_context = RequestContext(scope)
     return scope, False, refusal
 
 
