@@ -348,22 +348,6 @@ def test_one_exception_raised_in_two_requests_tells_of_the_second() -> None:
     assert str(error) == "once for all"
 
 
-def test_an_exception_that_takes_no_attribute_passes() -> None:
-    """
-    An exception that cannot carry the snapshot leaves the app as it is (R14).
-    """
-
-    class Closed(Exception):
-        def __setattr__(self, name: str, value: object) -> None:
-            raise TypeError("closed")
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        raise Closed
-
-    with pytest.raises(Closed):
-        ask_asgi(SessionContextMiddleware(app), http_scope())
-
-
 def test_the_send_wrapper_is_taken_for_a_coroutine_function() -> None:
     """
     Adapters that want an async ``send``, such as ``AsyncToSync``, take ours silently (design 2).

@@ -36,6 +36,7 @@ LAYERS = {
         "_defaults",
         "_rules",
         "_policy",
+        "_misplaced",
         "_settings",
         "_snapshot",
         "_wires",

@@ -237,14 +237,17 @@ def attach(error: BaseException, scope: Scope) -> None:
     """
     Let the exception carry what its request had bound, for the log line.
     """
-    # An exception may refuse attributes in any way it likes (R14).
+    # A class may refuse attributes, as a frozen dataclass does: it is not asked.
     with contextlib.suppress(Exception):
-        error._idlanyard = snapshot_of(scope.values, scope.policy)  # type: ignore[attr-defined]
+        object.__setattr__(error, "_idlanyard", snapshot_of(scope.values, scope.policy))
 
 
 def carried_by(error: BaseException) -> SessionContext | None:
     """
     Return the snapshot that a middleware has attached, if any.
     """
-    context = getattr(error, "_idlanyard", None)
+    try:
+        context: object = object.__getattribute__(error, "_idlanyard")
+    except AttributeError:
+        return None
     return context if isinstance(context, SessionContext) else None

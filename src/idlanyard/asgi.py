@@ -13,6 +13,7 @@ from idlanyard._binding import UNBOUND, Scope, attach, bound, current
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
+from idlanyard._misplaced import refusing_options
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
@@ -48,13 +49,15 @@ class SessionContextMiddleware:
 
     Raises:
         PolicyError: the environment describes no policy.
-        TypeError: *policy* is not a ``Policy``.
+        TypeError: *policy* is not a ``Policy``, or its options are given
+            here, which ``Policy(...)`` takes.
     """
 
     __slots__ = ("_mark", "_plan", "app")
 
     app: ASGIApp
 
+    @refusing_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
         self.app = app
         self._plan = plan_for(policy, ASGI)

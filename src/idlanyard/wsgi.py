@@ -16,6 +16,7 @@ from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
 from idlanyard._environ import edit, publish
+from idlanyard._misplaced import refusing_options
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
@@ -46,13 +47,15 @@ class SessionContextMiddleware:
     Raises:
         PolicyError: the environment describes no policy, or the policy's
             ``Admission`` has a function that is awaited.
-        TypeError: *policy* is not a ``Policy``.
+        TypeError: *policy* is not a ``Policy``, or its options are given
+            here, which ``Policy(...)`` takes.
     """
 
     __slots__ = ("_keys", "_plan", "app")
 
     app: WSGIApplication
 
+    @refusing_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
         self.app = app
         self._plan = plan_for(policy, WSGI)

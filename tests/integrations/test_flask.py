@@ -5,6 +5,7 @@ Flask: the contract, and what the extension promises besides.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -21,6 +22,7 @@ from idlanyard import (
     EVERYONE,
     IDLanyardError,
     IDSpec,
+    Policy,
     PolicyError,
     SessionContext,
     get_session_context,
@@ -182,6 +184,144 @@ def test_a_wrong_configuration_is_said(config: dict[str, Any], message: str) -> 
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        pytest.param(
+            {"IDLANYARD": {"TRUSTED_PEERS": ["127.0.0.1"], "USER": {"REQUIRED": True}}},
+            "IDLANYARD is no option: write app.config['IDLANYARD_TRUSTED_PEERS'], "
+            "app.config['IDLANYARD_USER']",
+            id="as in Django",
+        ),
+        pytest.param(
+            {"IDLANYARD": {}},
+            "IDLANYARD is no option: write app.config['IDLANYARD_TRUSTED_PEERS'], or "
+            "IDLanyard(app, policy=Policy(...))",
+            id="empty",
+        ),
+        pytest.param(
+            {"IDLANYARD": CLOSED},
+            "IDLANYARD is no option: write app.config['IDLANYARD_TRUSTED_PEERS'], or "
+            "IDLanyard(app, policy=Policy(...))",
+            id="a policy",
+        ),
+        pytest.param(
+            {"IDLANYARD": {"TRUSTED_PEER": []}},
+            "IDLANYARD_TRUSTED_PEER is no option: write IDLANYARD_TRUSTED_PEERS",
+            id="misspelt inside",
+        ),
+        pytest.param(
+            {"idlanyard_trusted_peers": []},
+            "idlanyard_trusted_peers is no option: write app.config['IDLANYARD_TRUSTED_PEERS']",
+            id="small letters",
+        ),
+        pytest.param(
+            {"IDLANYARD-TRUSTED-PEERS": []},
+            "IDLANYARD-TRUSTED-PEERS is no option: write app.config['IDLANYARD_TRUSTED_PEERS']",
+            id="hyphens",
+        ),
+        pytest.param(
+            {"ID_LANYARD_SESSION": None},
+            "ID_LANYARD_SESSION is no option: write app.config['IDLANYARD_SESSION']",
+            id="two words",
+        ),
+        pytest.param(
+            {"IDLANYARDEXCLUDE": ["/health"]},
+            "IDLANYARDEXCLUDE is no option: write app.config['IDLANYARD_EXCLUDE']",
+            id="one word",
+        ),
+        pytest.param(
+            {"idlanyard_trusted_peer": []},
+            "IDLANYARD_TRUSTED_PEER is no option: write IDLANYARD_TRUSTED_PEERS",
+            id="misspelt twice",
+        ),
+    ],
+)
+def test_a_name_that_looks_like_ours_is_said(config: dict[str, Any], message: str) -> None:
+    """
+    Issue 10, item 4: a key that nobody would read raises at start, with the key to write.
+    """
+    with pytest.raises(PolicyError) as caught:
+        IDLanyard(plain(**config))
+    assert str(caught.value) == message
+
+
+def test_the_name_to_write_is_accepted() -> None:
+    """
+    Issue 10, item 4: the key that the message says, written as it stands, is in force.
+    """
+    with pytest.raises(PolicyError) as caught:
+        IDLanyard(plain(IDLANYARD={"TRUSTED_PEERS": ["127.0.0.1"]}))
+    (key,) = re.findall(r"app\.config\['(\w+)'\]", str(caught.value))
+    app = plain(**{key: ["127.0.0.1"]})
+    IDLanyard(app)
+    assert app.test_client().get("/", headers=BOB).json == {"session_id": "s1", "user_id": "bob"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "first", "later", "unread", "remedy"),
+    [
+        pytest.param(
+            None,
+            {},
+            {"IDLANYARD_TRUSTED_PEERS": ["127.0.0.1"]},
+            ["IDLANYARD_TRUSTED_PEERS"],
+            "set it before IDLanyard(app) or init_app",
+            id="set",
+        ),
+        pytest.param(
+            None,
+            {"IDLANYARD_TRUSTED_PEERS": [], "IDLANYARD_EXPOSE": True},
+            {"IDLANYARD_TRUSTED_PEERS": ["127.0.0.1"]},
+            ["IDLANYARD_TRUSTED_PEERS"],
+            "set it before IDLanyard(app) or init_app",
+            id="changed",
+        ),
+        pytest.param(
+            None,
+            {},
+            {"IDLANYARD": {}, "ID_LANYARD_USER": None},
+            ["IDLANYARD", "ID_LANYARD_USER"],
+            "set it before IDLanyard(app) or init_app",
+            id="that looks like ours",
+        ),
+        pytest.param(
+            CLOSED,
+            {"IDLANYARD_ENABLED": False},
+            {},
+            ["IDLANYARD_ENABLED"],
+            "the policy given to IDLanyard is in force",
+            id="beside a policy",
+        ),
+        pytest.param(None, {"IDLANYARD_ENABLED": True}, {}, [], "", id="none"),
+    ],
+)
+def test_a_setting_that_nobody_reads_is_said_once(
+    policy: Policy | None,
+    first: dict[str, Any],
+    later: dict[str, Any],
+    unread: list[str],
+    remedy: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    Issue 10, item 4: configuration that came after the extension, or stands beside a policy, is
+    logged at the first request with what to do, by its name and without its value.
+    """
+    app = plain(**first)
+    IDLanyard(app, policy)
+    app.config.update(later)
+    with caplog.at_level(logging.WARNING, "idlanyard"):
+        for _ in range(2):
+            app.test_client().get("/", headers={"X-Session-ID": "s1"})
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == len(unread)
+    assert all(
+        f"app.config[{key!r}]" in message for key, message in zip(unread, messages, strict=True)
+    )
+    assert all(remedy in message and "127.0.0.1" not in message for message in messages)
+
+
 def test_the_policy_given_wins_over_the_configuration() -> None:
     """
     Issue 3, item 2: the argument, then the configuration, then the environment.
@@ -195,6 +335,11 @@ def test_the_policy_given_wins_over_the_configuration() -> None:
     ("make", "message"),
     [
         pytest.param(lambda: IDLanyard(policy="x"), "policy is a Policy, not str", id="policy"),  # type: ignore[arg-type]
+        pytest.param(
+            lambda: IDLanyard(plain(), trusted_peers=["127.0.0.1"]),  # type: ignore[call-arg]
+            r"write IDLanyard\(app, Policy\(trusted_peers=\['127.0.0.1'\]\)\)",
+            id="option",
+        ),
         pytest.param(lambda: IDLanyard(user_loader="x"), "user_loader is a function", id="loader"),  # type: ignore[arg-type]
         pytest.param(
             lambda: IDLanyard(plain().wsgi_app),  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from starlette.websockets import WebSocket
 
 from apps import starlette_app
 from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
-from drive import ask_asgi, http_scope
+from drive import ask_asgi, http_scope, serve_asgi
 from idlanyard import (
     IDLanyardError,
     Policy,
@@ -233,6 +233,54 @@ def test_the_state_has_the_context_and_follows_it() -> None:
         assert answer.json() == ["a pool", None, "alice", False, True]
         with client.websocket_connect("/ws", headers={"X-Session-ID": "s1"}) as socket:
             assert socket.receive_text() == "s1"
+
+
+def test_a_state_that_requests_share_has_the_ids_of_each() -> None:
+    """
+    R1: where a server hands one state to several requests at once, each reads its own session,
+    and the server's dictionary stays as it was.
+    """
+    state = {"pool": "a pool"}
+    seen: list[Any] = []
+
+    async def read(request: Request) -> Response:
+        if request.state.session_context.session_id == "s1":
+            second = http_scope([("X-Session-ID", "s2")], state=state)
+            seen.append(await serve_asgi(app, second))
+        return JSONResponse([request.state.pool, request.state.session_context.session_id])
+
+    app = Starlette(routes=[Route("/", read)])
+    install(app, CLOSED)
+    answer = ask_asgi(app, http_scope([("X-Session-ID", "s1")], state=state))
+    assert [sent[1]["body"] for sent in (answer, *seen)] == [b'["a pool","s1"]', b'["a pool","s2"]']
+    assert state == {"pool": "a pool"}
+
+
+def test_applications_inside_another_share_the_state() -> None:
+    """
+    Issue 3, item 1: installed on both, what a mounted application puts into the state of the
+    request is there for a middleware of the outer one that has read it before.
+    """
+
+    async def put(request: Request) -> Response:
+        request.state.found = request.state.session_context.session_id
+        return Response()
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        request.state.before = True
+        response: Response = await call_next(request)
+        response.headers["X-Found"] = request.state.found
+        return response
+
+    inner = Starlette(routes=[Route("/", put)])
+    app = Starlette(
+        routes=[Mount("/inner", inner)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)],
+    )
+    install(inner, CLOSED)
+    install(app, CLOSED)
+    answer = client_of(app).get("/inner/", headers={"X-Session-ID": "s1"})
+    assert answer.headers["X-Found"] == "s1"
 
 
 def test_a_mounted_application_has_the_same_id() -> None:

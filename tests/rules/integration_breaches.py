@@ -38,11 +38,34 @@ INTEGRATION_BREACHES = [
         "R2",
         "the state of a request is a snapshot",
         HOME + "starlette.py",
-        'scope.setdefault("state", {})["session_context"] = RequestContext(inner)',
-        'scope.setdefault("state", {})["session_context"] = '
-        '__import__("copyreg") and __import__("pickle").loads('
-        '__import__("pickle").dumps(RequestContext(inner)))',
+        'scope["state"] = {**state, "session_context": RequestContext(inner)}\n',
+        "from idlanyard import get_session_context as snapshot\n"
+        '        scope["state"] = {**state, "session_context": snapshot()}\n',
         STARLETTE + "test_the_state_has_the_context_and_follows_it",
+    ),
+    Breach(
+        "R1",
+        "requests that share a state share their IDs in it",
+        HOME + "starlette.py",
+        'scope["state"] = {**state, "session_context": RequestContext(inner)}\n',
+        'scope.setdefault("state", {})["session_context"] = RequestContext(inner)\n',
+        STARLETTE + "test_a_state_that_requests_share_has_the_ids_of_each",
+    ),
+    Breach(
+        "R14",
+        "an exception that refuses attributes loses its IDs",
+        "_binding.py",
+        '        object.__setattr__(error, "_idlanyard", snapshot_of(scope.values, scope.policy))\n',
+        '        setattr(error, "_idlanyard", snapshot_of(scope.values, scope.policy))\n',
+        TESTS + "test_closed_errors.py::test_an_error_that_refuses_attributes_passes",
+    ),
+    Breach(
+        "R14",
+        "settings that came too late are not told",
+        HOME + "flask.py",
+        "            if key not in before or before[key] != value:\n",
+        "            if False:\n",
+        FLASK + "test_a_setting_that_nobody_reads_is_said_once",
     ),
     Breach(
         "R8",

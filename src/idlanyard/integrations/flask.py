@@ -4,20 +4,23 @@ Flask: the ``IDLanyard`` extension, and ``current_context``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
 from flask import Flask, Response, has_request_context, request
 from werkzeug.local import LocalProxy
 
+from idlanyard import _events
 from idlanyard._access import get_session_context
 from idlanyard._binding import UNBOUND, Scope, current
 from idlanyard._logins import identify_login
+from idlanyard._misplaced import refusing_options
 from idlanyard._policy import Policy
 from idlanyard._settings import policy_from_settings
 from idlanyard._snapshot import SessionContext
 from idlanyard._view import RequestContext
-from idlanyard.exceptions import IDLanyardError
+from idlanyard.exceptions import IDLanyardError, PolicyError
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
 __all__ = ["IDLanyard", "current_context"]
@@ -50,12 +53,15 @@ class IDLanyard:
 
     Raises:
         IDLanyardError: *app* has another policy already.
-        PolicyError: configuration or environment describe no policy.
-        TypeError: an argument is something else.
+        PolicyError: configuration or environment describe no policy, or the
+            configuration has ``IDLANYARD`` or another name of ours that is none.
+        TypeError: an argument is something else, or the policy's options
+            are given here, which ``Policy(...)`` takes.
     """
 
     __slots__ = ("_policy", "_user_loader")
 
+    @refusing_options("IDLanyard(app, {})")
     def __init__(
         self,
         app: Flask | None = None,
@@ -76,11 +82,13 @@ class IDLanyard:
         Put the middleware around *app*; a second time with the same rules does nothing.
 
         Args:
-            app: with its configuration loaded.
+            app: with its configuration loaded; what is set later is not
+                read, which is logged at the first request.
 
         Raises:
             IDLanyardError: *app* has another policy already.
-            PolicyError: configuration or environment describe no policy.
+            PolicyError: configuration or environment describe no policy, or
+                the configuration has a name of ours that is none.
             TypeError: it is no Flask application.
         """
         if not isinstance(app, Flask):
@@ -96,18 +104,77 @@ class IDLanyard:
         if installed is not mine:
             return
         app.wsgi_app = SessionContextMiddleware(app.wsgi_app, policy)  # type: ignore[method-assign]
+        _report_unread(app, _settings_of(app) if self._policy is None else None)
         if self._user_loader is not None:
             _name_users(app, self._user_loader)
 
 
-def _configured(app: Flask) -> Policy:
+def _settings_of(app: Flask) -> dict[str, Any]:
+    """
+    Return the part of the configuration that is meant for us, however it is spelt.
+    """
     config: dict[str, Any] = dict(app.config)
-    settings = {
-        key.removeprefix(_PREFIX): value for key, value in config.items() if key.startswith(_PREFIX)
-    }
+    return {key: value for key, value in config.items() if _is_ours(key)}
+
+
+def _is_ours(key: object) -> bool:
+    return str(key).upper().replace("_", "").replace("-", "").startswith(_NAME.upper())
+
+
+def _configured(app: Flask) -> Policy:
+    settings = _settings_of(app)
     if not settings:
         return Policy.from_env()
-    return policy_from_settings(settings, written=f"{_PREFIX}{{}}")
+    for key, value in settings.items():
+        if not key.startswith(_PREFIX):
+            raise PolicyError(f"{key} is no option: write {_spelt(key, value)}", option=key)
+    return _policy_of({key.removeprefix(_PREFIX): value for key, value in settings.items()})
+
+
+def _policy_of(options: Mapping[str, Any]) -> Policy:
+    return policy_from_settings(options, written=f"{_PREFIX}{{}}")
+
+
+def _spelt(key: str, value: object) -> str:
+    """
+    Return what to write in the place of a key without our prefix.
+
+    Raises:
+        PolicyError: what it says could not be followed under the right key either.
+    """
+    option = re.sub(r"^ID_?LANYARD_?", "", key.upper().replace("-", "_"))
+    if option:
+        options: Mapping[str, Any] = {option: value}
+    else:
+        options = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+    _policy_of(options)
+    names = ", ".join(f"app.config['{_PREFIX}{name}']" for name in options or ["TRUSTED_PEERS"])
+    return names if option or options else f"{names}, or IDLanyard(app, policy=Policy(...))"
+
+
+def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
+    """
+    Log at the first request which settings nobody has read.
+
+    Args:
+        app: the application.
+        read: the settings that were read, or ``None`` where a policy was given.
+    """
+    if read is None:
+        remedy = "the policy given to IDLanyard is in force: say it there, and take this out"
+    else:
+        remedy = "set it before IDLanyard(app) or init_app, which has read the configuration"
+    waiting = iter([read or {}])
+
+    def report() -> None:
+        before = next(waiting, None)
+        if before is None:
+            return
+        for key, value in _settings_of(app).items():
+            if key not in before or before[key] != value:
+                _events.LOGGER.warning("idlanyard: app.config[%r] is not read: %s", key, remedy)
+
+    app.before_request(report)
 
 
 def _name_users(app: Flask, user_loader: UserLoader) -> None:

@@ -12,6 +12,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 
 from idlanyard import _events
 from idlanyard._binding import Scope
+from idlanyard._misplaced import refusing_options
 from idlanyard._policy import Policy
 from idlanyard._view import RequestContext
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
@@ -22,6 +23,7 @@ __all__ = ["install"]
 _INSTALLED: Final = "_idlanyard_policy"
 
 
+@refusing_options("install(app, {})")
 def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
     """
     Bind IDs for every request of *app*, outside everything else it does.
@@ -41,7 +43,8 @@ def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
     Raises:
         IDLanyardError: *app* has started, or has another policy.
         PolicyError: the environment describes no policy.
-        TypeError: *app* or *policy* is something else.
+        TypeError: *app* or *policy* is something else, or the policy's
+            options are given here, which ``Policy(...)`` takes.
     """
     policy = _checked(app, policy)
     installed = _installed(app)
@@ -142,7 +145,19 @@ class _WithState:
         inner = scope.get(KEY)
         if isinstance(inner, Scope):
             try:
-                scope.setdefault("state", {})["session_context"] = RequestContext(inner)
+                _put_into_state(scope, inner)
             except Exception as error:
                 _events.failed("request.state", error)
         await self.app(scope, receive, send)
+
+
+def _put_into_state(scope: Any, inner: Scope) -> None:
+    """
+    Put the IDs into a state of the request's own, once in applications inside another.
+    """
+    state: Any = scope.get("state", {})
+    found = state.get("session_context")
+    if not (isinstance(found, RequestContext) and found.is_of(inner)):
+        # Hypercorn 0.17 hands one dictionary to every request of an HTTP/2 connection:
+        # each read the session of the request that came last.
+        scope["state"] = {**state, "session_context": RequestContext(inner)}

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from fastapi import FastAPI, Response
 
 from idlanyard._echo import refused
+from idlanyard._misplaced import refusing_options
 from idlanyard._policy import Policy
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
@@ -17,6 +18,7 @@ from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
 _ADDED: Final = "_idlanyard_fastapi"
 
 
+@refusing_options("install(app, {})")
 def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     """
     Bind IDs for every request of *app*, outside everything else it does.
@@ -34,7 +36,8 @@ def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     Raises:
         IDLanyardError: *app* has started, or has another policy.
         PolicyError: the environment describes no policy.
-        TypeError: *app* or *policy* is something else.
+        TypeError: *app* or *policy* is something else, or the policy's
+            options are given here, which ``Policy(...)`` takes.
     """
     policy = Policy.from_env() if policy is None else policy
     undo_stack = starlette.install(app, policy)
