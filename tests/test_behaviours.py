@@ -63,14 +63,15 @@ def in_thread(read: Callable[[], object]) -> object:
 
 def respond(app: Any, *headers: tuple[bytes, bytes], policy: Policy | None = None) -> Any:
     """
-    Send one request through the middleware around *app*; return its headers.
+    Send one POST, of which caches keep nothing, through the middleware around *app*; return
+    the response's headers.
     """
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "path": "/", "headers": list(headers)}
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": list(headers)}
     asyncio.run(_call(SessionContextMiddleware(app, policy or Policy()), scope, send))
     return dict(sent[0]["headers"]) if sent else None
 
@@ -666,14 +667,15 @@ def test_d6_what_is_no_id_is_not_accepted(session: str) -> None:
 
 def test_d20_what_the_framework_answers_is_left_as_it_is() -> None:
     """
-    S-D20: a route that does not exist keeps the framework's own 404.
+    S-D20: a route that does not exist keeps the framework's own 404, kept from caches.
     """
     api = FastAPI()
     bare = TestClient(api).get("/nowhere")
     wrapped = TestClient(SessionContextMiddleware(api, Policy())).get("/nowhere")
     assert (wrapped.status_code, wrapped.json()) == (bare.status_code, bare.json())
     names = [name for name, _ in wrapped.headers.multi_items()]
-    assert names == [*(name for name, _ in bare.headers.multi_items()), "x-session-id"]
+    added = ["x-session-id", "cache-control"]
+    assert names == [name for name, _ in bare.headers.multi_items()] + added
 
 
 @pytest.mark.parametrize("session", ["a\r\nX-Role: root", "a\n", "a\x00", "a\x85b"])

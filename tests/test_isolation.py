@@ -55,7 +55,7 @@ def check(number: int, headers: Seen) -> list[str]:
     Return what is wrong with the response to request *number*.
     """
     session, _, late = ids_of(number)
-    wanted = {"x-session-id": session, "x-user-id": late}
+    wanted = {"x-session-id": session, "x-user-id": late, "cache-control": "private"}
     return [] if headers == wanted else [f"{number}: {headers}"]
 
 

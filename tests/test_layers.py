@@ -43,6 +43,7 @@ LAYERS = {
         "_binding",
         "_view",
         "_field",
+        "_caches",
         "_plan",
         "_claims",
         "_case",

@@ -36,7 +36,7 @@ def served(
     policy: Policy | None = None, **environ: str
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """
-    Serve one request in another thread; return status, echo and what the application saw.
+    Serve one POST in another thread; return status, echo and what the application saw.
     """
     answer: list[Any] = []
     saw: dict[str, str] = {}
@@ -52,7 +52,7 @@ def served(
 
     def serve() -> None:
         middleware = SessionContextMiddleware(app, policy or Policy())
-        b"".join(middleware(dict(environ), start_response))
+        b"".join(middleware({"REQUEST_METHOD": "POST", **environ}, start_response))
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(serve).result()

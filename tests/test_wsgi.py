@@ -63,7 +63,8 @@ def test_the_echo_stands_once_however_the_response_starts(app: Any, status: str)
     """
     response = ask_wsgi(SessionContextMiddleware(app), environ_of(S1))
     assert response.status == status
-    assert response.headers == [("Content-Type", "text/plain"), ("X-Session-ID", "s1")]
+    private = [("Cache-Control", "private")] if status == "200 OK" else []
+    assert response.headers == [("Content-Type", "text/plain"), ("X-Session-ID", "s1"), *private]
     assert response.body == b"ok"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
+from idlanyard._caches import STORED_METHODS, STORED_STATUSES
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._plan import Plan
@@ -24,16 +25,13 @@ _PHRASES: Final = {
 _UNAUTHORIZED: Final = 401
 _UNAVAILABLE: Final = 503
 _MOST_NAMES: Final = 256
+_LONGEST_NAME: Final = 128
 FINAL: Final = 200
 UNSAFE_STATUS: Final = frozenset({206, 304})
 
 
 def echoed(
-    plan: Plan,
-    method: str,  # noqa: ARG001 - the next commit weighs it
-    status: int,
-    headers: Iterable[Pair],
-    pairs: Headers,
+    plan: Plan, method: str, status: int, headers: Iterable[Pair], pairs: Headers
 ) -> Headers:
     """
     Return *headers* with the echo of *pairs*, as R9 says.
@@ -51,67 +49,71 @@ def echoed(
         if name not in plain_names and matters(plan, name):
             break
     else:
-        if status >= FINAL and status not in UNSAFE_STATUS:
-            said += pairs
+        more = unweighed(plan, method, status, pairs)
+        if more is not None:
+            said += more
             return said
-    watched = plan.echo_watched
-    seen = [pair for pair in said if pair[0].lower() in watched]
-    return _onto(plan, status, said, seen, pairs)
+    return _weighed(plan, method, status, said, pairs)
 
 
 def matters(plan: Plan, name: Any) -> bool:
     """
-    Say whether the echo depends on a response header, and remember where it does not.
+    Return whether the echo depends on a response header, and remember where it does not.
     """
-    if name.lower() in plan.echo_watched:
+    if name.lower() in plan.echo_watched or plan.caches.watches(name):
         return True
     # An application has few header names; one that makes them up fills no memory.
-    if len(plan.plain_names) < _MOST_NAMES:
+    if len(plan.plain_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
         plan.plain_names.add(name)
     return False
 
 
-def _onto(plan: Plan, status: int, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
-    if status < FINAL or status in UNSAFE_STATUS or _may_be_shared(plan, seen):
+def unweighed(plan: Plan, method: str, status: int, pairs: Headers) -> Headers | None:
+    """
+    Return the lines to add to a response of whose headers none matters.
+
+    ``None`` says that there is more to it than adding.
+
+    Args:
+        plan: the compiled policy.
+        method: the request's.
+        status: the response's.
+        pairs: what the request's scope is to be echoed as.
+    """
+    if status < FINAL or status in UNSAFE_STATUS:
+        return None
+    if status in STORED_STATUSES and method in STORED_METHODS:
+        return [*pairs, plan.caches.private] if plan.marks else None
+    return pairs
+
+
+def _weighed(plan: Plan, method: str, status: int, headers: Headers, pairs: Headers) -> Headers:
+    """
+    Return *headers* with the echo, where one of them, the status or an option has a say.
+    """
+    final = status >= FINAL and status not in UNSAFE_STATUS
+    silent = plan.caches.weigh(method, status, headers) if final else None
+    if silent is None or (silent and not plan.policy.mark_private):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
-    names = {name.lower() for name, _ in pairs}
-    headers = [pair for pair in headers if pair[0].lower() not in names]
-    headers += pairs
-    return _expose(plan, headers, seen, pairs) if plan.policy.expose else headers
+    written = pairs
+    if plan.yielding:
+        own = {name.lower() for name, _ in headers} & plan.yielding
+        written = [pair for pair in pairs if pair[0].lower() not in own]
+    names = {name.lower() for name, _ in written}
+    said = [pair for pair in headers if pair[0].lower() not in names]
+    said += written
+    if silent and any(name not in plan.always_echoed for name, _ in written):
+        said = plan.caches.forbid(silent, said)
+    return _expose(plan, said, pairs) if plan.policy.expose else said
 
 
-def _may_be_shared(plan: Plan, seen: Headers) -> bool:
-    """
-    Say whether a shared cache may store the response, and so hand on its IDs (S11).
-    """
-    directives = _directives(",".join(_lines(plan, seen, "Cache-Control")))
-    names = {name for name, _ in directives}
-    if "no-store" in names:
-        return False
-    if "public" in names or "s-maxage" in names:
-        return True
-    # With a field list, private="...", the rest of the response may be shared.
-    if ("private", "") in directives:
-        return False
-    if "max-age" in names:
-        # Of several, one cache takes the first and another the last.
-        ages = [value for name, value in directives if name == "max-age"]
-        return any(age.strip('"').lstrip("0") for age in ages)
-    return bool(_lines(plan, seen, "Expires"))
-
-
-def _directives(line: str) -> list[tuple[str, str]]:
-    parts = (part.partition("=") for part in line.lower().split(","))
-    return [(name.strip(), value.strip()) for name, _, value in parts]
-
-
-def _expose(plan: Plan, headers: Headers, seen: Headers, pairs: Headers) -> Headers:
+def _expose(plan: Plan, headers: Headers, pairs: Headers) -> Headers:
     """
     Merge the echoed names into Access-Control-Expose-Headers where CORS is answered (S12).
     """
-    if not pairs or not _lines(plan, seen, "Access-Control-Allow-Origin"):
+    if not pairs or not _lines(plan, headers, "Access-Control-Allow-Origin"):
         return headers
-    before = ",".join(_lines(plan, seen, "Access-Control-Expose-Headers"))
+    before = ",".join(_lines(plan, headers, "Access-Control-Expose-Headers"))
     exposed = [word.strip() for word in before.split(",") if word.strip()]
     known = {word.lower() for word in exposed}
     carried = {name for name, _ in pairs}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from idlanyard._caches import Caches
 from idlanyard._field import Field, managed
 from idlanyard._policy import Policy
 from idlanyard._snapshot import Values
@@ -20,12 +21,7 @@ CONNECTION: Final = 2
 HOP: Final = 3
 SECRET: Final = 4
 
-_RESPONSE_HEADERS: Final = (
-    "Cache-Control",
-    "Expires",
-    "Access-Control-Allow-Origin",
-    "Access-Control-Expose-Headers",
-)
+_RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
 _HARMLESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
 _HOPS: Final = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 
@@ -67,7 +63,12 @@ class Plan:
         session_key: the session's header, if it has one.
         echoed: those that responses carry.
         always_echoed: the echo names that no cache rule stops.
-        echo_watched: the response headers that the echo depends on.
+        yielding: those, in lower case, that leave the application's own alone.
+        echo_watched: the response headers that the echo depends on, besides
+            those that tell caches what to do.
+        caches: the rules about those, and what is known of their lines.
+        marks: whether every echo of a response that says nothing to caches
+            makes it private.
         admission: the policy's rules for known sessions, or ``None``.
         partial: whether there are paths for which nothing is bound.
         plain_names: response headers seen that the echo does not depend on;
@@ -81,11 +82,13 @@ class Plan:
         "always_echoed",
         "binary",
         "blank",
+        "caches",
         "echo_watched",
         "echoed",
         "fields",
         "harmless",
         "lines",
+        "marks",
         "partial",
         "plain_names",
         "policy",
@@ -98,6 +101,7 @@ class Plan:
         "watched",
         "width",
         "wire",
+        "yielding",
     )
 
     def __init__(self, policy: Policy, wire: Wire) -> None:
@@ -121,10 +125,17 @@ class Plan:
         self.always_echoed = frozenset(
             field.echo_name for field in self.echoed if field.spec.echo == "always"
         )
+        self.yielding = frozenset(
+            wire.echo(field.spec.header).lower()
+            for field in self.echoed
+            if field.spec.echo == "unless set"
+        )
         self.echo_watched = frozenset(
             [wire.echo(name).lower() for name in _RESPONSE_HEADERS]
             + [wire.echo(field.spec.header).lower() for field in self.echoed]
         )
+        self.caches = Caches(wire)
+        self.marks = policy.mark_private and not self.always_echoed
         self.admission = policy.admission
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: set[str] = set()

@@ -40,6 +40,9 @@ class Policy:
         exclude: exact paths for which nothing is read, minted or echoed.
         expose: name the echoed headers to browsers (CORS) where the response
             allows an origin.
+        mark_private: make a response with IDs ``Cache-Control: private`` where
+            it says nothing about caches and they would keep it; ``False``
+            leaves it alone and echoes nothing there.
         assume_unix: take a peer without an address for a unix socket, on
             servers that say nothing better.
         unsafe_server_ok: believe peers also on servers that let an alias of
@@ -65,6 +68,7 @@ class Policy:
     )
     exclude: Sequence[str] = ()
     expose: bool = False
+    mark_private: bool = True
     assume_unix: bool = False
     unsafe_server_ok: bool = False
     hash_keys: Sequence[tuple[str, str | bytes]] = field(default=(), repr=False)

@@ -122,7 +122,7 @@ def check_policy(policy: Policy) -> dict[str, IDSpec]:
             raise PolicyError.about("extra", f"declares {spec.name} twice: name each ID once")
         specs[spec.name] = spec
     _check_headers(policy, specs)
-    for option in ("expose", "assume_unix", "unsafe_server_ok", "enabled"):
+    for option in ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled"):
         if type(getattr(policy, option)) is not bool:
             raise PolicyError.about(option, "is True or False", getattr(policy, option))
     _check_admission(policy)

@@ -33,7 +33,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "accept": ("anyone", "proven"),
     "required": (True, False),
     "on_invalid": ("drop", "reject"),
-    "echo": (True, False, "always"),
+    "echo": (True, False, "always", "unless set"),
     "forward": (True, False),
     "propagate": (True, False),
     "job": (True, False),
@@ -64,8 +64,9 @@ class IDSpec:
         max_length: the most characters, 1 to 1,024.
         must_match: gets the accepted value and the request, and says whether
             they fit together; ``False`` is answered 403.
-        echo: whether the response carries it; ``"always"`` also where a
-            cache might store the response (R9).
+        echo: whether the response carries it, in place of the application's
+            own header of that name; ``"unless set"`` leaves that alone, and
+            ``"always"`` writes it also where a cache may keep the response.
         forward: whether the application sees it in the request's header.
         propagate: whether outgoing calls to allowed origins carry it.
         job: whether background jobs carry it.
@@ -88,7 +89,7 @@ class IDSpec:
     charset: Literal["default", "visible"] | re.Pattern[str] = "default"
     max_length: int = 255
     must_match: Callable[[str, Request], bool] | None = None
-    echo: bool | Literal["always"] = True
+    echo: bool | Literal["always", "unless set"] = True
     forward: bool = True
     propagate: bool = True
     job: bool = True

@@ -46,6 +46,7 @@ Outcome = tuple[list[Any], str]
 POLICY = Policy(trusted_peers=[STRANGER])
 ASKED = [("X-Session-ID", "s1"), ("X-User-ID", "bob"), ("Accept", "*/*")]
 ECHOED = ("x-session-id", "x-user-id")
+PRIVATE = ("cache-control", "private")
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,14 @@ APPS: dict[str, tuple[str, Callable[[], tuple[Any, Any]]]] = {
 }
 
 
+def unechoed(lines: list[Line]) -> list[Line]:
+    """
+    Return header lines without the echo, and without what keeps caches from storing it.
+    """
+    lines = [line for line in lines if line[0].lower() not in ECHOED]
+    return [(name, value) for name, value in lines if (name.lower(), value) != PRIVATE]
+
+
 def outcome_asgi(app: Any, scope: Message) -> Outcome:
     sent: list[Any] = []
 
@@ -228,7 +237,7 @@ def outcome_asgi(app: Any, scope: Message) -> Outcome:
         return await asyncio.get_running_loop().create_future()
 
     async def send(message: Any) -> None:
-        headers = [line for line in pairs_of(message) if line[0].lower() not in ECHOED]
+        headers = unechoed(pairs_of(message))
         sent.append({k: v for k, v in message.items() if k != "headers"} | {"h": headers})
 
     async def serve() -> None:
@@ -241,7 +250,7 @@ def outcome_wsgi(app: Any) -> Outcome:
     sent: list[Any] = []
 
     def start_response(status: str, headers: list[Line], exc_info: Any = None) -> Any:
-        sent.append((status, [line for line in headers if line[0].lower() not in ECHOED]))
+        sent.append((status, unechoed(headers)))
         return sent.append
 
     def serve() -> None:

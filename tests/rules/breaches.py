@@ -40,6 +40,7 @@ ROWS = "tests/test_binding_table.py::"
 ASGI = "tests/test_asgi.py::"
 WSGI = "tests/test_wsgi.py::"
 ECHO = "tests/test_echo.py::"
+CACHES = "tests/test_caches.py::"
 
 BREACHES = [
     Breach(
@@ -206,17 +207,73 @@ BREACHES = [
         "R9",
         "the echo is added beside the application's header",
         "_echo.py",
-        "    headers = [pair for pair in headers if pair[0].lower() not in names]\n    headers += pairs\n",
-        "    headers = headers + pairs\n",
+        "    said = [pair for pair in headers if pair[0].lower() not in names]\n",
+        "    said = [*headers]\n",
         ECHO + "test_the_echo_replaces",
     ),
     Breach(
         "R9",
         "a response that a shared cache may store carries the IDs",
+        "_caches.py",
+        "            if verdict is _SHARES:\n                return None\n",
+        "",
+        CACHES + "test_each_response_ends_as_caches_demand[public-asgi]",
+    ),
+    Breach(
+        "R9",
+        "a response that says nothing is left for caches to store",
         "_echo.py",
-        "status in UNSAFE_STATUS or _may_be_shared(plan, seen):\n",
-        "status in UNSAFE_STATUS:\n",
-        ECHO + "test_no_client_gets_the_id_of_another_from_a_cache",
+        "[*pairs, plan.caches.private] if plan.marks else None",
+        "pairs",
+        CACHES + "test_each_response_ends_as_caches_demand[nothing-asgi]",
+    ),
+    Breach(
+        "R9",
+        "a word such as no-cache is taken for a refusal to store",
+        "_caches.py",
+        "        if control is not _FORBIDS:\n",
+        "        if not lines:\n",
+        CACHES + "test_each_response_ends_as_caches_demand[no-cache-asgi]",
+    ),
+    Breach(
+        "R9",
+        "what is meant for CDNs does not count",
+        "_caches.py",
+        "(_TARGETED if key.endswith(_TARGETED) else None)",
+        "None",
+        CACHES + "test_each_response_ends_as_caches_demand[CDN: max-age beside no-store-asgi]",
+    ),
+    Breach(
+        "R9",
+        "a file that caches may store carries the IDs",
+        "_caches.py",
+        "        return None if silent and is_file else tuple(silent)\n",
+        "        return tuple(silent)\n",
+        CACHES + "test_each_response_ends_as_caches_demand[file: tagged-asgi]",
+    ),
+    Breach(
+        "R9",
+        "the method that the application makes of it counts, not the one that caches saw",
+        "wsgi.py",
+        "echoed(plan, method, _code(status)",
+        'echoed(plan, environ["REQUEST_METHOD"], _code(status)',
+        CACHES + "test_each_response_ends_as_caches_demand[nothing-wsgi]",
+    ),
+    Breach(
+        "R9",
+        "what is not to be marked is echoed all the same",
+        "_echo.py",
+        " or (silent and not plan.policy.mark_private):\n",
+        ":\n",
+        CACHES + "test_what_is_not_to_be_marked_is_bare[nothing-asgi]",
+    ),
+    Breach(
+        "R9",
+        "an application's own header is replaced where it was to stay",
+        "_echo.py",
+        "        written = [pair for pair in pairs if pair[0].lower() not in own]\n",
+        "        written = pairs\n",
+        ECHO + "test_unless_set_leaves_the_header_of_the_app",
     ),
     Breach(
         "R9",
@@ -430,7 +487,7 @@ BREACHES = [
         "S26",
         "a nested middleware echoes once more",
         "_echo.py",
-        "    names = {name.lower() for name, _ in pairs}\n",
+        "    names = {name.lower() for name, _ in written}\n",
         "    names = set()\n",
         "tests/test_defects.py::test_defect_4_3_one_header_however_often_it_is_set",
     ),

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from idlanyard import _events
 from idlanyard._binding import attach, current
 from idlanyard._blocks import scoped_iter
-from idlanyard._echo import FINAL, UNSAFE_STATUS, echoed, matters, problem
+from idlanyard._echo import echoed, matters, problem, unweighed
 from idlanyard._steps import Held, around
 
 if TYPE_CHECKING:
@@ -38,27 +38,38 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
         pairs: what the request's scope is to be echoed as.
     """
     try:
-        # A view may return one object again and again.
-        for name, _ in response.__dict__.get(_WRITTEN, ()):
-            response.headers.pop(name, None)
-        if not _is_plain(plan, response):
+        _take_back(response)
+        status = response.status_code
+        more = unweighed(plan, method, status, pairs) if _is_plain(plan, response) else None
+        if more is None:
             before = list(response.items())
-            said = echoed(plan, method, response.status_code, before, pairs)
-            pairs = [pair for pair in said if pair not in before]
-        for name, value in pairs:
+            said = echoed(plan, method, status, before, pairs)
+            more = [pair for pair in said if pair not in before]
+        headers = response.headers
+        response.__dict__[_WRITTEN] = [(n, value, headers.get(n)) for n, value in more]
+        for name, value in more:
             response[name] = value
-        response.__dict__[_WRITTEN] = pairs
     except Exception as error:
         _events.failed("echo", error)
 
 
+def _take_back(response: Any) -> None:
+    """
+    Undo the echo of an earlier request: a view may return one object again and again.
+    """
+    for name, value, before in response.__dict__.pop(_WRITTEN, ()):
+        if response.headers.get(name) != value:
+            continue
+        if before is None:
+            del response[name]
+        else:
+            response[name] = before
+
+
 def _is_plain(plan: Plan, response: Any) -> bool:
     """
-    Say whether nothing about a response has a say in its echo, as for most there is.
+    Return whether no header of a response matters to its echo, as with most.
     """
-    status = response.status_code
-    if status < FINAL or status in UNSAFE_STATUS:
-        return False
     for name in response.headers:
         if name not in plan.plain_names and matters(plan, name):
             return False

@@ -1,0 +1,273 @@
+"""
+No cache between hands the IDs of one client to another (R9, S11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_cases import BARE, CASES, ETAG, PRIVATE, Case, expected
+from drive import (
+    PROXY,
+    Line,
+    ask_asgi,
+    ask_wsgi,
+    environ_of,
+    http_scope,
+    pairs_of,
+    values_of,
+    websocket_scope,
+)
+from idlanyard import Policy, PolicyError, asgi, session_spec, user_spec, wsgi
+from idlanyard._caches import Caches
+from idlanyard._plan import Plan
+from idlanyard._wires import ASGI, WSGI
+from idlanyard.testing import raise_failures
+
+IDS = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
+ECHO = [("x-session-id", "s1"), ("x-user-id", "alice")]
+MARKING = Policy(trusted_peers=[PROXY])
+UNMARKED = Policy(trusted_peers=[PROXY], mark_private=False)
+ALWAYS = Policy(trusted_peers=[PROXY], session=session_spec(echo="always"))
+
+
+def _by_asgi(case: Case, policy: Policy) -> list[Line]:
+    pairs = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in case.headers]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # Such middlewares exist; a cache saw the method that came in.
+        scope["method"] = "PURGE"
+        await send({"type": "http.response.start", "status": case.status, "headers": pairs})
+
+    scope = http_scope(IDS, peer=PROXY, method=case.method)
+    with raise_failures():
+        [start] = ask_asgi(asgi.SessionContextMiddleware(app, policy), scope)
+    return pairs_of(start)
+
+
+def _by_wsgi(case: Case, policy: Policy) -> list[Line]:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["REQUEST_METHOD"] = "PURGE"
+        start_response(f"{case.status} Said", [*case.headers])
+        return []
+
+    environ = environ_of(IDS, peer=PROXY, REQUEST_METHOD=case.method)
+    with raise_failures():
+        return ask_wsgi(wsgi.SessionContextMiddleware(app, policy), environ).headers
+
+
+Serve = Callable[[Case, Policy], list[Line]]
+BOTH = pytest.mark.parametrize(
+    "serve", [pytest.param(_by_asgi, id="asgi"), pytest.param(_by_wsgi, id="wsgi")]
+)
+EACH = pytest.mark.parametrize(
+    "case", [pytest.param(case, id=name) for name, case in CASES.items()]
+)
+
+
+def _plain(lines: Iterable[Line]) -> list[Line]:
+    return sorted((name.lower(), value.strip()) for name, value in lines)
+
+
+@BOTH
+@EACH
+def test_each_response_ends_as_caches_demand(serve: Serve, case: Case) -> None:
+    """
+    A response that caches may share is bare, one that they may not share is echoed as it is, and
+    one that says nothing is echoed and kept from them.
+    """
+    assert _plain(serve(case, MARKING)) == expected(case, ECHO)
+
+
+@BOTH
+@EACH
+def test_what_is_not_to_be_marked_is_bare(serve: Serve, case: Case) -> None:
+    """
+    With ``mark_private=False`` a response that says nothing is left as it is, without the IDs.
+    """
+    assert _plain(serve(case, UNMARKED)) == expected(case, ECHO, mark_private=False)
+
+
+@BOTH
+@EACH
+def test_always_writes_one_id_whatever_caches_do(serve: Serve, case: Case) -> None:
+    """
+    ``echo="always"`` overrides all of it for its ID, and lets the others stay away.
+    """
+    said = serve(case, ALWAYS)
+    assert values_of(said, "X-Session-ID") == ["s1"]
+    assert values_of(said, "X-User-ID") == ([] if case.end == BARE else ["alice"])
+
+
+@BOTH
+@EACH
+def test_always_alone_leaves_cache_control_alone(serve: Serve, case: Case) -> None:
+    """
+    Where every ID is echoed always, no header about caches is touched.
+    """
+    policy = Policy(session=session_spec(echo="always"), user=None, tenant=None)
+    plain = [(name.lower(), value.strip()) for name, value in case.headers]
+    # The user's header is nobody's here.
+    assert _plain(serve(case, policy)) == sorted([*plain, ("x-session-id", "s1")])
+
+
+@BOTH
+def test_always_of_one_id_marks_nothing_where_no_other_is_there(serve: Serve) -> None:
+    """
+    A response on which only an ID with ``echo="always"`` stands is not made private.
+    """
+    policy = Policy(session=session_spec(echo="always"), user=user_spec(echo="unless set"))
+    case = Case(headers=(("Content-Type", "text/plain"),), end=PRIVATE)
+    assert values_of(serve(case, policy), "Cache-Control") == []
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_mark_private_is_true_or_false(value: Any) -> None:
+    """
+    Another value of ``mark_private`` is refused, in a sentence that says what to write.
+    """
+    with pytest.raises(PolicyError, match="mark_private is True or False"):
+        Policy(mark_private=value)
+
+
+def test_a_handshake_is_echoed_and_says_nothing_to_caches() -> None:
+    """
+    A WebSocket's handshake is nothing that a cache keeps, whatever method its server names.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept", "headers": []})
+
+    sent = ask_asgi(asgi.SessionContextMiddleware(app), websocket_scope(IDS))
+    assert sent == [{"type": "websocket.accept", "headers": [(b"x-session-id", b"s1")]}]
+
+
+@pytest.mark.parametrize(
+    ("status", "private"),
+    [pytest.param(404, ["private"], id="404"), pytest.param(403, [], id="403")],
+)
+def test_a_denied_handshake_is_an_ordinary_response(status: int, private: list[str]) -> None:
+    """
+    What is answered instead of a WebSocket is judged as a response to GET.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.http.response.start", "status": status, "headers": []})
+
+    [start] = ask_asgi(asgi.SessionContextMiddleware(app), websocket_scope(IDS))
+    said = pairs_of(start)
+    assert values_of(said, "x-session-id") == ["s1"]
+    assert values_of(said, "cache-control") == private
+
+
+def test_a_request_without_a_method_counts_as_get() -> None:
+    """
+    A server that names no method is answered as if caches kept the response.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    scope = http_scope(IDS)
+    del scope["method"]
+    [start] = ask_asgi(asgi.SessionContextMiddleware(app), scope)
+    assert values_of(pairs_of(start), "cache-control") == ["private"]
+
+    def wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    environ = environ_of(IDS)
+    del environ["REQUEST_METHOD"]
+    said = ask_wsgi(wsgi.SessionContextMiddleware(wsgi_app), environ).headers
+    assert values_of(said, "cache-control") == ["private"]
+
+
+NAMES = st.sampled_from(
+    (
+        "Cache-Control CDN-Cache-Control Surrogate-Control Edge-Control X-Accel-Expires Expires "
+        "ETag Last-Modified X-Session-ID Access-Control-Allow-Origin X-A"
+    ).split()
+)
+WORDS = st.sampled_from(
+    [
+        *'=,"\\0@\xff\x85\n ;\xb2',
+        *("public", "private", "no-store", "max-age=", "max-age=60", "s-maxage", "-1"),
+        "Thu, 01 Jan 2099 00:00:00 GMT",
+    ]
+)
+VALUES = st.one_of(
+    st.lists(WORDS, max_size=8).map("".join),
+    st.text(st.characters(max_codepoint=255), max_size=40),
+)
+
+
+@BOTH
+@pytest.mark.parametrize("policy", [MARKING, UNMARKED], ids=["marked", "unmarked"])
+@given(
+    headers=st.lists(st.tuples(NAMES, VALUES), max_size=5),
+    status=st.sampled_from([200, 204, 206, 304, 404, 500]),
+)
+def test_no_header_of_an_app_makes_the_echo_fail(
+    serve: Serve, policy: Policy, headers: list[Line], status: int
+) -> None:
+    """
+    R14: whatever bytes the app's headers are, nothing fails, and an ID is there only where a
+    strict cache finds a word against keeping it.
+    """
+    said = serve(Case(headers=tuple(headers), end="", status=status), policy)
+    if values_of(said, "X-User-ID") == ["alice"] and status != 500:
+        control = ",".join(values_of(said, "Cache-Control"))
+        assert "private" in control or "no-store" in control
+    assert len(values_of(said, "Cache-Control")) <= max(1, len(values_of(headers, "Cache-Control")))
+
+
+@pytest.mark.parametrize("wire", [ASGI, WSGI], ids=["asgi", "wsgi"])
+def test_what_is_remembered_of_headers_is_bounded(wire: Any) -> None:
+    """
+    Verdicts and names are remembered up to a number, and the long ones never.
+    """
+    caches = Caches(wire)
+    encode = (lambda text: text.encode()) if wire is ASGI else str
+    for number in range(2000):
+        caches.weigh("GET", 200, [(encode(f"x-{number}"), encode("a"))])
+        caches.weigh("GET", 200, [(encode("cache-control"), encode(f"max-age=0, x={number}"))])
+        caches.weigh("GET", 200, [(encode("x" * 200), encode("a"))])
+        caches.weigh("GET", 200, [(encode("cdn-cache-control"), encode("no-store" + "," * 200))])
+    remembered = [*caches._kinds, *(text for _, text in caches._verdicts)]
+    assert 0 < len(remembered) <= 512
+    assert max(map(len, remembered)) <= 128
+
+
+def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
+    """
+    Of the names without a say a few hundred are remembered, and the long ones never.
+    """
+    from idlanyard._echo import matters
+
+    plan = Plan(Policy(), WSGI)
+    assert not matters(plan, "x" * 200)
+    assert not plan.plain_names
+    for number in range(2000):
+        assert not matters(plan, f"x-{number}")
+    assert len(plan.plain_names) == 256
+
+
+def test_a_verdict_that_is_remembered_is_the_same() -> None:
+    """
+    A line seen before is judged as it was the first time, for its own header.
+    """
+    caches = Caches(WSGI)
+    for _ in range(2):
+        assert caches.weigh("GET", 200, [("Cache-Control", "private")]) == ()
+        assert caches.weigh("GET", 200, [("Surrogate-Control", "private")]) == (
+            "surrogate-control",
+            "cache-control",
+        )
+        assert caches.weigh("GET", 200, [ETAG, ("Cache-Control", "private")]) == ()
+        assert caches.weigh("GET", 200, [ETAG]) is None
