@@ -2,6 +2,8 @@
 A chat: tenant and user come in headers from the proxy, the session in the JSON
 body, which the middleware never reads. The endpoint names it for the request,
 so that it is on the response, in the log lines and wherever the model is asked.
+A first turn has none, or an empty one: the middleware's own ID stays and names
+the conversation from then on. A value that is no ID is answered 422.
 
     uvicorn --app-dir examples --no-proxy-headers chat_body_session:app
 """
@@ -13,7 +15,7 @@ import logging
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
-from idlanyard import Policy, get_session_context, identify, tenant_spec, user_spec
+from idlanyard import Policy, get_session_context, identify, require, tenant_spec, user_spec
 from idlanyard.integrations.fastapi import RequiredTenantID, RequiredUserID, install
 
 app = FastAPI()
@@ -34,7 +36,7 @@ class Message(BaseModel):
     What the client posts.
     """
 
-    session_id: str
+    session_id: str | None = None
     text: str
 
 
@@ -55,7 +57,7 @@ async def chat(
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     # A session ID is no permission: what it opens belongs to this tenant and user.
-    turns = conversations.setdefault((tenant, user, message.session_id), [])
+    turns = conversations.setdefault((tenant, user, require("session_id")), [])
     turns.append(message.text)
     answer = await ask_model(message.text)
     return {"answer": answer, "turns": len(turns)} | get_session_context().as_dict()

@@ -271,11 +271,13 @@ def test_the_flask_example_has_the_ids_in_the_access_log(tmp_path: Path) -> None
 def test_the_chat_takes_its_session_from_the_body() -> None:
     """
     S-B31, U16: tenant and user come from the proxy, the session from the body; it is echoed, a
-    conversation belongs to its user, and what is no ID is refused by the endpoint.
+    conversation belongs to its user, and what is no ID is refused by the endpoint. Without one,
+    or with an empty one, the middleware's ID is in force and names the conversation.
     """
 
     def say(address: str, session: object, user: str) -> tuple[int, str | None, object]:
-        body = json.dumps({"session_id": session, "text": "hi"}).encode()
+        named = {} if session is ... else {"session_id": session}
+        body = json.dumps({"text": "hi"} | named).encode()
         lines = {"Content-Type": "application/json", "X-User-ID": user, "X-Tenant-ID": "acme"}
         request = urllib.request.Request(f"{address}/chat", body, lines)
         try:
@@ -289,7 +291,12 @@ def test_the_chat_takes_its_session_from_the_body() -> None:
         assert say(address, "chat-42", "alice") == (200, "chat-42", 1)
         assert say(address, "chat-42", "alice") == (200, "chat-42", 2)
         assert say(address, "chat-42", "bob") == (200, "chat-42", 1)
-        assert say(address, "no id", "alice")[0] == 422
+        for refused in ("no id", "x" * 300, "zo\u00eb", "\ud800", 7, True, ["s1"], {"id": "s1"}):
+            assert say(address, refused, "alice")[0] == 422
+        for absent in ("", None, ...):
+            status, minted, turns = say(address, absent, "alice")
+            assert (status, len(minted or ""), turns) == (200, 32, 1)
+            assert say(address, minted, "alice") == (200, minted, 2)
         with get(f"{address}/chat") as answer:
             assert answer.status == 401
 

@@ -4,24 +4,29 @@ FastAPI: the contract, and what ``install`` promises besides.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from fastapi import APIRouter, Body, Depends, FastAPI, Request, WebSocket
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Request, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 from starlette.testclient import WebSocketDenialResponse
 
 from apps import fastapi_app
 from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
-from drive import ask_asgi, http_scope, websocket_scope
+from drive import ask_asgi, http_scope, serve_asgi, websocket_scope
 from idlanyard import (
+    ContextThreadPoolExecutor,
     IDLanyardError,
+    IDSpec,
     Policy,
     bind,
     dump,
@@ -31,6 +36,7 @@ from idlanyard import (
     identify,
     restore,
     session_context,
+    session_spec,
     tenant_spec,
     user_spec,
 )
@@ -657,6 +663,124 @@ def test_a_block_of_a_dependency_is_in_force() -> None:
     install(app, CLOSED)
     answer = client_of(app).get("/me")
     assert (answer.json(), "X-Tenant-ID" in answer.headers) == (["acme", "acme"], False)
+
+
+def in_a_sync_block() -> Iterator[None]:
+    with session_context(tenant_id="acme"):
+        yield
+
+
+def identifying() -> Iterator[None]:
+    identify(tenant_id="acme")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("dependency", "expected"),
+    [
+        pytest.param(in_a_sync_block, [None, None], id="a block"),
+        pytest.param(identifying, ["acme", "acme"], id="identify"),
+    ],
+)
+def test_a_plain_dependency_with_yield_identifies(
+    dependency: Any, expected: list[str | None]
+) -> None:
+    """
+    Issue 10, item 10: FastAPI runs a plain ``def`` with ``yield`` in a worker thread's own copy
+    of the Context, so a block ends there; ``identify`` reaches the endpoint and the response.
+    """
+
+    async def read(_: None = Depends(dependency)) -> str | None:
+        return get_tenant_id()
+
+    app = asking_for(me=read)
+    install(app, CLOSED)
+    answer = client_of(app).get("/me")
+    assert [answer.json(), answer.headers.get("X-Tenant-ID")] == expected
+
+
+class OnlyThese(BaseModel):
+    """
+    Headers, and no others.
+    """
+
+    model_config = {"extra": "forbid"}
+
+    x_colour: str
+
+
+@pytest.mark.parametrize(
+    ("session", "status"),
+    [
+        pytest.param(session_spec(), 422, id="as it is"),
+        pytest.param(session_spec(forward=False), 200, id="forward=False"),
+    ],
+)
+def test_a_model_that_forbids_headers(session: IDSpec, status: int) -> None:
+    """
+    Issue 10, item 10: a model of the headers that forbids others sees the header of an ID that
+    was minted; with ``forward=False`` it sees none, and the ID is bound and echoed all the same.
+    """
+    app = FastAPI()
+
+    @app.get("/")
+    def read(headers: Annotated[OnlyThese, Header()]) -> str | None:
+        return get_session_id()
+
+    install(app, Policy(session=session))
+
+    async def ask() -> list[Any]:
+        return await serve_asgi(app, http_scope([("X-Colour", "red")]))
+
+    start, body, *_ = asyncio.run(ask())
+    echoed = dict(start["headers"])[b"x-session-id"].decode()
+    assert (start["status"], len(echoed)) == (status, 32)
+    assert (body["body"].decode() == f'"{echoed}"') == (status == 200)
+
+
+def test_a_browser_of_another_origin_may_send_and_read_the_session() -> None:
+    """
+    Issue 10, item 10: with ``allow_headers`` the preflight for the session is answered, and with
+    ``expose=True`` a script may read the echo.
+    """
+    app = asking_for(three=three)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["http://site"], allow_headers=["X-Session-ID"]
+    )
+    install(app, Policy(expose=True))
+    client, origin = client_of(app), {"Origin": "http://site"}
+    asked = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-session-id",
+    }
+    preflight = client.options("/three", headers=origin | asked)
+    assert preflight.status_code == 200
+    assert "X-Session-ID" in preflight.headers["Access-Control-Allow-Headers"]
+    answer = client.get("/three", headers=origin | {"X-Session-ID": "s1"})
+    assert "X-Session-ID" in answer.headers["Access-Control-Expose-Headers"]
+    assert answer.headers["X-Session-ID"] == "s1"
+
+
+def test_the_loops_own_executor_may_take_the_ids_along() -> None:
+    """
+    Issue 10, item 1: set in the lifespan, ``ContextThreadPoolExecutor`` serves
+    ``run_in_executor(None, ...)``, and each call has the IDs of its own request.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(ContextThreadPoolExecutor(1))
+        yield
+
+    async def read() -> str | None:
+        return await asyncio.get_running_loop().run_in_executor(None, get_session_id)
+
+    app = FastAPI(lifespan=lifespan)
+    app.get("/")(read)
+    install(app, CLOSED)
+    with client_of(app) as client:
+        answers = [client.get("/", headers={"X-Session-ID": s}).json() for s in ("s1", "s2")]
+    assert answers == ["s1", "s2"]
 
 
 def test_routers_and_mounted_applications_have_one_id() -> None:
