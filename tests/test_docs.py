@@ -50,6 +50,25 @@ def test_every_block_of_the_pages_runs(code: str) -> None:
         assert line.split()[-1] == "s1"
 
 
+FRAMEWORKS = "bottle falcon fastapi flask litestar pyramid quart starlette".split()
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_the_page_of_a_framework_shows_a_policy(name: str) -> None:
+    """
+    Issue 10: each shows where rules of one's own go, and these rules hold for a request: another
+    header for the session, and a request ID.
+    """
+    shown = [code for page, code in blocks() if page.startswith(f"{name}.md-") and "c1" in code]
+    (code,) = [code for code in shown if "policy = Policy(" in code]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    said = done.stdout.replace('"', "'").replace(" ", "")
+    assert all(one in said for one in ("'session_id':'c1'", "'request_id':'r1'"))
+    assert ("'user_id':'alice'" in said) == ("X-User-ID" in code or "X_USER_ID" in code)
+
+
 @pytest.mark.parametrize("name", integrations())
 def test_the_page_of_an_integration_has_the_usual_parts(name: str) -> None:
     """
