@@ -21,7 +21,7 @@ from django.contrib.auth import alogin, login, logout
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.checks import run_checks
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection, connections, models
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -281,6 +281,40 @@ def test_a_key_that_is_no_id_fails_no_request(caplog: pytest.LogCaptureFixture) 
     assert "IdentifyUserMiddleware failed" in caplog.records[0].message
 
 
+class DocumentKey(models.CharField):  # type: ignore[type-arg]
+    """
+    The key of a database that has keys of a type of its own.
+    """
+
+    def value_from_object(self, obj: Any) -> Any:
+        return obj.pk.hex()
+
+
+class Document(models.Model):
+    """
+    A user who is a document.
+    """
+
+    key = DocumentKey(primary_key=True, max_length=24)
+    is_authenticated = True
+
+    class Meta:
+        app_label = "of_the_tests"
+
+
+def test_a_key_of_a_type_of_its_own_is_the_text_that_django_has() -> None:
+    """
+    R7: a model's key that is no text, number or UUID is named as the model's field writes it.
+    """
+
+    def respond(request: Any) -> HttpResponse:
+        request.user = Document(pk=b"\x65\x66")
+        return HttpResponse()
+
+    serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
+    assert serve(RequestFactory().get("/")).headers["X-User-ID"] == "6566"
+
+
 @pytest.mark.parametrize(
     "user",
     [
@@ -302,6 +336,21 @@ def test_a_request_without_the_users_of_django_is_served(user: Any) -> None:
 
     serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
     assert serve(request).content == b"None"
+
+
+def test_a_user_without_a_key_is_nobody() -> None:
+    """
+    R6: a user who is authenticated and has no key is not the one whom the proxy has named.
+    """
+
+    def respond(request: Any) -> HttpResponse:
+        request.user = User(username="unsaved")
+        return HttpResponse()
+
+    with configured(TRUSTING):
+        serve = SessionContextMiddleware(IdentifyUserMiddleware(respond))
+        answer = serve(RequestFactory().get("/", headers=BOB))
+    assert "X-User-ID" not in answer.headers
 
 
 def test_a_middleware_of_others_may_find_the_user() -> None:

@@ -30,7 +30,7 @@ from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.response import Response
 from werkzeug.local import LocalProxy
 
-from idlanyard import Policy, get_session_id, get_user_id, identify
+from idlanyard import Policy, get_session_id, get_user_id, identify, user_spec
 from idlanyard import _events as events
 from idlanyard.integrations.django import identified as identified_class
 from idlanyard.integrations.fastapi import identified, install
@@ -328,6 +328,17 @@ def test_what_a_remedy_says_is_accepted() -> None:
     current_user = SimpleNamespace(get_id=lambda: "bob")
     IDLanyard(app, TRUSTING, user_loader=lambda: current_user.get_id())
     assert app.test_client().get("/", headers=PROXY).json == ["s1", "bob"]
+
+
+def test_the_charset_that_a_remedy_names_is_accepted() -> None:
+    """
+    Issue 10, item 4: with ``charset="visible"`` an apostrophe is part of an ID.
+    """
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=in_force)
+    policy = Policy(user=user_spec(charset="visible"), trusted_peers=["127.0.0.1"])
+    IDLanyard(app, policy, user_loader=lambda: "o'brien@example.com")
+    assert app.test_client().get("/", headers=PROXY).json == ["s1", "o'brien@example.com"]
 
 
 def test_a_refused_login_and_the_views_own_word() -> None:

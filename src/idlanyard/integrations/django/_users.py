@@ -12,12 +12,12 @@ from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from idlanyard._binding import UNSET, scope_here
 from idlanyard._change import identify
-from idlanyard._logins import identify_login
+from idlanyard._logins import PLAIN, identify_login
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 from idlanyard._view import RequestContext
 
 Authentication = TypeVar("Authentication", bound=type)
-_REMEDY: Final = "call identify(user_id=...) with its text where the user logs in"
+_REMEDY: Final = "identify(user_id=...) in a middleware of your own, in the place of this one"
 
 
 class IdentifyUserMiddleware:
@@ -103,14 +103,14 @@ def _identify_other(request: Any, lazy: Any) -> None:
 
 def _is_waiting(user: Any) -> bool:
     """
-    Say whether a lazy user of somebody else's has not been looked for yet.
+    Return whether a lazy user of somebody else's has not been looked for yet.
     """
     return issubclass(type(user), LazyObject) and getattr(user, "_wrapped", None) is empty
 
 
 def _is_served(request: Any) -> bool:
     """
-    Say whether this is the request that is served here, and not one made up by a test client.
+    Return whether this is the request that is served here, and not one made up by a test client.
     """
     context = getattr(request, "session_context", None)
     return isinstance(context, RequestContext) and context.is_of(scope_here())
@@ -123,10 +123,20 @@ def _name(request: Any, user: Any) -> Any:
     if _is_served(request) and user is not None:
 
         def find() -> dict[str, object]:
-            return {"user_id": user.pk} if user.is_authenticated else {}
+            return {"user_id": _key_of(user)} if user.is_authenticated else {}
 
         identify_login("IdentifyUserMiddleware", ["user_id"], find, remedy=_REMEDY)
     return user
+
+
+def _key_of(user: Any) -> object:
+    """
+    Return the primary key; of a type of the model's own, as MongoDB's, the text Django stores.
+    """
+    key, model = user.pk, getattr(user, "_meta", None)
+    if key is None or isinstance(key, PLAIN) or model is None:
+        return key
+    return model.pk.value_to_string(user)
 
 
 def identified(authentication: Authentication) -> Authentication:

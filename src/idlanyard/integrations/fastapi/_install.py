@@ -24,7 +24,7 @@ def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     Bind IDs for every request of *app*, outside everything else it does.
 
     As Starlette's ``install``; besides, a required ID that is missing is
-    answered as a problem (R8), and the schema names this policy's headers.
+    answered as a problem, and the schema names this policy's headers.
 
     Args:
         app: an application that has not started yet.
@@ -106,7 +106,7 @@ class _Additions:
 
 async def _answer(_: object, error: RefusedID) -> Response:
     """
-    Answer as the middleware answers (R8).
+    Answer as the middleware answers.
     """
     _, headers, body = refused(error.refusal)
     return Response(body, error.refusal.status, headers)

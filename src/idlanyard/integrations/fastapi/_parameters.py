@@ -32,7 +32,7 @@ class RefusedID(HTTPException):
     An endpoint asked for an ID that the request does not have.
 
     Attributes:
-        refusal: status, field and reason (R8).
+        refusal: status, field and reason.
     """
 
     def __init__(self, refusal: Refusal) -> None:
