@@ -51,7 +51,8 @@ class Case:
         lines: the header lines as they stand on the wire.
         policy: the rules.
         peer: the address of the sender.
-        path: the path.
+        path: the path, below *root*.
+        root: where the application is mounted: ``root_path`` or ``SCRIPT_NAME``.
         query: the query string.
         scope: further keys of the ASGI scope.
         environ: further keys of the environ; ``None`` takes one out.
@@ -70,6 +71,7 @@ class Case:
     policy: Policy = CLOSED
     peer: str | None = STRANGER
     path: str = "/"
+    root: str = ""
     query: str = ""
     scope: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, Any] = field(default_factory=dict)
@@ -302,7 +304,97 @@ PEERS = {
         policy=SECRET,
         environ={"SERVER_SOFTWARE": "Granian"},
         only="wsgi",
+        ids=S1,
+    ),
+    "such a server, with the secret, all the same": _proven(
+        USER,
+        ("X-Proxy-Secret", NEW),
+        policy=Policy(shared_secret=("X-Proxy-Secret", NEW), unsafe_server_ok=True),
+        environ={"SERVER_SOFTWARE": "Granian"},
+        only="wsgi",
         ids=ALICE,
+    ),
+    "a peer of the PROXY protocol": _proven(
+        USER, environ={"PROXY_PROTOCOL": "TCP4"}, only="wsgi", ids=S1
+    ),
+    "a peer of the PROXY protocol, with the secret": _proven(
+        USER,
+        ("X-Proxy-Secret", NEW),
+        policy=SECRET,
+        environ={"PROXY_PROTOCOL": "TCP4"},
+        only="wsgi",
+        ids=ALICE,
+    ),
+    "a unix socket, assumed, and an element without an address": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", ",")),
+        policy=Policy(trusted_peers=["unix"], assume_unix=True),
+        peer=None,
+        scope={"server": None},
+        ids=S1,
+    ),
+    "a unix socket, proven, and an element without an address": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", "unknown")),
+        policy=UNIX,
+        peer="",
+        scope={"server": ("/run/app.sock", None)},
+        ids=ALICE,
+    ),
+    "a hidden name is no unix socket": Case(
+        lines=(SESSION, USER),
+        policy=Policy(trusted_peers=["unix"], assume_unix=True),
+        peer="_hidden",
+        ids=S1,
+    ),
+}
+
+_IN_DOUBT = {
+    "a space before the port": ("X-Forwarded-For", "198.51.100.1 :80"),
+    "an empty element": ("X-Forwarded-For", ","),
+    "a name": ("X-Forwarded-For", "proxy.example"),
+    "another header of that kind": ("X-Client-IP", PROXY),
+    "a CDN's header": ("CF-Connecting-IP", PROXY),
+    "IPv6 without brackets": ("Forwarded", "for=2001:db8::1:80"),
+    "Forwarded in the form of a list": ("Forwarded", "198.51.100.1"),
+}
+FORWARDED = {
+    f"a peer in doubt: {name}": _proven(line, USER, ids=S1) for name, line in _IN_DOUBT.items()
+} | {
+    "a forwarding header that is empty": _proven(("X-Forwarded-For", ""), USER, ids=ALICE),
+    "forwarding headers that are clear": _proven(
+        ("X-Forwarded-For", "198.51.100.1:80, [2001:db8::1]:443, unknown"),
+        ("Forwarded", 'for=198.51.100.1;proto=https, for="[2001:db8::1]:443";by=10.0.0.5'),
+        ("X-Real-IP", "198.51.100.1"),
+        USER,
+        ids=ALICE,
+    ),
+}
+
+_SERVERS_OF_WSGI = {
+    "gunicorn/27.0.1": True,
+    "waitress": True,
+    "gevent/26.9 Python/3.11": True,
+    "Werkzeug/3.1.3": True,
+    "Apache/2.4.57 (Debian) mod_wsgi/4.9.4": True,
+    "mod_wsgi/5.0": True,
+    "WSGIServer/0.2 CPython/3.11.7": False,
+    "Cheroot/11.1.2": False,
+    "Granian": False,
+    "Rocket 1.2.6 Python/3.11": False,
+}
+CONFLATING = {
+    f"the WSGI server {server}": _proven(
+        USER, environ={"SERVER_SOFTWARE": server}, only="wsgi", ids=ALICE if drops else S1
+    )
+    for server, drops in _SERVERS_OF_WSGI.items()
+} | {
+    "a WSGI server that is uWSGI": _proven(
+        USER, environ={"uwsgi.version": b"2.0.31"}, only="wsgi", ids=S1
+    ),
+    "a WSGI server that is an adapter with its scope": _proven(
+        USER, environ={"asgi.scope": {}}, only="wsgi", ids=S1
+    ),
+    "a WSGI server that is an adapter": _proven(
+        USER, environ={"wsgi.multithread": True, "wsgi.multiprocess": True}, only="wsgi", ids=S1
     ),
 }
 
@@ -569,6 +661,68 @@ SINKS = {
         path="/health",
         ids={},
     ),
+    "an excluded path below a mount": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/health"]),
+        root="/api",
+        path="/health",
+        ids={},
+        seen={},
+        echo={},
+    ),
+    "a tenant in the path below a mount": Case(
+        lines=(SESSION,),
+        policy=Policy(tenant=tenant_spec(accept="anyone", sources=[PathPrefix("/t/{tenant_id}")])),
+        root="/api",
+        path="/t/acme/x",
+        ids=S1 | {"tenant_id": "acme"},
+        how={"tenant_id": "client"},
+    ),
+    "a path that is excluded elsewhere": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/api/health"]),
+        root="/api",
+        path="/health",
+        ids=S1,
+    ),
+    "the root of a mount": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/"]),
+        root="/api",
+        path="",
+        ids={},
+        seen={},
+        echo={},
+    ),
+    "a mount whose name ends in a slash": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/health"]),
+        root="/api",
+        path="/health",
+        scope={"root_path": "/api/"},
+        ids={},
+        seen={},
+        echo={},
+    ),
+    "a path that only begins like the mount": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/apiway/health"]),
+        path="/apiway/health",
+        scope={"root_path": "/api"},
+        ids={},
+        seen={},
+        echo={},
+    ),
+    "a server that leaves the mount out of the path": Case(
+        lines=(SESSION,),
+        policy=Policy(exclude=["/health"]),
+        path="/health",
+        scope={"root_path": "/api"},
+        environ={"SCRIPT_NAME": "/api"},
+        ids={},
+        seen={},
+        echo={},
+    ),
     "only the exact path is excluded": Case(
         lines=(SESSION,), policy=Policy(exclude=["/health"]), path="/health/", ids=S1
     ),
@@ -793,6 +947,8 @@ SOURCES = {
 CASES: dict[str, Case] = {
     **BASICS,
     **PEERS,
+    **CONFLATING,
+    **FORWARDED,
     **SECRETS,
     **SHAPES,
     **COPIES,

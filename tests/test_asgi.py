@@ -136,9 +136,9 @@ def test_one_message_sent_in_two_requests_is_echoed_each_time_anew() -> None:
     assert values_of(pairs_of(second), "x-session-id") == ["s2"]
 
 
-def test_the_scope_is_changed_in_place_and_its_headers_are_put_back() -> None:
+def test_the_scope_is_changed_in_place_and_its_headers_stay_sanitised() -> None:
     """
-    The app gets the server's own dict, and afterwards it has its old header list (design 2).
+    The app gets the server's own dict, and a list of headers that stays when the call ends.
     """
     pair = (b"x-user-id", b"mallory")
     headers = [pair, (b"host", b"h")]
@@ -152,26 +152,66 @@ def test_the_scope_is_changed_in_place_and_its_headers_are_put_back() -> None:
     asyncio.run(serve_asgi(SessionContextMiddleware(app), scope))
     assert during[0] is scope
     assert pair not in during[1]
-    assert scope["headers"] is headers
+    assert scope["headers"] is during[1]
     assert headers == [pair, (b"host", b"h")]
     assert headers[0] is pair
     # Outer layers read here what the router has written.
     assert scope["route"] == "/orders/{id}"
 
 
-def test_the_headers_are_put_back_also_after_an_error() -> None:
+def test_the_headers_stay_sanitised_also_after_an_error() -> None:
     """
-    An exception on its way out finds the scope with its old header list (design 2).
+    An exception on its way out finds no spoofed header in the scope.
     """
-    headers = [(b"x-user-id", b"mallory")]
-    scope = http_scope() | {"headers": headers}
+    scope = http_scope([("X-User-ID", "mallory")])
 
     async def app(inner: Any, receive: Any, send: Any) -> None:
         raise LookupError("lost")
 
     with pytest.raises(LookupError):
         ask_asgi(SessionContextMiddleware(app), scope)
-    assert scope["headers"] is headers
+    assert [name for name, _ in scope["headers"]] == [b"x-session-id"]
+
+
+def test_what_a_server_adds_to_its_list_later_is_not_seen() -> None:
+    """
+    Promise 2: a line that a server appends to its header list while the app runs stays out.
+    """
+    lines = [(b"x-session-id", b"s")]
+    scope = http_scope() | {"headers": lines}
+    seen: list[Any] = []
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        lines.append((b"x-user-id", b"mallory"))
+        seen.append([*inner["headers"]])
+
+    ask_asgi(SessionContextMiddleware(app), scope)
+    assert seen == [[(b"x-session-id", b"s")]]
+
+
+def test_a_task_that_outlives_its_request_never_reads_the_spoof() -> None:
+    """
+    Promise 2: the raw header is gone from the scope also once the request is over.
+    """
+    seen: list[Any] = []
+
+    async def audit(inner: Any, over: asyncio.Event) -> None:
+        await over.wait()
+        seen.append(values_of(pairs_of(inner), "x-user-id"))
+
+    async def main() -> None:
+        over, tasks = asyncio.Event(), set[asyncio.Task[None]]()
+
+        async def app(inner: Any, receive: Any, send: Any) -> None:
+            tasks.add(asyncio.create_task(audit(inner, over)))
+
+        lines = [("X-Session-ID", "s1"), ("X-User-ID", "mallory")]
+        await serve_asgi(SessionContextMiddleware(app), http_scope(lines))
+        over.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert seen == [[]]
 
 
 PAIRS = [(b"x-session-id", b"s1"), (b"x-user-id", b"mallory"), (b"host", b"h")]
@@ -199,7 +239,6 @@ def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
 
     ask_asgi(SessionContextMiddleware(app), scope)
     assert seen == [("s1", list, [PAIRS[0], PAIRS[2]])]
-    assert [*map(tuple, scope["headers"])] == PAIRS
 
 
 def test_headers_without_edits_may_be_any_iterable() -> None:
@@ -219,7 +258,7 @@ def test_headers_without_edits_may_be_any_iterable() -> None:
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_headers_may_be_missing(kind: str) -> None:
     """
-    A scope without headers gets a minted session for the app, and none is left in it (design 2).
+    A scope without headers gets a list of them, with the minted session.
     """
     scope = http_scope(type=kind)
     del scope["headers"]
@@ -231,7 +270,7 @@ def test_headers_may_be_missing(kind: str) -> None:
     ask_asgi(SessionContextMiddleware(app), scope)
     [(session, headers)] = seen
     assert headers == [(b"x-session-id", str(session).encode())]
-    assert "headers" not in scope
+    assert scope["headers"] is headers
 
 
 @pytest.mark.parametrize(
@@ -286,7 +325,7 @@ def test_cancelling_a_waiting_request_unbinds() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert get_session_context().is_empty()
-        assert scope["headers"] == [(b"x-user-id", b"mallory")]
+        assert values_of(pairs_of(scope), "x-user-id") == []
 
     asyncio.run(outer())
 
@@ -307,11 +346,127 @@ def test_a_call_closed_in_another_context_ends_quietly() -> None:
 
     call = SessionContextMiddleware(app)(http_scope(S1), receive, None)
     contextvars.copy_context().run(call.send, None)
-    assert waiting == ["s1"]
+    assert waiting == [None]
     with session_context(session_id="mine"):
         call.close()
         assert get_session_id() == "mine"
     assert get_session_context().is_empty()
+
+
+@pytest.mark.parametrize(
+    ("scope", "messages", "bound"),
+    [
+        pytest.param(
+            http_scope(S1),
+            [START, BODY | {"more_body": True}, BODY],
+            ["s1", "s1", None],
+            id="a body in two parts",
+        ),
+        pytest.param(http_scope(S1), [START, BODY], ["s1", None], id="a body in one part"),
+        pytest.param(
+            http_scope(S1),
+            [START, {"type": "http.response.pathsend", "path": "/x"}],
+            ["s1", None],
+            id="a path",
+        ),
+        pytest.param(
+            http_scope(S1),
+            [START, {"type": "http.response.zerocopysend", "file": 0}],
+            ["s1", None],
+            id="a file",
+        ),
+        pytest.param(
+            http_scope(S1),
+            [START, {"type": "http.response.trailers", "headers": []}],
+            ["s1", None],
+            id="trailers",
+        ),
+        pytest.param(
+            websocket_scope(S1),
+            [
+                {"type": "websocket.accept"},
+                {"type": "websocket.send", "text": "a"},
+                {"type": "websocket.close"},
+            ],
+            ["s1", "s1", None],
+            id="a WebSocket",
+        ),
+        pytest.param(
+            websocket_scope(S1),
+            [
+                {"type": "websocket.http.response.start", "status": 403},
+                {"type": "websocket.http.response.body", "body": b""},
+            ],
+            ["s1", None],
+            id="a denial",
+        ),
+    ],
+)
+def test_the_servers_code_never_runs_inside_the_binding(
+    scope: Message, messages: list[Message], bound: list[str | None]
+) -> None:
+    """
+    ``receive`` and the last ``send`` of a response run with what was bound outside the request.
+    """
+    seen: list[Any] = []
+
+    async def receive() -> Message:
+        seen.append(("receive", get_session_id()))
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        seen.append(get_session_id())
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        await receive()
+        assert get_session_id() == "s1"
+        for message in messages:
+            await send(message)
+            assert get_session_id() == "s1"
+
+    asyncio.run(SessionContextMiddleware(app)(dict(scope), receive, send))
+    assert seen == [("receive", None), *bound]
+
+
+def test_the_server_finds_what_it_has_bound_itself() -> None:
+    """
+    What was bound around the middleware is in force in ``receive`` and in the last ``send``.
+    """
+    seen: list[Any] = []
+
+    async def receive() -> Message:
+        seen.append(get_session_id())
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        seen.append(get_session_id())
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        with session_context(session_id="block"):
+            await receive()
+            await send(BODY)
+            assert get_session_id() == "block"
+
+    with session_context(session_id="server"):
+        asyncio.run(SessionContextMiddleware(app)(http_scope(S1), receive, send))
+    assert seen == ["server", "server"]
+
+
+def test_a_failing_server_leaves_the_binding_as_it_was() -> None:
+    """
+    A ``receive`` and a last ``send`` that raise put the application's binding back.
+    """
+
+    async def fail(*_: Any) -> None:
+        raise OSError("gone")
+
+    async def app(inner: Any, receive: Any, send: Any) -> None:
+        for call in (receive(), send(BODY)):
+            with pytest.raises(OSError, match="gone"):
+                await call
+            assert get_session_id() == "s1"
+
+    asyncio.run(SessionContextMiddleware(app)(http_scope(S1), fail, fail))
 
 
 def test_a_disconnect_that_send_reports_unbinds() -> None:

@@ -45,6 +45,8 @@ LAYERS = {
         "_field",
         "_caches",
         "_plan",
+        "_forwarding",
+        "_trust",
         "_claims",
         "_case",
         "_resolve",

@@ -157,34 +157,69 @@ def test_a_nested_middleware_still_makes_its_demands(
 
 
 @BOTH
-def test_a_request_with_the_bound_session_is_nested(serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("lines", "ids"),
+    [
+        pytest.param([("X-Session-ID", "s1")], {"session_id": "s1"}, id="its session"),
+        pytest.param(IDENTIFIED, {"session_id": "s1", "user_id": "alice"}, id="all its IDs"),
+        pytest.param(
+            [("X-Session-ID", "s1"), ("X-User-ID", "bob")],
+            {"session_id": "s1", "user_id": "bob"},
+            id="its session, another user",
+        ),
+    ],
+)
+def test_a_binding_around_a_request_proves_nothing(
+    serve: Serve, lines: Any, ids: dict[str, str]
+) -> None:
     """
-    A request made under an open scope with exactly its session is part of it (R15).
+    A request made while another one of its protocol is bound has its own IDs and echo (R15, S28).
     """
-
-    def inner_call() -> Answer:
-        assert get_session_id() == "s1"
-        return serve(TRUSTING, TRUSTING, [("X-Session-ID", "s1")])
-
     found: list[Answer] = []
 
     def outer(environ: Any, start_response: Any) -> Iterable[bytes]:
-        found.append(inner_call())
+        found.append(serve(TRUSTING, TRUSTING, lines))
         start_response("200 OK", [])
         return []
 
-    if serve is _wsgi:
-        ask_wsgi(WSGIMiddleware(outer, TRUSTING), environ_of(IDENTIFIED, peer=PROXY))
-        [(_, headers, [(context, _)])] = found
-        assert context["user_id"] == "alice"
-        # The outer one writes the echo; this one nothing.
-        assert values_of(headers, "X-Session-ID") == []
-    else:
-        with session_context(session_id="s1", user_id="bob"):
-            _, headers, [(context, _)] = inner_call()
-        # An overlay without a scope is no request.
-        assert context == {"session_id": "s1"}
-        assert values_of(headers, "X-Session-ID") == ["s1"]
+    ask_wsgi(WSGIMiddleware(outer, TRUSTING), environ_of(IDENTIFIED, peer=PROXY))
+    [(_, headers, [(context, _)])] = found
+    assert context == ids
+    assert values_of(headers, "X-Session-ID") == ["s1"]
+
+
+@pytest.mark.parametrize("user", ["bob", "alice"])
+def test_the_next_request_of_a_connection_is_nobody_elses(user: str) -> None:
+    """
+    A request that a server starts in the Context of the one before has its own IDs (R15, S28).
+    """
+    seen: list[Any] = []
+
+    async def main() -> None:
+        ended, started = asyncio.Event(), list[asyncio.Task[list[Any]]]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if scope["path"] == "/first":
+                identify(tenant_id="acme")
+                started.append(asyncio.create_task(serve_asgi(middleware, following)))
+                await ended.wait()
+                return
+            seen.append((get_session_context().as_dict(), pairs_of(scope)))
+            await send({"type": "http.response.start", "status": 200})
+            ended.set()
+
+        middleware = ASGIMiddleware(app, TRUSTING)
+        lines = [("X-Session-ID", "s1"), ("X-User-ID", user)]
+        following = http_scope(lines, peer=PROXY, path="/second")
+        await serve_asgi(middleware, http_scope(IDENTIFIED, peer=PROXY, path="/first"))
+        [start] = await started[0]
+        assert values_of(pairs_of(start), "X-Session-ID") == ["s1"]
+
+    asyncio.run(main())
+    [(context, lines)] = seen
+    assert context == {"session_id": "s1", "user_id": user}
+    assert values_of(lines, "X-User-ID") == [user]
 
 
 def test_a_request_with_another_session_is_one_of_its_own() -> None:
@@ -224,9 +259,9 @@ def test_a_scope_that_has_ended_encloses_nothing() -> None:
     assert values_of(response.headers, "X-Session-ID") == ["s2"]
 
 
-def test_a_nested_middleware_leaves_missing_headers_missing() -> None:
+def test_a_nested_middleware_shows_the_ids_where_headers_are_missing() -> None:
     """
-    Where something between took the headers away, the nested middleware leaves none (design 2).
+    Where something between took the headers away, the nested middleware shows the scope's IDs.
     """
     seen: list[Any] = []
 
@@ -238,7 +273,6 @@ def test_a_nested_middleware_leaves_missing_headers_missing() -> None:
     async def between(scope: Any, receive: Any, send: Any) -> None:
         del scope["headers"]
         await inner(scope, receive, send)
-        assert "headers" not in scope
 
     ask_asgi(ASGIMiddleware(between), http_scope([("X-Session-ID", "s1")]))
     assert seen == [[(b"x-session-id", b"s1")]]
@@ -360,6 +394,95 @@ def test_adapters_that_never_close_leave_nothing_behind(adapt: Any) -> None:
         assert b"".join(m.get("body", b"") for m in sent[1:]) == f"None {session}".encode()
         assert values_of(pairs_of(sent[0]), "X-Session-ID") == [session]
     assert get_session_context().is_empty()
+
+
+class _WithoutKey:
+    """
+    An adapter that hands over nothing but the request: our key is dropped.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        environ = environ_of(pairs_of(scope), peer=PROXY, SERVER_SOFTWARE="gunicorn/27.0.1")
+        response = ask_wsgi(self.app, environ)
+        headers = [(n.encode(), v.encode()) for n, v in response.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+
+@pytest.mark.parametrize(
+    ("change", "nested"),
+    [
+        pytest.param({}, True, id="the lines that were forwarded"),
+        pytest.param({b"x-user-id": b"bob"}, False, id="another user"),
+        pytest.param({b"x-user-id": None}, False, id="no user"),
+        pytest.param({b"x-session-id": b"s2"}, False, id="another session"),
+        pytest.param({b"x-tenant-id": b"acme"}, False, id="a tenant besides"),
+    ],
+)
+def test_only_forwarded_lines_make_a_wsgi_request_part_of_an_asgi_one(
+    change: dict[bytes, bytes | None], nested: bool
+) -> None:
+    """
+    Where an adapter drops our key, all managed lines must be those that the scope forwards (R15).
+    """
+    seen: list[Any] = []
+
+    def inner(environ: Any, start_response: Any) -> Iterable[bytes]:
+        identify(user_id="carol")
+        start_response("200 OK", [])
+        return [b""]
+
+    adapted = _WithoutKey(WSGIMiddleware(inner, TRUSTING))
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        lines = dict(scope["headers"]) | change
+        changed = {**scope, "headers": [(n, v) for n, v in lines.items() if v is not None]}
+        await adapted(changed, receive, send)
+        seen.append(get_session_context().user_id)
+
+    ask_asgi(ASGIMiddleware(between, TRUSTING), http_scope(IDENTIFIED, peer=PROXY))
+    assert seen == ["carol" if nested else "alice"]
+
+
+def test_a_wsgi_request_without_lines_is_no_part_of_an_asgi_one() -> None:
+    """
+    A scope that forwards nothing encloses no WSGI request by what is bound alone (R15).
+    """
+    seen: list[Any] = []
+
+    def inner(environ: Any, start_response: Any) -> Iterable[bytes]:
+        seen.append(get_session_id())
+        start_response("200 OK", [])
+        return [b""]
+
+    outer = Policy(session=session_spec(mint=None))
+    adapted = _WithoutKey(WSGIMiddleware(inner, TRUSTING))
+    ask_asgi(ASGIMiddleware(adapted, outer), http_scope([], peer=PROXY))
+    assert seen != [None]
+
+
+def test_a_user_identified_outside_a2wsgi_is_known_inside() -> None:
+    """
+    An adapter that hands the ASGI scope over hands over our key, whatever the lines say (R15).
+    """
+    seen: list[Any] = []
+
+    def inner(environ: Any, start_response: Any) -> Iterable[bytes]:
+        seen.append(get_session_context().as_dict())
+        start_response("200 OK", [])
+        return [b""]
+
+    adapted = a2wsgi.WSGIMiddleware(WSGIMiddleware(inner, TRUSTING))
+
+    async def between(scope: Any, receive: Any, send: Any) -> None:
+        identify(user_id="carol")
+        await adapted(scope, receive, send)
+
+    ask_asgi(ASGIMiddleware(between, TRUSTING), http_scope([("X-Session-ID", "s1")], peer=PROXY))
+    assert seen == [{"session_id": "s1", "user_id": "carol"}]
 
 
 def _flask() -> Flask:

@@ -51,13 +51,25 @@ class Answer:
 
 
 def _scope(case: Case) -> dict[str, Any]:
-    scope = http_scope(case.lines, peer=case.peer, path=case.path, query_string=case.query.encode())
+    scope = http_scope(
+        case.lines,
+        peer=case.peer,
+        path=case.root + case.path,
+        root_path=case.root,
+        query_string=case.query.encode(),
+    )
     return scope | dict(case.scope)
 
 
 def _environ(case: Case) -> dict[str, Any]:
     lines = [line for line in case.lines if case.joins or "_" not in line[0]]
-    environ = environ_of(lines, peer=case.peer, PATH_INFO=case.path, QUERY_STRING=case.query)
+    environ = environ_of(
+        lines,
+        peer=case.peer,
+        SCRIPT_NAME=case.root,
+        PATH_INFO=case.path,
+        QUERY_STRING=case.query,
+    )
     return environ | dict(case.environ)
 
 

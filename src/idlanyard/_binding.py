@@ -64,14 +64,16 @@ class Scope:
         echo: what the response is to carry; ``None`` where the values have
             changed since, ``NEVER`` where nothing is echoed.
         open: whether the request is still going on.
+        binary: whether the request came by ASGI, whose headers are bytes.
     """
 
-    __slots__ = ("echo", "open", "policy", "values")
+    __slots__ = ("binary", "echo", "open", "policy", "values")
 
     values: Values
     policy: Policy
     echo: list[tuple[Any, Any]] | tuple[()] | None
     open: bool
+    binary: bool
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
         """
@@ -189,11 +191,12 @@ def changed(values: Values, delta: Delta, policy: Policy) -> Values:
     return tuple(flat)
 
 
-def new_scope(policy: Policy, delta: Delta) -> Scope:
+def new_scope(policy: Policy, delta: Delta, *, binary: bool = False) -> Scope:
     """
     Return an open scope that holds the fields of *delta* and nothing else.
     """
     scope = Scope()
+    scope.binary = binary
     scope.policy = policy
     scope.values = changed((), delta, policy)
     scope.echo = None

@@ -5,22 +5,28 @@ repeated and nominated headers, sources other than a plain header (R5 to R8).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from idlanyard import _events
-from idlanyard._claims import GONE, HOPS, NOMINATED, REPEATED, Claims, Malformed
+from idlanyard._claims import (
+    ALIASES,
+    GONE,
+    HOPS,
+    LONE_ALIAS,
+    NOMINATED,
+    REPEATED,
+    Claims,
+    Malformed,
+)
 from idlanyard._field import Field
-from idlanyard._peers import rewritten
 from idlanyard._plan import Plan
+from idlanyard._trust import BELIEVED, judge_sender
 from idlanyard.ids import Provenance
 
 NOT_UNDERSTOOD: Final = "not understood"
-NOBODY: Final = "nobody is trusted"
-STRANGER: Final = "the peer is not trusted"
-REWRITTEN: Final = "the peer was rewritten"
-CONFLATES: Final = "the server lets an alias win"
-BELIEVED: Final = ""
+NOT_READ: Final = "its parse function failed"
+ABSENT: Final = "required and absent"
+UNMATCHED: Final = "does not match the request"
 
 
 class Refusal(NamedTuple):
@@ -70,7 +76,7 @@ class Case:
         self._plan = plan
         self._claims = claims
         self._raw = raw
-        self.gone: list[Any] = claims.get(GONE, [])
+        self.gone: set[Any] = claims.get(GONE, set())
         self.rejected: list[tuple[str, str]] = []
         self._verdict: str | None = None
         self.elsewhere = False
@@ -81,6 +87,8 @@ class Case:
         Return the value of one ID as the wire has it, or ``None``, and its provenance.
         """
         claimed = [key for key in field.keys if key in self._claims]
+        if not claimed and not field.keys.isdisjoint(self._claims.get(ALIASES, ())):
+            self.rejected.append((field.name, LONE_ALIAS))
         value, key = None, None
         if claimed and field.needs_proof and self._verdict_here() != BELIEVED:
             self.rejected.append((field.name, self._verdict_here()))
@@ -95,17 +103,21 @@ class Case:
         for other in claimed:
             believed = other == key and (stays or other != field.key)
             if other in self._plan.strips and not (believed and field.forward_key is not None):
-                self.gone.append(other)
+                self.gone.add(other)
         return value, how
 
     def _verdict_here(self) -> str:
         if self._verdict is None:
-            self._verdict = weigh(self._plan, self._secret(), self._claims.get(HOPS, ()), self._raw)
+            hops = self._claims.get(HOPS, ())
+            self._verdict = judge_sender(self._plan, self._secret(), hops, self._raw)
         return self._verdict
 
     def _secret(self) -> Any:
+        """
+        Return the shared secret's line; of one that is no value, a value that nobody has.
+        """
         given = self._claims.get(self._plan.secret_key)
-        return None if isinstance(given, Malformed) else given
+        return self._plan.encode("") if isinstance(given, Malformed) else given
 
     def demand(self, field: Field, value: str | None) -> None:
         """
@@ -113,9 +125,9 @@ class Case:
         """
         if value is None:
             if field.spec.required:
-                self._refuse(401 if field.needs_proof else 400, field, "required and absent")
+                self._refuse(401 if field.needs_proof else 400, field, ABSENT)
         elif not self._matches(field, value):
-            self._refuse(403, field, "does not match the request")
+            self._refuse(403, field, UNMATCHED)
 
     def _read(self, field: Field) -> tuple[Any, Any]:
         """
@@ -146,7 +158,7 @@ class Case:
             parsed = source.parse(self._plan.decode(line))
         except Exception as error:
             _events.failed(f"parse of {source.name}", error)
-            parsed = None
+            return None, NOT_READ
         return (self._plan.encode(parsed), None) if parsed else (None, NOT_UNDERSTOOD)
 
     def _word(self, source: Any) -> tuple[Any, str | None]:
@@ -172,39 +184,3 @@ class Case:
 
     def _view(self) -> Any:
         return self._plan.wire.view(self._raw, self._plan.policy)
-
-
-def weigh(plan: Plan, secret: Any, hops: Sequence[Any], raw: Any) -> str:
-    """
-    Return why the sender may not speak for users and tenants, or ``BELIEVED`` (R6).
-
-    Args:
-        plan: the compiled policy.
-        secret: what stands in the shared secret's header, or ``None``.
-        hops: the lines of X-Forwarded-For, X-Real-IP and Forwarded.
-        raw: the ``scope`` or ``environ``.
-    """
-    if secret is not None and _is_known(plan, secret):
-        return BELIEVED
-    policy = plan.policy
-    peers = policy.peers
-    if peers.nobody:
-        return STRANGER if plan.secrets else NOBODY
-    conflates = plan.wire.conflates
-    if conflates is not None and conflates(raw) and not policy.unsafe_server_ok:
-        return CONFLATES
-    if peers.everyone:
-        return BELIEVED
-    peer = plan.wire.peer(raw, policy)
-    if hops and rewritten(peer, [plan.decode(hop) for hop in hops]):
-        return REWRITTEN
-    return BELIEVED if peers.trusts(peer) else STRANGER
-
-
-def _is_known(plan: Plan, secret: Any) -> bool:
-    from hmac import compare_digest
-
-    line = plan.decode(secret).encode("latin-1", "replace")
-    # Every secret is compared, so that the time tells nothing.
-    matches = [compare_digest(line, known) for known in plan.secrets]
-    return any(matches)

@@ -16,11 +16,13 @@ Pair: TypeAlias = tuple[Any, Any]
 Claims: TypeAlias = dict[Any, Any]
 """
 The value of each header that was found, by its own key: one line's, or a
-``Malformed``; and under two keys of ours what else was found.
+``Malformed``; and under three keys of ours the lines of forwarding headers, the
+keys of the headers that leave the request, and of those that had an alias.
 """
 
 HOPS: Final = "hops"
 GONE: Final = "gone"
+ALIASES: Final = "aliases"
 
 
 class Malformed:
@@ -36,7 +38,8 @@ class Malformed:
 
 REPEATED: Final = Malformed("more than one value")
 ALIASED: Final = Malformed("an alias stands beside it")
-NOMINATED: Final = Malformed("nominated by Connection")
+NOMINATED: Final = Malformed("named by Connection")
+LONE_ALIAS: Final = "only an alias of the header is there"
 
 _STRANGE: Final = (None, CONNECTION, None)
 
@@ -51,28 +54,28 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
     claims: Claims = {}
     fields = dict.fromkeys(plan.always)
     nominated: list[str] = []
+    aliases: set[Any] = set()
     for spelling, value in found:
         key, kind, field = plan.lines[spelling]
         if field is not None:
             fields[field] = None
         if kind == HOP:
-            claims.setdefault(HOPS, []).append(value)
+            claims.setdefault(HOPS, []).append((key, value))
         elif kind == CONNECTION:
             nominated.append(plan.decode(value))
         elif kind == ALIAS:
-            claims.setdefault(GONE, []).append(key)
+            aliases.add(key)
         else:
             claims[key] = value if key not in claims else REPEATED
-    for key in claims.get(GONE, ()):
-        if key in claims:
-            claims[key] = ALIASED
+    claims.update(dict.fromkeys(aliases & claims.keys(), ALIASED))
+    claims[ALIASES], claims[GONE] = aliases, aliases.copy()
     if plan.secret_key in claims:
-        claims.setdefault(GONE, []).append(plan.secret_key)
+        claims[GONE].add(plan.secret_key)
     # Last, since a header that is nominated is absent whatever it says (S5).
     for key, kind, field in _named(plan, nominated):
         if kind in (OWN, ALIAS, SECRET):
             claims[key] = NOMINATED
-            claims.setdefault(GONE, []).append(key)
+            claims[GONE].add(key)
             if field is not None:
                 fields[field] = None
     return claims, tuple(fields)
@@ -80,7 +83,7 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
 
 def _named(plan: Plan, lines: list[str]) -> Iterable[tuple[Any, int, Field | None]]:
     """
-    Return the headers that Connection names; of a line that is absurdly long, every one.
+    Return the headers that Connection names; every one where its lines are over 8,192 characters.
     """
     if sum(map(len, lines)) > LONGEST_LIST:
         return plan.lines.values()

@@ -1,6 +1,6 @@
 """
-What the log and the subscribers are told about a request: each warning once,
-never a value (R6, S8).
+What the log and the subscribers are told about a request: each reason once,
+never a value.
 """
 
 from __future__ import annotations
@@ -10,60 +10,162 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._binding import Scope
-from idlanyard._case import CONFLATES, NOBODY, REWRITTEN, STRANGER
+from idlanyard._case import ABSENT, NOT_UNDERSTOOD, UNMATCHED
+from idlanyard._claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
 from idlanyard._events import Event
+from idlanyard._peers import UNIX, normalise
 from idlanyard._plan import Plan
 from idlanyard._snapshot import snapshot_of
+from idlanyard._trust import (
+    CONFLATES,
+    MISSING_PROOF,
+    NOBODY,
+    RELAYED,
+    REWRITTEN,
+    STRANGER,
+    WRONG_PROOF,
+)
 from idlanyard.ids import Provenance
 
-_WARNINGS: Final = {
+# Who spoke. Each is told once, whichever ID it was about; {peer} is an address or nothing.
+_OF_SENDERS: Final = {
     NOBODY: (
-        "identity header dropped, nobody is trusted: set trusted_peers if the peer %s is your "
+        "identity header dropped, nobody is trusted: set trusted_peers if the peer {peer} is your "
         "proxy, and let it set the header on every request"
     ),
+    STRANGER: (
+        "identity header dropped: the peer {peer} is not in trusted_peers: add it if it is your "
+        "proxy; if it is the end user, the server took it from X-Forwarded-For: start the server "
+        "without that, as with uvicorn --no-proxy-headers, or prove the sender by shared_secret"
+    ),
     REWRITTEN: (
-        "identity header dropped: the peer %s also stands in X-Forwarded-For, so the server "
-        "rewrote it and the sender is unknown: start the server without it, as with "
-        "uvicorn --no-proxy-headers, or prove the sender by shared_secret"
+        "identity header dropped: the peer {peer} also stands in X-Forwarded-For or a header like "
+        "it, or that header cannot be read for certain, so either the server rewrote the peer "
+        "(start it without that, as with uvicorn --no-proxy-headers or gunicorn "
+        "--forwarded-allow-ips '') or the request came from that very machine (test from another "
+        "address); shared_secret proves the sender in both cases"
+    ),
+    RELAYED: (
+        "identity header dropped: the server took the peer {peer} from the PROXY protocol, so it "
+        "is the end user and not your proxy: prove the sender by shared_secret"
     ),
     CONFLATES: (
-        "identity header dropped from peer %s: this server lets X_User_ID replace X-User-ID, so no "
-        "peer is believed: set shared_secret, or unsafe_server_ok=True where the proxy drops "
+        "identity header dropped from peer {peer}: this server may take X_User_ID for X-User-ID, "
+        "so nobody is believed, with or without a secret: run a server that drops header names "
+        "with underscores, or let the proxy drop them and set unsafe_server_ok=True"
+    ),
+    MISSING_PROOF: (
+        "identity header dropped: the header {secret} with the shared secret is missing: let the "
+        "proxy set it on every request"
+    ),
+    WRONG_PROOF: (
+        "identity header dropped: the header {secret} does not hold one of the secrets in "
+        "shared_secret, once: let proxy and service have the same"
+    ),
+}
+# What a believed sender said. Told once for each ID.
+_OF_VALUES: Final = {
+    "character not allowed": "value dropped, a character is not allowed: {charset}",
+    "too long": "value dropped, over {length} characters: {spec}(max_length=...) allows up to 1024",
+    REPEATED.reason: "value dropped, there is more than one: let the header be set once",
+    ALIASED.reason: (
+        "value dropped, an alias such as {alias} stands beside the header: let the proxy drop "
         "header names with underscores"
     ),
-    STRANGER: "identity header dropped: the peer %s is not in trusted_peers",
+    LONE_ALIAS: "value dropped, the header is spelled {alias}: write {header}",
+    NOMINATED.reason: (
+        "value dropped, the request's Connection header names {header}, which makes it a matter "
+        "of one connection: let the proxy remove what clients write in Connection"
+    ),
+    NOT_UNDERSTOOD: "value dropped, the function in Header(parse=...) found no ID in the header",
+    ABSENT: "request refused, the ID is required and the request has none: send {header}",
+    UNMATCHED: "request refused, must_match says that the ID does not belong to the request",
 }
+_WIDER: Final = (
+    "allowed are letters, digits and - _ . ~ : @ / + = |, first a letter or digit; "
+    "{spec}(charset='visible') allows more"
+)
+_OWN_CHARSET: Final = "allowed is what charset says in {spec}(charset=...)"
+_TEST_CLIENT: Final = (
+    " (a test client has no address: write TestClient(app, client=('127.0.0.1', 50000)))"
+)
 
 
 def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str]]) -> None:
     """
-    Warn of what the operator should mend, and tell who subscribed.
+    Warn of what the operator should mend, and tell the subscribers.
 
     Args:
-        plan: the compiled policy, which remembers what was said.
+        plan: the compiled policy, which remembers what was told.
         raw: the ``scope`` or ``environ``, for the peer.
         scope: what was bound.
         rejected: each ID that was not believed, with the reason.
     """
+    dropped: set[str] = set()
     for field, reason in rejected:
-        if reason not in plan.told:
-            plan.told.add(reason)
-            _warn(plan, raw, reason)
+        # A request that is refused since its ID was dropped is explained by the first reason.
+        if reason != ABSENT or field not in dropped:
+            _tell(plan, raw, field, reason)
+        dropped.add(field)
         if "reject" in _events.subscribers:
             context = snapshot_of(scope.values, scope.policy)
             _events.emit(Event("reject", context, field, reason))
 
 
-def _warn(plan: Plan, raw: Any, reason: str) -> None:
-    if reason in _WARNINGS:
-        log = _events.LOGGER.info if reason == STRANGER else _events.LOGGER.warning
-        peer = plan.wire.peer(raw, plan.policy)
-        log("idlanyard: " + _WARNINGS[reason], peer or "(unknown)")
+def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:
+    """
+    Count a reason, and log it where it is new.
+    """
+    key = reason if reason in _OF_SENDERS else f"{field}: {reason}"
+    plan.told[key] += 1
+    if plan.told[key] > 1:
+        return
+    if reason in _OF_SENDERS:
+        _events.LOGGER.warning(
+            "idlanyard: %s: %s", field, _OF_SENDERS[reason].format(**_sender(plan, raw, reason))
+        )
+    elif reason in _OF_VALUES:
+        _events.LOGGER.warning(
+            "idlanyard: %s: %s", field, _OF_VALUES[reason].format(**_rules(plan, field))
+        )
+
+
+def _sender(plan: Plan, raw: Any, reason: str) -> dict[str, str]:
+    """
+    Return the peer, if it is an address, and the name of the shared secret's header.
+    """
+    peer = plan.wire.peer(raw, plan.policy)
+    shown = "(unknown)"
+    if peer == UNIX:
+        shown = "on the unix socket"
+    elif peer is not None and normalise(peer) is not None:
+        shown = peer
+    elif peer is not None and reason in (NOBODY, STRANGER):
+        shown += _TEST_CLIENT
+    secret = plan.policy.shared_secret
+    return {"peer": shown, "secret": secret[0] if secret else ""}
+
+
+def _rules(plan: Plan, field: str) -> dict[str, str]:
+    """
+    Return what the rules of an ID say, for the message about a value of it.
+    """
+    spec = plan.policy.specs[field]
+    kind = field.removesuffix("_id")
+    build = f"{kind}_spec" if kind in ("session", "user", "tenant", "request") else "IDSpec"
+    charset = _WIDER if spec.charset == "default" else _OWN_CHARSET
+    return {
+        "header": spec.header,
+        "alias": spec.header.replace("-", "_"),
+        "length": str(spec.max_length),
+        "spec": build,
+        "charset": charset.format(spec=build),
+    }
 
 
 def announce(scope: Scope) -> None:
     """
-    Tell who subscribed that a request's IDs were bound, and which were minted.
+    Tell the subscribers that a request's IDs were bound, and which were minted.
     """
     context = snapshot_of(scope.values, scope.policy)
     _events.emit(Event("bind", context))

@@ -5,7 +5,6 @@ Is this peer trusted? Parsed once, each verdict cached with a bound (R6, S19 to 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -21,7 +20,7 @@ The most characters of a list in a header that are read; a longer one is in doub
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-_FORWARDED_FOR: Final = re.compile(r"for\s*=\s*\"?(\[[^\]]*\]|[^;,\"\s]*)", re.IGNORECASE)
+_LONGEST_ADDRESS: Final = 64
 
 
 class Everyone:
@@ -44,14 +43,19 @@ Every peer is believed. For networks that only trusted proxies can reach.
 """
 
 
-@lru_cache(maxsize=4096)
 def normalise(host: str) -> _Address | None:
     """
     Return the address that *host* spells, or ``None`` where it is none.
 
-    IPv4 mapped into IPv6 is unmapped and a zone is dropped (S21); names,
-    short forms and leading zeros are no addresses.
+    IPv4 mapped into IPv6 is unmapped and a zone is dropped; names, short forms
+    and leading zeros are no addresses.
     """
+    # Text that is no address is kept by no cache, since senders choose its length.
+    return None if len(host) > _LONGEST_ADDRESS else _parse_address(host)
+
+
+@lru_cache(maxsize=4096)
+def _parse_address(host: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -101,15 +105,19 @@ class TrustedPeers:
             if entry != UNIX and not isinstance(entry, Everyone)
         )
 
-        def trusts(peer: str | None) -> bool:
-            if self.everyone or peer is None:
-                return self.everyone
+        @lru_cache(maxsize=1024)
+        def trusts_short(peer: str) -> bool:
             if peer == UNIX:
                 return self.unix
             address = normalise(peer)
             return address is not None and any(address in network for network in networks)
 
-        self.trusts = lru_cache(maxsize=1024)(trusts)
+        def trusts(peer: str | None) -> bool:
+            if self.everyone or peer is None or len(peer) > _LONGEST_ADDRESS:
+                return self.everyone
+            return trusts_short(peer)
+
+        self.trusts = trusts
 
 
 def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
@@ -171,37 +179,3 @@ def _misspelled(text: str) -> PolicyError:
 
 def _wrong(sentence: str, value: object) -> PolicyError:
     return PolicyError(f"trusted_peers {sentence}", option="trusted_peers", value=value)
-
-
-def rewritten(peer: str | None, hops: list[str]) -> bool:
-    """
-    Say whether *peer* also stands in a forwarding header (S19).
-
-    Then a server or an outer middleware has overwritten the address of the
-    sender with one that the sender chose, and it proves nothing. Of hops that
-    are absurdly long the same is assumed.
-
-    Args:
-        peer: the transport-level address.
-        hops: the values of X-Forwarded-For, X-Real-IP and Forwarded.
-    """
-    address = normalise(peer) if peer is not None else None
-    if address is None:
-        return False
-    if sum(map(len, hops)) > LONGEST_LIST:
-        return True
-    return any(
-        normalise(_bare(host)) == address
-        for hop in hops
-        for host in (*hop.split(","), *_FORWARDED_FOR.findall(hop))
-    )
-
-
-def _bare(host: str) -> str:
-    """
-    Take quotes, brackets and a port off an address of a forwarding header.
-    """
-    host = host.strip().strip('"').strip()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0] if host.count(":") == 1 else host

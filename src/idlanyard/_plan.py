@@ -5,7 +5,8 @@ request costs little. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection
 from typing import Any, Final
 
 from idlanyard._caches import Caches
@@ -23,7 +24,16 @@ SECRET: Final = 4
 
 _RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
 _HARMLESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
-_HOPS: Final = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+_HOPS: Final = (
+    "X-Forwarded-For",
+    "X-Real-IP",
+    "Forwarded",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "CF-Connecting-IP",
+    "Fastly-Client-IP",
+    "True-Client-IP",
+)
 
 
 def plan_for(policy: Policy | None, wire: Wire) -> Plan:
@@ -56,6 +66,8 @@ class Plan:
         lines: own key and kind of every spelling of a header we look at, and
             the ID that it claims, unless that is settled in every request.
         watched: the spellings themselves.
+        spellings: every spelling of each header, by its own key.
+        forwarded_key: the header ``Forwarded``, whose lines have a form of their own.
         simple: the IDs whose lines need nothing but proof, by their header.
         strips: the keys of the headers that leave where they are not believed.
         secret_key: the shared secret's header.
@@ -73,7 +85,7 @@ class Plan:
         partial: whether there are paths for which nothing is bound.
         plain_names: response headers seen that the echo does not depend on;
             bounded.
-        told: what has been warned about, once (R6).
+        told: how often each thing was warned about; the first time is logged.
     """
 
     __slots__ = (
@@ -86,6 +98,7 @@ class Plan:
         "echo_watched",
         "echoed",
         "fields",
+        "forwarded_key",
         "harmless",
         "lines",
         "marks",
@@ -96,6 +109,7 @@ class Plan:
         "secrets",
         "session_key",
         "simple",
+        "spellings",
         "strips",
         "told",
         "watched",
@@ -118,6 +132,8 @@ class Plan:
         self.lines = self._lines(header)
         self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
         self.watched = frozenset(self.lines)
+        self.spellings = self._spellings()
+        self.forwarded_key = wire.key("Forwarded")
         self.simple = {field.key: field for field in self.fields if field.simple}
         self.strips = frozenset(self._strips())
         self.session_key = wire.key(policy.session.header) if policy.session else None
@@ -138,7 +154,7 @@ class Plan:
         self.marks = policy.mark_private and not self.always_echoed
         self.admission = policy.admission
         self.partial = bool(policy.exclude) or not policy.enabled
-        self.told: set[str] = set()
+        self.told: Counter[str] = Counter()
         self.plain_names: set[Any] = set()
 
     def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int, Field | None]]:
@@ -157,6 +173,12 @@ class Plan:
             lines.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
         return lines
 
+    def _spellings(self) -> dict[Any, frozenset[Any]]:
+        spellings: dict[Any, set[Any]] = {}
+        for spelling, (own, _, _) in self.lines.items():
+            spellings.setdefault(own, set()).add(spelling)
+        return {own: frozenset(found) for own, found in spellings.items()}
+
     def _strips(self) -> set[Any]:
         # A header that is parsed is somebody else's as well, unless it is the ID's own.
         keys = {
@@ -171,22 +193,19 @@ class Plan:
 
     def leaves_out(self, raw: Any) -> bool:
         """
-        Say whether nothing is bound for this request: its path, or every one (S24).
+        Return whether nothing is bound for this request: for its path, or for every one.
         """
         policy = self.policy
         return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
 
     def without(
-        self, headers: list[tuple[Any, Any]], found: list[tuple[Any, Any]], gone: Sequence[Any]
+        self, headers: list[tuple[Any, Any]], gone: Collection[Any]
     ) -> list[tuple[Any, Any]]:
         """
         Return *headers* without any spelling of those whose keys are *gone*.
         """
-        kept = headers.copy()
-        for pair in found:
-            if self.lines[pair[0]][0] in gone:
-                kept.remove(pair)
-        return kept
+        leaving = frozenset().union(*(self.spellings[key] for key in gone))
+        return [pair for pair in headers if pair[0] not in leaving]
 
     def echo_pairs(self, values: Values) -> list[tuple[Any, Any]]:
         """

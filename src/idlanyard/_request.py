@@ -58,7 +58,7 @@ class Request(ABC):
     @abstractmethod
     def path(self) -> str:
         """
-        The path alone, decoded: ``scope["path"]`` or ``PATH_INFO``.
+        The path alone, decoded, below ``root_path`` or ``SCRIPT_NAME``.
         """
 
     @property

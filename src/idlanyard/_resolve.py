@@ -6,19 +6,21 @@ framework; hostile input is data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, TypeAlias
 
 from idlanyard._binding import Scope, changed, forced, new_scope, scope_here
-from idlanyard._case import BELIEVED, Case, Refusal, weigh
+from idlanyard._case import Case, Refusal
 from idlanyard._claims import Pair, claims_of
 from idlanyard._field import Field
 from idlanyard._plan import CONNECTION, HOP, Plan
 from idlanyard._snapshot import NEVER
+from idlanyard._trust import BELIEVED, judge_sender
+from idlanyard._wires import ASGI_KEY, WSGI, WSGI_KEY
 from idlanyard.ids import Provenance
 
 Rejection: TypeAlias = tuple[str, str]
-Edits: TypeAlias = tuple[Sequence[Any], list[Pair]]
+Edits: TypeAlias = tuple[Collection[Any], list[Pair]]
 """
 What changes in the request's headers: the keys of those that go, under any
 spelling, and the pairs that are added then.
@@ -56,7 +58,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     if plan.partial or forced:
         return decide(plan, found, raw)
     taken = _NOTHING
-    hops: tuple[Any, ...] = ()
+    hops: list[Pair] = []
     if found:
         taken = {}
         for spelling, value in found:
@@ -64,7 +66,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
             if field is None:
                 kind = plan.lines[spelling][1]
                 if kind == HOP:
-                    hops = (*hops, value)
+                    hops.append((spelling, value))
                 elif kind != CONNECTION or value not in plan.harmless:
                     return decide(plan, found, raw)
             elif field in taken or not field.fits(value):
@@ -80,7 +82,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     for field, value in taken.items():
         if field.needs_proof:
             if verdict is None:
-                verdict = weigh(plan, None, hops, raw)
+                verdict = judge_sender(plan, None, hops, raw)
             if verdict is not BELIEVED:
                 rejected = (*rejected, (field.name, verdict))
                 gone = (*gone, field.key)
@@ -106,6 +108,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     scope.policy = plan.policy
     scope.echo = echo
     scope.open = True
+    scope.binary = binary
     return scope, ((gone, added) if gone or added else None), None, rejected
 
 
@@ -114,9 +117,9 @@ def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
     Decide what one request has, whatever it is like: see ``resolve``.
     """
     if plan.partial and plan.leaves_out(raw):
-        scope = new_scope(plan.policy, {})
+        scope = new_scope(plan.policy, {}, binary=plan.binary)
         scope.echo = NEVER
-        return _forced(plan, scope, (list(plan.strips), []), None, [])
+        return _forced(plan, scope, (plan.strips, []), None, [])
     claims, fields = claims_of(plan, found)
     case = Case(plan, claims, raw)
     values = [*plan.blank]
@@ -131,7 +134,7 @@ def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
                 echo.append((field.echo_name, value))
             if case.elsewhere and field.forward_key is not None:
                 added.append((field.forward_key, value))
-    scope = new_scope(plan.policy, {})
+    scope = new_scope(plan.policy, {}, binary=plan.binary)
     scope.values, scope.echo = tuple(values), echo
     edits = (case.gone, added) if case.gone or added else None
     return _forced(plan, scope, edits, case.refusal, case.rejected)
@@ -154,28 +157,57 @@ def _forced(
     scope.echo = None
     if refusal is not None and refusal.field in delta:
         refusal = None
-    return scope, (list(plan.strips), plan.forward_pairs(scope.values)), refusal, rejected
+    return scope, (plan.strips, plan.forward_pairs(scope.values)), refusal, rejected
 
 
-def enclosing(plan: Plan, found: list[Pair], held: object) -> Scope | None:
+def open_scope(held: object) -> Scope | None:
     """
-    Return the open scope of a middleware around this one, if any (R15).
+    Return the scope of a middleware around this one, if its request is still going on.
+
+    Args:
+        held: what the request holds under our key.
+    """
+    return held if isinstance(held, Scope) and held.open else None
+
+
+def scope_around(plan: Plan, environ: Any) -> Scope | None:
+    """
+    Return the scope of a middleware around this WSGI application, if any.
 
     Args:
         plan: the inner middleware's policy.
-        found: the lines it watches.
-        held: what the request holds under our key; without a scope there,
-            the one bound here counts if the request carries exactly its
-            session ID.
+        environ: the request.
     """
-    if isinstance(held, Scope) and held.open:
-        return held
+    adapted = environ.get("asgi.scope")
+    held = adapted.get(ASGI_KEY) if isinstance(adapted, dict) else None
+    return (
+        open_scope(environ.get(WSGI_KEY)) or open_scope(held) or scope_across_adapter(plan, environ)
+    )
+
+
+def scope_across_adapter(plan: Plan, environ: Any) -> Scope | None:
+    """
+    Return the scope of an ASGI middleware around an adapter that runs this WSGI application.
+
+    Adapters drop our key. The Context alone proves nothing, since connections,
+    pools and calls in process share it: the scope bound here is the request's
+    only if every managed header of the request is what that scope forwards.
+
+    Args:
+        plan: the inner middleware's policy.
+        environ: the request.
+    """
     scope = scope_here()
-    if scope is None or not scope.open:
+    if scope is None or not scope.open or not scope.binary:
         return None
-    session, _ = scope.look_up("session_id")
-    given = [plan.decode(value) for key, value in found if key == plan.session_key]
-    return scope if session is not None and given == [session] else None
+    expected: dict[str, str | None] = dict.fromkeys(plan.strips)
+    for spec in scope.policy.specs.values():
+        value, _ = scope.look_up(spec.name)
+        expected[WSGI.key(spec.header)] = value if spec.forward else None
+    if not any(expected.values()):
+        return None
+    same = all(environ.get(key) == value for key, value in expected.items())
+    return scope if same else None
 
 
 def resolve_nested(
@@ -203,5 +235,5 @@ def resolve_nested(
         case.demand(field, effective[field.index])
     pairs = plan.forward_pairs(tuple(effective))
     lines = [pair for pair in found if plan.lines[pair[0]][0] in plan.strips]
-    edits = None if sorted(lines) == sorted(pairs) else (list(plan.strips), pairs)
+    edits = None if sorted(lines) == sorted(pairs) else (plan.strips, pairs)
     return edits, case.refusal

@@ -4,16 +4,24 @@ How the two protocols name and spell headers, and where they keep the rest.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from idlanyard._peers import UNIX, normalise
+from idlanyard._peers import UNIX
 from idlanyard._policy import Policy
 from idlanyard._request import Headers, Request
 from idlanyard._sources import Header
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+ASGI_KEY: Final = "idlanyard"
+# With a dot, since any other key has to be text; and no ID is called so.
+WSGI_KEY: Final = "idlanyard._scope"
+_DROP_ALIASES: Final = ("Apache", "Werkzeug/", "gevent/", "gunicorn/", "mod_wsgi/", "waitress")
+_KEEP_ALIASES: Final = frozenset({"tornado.wsgi", "twisted.web.wsgi"})
 
 
 class Wire(NamedTuple):
@@ -27,8 +35,10 @@ class Wire(NamedTuple):
         echo: the name of a header on a response.
         view: makes the read-only view of a request.
         peer: the transport-level address, ``"unix"`` or ``None``.
-        conflates: whether the server lets the last of several spellings win;
-            ``None`` where they arrive apart.
+        conflates: whether the server may let one spelling of a header stand
+            for another; ``None`` where they arrive apart.
+        relayed: whether the server took the peer from the PROXY protocol;
+            ``None`` where no server says so.
     """
 
     text: type[bytes | str]
@@ -38,6 +48,7 @@ class Wire(NamedTuple):
     view: Callable[[Any, Policy], Request]
     peer: Callable[[Any, Policy], str | None]
     conflates: Callable[[Any], bool] | None
+    relayed: Callable[[Any], bool] | None
 
 
 class ASGIRequest(Request):
@@ -65,9 +76,14 @@ class ASGIRequest(Request):
     @property
     def path(self) -> str:
         """
-        ``scope["path"]``.
+        ``scope["path"]`` below ``scope["root_path"]``.
         """
-        return str(self.scope.get("path", ""))
+        path = str(self.scope.get("path", ""))
+        root = str(self.scope.get("root_path") or "").rstrip("/")
+        # Not every server puts the prefix into the path: hypercorn 0.18 does not.
+        if root and (path == root or path.startswith(f"{root}/")):
+            path = path[len(root) :]
+        return path or "/"
 
     @property
     def query(self) -> str:
@@ -123,6 +139,7 @@ ASGI: Final = Wire(
     view=ASGIRequest,
     peer=_asgi_peer,
     conflates=None,
+    relayed=None,
 )
 
 
@@ -154,9 +171,9 @@ class WSGIRequest(Request):
     @property
     def path(self) -> str:
         """
-        ``PATH_INFO``.
+        ``PATH_INFO``, which is the path below ``SCRIPT_NAME``.
         """
-        return str(self.environ.get("PATH_INFO", ""))
+        return str(self.environ.get("PATH_INFO", "")) or "/"
 
     @property
     def query(self) -> str:
@@ -181,17 +198,44 @@ def _wsgi_peer(environ: WSGIEnvironment, policy: Policy) -> str | None:
     host: str | None = original.get("REMOTE_ADDR")
     if host == "":
         return UNIX
-    if policy.assume_unix and (host is None or normalise(host) is None):
+    # waitress 3.0 calls every peer on a unix socket so.
+    if policy.assume_unix and host in (None, "localhost"):
         return UNIX
     return host
 
 
 def _wsgi_conflates(environ: WSGIEnvironment) -> bool:
     """
-    Say whether the last of several spellings of a header wins on this server (S3).
+    Return whether this server may take ``X_User_ID`` for ``X-User-ID``.
+
+    Both have one key in ``environ``. Servers that are known to drop the alias
+    are listed; any other is taken to keep it, alone or in place of the header.
     """
     server = str(environ.get("SERVER_SOFTWARE", ""))
-    return server.startswith("Cheroot") or server == "Granian"
+    if server:
+        return not (server.startswith(_DROP_ALIASES) or _is_django_server(server, environ))
+    # Test clients name no server; nor do uWSGI, Tornado, Twisted and adapters for ASGI.
+    return (
+        "uwsgi.version" in environ
+        or "asgi.scope" in environ
+        or not sys.modules.keys().isdisjoint(_KEEP_ALIASES)
+        or bool(environ.get("wsgi.multithread") and environ.get("wsgi.multiprocess"))
+    )
+
+
+def _is_django_server(server: str, environ: WSGIEnvironment) -> bool:
+    """
+    Return whether the server is Django's ``runserver``, which has wsgiref's name.
+    """
+    body = type(environ.get("wsgi.input"))
+    return server.startswith("WSGIServer/") and body.__module__.startswith("django.")
+
+
+def _wsgi_relayed(environ: WSGIEnvironment) -> bool:
+    """
+    Return whether the server took the peer from the PROXY protocol, as gunicorn says.
+    """
+    return "PROXY_PROTOCOL" in environ
 
 
 def _wsgi_key(name: str) -> str:
@@ -215,4 +259,5 @@ WSGI: Final = Wire(
     view=WSGIRequest,
     peer=_wsgi_peer,
     conflates=_wsgi_conflates,
+    relayed=_wsgi_relayed,
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._admitted import admitted
-from idlanyard._binding import UNBOUND, Scope, attach, bound, current
+from idlanyard._binding import Node, Scope, attach, bound, current, put_back
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
 from idlanyard._echo import echoed, problem
@@ -17,19 +17,30 @@ from idlanyard._misplaced import refusing_options
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
-from idlanyard._resolve import enclosing, resolve, resolve_nested
+from idlanyard._resolve import open_scope, resolve, resolve_nested
 from idlanyard._steps import coroutine_mark
-from idlanyard._wires import ASGI
+from idlanyard._wires import ASGI, ASGI_KEY
 
 __all__ = ["SessionContextMiddleware"]
 
-KEY: Final = "idlanyard"
+KEY: Final = ASGI_KEY
 
 # Loose on purpose: stricter aliases are rejected by one framework or another.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+)
+# Where "more_body" is not set, these end a response, or what the application has to say.
+_LAST: Final = frozenset(
+    {
+        "http.response.body",
+        "http.response.pathsend",
+        "http.response.trailers",
+        "http.response.zerocopysend",
+        "websocket.close",
+        "websocket.http.response.body",
+    }
 )
 _POLICY_VIOLATION: Final = 1008
 _TRY_AGAIN_LATER: Final = 1013
@@ -73,16 +84,18 @@ class SessionContextMiddleware:
             await self.app(scope, receive, send)
             return
         plan = self._plan
-        before: Any = scope.get("headers")
+        lines: Any = scope.get("headers")
         # The protocol allows any iterable, and any iterable for each pair.
-        headers: list[Pair] = before if before.__class__ is list else [*map(tuple, before or ())]
+        headers: list[Pair] = lines if lines.__class__ is list else [*map(tuple, lines or ())]
         watched = plan.watched
         found: list[Pair] = []
         for pair in headers:
             if pair[0] in watched:
                 found.append(pair)
-        if KEY in scope or current() is not UNBOUND:
-            outer = enclosing(plan, found, scope.get(KEY))
+        # Nested by our key only: what is bound here may be another request's, since
+        # uvicorn 0.54 and daphne 4.2 start requests of a connection in one Context.
+        if KEY in scope:
+            outer = open_scope(scope[KEY])
             if outer is not None:
                 await self._nested(scope, receive, send, headers, found, outer)
                 return
@@ -95,17 +108,23 @@ class SessionContextMiddleware:
             await _refuse(plan, scope, receive, send, refusal, inner)
             return
         scope[KEY] = inner
-        if edits is not None:
+        # A list of our own, for good: servers go on writing into theirs, and a task
+        # that outlives the request reads this one.
+        if edits is None:
+            scope["headers"] = [*headers]
+        else:
             gone, added = edits
-            kept = plan.without(headers, found, gone) if gone else headers
-            scope["headers"] = kept + added
-        elif headers is not before:
-            scope["headers"] = headers
+            scope["headers"] = (plan.without(headers, gone) if gone else headers) + added
+        outside = current()
         token = bound.set(inner)
         try:
             if _events.subscribers:
                 announce(inner)
-            await self.app(scope, receive, _echoing(plan, inner, scope, send, self._mark))
+            await self.app(
+                scope,
+                _receiving(receive, outside),
+                _echoing(plan, inner, scope, send, outside, self._mark),
+            )
         except BaseException as error:
             attach(error, inner)
             raise
@@ -114,11 +133,7 @@ class SessionContextMiddleware:
             try:
                 bound.reset(token)
             except ValueError:
-                pass  # In another Context there is nothing of ours (R3).
-            if before is None:
-                scope.pop("headers", None)
-            elif edits is not None:
-                scope["headers"] = headers
+                pass  # In another Context there is nothing of ours.
 
     async def _nested(
         self,
@@ -133,30 +148,52 @@ class SessionContextMiddleware:
         Serve inside another middleware of ours: its scope is the request's (R15).
         """
         plan = self._plan
-        before: Any = scope.get("headers")
         edits, refusal = resolve_nested(plan, found, outer, scope)
         if refusal is not None:
             await _refuse(plan, scope, receive, send, refusal, outer)
             return
         gone, added = edits or ((), [])
-        scope["headers"] = plan.without(headers, found, gone) + added
+        scope["headers"] = plan.without(headers, gone) + added
+        await self.app(scope, receive, send)
+
+
+def _receiving(receive: Any, outside: Node) -> Any:
+    async def receive_outside() -> Any:
+        # The server goes on reading the connection from inside this call, and
+        # asyncio runs what it registers there in the Context of now.
+        token = bound.set(outside)
         try:
-            await self.app(scope, receive, send)
+            return await receive()
         finally:
-            if before is None:
-                scope.pop("headers", None)
-            else:
-                scope["headers"] = headers
+            put_back(token)
+
+    return receive_outside
 
 
-def _echoing(plan: Plan, inner: Scope, scope: Any, send: Any, mark: dict[str, Any]) -> Any:
+async def _send_outside(send: Any, message: Any, outside: Node) -> None:
+    # The server may start the next request of the connection from inside this call.
+    token = bound.set(outside)
+    try:
+        await send(message)
+    finally:
+        put_back(token)
+
+
+def _echoing(
+    plan: Plan, inner: Scope, scope: Any, send: Any, outside: Node, mark: dict[str, Any]
+) -> Any:
     # Before the application, which may change it: caches saw this one.
     method = scope.get("method", "GET")
 
     def send_echoed(message: Any) -> Any:
         # Most messages are parts of a body: one comparison lets them through.
-        if message["type"] != "http.response.body" and message["type"] in _STARTS:
-            message = _with_echo(plan, inner, method, message)
+        if message.get("more_body"):
+            return send(message)
+        kind = message["type"]
+        if kind in _STARTS:
+            return send(_with_echo(plan, inner, method, message))
+        if kind in _LAST:
+            return _send_outside(send, message, outside)
         return send(message)
 
     # A plain function is twice as fast per chunk; adapters ask whether it is async.

@@ -20,16 +20,15 @@ from idlanyard._misplaced import refusing_options
 from idlanyard._notices import announce, report
 from idlanyard._plan import Plan, plan_for
 from idlanyard._policy import Policy
-from idlanyard._resolve import enclosing, resolve, resolve_nested
-from idlanyard._wires import WSGI
+from idlanyard._resolve import resolve, resolve_nested, scope_around
+from idlanyard._wires import WSGI, WSGI_KEY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 __all__ = ["SessionContextMiddleware"]
 
-# With a dot, since any other key has to be text; and no ID is called so.
-KEY: Final = "idlanyard._scope"
+KEY: Final = WSGI_KEY
 _WHOLE: Final = (list, tuple)
 
 
@@ -74,7 +73,7 @@ class SessionContextMiddleware:
             if key in environ:
                 found.append((key, environ[key]))
         if KEY in environ or current() is not UNBOUND:
-            outer = enclosing(plan, found, environ.get(KEY))
+            outer = scope_around(plan, environ)
             if outer is not None:
                 return self._nested(environ, start_response, found, outer)
         inner, edits, refusal, rejected = resolve(plan, found, environ)

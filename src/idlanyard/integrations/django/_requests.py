@@ -15,7 +15,7 @@ from idlanyard._binding import UNBOUND, current
 from idlanyard._environ import edit, publish
 from idlanyard._notices import report
 from idlanyard._plan import plan_for
-from idlanyard._resolve import enclosing, resolve, resolve_nested
+from idlanyard._resolve import open_scope, resolve, resolve_nested, scope_around
 from idlanyard._snapshot import NEVER
 from idlanyard._view import RequestContext
 from idlanyard._wires import ASGI, WSGI
@@ -65,6 +65,12 @@ class WSGIRequests:
         Return what the server handed over.
         """
         return request.META
+
+    def enclosing(self, raw: Any) -> Scope | None:
+        """
+        Return the scope of a middleware around Django, if any.
+        """
+        return scope_around(self.plan, raw)
 
     def show(self, request: Any, edits: Edits) -> None:
         """
@@ -121,6 +127,12 @@ class ASGIRequests:
         """
         return request.scope
 
+    def enclosing(self, raw: Any) -> Scope | None:
+        """
+        Return the scope of a middleware around Django, if any.
+        """
+        return open_scope(raw.get(self.key))
+
     def show(self, request: Any, edits: Edits) -> None:
         """
         Let the request's headers say what is in force, the raw lines and ``META``.
@@ -129,8 +141,7 @@ class ASGIRequests:
         scope = request.scope
         headers: list[Pair] = scope["headers"]
         if gone:
-            found = [pair for pair in headers if pair[0] in self.plan.watched]
-            headers = self.plan.without(headers, found, gone)
+            headers = self.plan.without(headers, gone)
         scope["headers"] = headers + added
         edit(
             request.META,
@@ -163,7 +174,7 @@ def _opened(
 ) -> Opened:
     plan, key = requests.plan, requests.key
     if key in raw or current() is not UNBOUND:
-        outer = enclosing(plan, found, raw.get(key))
+        outer = requests.enclosing(raw)
         if outer is not None:
             edits, refusal = resolve_nested(plan, found, outer, raw)
             if refusal is None:

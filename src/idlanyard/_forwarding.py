@@ -1,0 +1,135 @@
+"""
+Forwarding headers: does the peer's address also stand in one, and can each of
+their elements be read in one way only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from idlanyard._peers import LONGEST_LIST, normalise
+
+_PORT: Final = re.compile(r"[0-9]{1,5}|_[A-Za-z0-9._-]+")
+_HIDDEN: Final = re.compile(r"_[A-Za-z0-9._-]+")
+_QUOTED: Final = re.compile(r'"[^"\\]*"')
+_PARAMETER: Final = re.compile(r"[A-Za-z]+")
+
+
+class Hop(NamedTuple):
+    """
+    One line of a forwarding header.
+
+    Attributes:
+        structured: whether the line is a ``Forwarded`` header (RFC 7239), and
+            not a plain list of addresses.
+        text: its value.
+    """
+
+    structured: bool
+    text: str
+
+
+def is_rewritten(peer: str, hops: Iterable[Hop]) -> bool:
+    """
+    Return whether the address of *peer* may come from a forwarding header.
+
+    A server or an outer middleware may have overwritten the sender's address
+    with one that the sender wrote. That is assumed where the peer also stands
+    in a forwarding header, where an element of one is not exactly an address
+    (a server may read more out of it than we do), and of lists over 8,192
+    characters. A peer without an address may come from an element without one.
+
+    Args:
+        peer: an address, or anything else for a peer that has none.
+        hops: the lines of forwarding headers.
+    """
+    address = normalise(peer)
+    lines = [hop for hop in hops if hop.text]
+    if sum(len(hop.text) for hop in lines) > LONGEST_LIST:
+        return True
+    for hop in lines:
+        elements = _nodes_of(hop.text) if hop.structured else hop.text.split(",")
+        for element in elements:
+            readings = (
+                None
+                if element is None
+                else read_node(element.strip(" \t"), structured=hop.structured)
+            )
+            if readings is None or (not readings and address is None):
+                return True
+            if address is not None and any(normalise(text) == address for text in readings):
+                return True
+    return False
+
+
+def read_node(node: str, *, structured: bool) -> list[str] | None:
+    """
+    Return the addresses that *node* may be read as, or ``None`` where it is in doubt.
+
+    Args:
+        node: an address, with or without a port; ``unknown``; or a name that
+            begins with ``_``.
+        structured: whether an IPv6 address needs brackets (RFC 7239, 6).
+    """
+    if node.lower() == "unknown" or _HIDDEN.fullmatch(node):
+        return []
+    if node.startswith("["):
+        host, bracket, port = node[1:].partition("]")
+        whole = bracket and ":" in host and (not port or _is_port(port))
+        return [host] if whole and normalise(host) is not None else None
+    if node.count(":") > 1:
+        return None if structured else _read_bare_ipv6(node)
+    host, colon, port = node.partition(":")
+    whole = not colon or _is_port(colon + port)
+    return [host] if whole and normalise(host) is not None else None
+
+
+def _is_port(text: str) -> bool:
+    return text.startswith(":") and _PORT.fullmatch(text[1:]) is not None
+
+
+def _read_bare_ipv6(node: str) -> list[str] | None:
+    """
+    Return both readings of an IPv6 address that may end in a port.
+    """
+    if normalise(node) is None:
+        return None
+    shorter = node.rpartition(":")[0]
+    return [node, shorter] if normalise(shorter) is not None else [node]
+
+
+def _nodes_of(line: str) -> Iterator[str | None]:
+    """
+    Yield each ``for`` of a ``Forwarded`` line, unquoted; ``None`` where the line is malformed.
+    """
+    if line.count('"') % 2:
+        yield None
+    for parameter in _parameters(line):
+        name, equals, value = parameter.partition("=")
+        if not equals or not _PARAMETER.fullmatch(name):
+            yield None
+        elif name.lower() == "for":
+            quoted = '"' in value
+            if quoted and not _QUOTED.fullmatch(value):
+                yield None
+            else:
+                yield value.strip('"')
+
+
+def _parameters(line: str) -> Iterator[str]:
+    """
+    Yield the parameters of a ``Forwarded`` line, split outside of quotes.
+    """
+    parts: list[str] = []
+    for number, piece in enumerate(line.split('"')):
+        if number % 2:
+            parts.append(f'"{piece}"')
+            continue
+        first, *others = piece.replace(",", ";").split(";")
+        parts.append(first)
+        for other in others:
+            yield "".join(parts).strip(" \t")
+            parts = [other]
+    yield "".join(parts).strip(" \t")

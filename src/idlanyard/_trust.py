@@ -1,0 +1,73 @@
+"""
+May the sender of a request speak for users and tenants, and if not, why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from idlanyard._forwarding import Hop, is_rewritten
+from idlanyard._peers import UNIX
+from idlanyard._plan import Plan
+
+BELIEVED: Final = ""
+NOBODY: Final = "nobody is trusted"
+STRANGER: Final = "the peer is not trusted"
+REWRITTEN: Final = "the peer was rewritten"
+RELAYED: Final = "the peer comes from the PROXY protocol"
+CONFLATES: Final = "the server may let an alias win"
+MISSING_PROOF: Final = "the shared secret is missing"
+WRONG_PROOF: Final = "the shared secret is wrong"
+
+
+def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: Any) -> str:
+    """
+    Return why the sender may not speak for users and tenants, or ``BELIEVED``.
+
+    Args:
+        plan: the compiled policy.
+        secret: what stands in the shared secret's header, ``None`` where it
+            is missing.
+        hops: the lines of forwarding headers, as the protocol spells them.
+        raw: the ``scope`` or ``environ``.
+    """
+    policy = plan.policy
+    peers = policy.peers
+    if peers.nobody and not plan.secrets:
+        return NOBODY
+    conflates = plan.wire.conflates
+    # A secret proves who speaks, not which of two spellings the server kept.
+    if conflates is not None and not policy.unsafe_server_ok and conflates(raw):
+        return CONFLATES
+    if secret is not None and _is_known(plan, secret):
+        return BELIEVED
+    if peers.everyone:
+        return BELIEVED
+    peer = plan.wire.peer(raw, policy)
+    # Nothing of a stranger's is parsed.
+    if not peers.trusts(peer):
+        if not plan.secrets or (secret is None and not peers.nobody):
+            return STRANGER
+        return MISSING_PROOF if secret is None else WRONG_PROOF
+    if plan.wire.relayed is not None and plan.wire.relayed(raw):
+        return RELAYED
+    if peer is None or (peer == UNIX and not policy.assume_unix):
+        return BELIEVED
+    return REWRITTEN if hops and is_rewritten(peer, read_hops(plan, hops)) else BELIEVED
+
+
+def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]]) -> list[Hop]:
+    """
+    Return the lines of forwarding headers as text.
+    """
+    return [Hop(key == plan.forwarded_key, plan.decode(value)) for key, value in hops]
+
+
+def _is_known(plan: Plan, secret: Any) -> bool:
+    from hmac import compare_digest
+
+    line = plan.decode(secret).encode("latin-1", "replace")
+    # Every secret is compared, so that the time tells nothing.
+    matches = [compare_digest(line, known) for known in plan.secrets]
+    return any(matches)

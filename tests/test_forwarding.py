@@ -1,0 +1,114 @@
+"""
+A peer whose address may come from a forwarding header proves nothing.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idlanyard._forwarding import Hop, is_rewritten, read_node
+
+PEER = "10.0.0.5"
+
+
+@pytest.mark.parametrize(
+    ("lines", "rewritten"),
+    [
+        pytest.param([], False, id="none"),
+        pytest.param([""], False, id="an empty line"),
+        pytest.param(["10.0.0.5"], True, id="alone"),
+        pytest.param(["203.0.113.9, 10.0.0.5"], True, id="last"),
+        pytest.param(["10.0.0.5,203.0.113.9"], True, id="first"),
+        pytest.param(["203.0.113.9", "10.0.0.5"], True, id="second line"),
+        pytest.param(["10.0.0.5:443"], True, id="with a port"),
+        pytest.param(["::ffff:10.0.0.5"], True, id="mapped"),
+        pytest.param(["[::ffff:10.0.0.5]:443"], True, id="in brackets"),
+        pytest.param(["10.0.0.55"], False, id="another"),
+        pytest.param(["10.0.0.55:443, [2001:db8::1], 2001:db8::2"], False, id="others"),
+        pytest.param(["unknown, _hidden"], False, id="names that the RFC allows"),
+        pytest.param(["10.0.0.5 :80"], True, id="a space before the port"),
+        pytest.param(["10.0.0.99:x"], True, id="a port that is none"),
+        pytest.param(["10.0.0.99:"], True, id="an empty port"),
+        pytest.param(['"10.0.0.99"'], True, id="quotes"),
+        pytest.param(["[10.0.0.99]"], True, id="IPv4 in brackets"),
+        pytest.param(["[2001:db8::1"], True, id="an open bracket"),
+        pytest.param(["[2001:db8::1]x"], True, id="text behind the bracket"),
+        pytest.param(["2001:db8::zz"], True, id="no address"),
+        pytest.param(["10.0.0.99,"], True, id="an empty element"),
+        pytest.param(["proxy.example"], True, id="a name"),
+        pytest.param(["010.0.0.5"], True, id="a leading zero"),
+        pytest.param(["1.2.3.4," * 1200], True, id="over 8,192 characters"),
+        pytest.param(["1.2.3.4," * 600 + "1.2.3.4"] * 2, True, id="over 8,192 together"),
+    ],
+)
+def test_a_peer_that_a_list_may_have_set_is_rewritten(lines: list[str], rewritten: bool) -> None:
+    """
+    S19: a peer stands in the list, or the list has an element that is not exactly an address.
+    """
+    assert is_rewritten(PEER, [Hop(False, line) for line in lines]) is rewritten
+
+
+@pytest.mark.parametrize(
+    ("line", "rewritten"),
+    [
+        pytest.param("for=10.0.0.5;proto=https", True, id="the peer"),
+        pytest.param('for="[::ffff:10.0.0.5]:8080"', True, id="mapped, quoted"),
+        pytest.param('FOR="10.0.0.5:_port"', True, id="a hidden port"),
+        pytest.param("for=203.0.113.9, for=10.0.0.5", True, id="the second element"),
+        pytest.param("for=203.0.113.9;for=10.0.0.5", True, id="twice in one element"),
+        pytest.param("proto=https;by=10.0.0.5", False, id="by is not for"),
+        pytest.param('for="[2001:db8::1]:443";host="a;b,c"', False, id="separators in quotes"),
+        pytest.param("for=unknown, for=_x", False, id="names that the RFC allows"),
+        pytest.param("for = 10.0.0.99", True, id="spaces"),
+        pytest.param("for=2001:db8::1:80", True, id="IPv6 without brackets"),
+        pytest.param('for="10.0.0.99', True, id="an open quote"),
+        pytest.param('for="10.0.\\0.99"', True, id="an escape"),
+        pytest.param("10.0.0.99", True, id="no parameter"),
+        pytest.param("for=[;" * 1000, True, id="many open brackets"),
+    ],
+)
+def test_a_peer_that_forwarded_may_have_set_is_rewritten(line: str, rewritten: bool) -> None:
+    """
+    S19: the same of RFC 7239, whose addresses stand behind ``for=``.
+    """
+    assert is_rewritten(PEER, [Hop(True, line)]) is rewritten
+
+
+def test_an_ipv6_address_without_brackets_may_end_in_a_port() -> None:
+    """
+    S19: both readings of an unbracketed IPv6 address are compared with the peer.
+    """
+    hops = [Hop(False, "2001:db8::1:80")]
+    assert is_rewritten("2001:db8::1", hops)
+    assert is_rewritten("2001:db8::1:80", hops)
+    assert not is_rewritten("2001:db8::2", hops)
+
+
+@pytest.mark.parametrize(
+    ("line", "rewritten"),
+    [
+        pytest.param("203.0.113.9", False, id="an address"),
+        pytest.param("_hidden", True, id="a hidden name"),
+        pytest.param("unknown", True, id="unknown"),
+        pytest.param(",", True, id="empty elements"),
+    ],
+)
+def test_a_peer_without_an_address_may_come_from_an_element_without_one(
+    line: str, rewritten: bool
+) -> None:
+    """
+    S20: where a unix socket is only assumed, a nameless element of a list may have made the peer.
+    """
+    assert is_rewritten("unix", [Hop(False, line)]) is rewritten
+
+
+@given(st.text(max_size=40), st.booleans())
+def test_any_text_is_read_or_in_doubt(text: str, structured: bool) -> None:
+    """
+    No text makes the reader of forwarding headers raise, and every reading stands in the text.
+    """
+    readings = read_node(text, structured=structured)
+    assert readings is None or all(reading in text for reading in readings)
+    is_rewritten(PEER, [Hop(structured, text)])
