@@ -26,7 +26,6 @@ from idlanyard import (
     get_session_id,
     identify,
     request_spec,
-    session_context,
     session_spec,
     tenant_spec,
     user_spec,

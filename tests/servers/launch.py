@@ -42,7 +42,8 @@ class Server:
         command: its words; ``{port}`` and ``{path}`` are filled in.
         protocol: ``"asgi"`` or ``"wsgi"``.
         unix: the words that make it listen on a unix socket instead.
-        conflates: whether an alias of a header replaces it there (S3).
+        conflates: whether an alias of a header may stand for it there (S3).
+        last_wins: whether the last of several lines is all that it hands over.
         websockets: whether it speaks WebSocket, and sends the headers of an accept.
         unix_trust: the policies under which its unix socket is believed.
     """
@@ -52,6 +53,7 @@ class Server:
     protocol: str
     unix: tuple[str, ...] = ()
     conflates: bool = False
+    last_wins: bool = False
     websockets: bool = False
     unix_trust: tuple[str, ...] = field(default=("unix", "assumed"))
 
@@ -103,6 +105,7 @@ SERVERS = [
         ("-m", "cheroot", "--bind", "127.0.0.1:{port}", "mounts:wsgi"),
         "wsgi",
         conflates=True,
+        last_wins=True,
     ),
     Server(
         "uwsgi",
@@ -114,14 +117,16 @@ SERVERS = [
             *UWSGI_OPTIONS,
         ),
         "wsgi",
+        conflates=True,
     ),
     Server("werkzeug", ("-c", WERKZEUG), "wsgi"),
-    Server("wsgiref", ("-c", WSGIREF), "wsgi"),
+    Server("wsgiref", ("-c", WSGIREF), "wsgi", conflates=True),
     Server(
         "granian-wsgi",
         ("-m", "granian", "--interface", "wsgi", "mounts:wsgi", *LISTEN),
         "wsgi",
         conflates=True,
+        last_wins=True,
     ),
 ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from idlanyard import Policy, get_session_context, user_spec
+from idlanyard import IDSpec, Policy, get_session_context, user_spec
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 
@@ -18,6 +18,10 @@ POLICIES = {
     "careless": Policy(trusted_peers=["127.0.0.1"], unsafe_server_ok=True),
     "secret": Policy(shared_secret=("X-Proxy-Secret", SECRET)),
     "demanding": Policy(user=user_spec(required=True)),
+    "device": Policy(
+        trusted_peers=["127.0.0.1"],
+        extra=[IDSpec(name="device_id", header="X-Device-ID", accept="proven")],
+    ),
     "unix": Policy(trusted_peers=["unix"]),
     "assumed": Policy(trusted_peers=["unix"], assume_unix=True),
 }
