@@ -1,5 +1,5 @@
 """
-What holds for every test: no skip where none is allowed, a sentence for each.
+What holds for every test: no skip where none is allowed, a sentence for each, and how often.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 import idlanyard
@@ -18,6 +19,24 @@ from idlanyard._binding import UNBOUND, bound, current, forced
 from idlanyard._events import failures, subscribers
 from idlanyard._snapshot import DEFAULT_POLICY
 
+TESTS = Path(__file__).parent
+# The tests of these files hold on every Python if they hold on one: `once` runs them, and no
+# other environment does.
+ONCE = (
+    "integrations/jobs/test_pages.py",
+    "integrations/test_genai_examples.py",
+    "registries/test_guide.py",
+    "registries/test_kill.py",
+    "registries/test_race.py",
+    "test_benchmarks",
+    "test_docs.py",
+    "test_examples.py",
+    "test_import.py",
+    "test_layers.py",
+    "test_memory.py",
+    "test_public_api.py",
+    "test_readme.py",
+)
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))
 
 # Shared machines stall: a deadline would measure the machine, not the code.
@@ -39,13 +58,41 @@ def pytest_configure() -> None:
         )
 
 
+def is_once(path: Path) -> bool:
+    """
+    Return whether the tests of a file need to run in one environment only.
+    """
+    return path.is_relative_to(TESTS) and path.relative_to(TESTS).as_posix().startswith(ONCE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """
+    Spare the import of files whose tests ``-m once`` or ``-m "not once"`` would deselect.
+    """
+    wanted = {"once": True, "not once": False}.get(config.getoption("markexpr"))
+    if wanted is None or not collection_path.name.startswith("test_"):
+        return None
+    return True if is_once(collection_path) is not wanted else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Refuse tests that do not say in a sentence what is true.
+    Mark tests that run once, and refuse tests that do not say in a sentence what is true.
     """
+    for item in items:
+        if is_once(item.path):
+            item.add_marker("once")
     silent = sorted({item.nodeid.partition("[")[0] for item in items if _is_silent(item)})
     if silent:
         raise pytest.UsageError("tests without a docstring: " + ", ".join(silent))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """
+    Save at once what a worker of xdist covered: on a busy machine it is killed while it ends.
+    """
+    if hasattr(session.config, "workerinput") and (running := Coverage.current()):
+        running.save()
 
 
 def _is_silent(item: pytest.Item) -> bool:

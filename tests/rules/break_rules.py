@@ -9,13 +9,16 @@ failure of that test and not as an error while importing or collecting it.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -23,59 +26,83 @@ from breaches import BREACHES, Breach
 from integration_breaches import INTEGRATION_BREACHES
 from registry_breaches import REGISTRY_BREACHES
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
 ROOT = Path(__file__).parents[2]
 TESTS_FAILED = 1
+SECONDS = 300
+# What many of the tests import, and takes the longest. It is loaded once, before the forks.
+HEAVY = ["pytest", "hypothesis", "django.test", "fastapi.testclient", "flask", "sqlalchemy"]
+
+
+def hunk_fault(breach: Breach) -> str | None:
+    """
+    Return what is wrong with the hunk of a breach: it must be in its file exactly once.
+    """
+    text = (ROOT / "src" / "idlanyard" / breach.file).read_text(encoding="utf-8")
+    if (times := text.count(breach.old)) == 1:
+        return None
+    return f"{breach.rule}: {breach.file} has the hunk {times} times: {breach.old!r}"
 
 
 def broken_copy(breach: Breach, folder: Path) -> Path:
     """
     Copy ``src/`` with the breach's one hunk applied.
-
-    Raises:
-        ValueError: the hunk is not there exactly once.
     """
     source = shutil.copytree(ROOT / "src", folder / "src")
     file = source / "idlanyard" / breach.file
     text = file.read_text(encoding="utf-8")
-    if text.count(breach.old) != 1:
-        raise ValueError(
-            f"{breach.rule}: {breach.file} has the hunk {text.count(breach.old)} times"
-        )
     file.write_text(text.replace(breach.old, breach.new), encoding="utf-8")
     return source
 
 
-def run(source: Path, test: str) -> subprocess.CompletedProcess[str]:
+def run_test(source: Path, test: str, output: Path) -> None:
     """
-    Run one test against the package in *source*.
+    End this process with pytest's status of one test, run against the package in *source*.
     """
-    environment = os.environ | {"PYTHONPATH": str(source)}
-    environment.pop("IDLANYARD_TEST_WHEEL", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", test]
-    return subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "no:randomly"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ.pop("IDLANYARD_TEST_WHEEL", None)
+    # A failing example that is kept would be tried first the next time, in tests of sound code.
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(source.parent)
+    # None of the plugins that are installed is needed here, and importing them is slow.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ["PYTHONPATH"] = str(source)
+    sys.path.insert(0, str(source))
+    os.chdir(ROOT)
+    sys.exit(pytest.main(["-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", test]))
 
 
-def verdict(breach: Breach) -> str | None:
+def verdict(breach: Breach, context: SpawnContext | ForkServerContext) -> str | None:
     """
     Return what is wrong with the check of one rule, or ``None`` where it holds.
     """
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            source = broken_copy(breach, Path(folder))
-        except ValueError as error:
-            return str(error)
-        result = run(source, breach.test)
-    if result.returncode == TESTS_FAILED and "failed" in result.stdout.splitlines()[-1]:
+        source = broken_copy(breach, Path(folder))
+        output = Path(folder, "output")
+        process = context.Process(target=run_test, args=(source, breach.test, output))
+        process.start()
+        process.join(SECONDS)
+        process.kill()
+        process.join()
+        lines = output.read_text(encoding="utf-8").splitlines()
+    if process.exitcode == TESTS_FAILED and lines and "failed" in lines[-1]:
         return None
-    return f"{breach.rule}: {breach.test} ended with {result.returncode}:\n{result.stdout[-800:]}"
+    said = "\n".join(lines[-20:])
+    return f"{breach.rule}: {breach.test} ended with {process.exitcode}:\n{said}"
+
+
+def process_context() -> SpawnContext | ForkServerContext:
+    """
+    Return how to start a process that has imported what is heavy, where the platform can fork.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    return context
 
 
 def main(rules: list[str]) -> int:
@@ -84,8 +111,12 @@ def main(rules: list[str]) -> int:
     """
     every = [*BREACHES, *INTEGRATION_BREACHES, *REGISTRY_BREACHES]
     chosen = [breach for breach in every if not rules or breach.rule in rules]
+    if faults := [fault for breach in chosen if (fault := hunk_fault(breach))]:
+        print(*faults, sep="\n")
+        return 1
+    context = process_context()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        verdicts = list(pool.map(verdict, chosen))
+        verdicts = list(pool.map(lambda breach: verdict(breach, context), chosen))
     for breach, wrong in zip(chosen, verdicts, strict=True):
         print(f"{'ok  ' if wrong is None else 'FAIL'} {breach.rule:4} {breach.what}")
     faults = [wrong for wrong in verdicts if wrong is not None]
