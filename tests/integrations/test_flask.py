@@ -523,6 +523,18 @@ def test_requests_under_one_application_context_keep_apart() -> None:
         assert nobody.get("/", headers=BOB).headers["X-User-ID"] == "bob"
 
 
+def test_outside_requests_nobody_is_named() -> None:
+    """
+    R2: a request context that a test pushes by hand has no request of ours, and binds nobody.
+    """
+    app = plain()
+    IDLanyard(app, TRUSTING, user_loader=lambda: "alice")
+    with app.test_request_context("/"):
+        app.preprocess_request()
+        assert get_user_id() is None
+    assert get_session_context().is_empty()
+
+
 async def load_later() -> int:
     return 7
 

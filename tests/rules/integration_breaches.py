@@ -60,6 +60,14 @@ INTEGRATION_BREACHES = [
         TESTS + "test_closed_errors.py::test_an_error_that_refuses_attributes_passes",
     ),
     Breach(
+        "R2",
+        "a loader outside requests binds its user on the thread",
+        HOME + "flask.py",
+        "        if scope_here() is None:\n            return\n",
+        "",
+        FLASK + "test_outside_requests_nobody_is_named",
+    ),
+    Breach(
         "R14",
         "settings that came too late are not told",
         HOME + "flask.py",
