@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 import idlanyard
 from idlanyard._binding import UNBOUND, bound, current, forced
-from idlanyard._events import failures, subscribers
+from idlanyard._events import failures, subscribers, warned
 from idlanyard._snapshot import DEFAULT_POLICY
 
 TESTS = Path(__file__).parent
@@ -105,10 +105,11 @@ def nothing_is_left() -> Iterator[None]:
     Fail the test that leaves something bound, forced, subscribed or in use (R3).
     """
     failures.clear()
+    warned.clear()
     yield
-    left = (current(), dict(forced), dict(subscribers), current().policy)
+    left = (current(), list(forced), dict(subscribers), current().policy)
     bound.set(UNBOUND)
-    assert left == (UNBOUND, {}, {}, DEFAULT_POLICY)
+    assert left == (UNBOUND, [], {}, DEFAULT_POLICY)
 
 
 @pytest.hookimpl(wrapper=True)

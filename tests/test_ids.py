@@ -147,11 +147,26 @@ def test_a_pattern_comes_on_top_of_the_floor(value: str) -> None:
         pytest.param(
             IDCheck(), "x" * 300, ValueError, r"has 300 .* may have 255; .*max_length", id="long"
         ),
-        pytest.param(IDCheck(), "se cret", ValueError, "charset='visible'", id="default"),
+        pytest.param(
+            IDCheck(),
+            "#secret",
+            ValueError,
+            r"letters, digits .* first a letter or digit; "
+            r"Policy\(user=user_spec\(charset='visible'\)\) allows",
+            id="default",
+        ),
+        pytest.param(
+            IDCheck(), "se cret", ValueError, "letters, digits .* no rule may allow", id="hopeless"
+        ),
+        pytest.param(
+            IDCheck(), "x" * 1025, ValueError, "may have 255, and no rule may allow", id="endless"
+        ),
         pytest.param(
             IDCheck("visible"), "se cret", ValueError, "allowed are visible", id="visible"
         ),
-        pytest.param(IDCheck(re.compile("[0-9]+")), "secret", ValueError, "pattern", id="pattern"),
+        pytest.param(
+            IDCheck(re.compile("[0-9]+")), "secret", ValueError, r"match '\[0-9\]\+'", id="pattern"
+        ),
     ],
 )
 def test_code_is_told_the_remedy_and_never_the_value(

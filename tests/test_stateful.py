@@ -64,9 +64,9 @@ class Model:
         Rule 3: write the scope, and take the fields given out of the delta here.
         """
         for name, value in given.items():
-            if value is not UNSET and not value:
-                continue
             gone = value is UNSET
+            if not (gone or value):
+                continue
             if self.scope is None:
                 self.delta[name] = HIDDEN if gone else value
                 continue

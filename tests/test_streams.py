@@ -5,6 +5,7 @@ Streams keep their own IDs and their consumers keep theirs, however they end.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 from idlanyard import carry, get_session_id, identify, scoped_iter, session_context
+from idlanyard._binding import current
+from idlanyard._steps import Held
 
 Stream = Callable[[], AsyncIterator[str | None]]
 
@@ -368,6 +371,57 @@ def test_close_is_the_close_of_the_generator_inside() -> None:
         close: Any = steps.close
         found.append(close())
     assert found == ["value" if sys.version_info >= (3, 13) else None] * 2
+
+
+class Hung:
+    """
+    An async iterator, and no generator: its first step waits, the others tell what is bound.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __aiter__(self) -> Hung:
+        return self
+
+    async def __anext__(self) -> str | None:
+        self.steps += 1
+        if self.steps == 1:
+            await asyncio.get_running_loop().create_future()
+        return get_session_id()
+
+
+def sent(step: Any) -> object:
+    """
+    Return what a coroutine that waits for nothing returns.
+    """
+    with pytest.raises(StopIteration) as stop:
+        step.send(None)
+    return stop.value.value
+
+
+def test_a_step_closed_in_another_context_takes_nothing_from_there() -> None:
+    """
+    R4: a step that hangs and is closed in another request leaves the next one its own IDs.
+    """
+
+    async def main() -> None:
+        with session_context("alice"):
+            stream = scoped_iter(Hung())
+            held = Held(current())
+        step: Any = stream.__anext__()
+        contextvars.copy_context().run(step.send, None)
+        with session_context("bob"):
+            step.close()
+            assert get_session_id() == "bob"
+        assert sent(stream.__anext__()) == "alice"
+        contextvars.copy_context().run(held.__enter__)
+        with session_context("bob"):
+            held.__exit__()
+        with held:
+            assert get_session_id() == "alice"
+
+    asyncio.run(main())
 
 
 def test_a_generator_that_ignores_its_end_is_told_so() -> None:

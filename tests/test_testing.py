@@ -4,6 +4,8 @@ What tests of other projects use.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import re
 import subprocess
 import sys
@@ -21,11 +23,13 @@ from idlanyard import (
     get_session_context,
     get_user_id,
     request_spec,
+    session_context,
     session_spec,
     subscribe,
     testing,
     user_spec,
 )
+from idlanyard._binding import UNBOUND, current
 from idlanyard.testing import client_headers, override
 from idlanyard.wsgi import SessionContextMiddleware
 
@@ -128,7 +132,8 @@ def test_nothing_from_outside_reaches_the_override() -> None:
         path.name
         for path in SRC.rglob("*.py")
         if re.search(
-            r"forced\.(update|clear|setdefault|pop)|forced\[.*\] =", path.read_text("utf-8")
+            r"forced\.(append|extend|insert|remove|clear|pop)|forced\[.*\] =",
+            path.read_text("utf-8"),
         )
     ]
     assert writers == ["testing.py"]
@@ -183,3 +188,113 @@ def test_the_module_has_no_other_names() -> None:
     """
     with pytest.raises(AttributeError, match="no attribute 'missing'"):
         testing.missing  # noqa: B018
+
+
+def plain_request() -> str | None:
+    """
+    Return the user of a request that claims none.
+    """
+    return served()[2].get("user_id")
+
+
+@pytest.mark.parametrize("first_out", ["first", "second"])
+def test_overlapping_overrides_end_each_by_itself(first_out: str) -> None:
+    """
+    S30: each block's IDs go with the block, in either order of exit, here and for requests.
+    """
+    blocks = {
+        "first": override(user_id="a", tenant_id="t"),
+        "second": override(user_id="b", session_id=UNSET),
+    }
+    blocks["first"].__enter__()
+    blocks["second"].__enter__()
+    assert (get_user_id(), plain_request()) == ("b", "b")
+    blocks.pop(first_out).__exit__()
+    ((left, block),) = blocks.items()
+    found = {"first": ("a", "t"), "second": ("b", None)}[left]
+    assert (get_session_context().user_id, get_session_context().tenant_id) == found
+    assert plain_request() == found[0]
+    block.__exit__()
+    assert get_session_context().is_empty()
+    assert current() is UNBOUND
+    assert plain_request() is None
+
+
+def test_overrides_of_one_value_end_each_by_itself() -> None:
+    """
+    S30: two equal blocks are two: the one that ends leaves the other where it stands.
+    """
+    with override(user_id="a"):
+        with override(user_id="b"):
+            with override(user_id="a"):
+                assert (get_user_id(), plain_request()) == ("a", "a")
+            assert (get_user_id(), plain_request()) == ("b", "b")
+        assert (get_user_id(), plain_request()) == ("a", "a")
+    assert (get_user_id(), plain_request()) == (None, None)
+
+
+def test_overrides_of_several_tasks_and_threads_overlap() -> None:
+    """
+    S30: blocks that overlap in tasks and threads leave nothing behind, in a task that lives on too.
+    """
+
+    async def test(user: str, entered: asyncio.Event, ready: asyncio.Event) -> str | None:
+        with override(user_id=user):
+            entered.set()
+            await ready.wait()
+        return get_user_id()
+
+    async def outliving(ended: asyncio.Event) -> str | None:
+        await ended.wait()
+        with session_context("s"):
+            return get_user_id()
+
+    async def main() -> None:
+        one, two, go_one, go_two, ended = (asyncio.Event() for _ in range(5))
+        first = asyncio.create_task(test("first", one, go_one))
+        await one.wait()
+        second = asyncio.create_task(test("second", two, go_two))
+        await two.wait()
+        assert plain_request() == "second"
+        go_one.set()
+        assert await first is None
+        assert plain_request() == "second"
+        go_two.set()
+        assert await second is None
+        assert plain_request() is None
+        with override(user_id="third"):
+            task = asyncio.create_task(outliving(ended))
+            assert await asyncio.to_thread(plain_request) == "third"
+        ended.set()
+        assert await task is None
+
+    asyncio.run(main())
+
+
+def test_an_override_left_in_another_context_is_over() -> None:
+    """
+    S30: a fixture may leave its block in another task than it entered it in.
+    """
+    block = override(user_id="a")
+    inside = contextvars.copy_context()
+    inside.run(block.__enter__)
+    beside = inside.copy()
+    assert beside.run(get_user_id) == "a"
+    block.__exit__()
+    assert (inside.run(get_user_id), beside.run(get_user_id)) == (None, None)
+    assert beside.run(get_session_context).is_empty()
+
+
+def test_an_override_is_entered_once_at_a_time() -> None:
+    """
+    S30: an instance that is open cannot be entered again; after its end it can.
+    """
+    block = override(user_id="a")
+    with block:
+        with pytest.raises(RuntimeError, match="write override"):
+            block.__enter__()
+        assert get_user_id() == "a"
+    with block, override(), session_context(user_id=None, tenant_id="t"):
+        assert get_session_context().as_dict() == {"user_id": "a", "tenant_id": "t"}
+    block.__exit__()
+    assert get_user_id() is None

@@ -12,7 +12,7 @@ from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, curren
 from idlanyard._environment import static_id
 from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard.exceptions import MissingID, UntrustedID
-from idlanyard.ids import Provenance
+from idlanyard.ids import IDCheck, Provenance
 
 Default = TypeVar("Default")
 _process: dict[str, str] = {}
@@ -27,17 +27,14 @@ def effective(name: str) -> tuple[str | None, Provenance | None]:
         TypeError: no such ID is declared.
     """
     node = current()
-    position = node.policy.index.get(name)
-    if position is None:
-        node.policy.check(name)
-    else:
-        value = node.values[position] if node is not UNBOUND else None
-        if value is not None:
-            return value, node.values[len(node.policy.names) + position]
-    return from_environment(node, name)
+    found = node.look_up(name)
+    if found[0] is not None and node.__class__ is Scope:
+        return found
+    check = node.policy.check(name)
+    return found if found[0] is not None else from_environment(node, name, check)
 
 
-def from_environment(node: Node, name: str) -> tuple[str | None, Provenance | None]:
+def from_environment(node: Node, name: str, check: IDCheck) -> tuple[str | None, Provenance | None]:
     """
     Return a static ID where no scope and no overlay says anything about it.
     """
@@ -45,10 +42,8 @@ def from_environment(node: Node, name: str) -> tuple[str | None, Provenance | No
         return None, None
     if isinstance(node, Overlay) and (node.over is not None or name in node.delta):
         return None, None
-    value = static_id(name)
-    if value is None or node.policy.check(name).reason(value) is not None:
-        return None, None
-    return value, Provenance.ENVIRONMENT
+    value = static_id(name, check)
+    return (None, None) if value is None else (value, Provenance.ENVIRONMENT)
 
 
 def get_session_context() -> SessionContext:
@@ -129,7 +124,8 @@ def get_id(name: str, default: object = None) -> object:
 
 
 def _otherwise(name: str, default: object) -> object:
-    value, _ = from_environment(current(), name)
+    node = current()
+    value, _ = from_environment(node, name, node.policy.check(name))
     return default if value is None else value
 
 

@@ -53,6 +53,12 @@ class Unbound:
         """
         return _policies[-1][0]
 
+    def look_up(self, name: str) -> tuple[None, None]:  # noqa: ARG002 - as on the other nodes
+        """
+        Return that the ID is absent.
+        """
+        return None, None
+
 
 class Scope:
     """
@@ -92,29 +98,44 @@ class Overlay:
     Attributes:
         over: the scope below it, if any.
         delta: the fields that were changed here; ``None`` hides one.
-        policy: the rules it was made under.
     """
 
-    __slots__ = ("_merged", "delta", "over", "policy")
+    __slots__ = ("_merged", "delta", "over")
 
     open: Final = False
 
-    def __init__(self, over: Scope | None, delta: Delta, policy: Policy) -> None:
+    def __init__(self, over: Scope | None, delta: Delta) -> None:
         self.over = over
         self.delta = delta
-        self.policy = policy
-        self._merged: tuple[Values, Values] | None = None
+        self._merged: tuple[object, Values] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """
+        The scope's rules; where there is none, those in use now, whenever this was made.
+        """
+        return _policies[-1][0] if self.over is None else self.over.policy
 
     @property
     def values(self) -> Values:
         """
         The values of the scope below as they are now, with the delta.
         """
-        below = NOTHING if self.over is None else self.over.values
-        merged = self._merged
+        over, merged = self.over, self._merged
+        below = _policies[-1] if over is None else over.values
         if merged is None or merged[0] is not below:
-            merged = self._merged = below, changed(below, self.delta, self.policy)
+            policy = below[0] if over is None else over.policy
+            values = NOTHING if over is None else below
+            merged = self._merged = below, changed(values, self.delta, policy)
         return merged[1]
+
+    def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
+        """
+        Return an ID and its provenance: as changed here, else as the scope below has it.
+        """
+        if name in self.delta:
+            return self.delta[name]
+        return (None, None) if self.over is None else self.over.look_up(name)
 
 
 Node: TypeAlias = Unbound | Scope | Overlay
@@ -125,9 +146,9 @@ current: Final = bound.get
 
 _policies: Final[list[tuple[Policy]]] = [(DEFAULT_POLICY,)]
 
-forced: Final[dict[str, tuple[str | None, Provenance | None]]] = {}
+forced: Final[list[Delta]] = []
 """
-What ``idlanyard.testing.override`` lets every request have; empty otherwise.
+What each open ``idlanyard.testing.override`` lets every request have.
 """
 
 
@@ -169,25 +190,30 @@ def use_policy(policy: Policy) -> Callable[[], None]:
     return undo
 
 
-def put_back(token: Token[Node]) -> None:
+def put_back(token: Token[Node]) -> bool:
     """
-    Put back what was bound before; in another Context there is nothing to (R3).
+    Put back what was bound before; in another Context there is nothing to put back.
+
+    Returns:
+        Whether this is the Context in which it was bound.
     """
     try:
         bound.reset(token)
     except ValueError:
-        pass
+        return False
+    return True
 
 
 def changed(values: Values, delta: Delta, policy: Policy) -> Values:
     """
-    Return *values* with the fields of *delta* replaced.
+    Return *values* with the fields of *delta* replaced that the policy declares.
     """
     width = len(policy.names)
     flat: list[Any] = list(values) if len(values) == 2 * width else [None] * (2 * width)
     for name, (value, how) in delta.items():
-        position = policy.index[name]
-        flat[position], flat[width + position] = value, how
+        position = policy.index.get(name)
+        if position is not None:
+            flat[position], flat[width + position] = value, how
     return tuple(flat)
 
 
@@ -213,7 +239,7 @@ def overlay(delta: Delta, *, without: frozenset[str] = frozenset()) -> Overlay:
     merged.update(delta)
     for name in without:
         merged.pop(name, None)
-    return Overlay(scope_here(), merged, node.policy)
+    return Overlay(scope_here(), merged)
 
 
 def scope_here() -> Scope | None:

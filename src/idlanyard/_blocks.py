@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Token
-from typing import Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, UNSET, Node, Unset, bound, current, overlay, put_back
-from idlanyard._change import checked, tell
+from idlanyard._binding import UNBOUND, UNSET, Node, bound, current, overlay, put_back
+from idlanyard._change import ID, check_function, checked, tell
 from idlanyard._snapshot import SessionContext, one_tenant
 from idlanyard._steps import Held, around
 from idlanyard.ids import IDCheck
@@ -25,13 +25,15 @@ _ANY_ID: Final = IDCheck("visible", 1024)
 
 class session_context:  # noqa: N801 - it reads as a verb where it is used
     """
-    Bind IDs for a block: ``with``, ``async with`` or as a decorator (R2, R3).
+    Bind IDs for a block: ``with``, ``async with`` or as a decorator.
 
     Only the IDs given change; leaving the block restores what was there.
-    ``None`` and ``""`` mean "not given", ``UNSET`` hides an ID. The block
-    yields the ``SessionContext`` in force in it. As a decorator it binds
-    anew per call and keeps the function's kind; a decorated generator has
-    the binding during its steps and never between them (R4).
+    ``None`` and ``""`` mean "not given", ``UNSET`` hides an ID. A function
+    without arguments is called for its value at each entry, so that
+    ``@session_context(new_session_id)`` mints per call. The block yields the
+    ``SessionContext`` in force in it. As a decorator it binds anew per call
+    and keeps the function's kind; a decorated generator has the binding
+    during its steps and never between them.
 
     A plain ``with`` inside a generator is open while the generator waits:
     decorate the generator instead.
@@ -44,8 +46,9 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         extra: further declared IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID (R7).
+        TypeError: an ID is not declared, its value is no ``str``, or a class
+            is decorated.
+        ValueError: a value is no ID.
         RuntimeError: this instance is entered while it is open.
     """
 
@@ -53,19 +56,18 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
 
     def __init__(
         self,
-        session_id: str | Unset | None = None,
-        user_id: str | Unset | None = None,
-        tenant_id: str | Unset | None = None,
+        session_id: ID = None,
+        user_id: ID = None,
+        tenant_id: ID = None,
         *,
-        customer_id: str | Unset | None = None,
-        **extra: str | Unset | None,
+        customer_id: ID = None,
+        **extra: ID,
     ) -> None:
         given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
         self._given = one_tenant(given | {"customer_id": customer_id} | extra)
         self._token: Token[Node] | None = None
         for name, value in self._given.items():
-            if value is not UNSET and value not in (None, ""):
-                _ANY_ID.require(name, value)
+            _check_early(name, value)
 
     def __enter__(self) -> SessionContext:
         if self._token is not None:
@@ -92,15 +94,54 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
 
-    def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
-        return around(fn, enter=self._anew, hold=self._hold)
+    if TYPE_CHECKING:
+
+        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    else:
+
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            # Without its parentheses the decorator has taken the function for an ID.
+            if len(given) != 1 or named or not _is_decoratable(given[0]):
+                raise TypeError(_HOW_TO_DECORATE)
+            return around(given[0], enter=self._anew, hold=self._hold)
 
     def _anew(self) -> session_context:
-        return session_context(**self._given)
+        block = session_context()
+        block._given = self._given
+        return block
 
     def _hold(self) -> Held:
         with self._anew():
             return Held(current())
+
+
+_HOW_TO_DECORATE: Final = (
+    "session_context decorates a function or a method: write @session_context(session_id=...) "
+    "above it, below @staticmethod, @classmethod and @property; a class has no IDs, its methods do"
+)
+
+
+def _is_decoratable(fn: object) -> bool:
+    return callable(fn) and not isinstance(fn, type | staticmethod)
+
+
+def _check_early(name: str, value: object) -> None:
+    """
+    Refuse at once, before any block is entered, a value that no policy would accept.
+
+    Raises:
+        TypeError: the value is no ``str`` and no function that may give one.
+        ValueError: no rule allows it.
+    """
+    if isinstance(value, property | classmethod):
+        raise TypeError(_HOW_TO_DECORATE)
+    if callable(value):
+        check_function(name, value)
+    elif value in (None, "", UNSET):
+        return
+    elif not isinstance(value, str) or _ANY_ID.reason(value) is not None:
+        # The message is that of the rule in force, which is narrower.
+        current().policy.check(name).require(name, value)
 
 
 class without:  # noqa: N801 - it reads as a preposition where it is used
@@ -149,11 +190,12 @@ class ScopedIterator(Iterator[T]):
 
     def __next__(self) -> T:
         # Steps may overlap in several threads: each puts back what was there for it.
-        with Held(self._node):
-            try:
+        held = Held(self._node)
+        try:
+            with held:
                 return next(self._inner)
-            finally:
-                self._node = current()
+        finally:
+            self._node = held.node
 
     def close(self) -> None:
         """
@@ -177,11 +219,12 @@ class AsyncScopedIterator(AsyncIterator[T]):
         self._inner = aiter(iterable)
 
     async def __anext__(self) -> T:
-        with Held(self._node):
-            try:
+        held = Held(self._node)
+        try:
+            with held:
                 return await anext(self._inner)
-            finally:
-                self._node = current()
+        finally:
+            self._node = held.node
 
     async def aclose(self) -> None:
         """

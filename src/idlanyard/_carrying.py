@@ -1,5 +1,5 @@
 """
-Take what is bound here along to a thread, a pool or another process (R13).
+Take what is bound here along to a thread, a pool or another process.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _arrived(fn: Callable[..., Any], context: SessionContext, is_scope: bool) ->
         for name, value in context.as_dict().items()
         if name in policy.index
     }
-    node = new_scope(policy, delta) if is_scope else Overlay(None, delta, policy)
+    node = new_scope(policy, delta) if is_scope else Overlay(None, delta)
     return _Carried(fn, node)
 
 
@@ -73,8 +73,26 @@ def carry(fn: Callable[P, R]) -> Callable[P, R]:
 
     Args:
         fn: a function of any kind; async functions stay async.
+
+    Raises:
+        TypeError: *fn* cannot be called.
     """
+    _check_function("carry", fn)
     return _Carried(fn, current())
+
+
+def _check_function(verb: str, fn: object) -> None:
+    if callable(fn):
+        return
+    kind = type(fn).__name__
+    if inspect.iscoroutine(fn):
+        # Nobody can await it any more, and nobody need be told so.
+        fn.close()
+    if isinstance(fn, property | classmethod):
+        raise TypeError(f"{verb} takes a function, not {kind}: write @{verb} below @{kind}")
+    raise TypeError(
+        f"{verb} takes a function, not {kind}: write {verb}(work), and not {verb}(work())"
+    )
 
 
 class ContextThreadPoolExecutor(ThreadPoolExecutor):
@@ -85,5 +103,9 @@ class ContextThreadPoolExecutor(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """
         Schedule ``fn(*args, **kwargs)`` with what is bound here.
+
+        Raises:
+            TypeError: *fn* cannot be called.
         """
+        _check_function("submit", fn)
         return super().submit(carry(fn), *args, **kwargs)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from idlanyard import _events
 from idlanyard._peers import EVERYONE
 from idlanyard.exceptions import PolicyError
+from idlanyard.ids import IDCheck
 
 _STATIC: Final = {
     "session_id": ("IDLANYARD_SESSION_ID", "OTEL_INSTRUMENTATION_GENAI_SESSION_ID"),
@@ -24,31 +26,51 @@ _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys
 )
 
 
-def static_id(name: str) -> str | None:
+def static_id(name: str, check: IDCheck) -> str | None:
     """
-    Return the first non-empty value that the environment has for the ID *name*.
+    Return the first ID that the environment has under this name.
 
-    A variable of its own goes before ``IDLANYARD_CONTEXT``, in which whoever
-    started this process has left ``json.dumps(dump())``.
+    A variable of its own goes before ``IDLANYARD_CONTEXT``, in which the
+    parent process has left ``json.dumps(dump())``. A value that is no ID is
+    passed over, with one warning.
+
+    Args:
+        name: the ID's name.
+        check: what it may look like.
     """
     for variable in _STATIC.get(name, ()):
         value = os.environ.get(variable)
-        if value:
+        if value and _is_id(variable, value, check):
             return value
     text = os.environ.get(_CONTEXT)
-    return _carried(text, name) if text else None
+    value = _carried(text, name) if text else None
+    return value if value and _is_id(f"{name} in {_CONTEXT}", value, check) else None
+
+
+def _is_id(written: str, value: str, check: IDCheck) -> bool:
+    try:
+        check.require(written, value)
+    except ValueError as error:
+        _events.warn_once(written, "idlanyard: the environment's %s", error)
+        return False
+    return True
 
 
 def _carried(text: str, name: str) -> str | None:
     import json
 
-    if len(text) > _LONGEST_CONTEXT:
-        return None
     try:
-        value: object = json.loads(text)[name][0]
-    except (ValueError, TypeError, LookupError, RecursionError):
+        ids: object = json.loads(text) if len(text) <= _LONGEST_CONTEXT else None
+    except (ValueError, RecursionError):
+        ids = None
+    if not isinstance(ids, dict):
+        _events.warn_once(
+            _CONTEXT, "idlanyard: %s is no short JSON object: write json.dumps(dump())", _CONTEXT
+        )
         return None
-    return value if isinstance(value, str) else None
+    entry: object = cast("dict[str, object]", ids).get(name)
+    value = cast("list[object]", entry)[:1] if isinstance(entry, list) else ()
+    return value[0] if value and isinstance(value[0], str) else None
 
 
 def options_from(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -28,6 +28,11 @@ failures: Counter[str] = Counter()
 How often a hook or a sink has failed, by where.
 """
 
+warned: set[str] = set()
+"""
+What ``warn_once`` has said in this process.
+"""
+
 _writing: Final = threading.Lock()
 _strict: list[object] = []
 
@@ -124,6 +129,22 @@ def failed(where: str, error: Exception, *, reason: str = "") -> None:
             f" ({reason})" if reason else "",
             exc_info=error,
         )
+
+
+def warn_once(about: str, message: str, *args: object) -> None:
+    """
+    Log a warning unless this process has logged one about the same.
+
+    Args:
+        about: what the warning is about, one of a few fixed words.
+        message: the warning, with ``%`` fields; never a value of an ID.
+        args: what the fields stand for.
+    """
+    with _writing:
+        first = about not in warned
+        warned.add(about)
+    if first:
+        LOGGER.warning(message, *args)
 
 
 class Strictly:

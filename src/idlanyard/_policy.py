@@ -15,6 +15,7 @@ from idlanyard._defaults import session_spec, tenant_spec, user_spec
 from idlanyard._environment import options_from
 from idlanyard._peers import Everyone, TrustedPeers
 from idlanyard._spec import IDSpec
+from idlanyard._undeclared import say_undeclared
 from idlanyard.ids import IDCheck
 
 Secrets: TypeAlias = str | bytes | Sequence[str | bytes]
@@ -132,10 +133,7 @@ class Policy:
             return spec.check
         if name in STANDARD:
             return _DEFAULT_CHECK
-        raise TypeError(
-            f"{name!r} is not a declared ID ({', '.join(self.names)}): "
-            f"declare it in Policy(extra=[IDSpec(name={name!r}, header=...)])"
-        )
+        raise TypeError(say_undeclared(name, self.names))
 
     def shown(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
         """

@@ -150,7 +150,8 @@ def _forced(
     """
     Apply what ``idlanyard.testing.override`` has forced, if anything.
     """
-    delta = {name: entry for name, entry in forced.items() if name in plan.policy.index}
+    ids = {name: entry for block in [*forced] for name, entry in block.items()}
+    delta = {name: entry for name, entry in ids.items() if name in plan.policy.index}
     if not delta:
         return scope, edits, refusal, rejected
     scope.values = changed(scope.values, delta, plan.policy)

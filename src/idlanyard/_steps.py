@@ -66,22 +66,27 @@ class Held:
     """
     A binding that is in force during steps and nowhere between.
 
-    What a step binds is still bound in the next one.
+    What a step binds is still bound in the next one. A step that is closed
+    in another Context has bound nothing of ours there.
+
+    Attributes:
+        node: what the next step has.
     """
 
-    __slots__ = ("_node", "_token")
+    __slots__ = ("_token", "node")
 
     _token: Token[Node]
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self.node = node
 
     def __enter__(self) -> None:
-        self._token = bound.set(self._node)
+        self._token = bound.set(self.node)
 
     def __exit__(self, *_: object) -> None:
-        self._node = current()
-        put_back(self._token)
+        left = current()
+        if put_back(self._token):
+            self.node = left
 
 
 def around(

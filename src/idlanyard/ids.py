@@ -24,13 +24,15 @@ _CHARSETS: Final = {
         'visible ASCII without , ; " \\ < >',
     ),
 }
+_LONGEST: Final = 1_024
+_VISIBLE: Final = "charset='visible'"
 _FILENAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,199}")
 _RESERVED_FILENAMES: Final = re.compile(r"(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")
 
 
 class Provenance(StrEnum):
     """
-    The rule that let a value in (``design`` words, R6).
+    The rule that let a value in.
     """
 
     MINTED = "minted"
@@ -50,7 +52,7 @@ class Provenance(StrEnum):
 
 class IDCheck:
     """
-    What one ID may look like (R7, S6): length first, then an ASCII allow-list.
+    What one ID may look like: length first, then an ASCII allow-list.
 
     Args:
         charset: ``"default"``, ``"visible"`` or a compiled pattern of ``str``,
@@ -82,7 +84,7 @@ class IDCheck:
 
     def reason(self, value: str) -> str | None:
         """
-        Say why *value* is refused, without repeating any of it.
+        Return why *value* is refused, without repeating any of it.
 
         Returns:
             ``None`` for a value that may pass, else ``"empty"``,
@@ -98,7 +100,7 @@ class IDCheck:
 
     def require(self, name: str, value: object) -> str:
         """
-        Return *value* if code may use it as the ID *name* (R7).
+        Return *value* if code may use it as the ID *name*.
 
         Raises:
             TypeError: it is not a ``str``.
@@ -111,25 +113,34 @@ class IDCheck:
         if reason is None:
             # Of a subclass the text that was checked, and not what it says of itself.
             return str.__str__(value)
-        raise ValueError(f"{name} is refused, {reason}: {self._remedy(reason, value)}")
+        raise ValueError(f"{name} is refused, {reason}: {self._remedy(name, reason, value)}")
 
-    def _remedy(self, reason: str, value: str) -> str:
-        if reason == "too long":
-            return (
-                f"it has {len(value)} characters and may have {self.max_length}; "
-                f"IDSpec(max_length=...) allows up to 1024"
-            )
+    def _remedy(self, name: str, reason: str, value: str) -> str:
         if reason == "empty":
             return "write None or leave it out to mean that there is none"
+        if reason == "too long":
+            has = f"it has {len(value)} characters and may have {self.max_length}"
+            return f"{has}{_offer(name, f'max_length={len(value)}', len(value) <= _LONGEST)}"
         if self._pattern is not None:
-            return "IDSpec(charset=...) has the pattern that it must match"
+            return f"it must match {self._pattern.pattern!r} and be {_CHARSETS['visible'][2]}"
         allowed = _CHARSETS[self._charset][2]
         if self._charset == "visible":
             return f"allowed are {allowed}"
-        return (
-            f"allowed are {allowed}, first a letter or digit; "
-            f"IDSpec(charset='visible') allows {_CHARSETS['visible'][2]}"
-        )
+        wider = IDCheck("visible", self.max_length).reason(value) is None
+        said = f"allowed are {allowed}, first a letter or digit"
+        return f"{said}{_offer(name, _VISIBLE, wider)}"
+
+
+def _offer(name: str, change: str, helps: bool) -> str:
+    """
+    Return how the rules may be changed, if that lets the value in.
+    """
+    if not helps:
+        return ", and no rule may allow this one"
+    kind = name.removesuffix("_id")
+    if kind in ("session", "user", "tenant"):
+        return f"; Policy({kind}={kind}_spec({change})) allows this one"
+    return f"; {change} in its IDSpec allows this one"
 
 
 def token() -> str:

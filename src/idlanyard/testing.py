@@ -1,37 +1,38 @@
 """
 For tests: force IDs, speak as a trusted peer, fail loudly.
 
-Nothing here can be switched on by a header or an environment variable (S30).
+Nothing here can be switched on by a header or an environment variable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
 from idlanyard._access import get_session_context
 from idlanyard._binding import (
     UNSET,
+    Delta,
     Node,
-    Unset,
+    Overlay,
     bound,
     current,
     forced,
-    overlay,
     put_back,
+    scope_here,
 )
-from idlanyard._change import checked
+from idlanyard._change import ID, checked, value_of
 from idlanyard._events import Strictly
 from idlanyard._policy import Policy
-from idlanyard._snapshot import SessionContext
+from idlanyard._snapshot import SessionContext, Values
+from idlanyard.ids import Provenance
 
 __all__ = ["client_headers", "override", "raise_failures", "session_ids"]
 
 raise_failures = Strictly
 """
-A block in which a failing hook or sink of ours raises instead of being logged
-(R14).
+A block in which a failing hook or sink of ours raises instead of being logged.
 """
 
 
@@ -45,41 +46,108 @@ class override:  # noqa: N801 - it reads as a verb where it is used
 
     The requests may run in any thread of this process. The IDs have the
     provenance ``CODE``; ``UNSET`` makes one absent, ``None`` and ``""`` mean
-    "not given". Failures of hooks are raised meanwhile.
+    "not given". Failures of hooks are raised meanwhile. What a block forces
+    ends with it, in whatever order several of them end.
 
     Args:
         ids: IDs by name.
 
     Raises:
         TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID (R7).
+        ValueError: a value is no ID.
+        RuntimeError: this instance is entered while it is open.
     """
 
-    __slots__ = ("_before", "_ids", "_strictly", "_token")
+    __slots__ = ("_entry", "_given", "_layer", "_strictly", "_token")
 
-    _before: dict[str, Any]
-    _token: Token[Node]
-
-    def __init__(self, **ids: str | Unset | None) -> None:
-        self._ids = ids
+    def __init__(self, **ids: ID) -> None:
+        self._given = ids
         self._strictly = Strictly()
+        self._token: Token[Node] | None = None
 
     def __enter__(self) -> SessionContext:
-        delta = checked(self._ids)
+        if self._token is not None:
+            raise RuntimeError("this override is open already: write override(...) anew per block")
+        self._entry = _Entry(checked(self._given))
+        self._layer = _Layer(current(), self._entry)
         self._strictly.__enter__()
-        self._before = dict(forced)
-        forced.update(delta)
-        self._token = bound.set(overlay(delta))
+        forced.append(self._entry)
+        self._token = bound.set(self._layer)
         return get_session_context()
 
     def __exit__(self, *_: object) -> None:
-        put_back(self._token)
-        forced.clear()
-        forced.update(self._before)
+        token, self._token = self._token, None
+        if token is None:
+            return
+        forced.remove(self._entry)
         self._strictly.__exit__()
+        if current() is self._layer:
+            put_back(token)
+        node = current()
+        # Blocks may end in any order: one below may have ended before.
+        while isinstance(node, _Layer) and node.entry not in forced:
+            node = node.under
+        if node is not current():
+            bound.set(node)
 
 
-def client_headers(policy: Policy | None = None, **ids: str | Unset | None) -> dict[str, str]:
+class _Entry(dict[str, tuple[str | None, Provenance | None]]):
+    """
+    What one block forces; equal to no other, whatever it forces.
+    """
+
+    __slots__ = ()
+
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+class _Changes(Mapping[str, tuple[str | None, Provenance | None]]):
+    """
+    What is changed here: what was below the block, and what the block still forces.
+    """
+
+    __slots__ = ("_below", "_entry")
+
+    def __init__(self, under: Node, entry: _Entry) -> None:
+        self._below: Delta = under.delta if isinstance(under, Overlay) else {}
+        self._entry = entry
+
+    def _now(self) -> Delta:
+        return {**self._below, **self._entry} if self._entry in forced else self._below
+
+    def __getitem__(self, name: str) -> tuple[str | None, Provenance | None]:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+
+class _Layer(Overlay):
+    """
+    The overlay of a block, which changes nothing any more once the block has ended.
+    """
+
+    __slots__ = ("entry", "under")
+
+    def __init__(self, under: Node, entry: _Entry) -> None:
+        super().__init__(scope_here(), _Changes(under, entry))
+        self.under = under
+        self.entry = entry
+
+    @property
+    def values(self) -> Values:
+        """
+        The values of the scope below with what is still forced, made anew each time.
+        """
+        return Overlay(self.over, self.delta).values
+
+
+def client_headers(policy: Policy | None = None, **ids: ID) -> dict[str, str]:
     """
     Return request headers that carry *ids* as a proxy would send them.
 
@@ -92,15 +160,16 @@ def client_headers(policy: Policy | None = None, **ids: str | Unset | None) -> d
 
     Raises:
         TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID (R7).
+        ValueError: a value is no ID.
     """
     policy = policy or current().policy
     headers: dict[str, str] = {}
-    for name, value in ids.items():
+    for name, said in ids.items():
         spec = policy.specs.get("tenant_id" if name == "customer_id" else name)
         if spec is None:
             policy.check(name)
             raise TypeError(f"{name} is left out of this policy, so no header carries it")
+        value = value_of(name, said) if callable(said) else said
         if value not in (None, "", UNSET):
             headers[spec.header] = spec.check.require(name, value)
     if policy.shared_secret is not None:

@@ -77,6 +77,32 @@ BREACHES = [
     ),
     Breach(
         "R2",
+        "outside a request clearing hides the environment as well",
+        "_change.py",
+        "    if scope_here() is not None:\n        bound.set(overlay(dict",
+        "    if current() is not None:\n        bound.set(overlay(dict",
+        "tests/test_outside.py::test_clearing_gives_the_environment_back",
+    ),
+    Breach(
+        "R2",
+        "a decorator's function is called once for all calls",
+        "_blocks.py",
+        "        block._given = self._given\n",
+        "        block._given = self._given = checked(self._given)\n"
+        "        block._given = {name: entry[0] for name, entry in block._given.items()}\n"
+        "        self._given = block._given\n",
+        "tests/test_values.py::test_a_decorator_mints_per_call",
+    ),
+    Breach(
+        "R2",
+        "identify in a thread without a request says nothing",
+        "_change.py",
+        "    if in_main_thread() or runs_event_loop():\n",
+        "    if True:\n",
+        "tests/test_threads.py::test_identify_in_a_plain_pool_warns_once",
+    ),
+    Breach(
+        "R2",
         "the echo is not made anew after identify",
         "_binding.py",
         "        if scope.echo is not NEVER:\n            scope.echo = None\n",
@@ -103,17 +129,25 @@ BREACHES = [
         "R3",
         "leaving a block in another Context raises",
         "_binding.py",
-        "    except ValueError:\n        pass\n",
-        "    except LookupError:\n        pass\n",
+        "    except ValueError:\n        return False\n",
+        "    except LookupError:\n        return False\n",
         "tests/test_blocks.py::test_leaving_in_another_context_is_silent",
     ),
     Breach(
         "R4",
         "a decorated generator's binding stays between its steps",
         "_steps.py",
-        "        self._node = current()\n        put_back(self._token)\n",
-        "        self._node = current()\n",
+        "        if put_back(self._token):\n            self.node = left\n",
+        "        self.node = left\n",
         BEHAVIOURS + "test_b34_a_stream_left_early_leaves_nothing",
+    ),
+    Breach(
+        "R4",
+        "a step that ends in another Context takes along what is bound there",
+        "_steps.py",
+        "        if put_back(self._token):\n            self.node = left\n",
+        "        put_back(self._token)\n        self.node = left\n",
+        "tests/test_streams.py::test_a_step_closed_in_another_context_takes_nothing_from_there",
     ),
     Breach(
         "R4",
@@ -122,6 +156,14 @@ BREACHES = [
         "            return _Body(body, environ, inner)\n",
         "            return body\n",
         WSGI + "test_a_streamed_body_is_bound_in_its_steps_and_nowhere_between",
+    ),
+    Breach(
+        "R10",
+        "what was bound outside a request keeps the rules it was bound under",
+        "_binding.py",
+        "        return _policies[-1][0] if self.over is None else self.over.policy\n",
+        "        return _policies[0][0] if self.over is None else self.over.policy\n",
+        "tests/test_outside.py::test_the_policy_in_use_holds_for_what_was_bound_before",
     ),
     Breach(
         "R5",
@@ -597,11 +639,27 @@ BREACHES = [
     ),
     Breach(
         "S30",
+        "a block that overlaps another leaves its IDs in force here",
+        "testing.py",
+        "        while isinstance(node, _Layer) and node.entry not in forced:\n",
+        "        while False:\n",
+        "tests/test_testing.py::test_overlapping_overrides_end_each_by_itself[first]",
+    ),
+    Breach(
+        "S30",
+        "a block takes away the one of another that is equal",
+        "testing.py",
+        "    __eq__ = object.__eq__\n",
+        "    __eq__ = dict.__eq__\n",
+        "tests/test_testing.py::test_overrides_of_one_value_end_each_by_itself",
+    ),
+    Breach(
+        "S30",
         "a variable of the environment forces an ID",
         "_binding.py",
-        "forced: Final[dict[str, tuple[str | None, Provenance | None]]] = {}\n",
-        "forced: Final[dict[str, tuple[str | None, Provenance | None]]] = {}\n"
-        'forced.update({"user_id": (os.environ.get("FORCE", "root"), Provenance.CODE)})\n',
+        "forced: Final[list[Delta]] = []\n",
+        "forced: Final[list[Delta]] = []\n"
+        'forced.append({"user_id": (os.environ.get("FORCE", "root"), Provenance.CODE)})\n',
         "tests/test_testing.py::test_nothing_from_outside_reaches_the_override",
     ),
 ]
