@@ -98,15 +98,18 @@ class Overlay:
     Attributes:
         over: the scope below it, if any.
         delta: the fields that were changed here; ``None`` hides one.
+        unit: the unit of work that it goes on with, outside requests;
+            ``None`` where it begins one.
     """
 
-    __slots__ = ("_merged", "delta", "over")
+    __slots__ = ("_merged", "delta", "over", "unit")
 
     open: Final = False
 
-    def __init__(self, over: Scope | None, delta: Delta) -> None:
+    def __init__(self, over: Scope | None, delta: Delta, unit: Node | None = None) -> None:
         self.over = over
         self.delta = delta
+        self.unit = unit
         self._merged: tuple[object, Values] | None = None
 
     @property
@@ -230,16 +233,23 @@ def new_scope(policy: Policy, delta: Delta, *, binary: bool = False) -> Scope:
     return scope
 
 
-def overlay(delta: Delta, *, without: frozenset[str] = frozenset()) -> Overlay:
+def overlay(
+    delta: Delta, *, without: frozenset[str] = frozenset(), unit: Node | None = None
+) -> Overlay:
     """
     Return the layer in force here with *delta* merged and the fields *without* gone.
+
+    Args:
+        delta: fields that change.
+        without: fields that the scope below answers for again.
+        unit: as in ``Overlay``.
     """
     node = current()
     merged = dict(node.delta) if isinstance(node, Overlay) else {}
     merged.update(delta)
     for name in without:
         merged.pop(name, None)
-    return Overlay(scope_here(), merged)
+    return Overlay(scope_here(), merged, unit)
 
 
 def scope_here() -> Scope | None:
@@ -250,6 +260,19 @@ def scope_here() -> Scope | None:
     if isinstance(node, Overlay):
         return node.over
     return node if isinstance(node, Scope) else None
+
+
+def unit_here() -> Node:
+    """
+    Return the unit of work that this code is part of.
+
+    It is the scope of the request or the job; outside of them the block that
+    was entered last, or ``UNBOUND``.
+    """
+    node = current()
+    if isinstance(node, Overlay):
+        return node.over or node.unit or node
+    return node
 
 
 def replace(scope: Scope, delta: Delta) -> None:

@@ -184,11 +184,29 @@ def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[o
         inherit: whether a job without a carrier has what is in force here,
             because it runs in the process of who sent it.
     """
-    if carrier:
-        return restore(carrier)
     policy = current().policy
-    ids = {name: effective(name) for name in policy.names} if inherit else {}
-    return Held(new_scope(policy, ids))
+    if carrier:
+        ids = _arrived(carrier)
+    else:
+        ids = {name: effective(name) for name in policy.names} if inherit else {}
+    return _Job(new_scope(policy, ids))
+
+
+class _Job(Held):
+    """
+    The block of one job, which subscribers hear the beginning of.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        try:
+            tell("bind", begins="job")
+        except BaseException:
+            # A hook that raises, as under test, is followed by no __exit__.
+            self.__exit__()
+            raise
 
 
 def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:

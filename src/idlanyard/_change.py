@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from idlanyard import _events
 from idlanyard._access import get_session_context
@@ -21,6 +21,7 @@ from idlanyard._binding import (
     overlay,
     replace,
     scope_here,
+    unit_here,
 )
 from idlanyard._snapshot import one_tenant
 from idlanyard._steps import is_coroutine_function
@@ -123,12 +124,12 @@ def _unfit(fn: Callable[..., object]) -> str | None:
     return None
 
 
-def tell(event: str) -> None:
+def tell(event: str, *, begins: Literal["job"] | None = None) -> None:
     """
     Emit an event about what is in force here, where somebody listens.
     """
     if event in _events.subscribers:
-        _events.emit(_events.Event(event, get_session_context()))
+        _events.emit(_events.Event(event, get_session_context(), begins=begins))
 
 
 def set_session_context(
@@ -219,7 +220,7 @@ def identify(**ids: ID) -> None:
     scope = scope_here()
     if scope is None:
         _warn_of_lost_request()
-        bound.set(overlay(delta))
+        bound.set(overlay(delta, unit=unit_here()))
     else:
         replace(scope, delta)
         if isinstance(current(), Overlay):

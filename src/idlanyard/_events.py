@@ -46,12 +46,15 @@ class Event(NamedTuple):
         context: the IDs in force after it.
         field: the ID that was minted or rejected, else ``None``.
         reason: why it was rejected, else ``None``; never the value.
+        begins: ``"request"`` or ``"job"`` where one begins with a ``bind``,
+            so that the span in progress is its own; ``None`` for a block.
     """
 
     name: str
     context: SessionContext
     field: str | None = None
     reason: str | None = None
+    begins: Literal["request", "job"] | None = None
 
 
 def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], None]:

@@ -168,7 +168,7 @@ def announce(scope: Scope) -> None:
     Tell the subscribers that a request's IDs were bound, and which were minted.
     """
     context = snapshot_of(scope.values, scope.policy)
-    _events.emit(Event("bind", context))
+    _events.emit(Event("bind", context, begins="request"))
     for name in context.as_dict():
         if context.provenance(name) is Provenance.MINTED:
             _events.emit(Event("mint", context, name))

@@ -269,14 +269,15 @@ def test_every_kind_of_span_has_all_three(tracer: Tracer, operation: str) -> Non
 
 def test_what_is_bound_later_does_not_reach_back(tracer: Tracer) -> None:
     """
-    S-B16: a span has what was bound at its start, and keeps it; only one that is current, and
-    lacks an attribute, gets what is bound or identified while it runs.
+    S-B16, R11: a span has what was bound at its start, and keeps it, whatever a block inside it
+    binds; only whom identify names while it is current is added.
     """
     elsewhere: Any = tracer.start_span("started before")
     with session_context("first"), tracer.start_as_current_span("agent") as agent:
         child: Any = tracer.start_span("child")
-        with session_context("second", user_id="u"):
+        with session_context("second", user_id="other"):
             pass
+        identify(user_id="u")
         child.end()
     elsewhere.end()
     spans: list[Any] = [elsewhere, child, agent]

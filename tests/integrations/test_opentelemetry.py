@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -25,14 +26,10 @@ from idlanyard import (
     Policy,
     PolicyError,
     carry,
-    clear_session_context,
     identify,
     request_spec,
-    restore,
-    rotate_session_id,
     session_context,
     session_spec,
-    set_session_context,
     tenant_spec,
     use_policy,
     user_spec,
@@ -157,46 +154,6 @@ def test_ids_are_those_of_the_start(tracer: Tracer, exporter: InMemorySpanExport
     assert by_name(exporter) == {"one": {"session.id": "s1"}}
 
 
-BINDINGS: dict[str, Any] = {
-    "block": lambda: session_context(**THREE).__enter__(),
-    "set": lambda: set_session_context(**THREE),
-    "identify": lambda: identify(**THREE),
-    "restore": lambda: restore(THREE).__enter__(),
-}
-
-
-@pytest.mark.usefixtures("processor")
-@pytest.mark.parametrize("name", BINDINGS)
-def test_the_span_that_is_current_gets_what_is_bound_later(
-    name: str, tracer: Tracer, exporter: InMemorySpanExporter
-) -> None:
-    """
-    Issue 4, item 2: a span that started before us has the IDs from when they are bound, and
-    the one around it has not.
-    """
-    with tracer.start_as_current_span("outer"), tracer.start_as_current_span("server"):
-        copy_context().run(BINDINGS[name])
-    assert by_name(exporter) == {"outer": {}, "server": ON_SPANS}
-
-
-@pytest.mark.usefixtures("processor")
-def test_what_is_there_is_never_replaced(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
-    """
-    Issue 4, item 2: a later binding adds what is missing and leaves the rest.
-    """
-
-    def handle() -> None:
-        set_session_context(session_id="s1")
-        rotate_session_id()
-        identify(user_id="alice")
-        identify(user_id="bob")
-        clear_session_context()
-
-    with tracer.start_as_current_span("server"):
-        copy_context().run(handle)
-    assert by_name(exporter) == {"server": {"session.id": "s1", "user.id": "alice"}}
-
-
 @pytest.mark.usefixtures("processor")
 def test_only_a_recording_span_of_ours_is_touched(
     exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
@@ -206,13 +163,13 @@ def test_only_a_recording_span_of_ours_is_touched(
     """
     other = TracerProvider(shutdown_on_exit=False)
     with other.get_tracer("other").start_as_current_span("theirs") as theirs:
-        copy_context().run(set_session_context, "s1")
+        copy_context().run(partial(identify, session_id="s1"))
         assert isinstance(theirs, Span)
         assert attributes(theirs) == {}
     with trace.use_span(trace.NonRecordingSpan(theirs.get_span_context())):
-        copy_context().run(set_session_context, "s2")
+        copy_context().run(partial(identify, session_id="s2"))
     with trace.use_span(theirs), caplog.at_level(logging.WARNING):
-        copy_context().run(set_session_context, "s3")
+        copy_context().run(partial(identify, session_id="s3"))
     assert caplog.records == []
     other.shutdown()
 
@@ -225,7 +182,7 @@ def test_an_ended_span_is_let_be(tracer: Tracer, caplog: pytest.LogCaptureFixtur
     span = tracer.start_span("ended")
     span.end()
     with trace.use_span(span), caplog.at_level(logging.WARNING):
-        copy_context().run(set_session_context, "s1")
+        copy_context().run(partial(identify, session_id="s1"))
     assert caplog.records == []
 
 

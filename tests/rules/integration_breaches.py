@@ -12,6 +12,7 @@ STARLETTE = TESTS + "test_starlette.py::"
 FASTAPI = TESTS + "test_fastapi.py::"
 FLASK = TESTS + "test_flask.py::"
 LINES = TESTS + "test_django_lines.py::"
+UNITS = TESTS + "test_opentelemetry_units.py::"
 REQUESTS = TESTS + "test_django_requests.py::"
 USERS = TESTS + "test_django_users.py::"
 LOGINS = TESTS + "test_logins.py::"
@@ -282,7 +283,31 @@ INTEGRATION_BREACHES = [
         HOME + "opentelemetry/_spans.py",
         "for name, text in attributes.items() if name not in there",
         "for name, text in attributes.items()",
-        TESTS + "test_opentelemetry.py::test_what_is_there_is_never_replaced",
+        TESTS + "test_opentelemetry_units.py::test_what_is_there_is_never_replaced",
+    ),
+    Breach(
+        "R11",
+        "a block writes on the span around it",
+        HOME + "opentelemetry/_spans.py",
+        "        if event.begins is None or span is None",
+        "        if span is None",
+        UNITS + "test_a_fan_out_of_tasks_keeps_its_span_clean",
+    ),
+    Breach(
+        "R11",
+        "whoever is identified in a block is written on the span around it",
+        HOME + "opentelemetry/_spans.py",
+        " or self._units.get(span) is not unit_here():\n",
+        ":\n",
+        UNITS + "test_a_block_never_writes_on_the_span_around_it",
+    ),
+    Breach(
+        "R11",
+        "a request inside another one writes on that one's span",
+        HOME + "opentelemetry/_spans.py",
+        " or unit is None or isinstance(unit, Scope):\n",
+        " or unit is None:\n",
+        UNITS + "test_a_second_request_leaves_the_span_of_the_first_alone",
     ),
     Breach(
         "S22",

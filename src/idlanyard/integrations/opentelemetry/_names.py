@@ -4,7 +4,7 @@ What the IDs are called on spans, on log records and in baggage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, Literal, TypeAlias
 
 from idlanyard._access import get_session_context
@@ -74,15 +74,21 @@ class AttributeNames:
         spec = policy.specs.get(name)
         return (spec.attribute if spec else None) or ".".join(name.rsplit("_", 1))
 
-    def in_force(self, sink: Literal["log", "span"]) -> dict[str, str]:
+    def in_force(
+        self, sink: Literal["log", "span"], *, without: Container[str] = ()
+    ) -> dict[str, str]:
         """
         Return the attributes of what is bound here, as *sink* shows them.
+
+        Args:
+            sink: ``"log"`` or ``"span"``.
+            without: IDs that are left off.
         """
         policy = current().policy
         attributes: dict[str, str] = {}
         for name, value in get_session_context().as_dict().items():
             attribute, text = self.of(policy, name), policy.shown(sink, name, value)
-            if attribute is not None and text is not None:
+            if attribute is not None and text is not None and name not in without:
                 attributes[attribute] = text
         return attributes
 

@@ -1,16 +1,17 @@
 """
-The IDs as attributes of spans: at their start, and when they are bound later.
+The IDs as attributes of spans: at their start, and when their request is known later.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
 from idlanyard import _events
+from idlanyard._binding import UNBOUND, Node, Overlay, Scope, current, unit_here
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 if TYPE_CHECKING:
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-_EVENTS: Final[tuple[_events.EventName, ...]] = ("bind", "identify")
+# Servers and consumers begin such a span for one request or job, wherever they are started.
+_OF_ONE_UNIT: Final = (trace.SpanKind.SERVER, trace.SpanKind.CONSUMER)
 
 
 class SessionContextSpanProcessor(SpanProcessor):
     """
     Put the IDs in force on every span of a provider, when it starts.
 
-    When IDs are bound or identified later, the span that is current and
-    recording gets them too: a server span is often started outside the
-    middleware. An attribute that is there already stays. The values are as
-    each ID's span sink shows them; metrics and span names never have any.
+    A server span is often started outside the middleware. So the span that is
+    current when a middleware or a job binds its IDs gets them too, and
+    whatever ``identify`` adds while that span is current again. A block such
+    as ``session_context`` or ``restore`` never writes on the span around it,
+    which may serve others as well. An attribute that is there already stays.
+    The values are as each ID's span sink shows them; metrics and span names
+    never have any.
 
     Args:
         names: ``"default"``, ``"tenant"``, ``"genai"``, ``"openinference"``,
@@ -44,10 +49,14 @@ class SessionContextSpanProcessor(SpanProcessor):
     def __init__(self, names: Names = "default", *, enabled: bool = True) -> None:
         self._names = AttributeNames(names)
         self._enabled = enabled
-        # The span that is current may be another provider's, whose spans are none of ours.
-        self._started: WeakSet[trace.Span] = WeakSet()
-        events = _EVENTS if enabled else ()
-        self._subscriptions = [_events.subscribe(event, self._on_change) for event in events]
+        # The unit of work that each span is of. A span that is not in it is another provider's.
+        self._units: WeakKeyDictionary[trace.Span, Node] = WeakKeyDictionary()
+        self._subscriptions = [
+            _events.subscribe("bind", self._on_bind),
+            _events.subscribe("identify", self._on_identify),
+        ]
+        if not enabled:
+            self.shutdown()
 
     def on_start(
         self,
@@ -64,7 +73,7 @@ class SessionContextSpanProcessor(SpanProcessor):
         if not self._enabled:
             return
         try:
-            self._started.add(span)
+            self._units[span] = unit_here()
             _add(span, self._names.in_force("span"))
         except Exception as error:
             _events.failed("span processor", error)
@@ -89,10 +98,37 @@ class SessionContextSpanProcessor(SpanProcessor):
         """
         return True
 
-    def _on_change(self, _: _events.Event) -> None:
-        span = trace.get_current_span()
-        if isinstance(span, Span) and span.is_recording() and span in self._started:
+    def _on_bind(self, event: _events.Event) -> None:
+        """
+        Let the request or job that begins have the span that was started for it.
+        """
+        span = _recording()
+        unit = self._units.get(span) if span is not None else None
+        if event.begins is None or span is None or unit is None or isinstance(unit, Scope):
+            return
+        if unit is UNBOUND or span.kind in _OF_ONE_UNIT:
+            self._units[span] = unit_here()
             _add(span, self._names.in_force("span"))
+
+    def _on_identify(self, _: _events.Event) -> None:
+        """
+        Add to the current span what its own unit of work is known by now.
+        """
+        span = _recording()
+        if span is None or self._units.get(span) is not unit_here():
+            return
+        node = current()
+        # What a block changes inside the request is no matter of the request's span.
+        of_block = node.delta if isinstance(node, Overlay) and node.over is not None else ()
+        _add(span, self._names.in_force("span", without=of_block))
+
+
+def _recording() -> Span | None:
+    """
+    Return the span that is current, if it is the SDK's and may be written to.
+    """
+    span = trace.get_current_span()
+    return span if isinstance(span, Span) and span.is_recording() else None
 
 
 def _add(span: Span, attributes: Mapping[str, str]) -> None:
