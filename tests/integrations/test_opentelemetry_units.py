@@ -120,8 +120,11 @@ def in_a_restore(work: Work, session: str = "s1") -> None:
 
 
 def in_an_override(work: Work, session: str = "s1") -> None:
-    with override(session_id=session):
-        work()
+    def overridden() -> None:
+        with override(session_id=session):
+            work()
+
+    copy_context().run(overridden)
 
 
 def in_a_block_of_its_own(work: Work, session: str = "s1") -> None:
