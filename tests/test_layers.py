@@ -39,6 +39,7 @@ LAYERS = {
         "_rules",
         "_policy",
         "_misplaced",
+        "_applications",
         "_settings",
         "_snapshot",
         "_wires",

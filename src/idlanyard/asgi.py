@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._admitted import admitted
+from idlanyard._applications import check_application
 from idlanyard._binding import Node, Scope, attach, bound, current, put_back
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
@@ -60,8 +61,9 @@ class SessionContextMiddleware:
 
     Raises:
         PolicyError: the environment describes no policy.
-        TypeError: *policy* is not a ``Policy``, or its options are given
-            here, which ``Policy(...)`` takes.
+        TypeError: *app* is no application of this protocol, *policy* is not a
+            ``Policy``, or its options are given here, which ``Policy(...)``
+            takes.
     """
 
     __slots__ = ("_mark", "_plan", "app")
@@ -70,6 +72,7 @@ class SessionContextMiddleware:
 
     @refusing_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
+        check_application(app, "ASGI")
         self.app = app
         self._plan = plan_for(policy, ASGI)
         self._mark = coroutine_mark()

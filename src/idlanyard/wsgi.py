@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard import _events
 from idlanyard._admitted import admitted_waiting, check_waits
+from idlanyard._applications import check_application
 from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put_back
 from idlanyard._case import Refusal
 from idlanyard._claims import Pair
@@ -46,8 +47,9 @@ class SessionContextMiddleware:
     Raises:
         PolicyError: the environment describes no policy, or the policy's
             ``Admission`` has a function that is awaited.
-        TypeError: *policy* is not a ``Policy``, or its options are given
-            here, which ``Policy(...)`` takes.
+        TypeError: *app* is no application of this protocol, *policy* is not a
+            ``Policy``, or its options are given here, which ``Policy(...)``
+            takes.
     """
 
     __slots__ = ("_keys", "_plan", "app")
@@ -56,6 +58,7 @@ class SessionContextMiddleware:
 
     @refusing_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
+        check_application(app, "WSGI")
         self.app = app
         self._plan = plan_for(policy, WSGI)
         check_waits(self._plan.policy)

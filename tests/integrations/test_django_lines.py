@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from apps.django_failing import API, BETWEEN, FAILING, FALLING_BACK, RAISED, BadHandlers, Routes
 from apps.django_settings import OURS
 from django_lines import SENT, ask, logged, printed
-from drive import ask_wsgi, environ_of
+from drive import ask_asgi, ask_wsgi, environ_of, http_scope
 from idlanyard import Admission, session_context
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.django import SessionContextMiddleware
@@ -289,4 +289,21 @@ def test_inside_our_other_middleware_there_is_one_line(way: str) -> None:
                     asking("/nowhere", SENT)
     assert [(line.message, line.session, line.bound) for line in lines] == [
         ("Not Found: /nowhere", "s1", "s1")
+    ]
+
+
+@pytest.mark.parametrize(("around", "session"), [(False, None), (True, "s1")], ids=["no", "yes"])
+def test_what_never_reaches_a_middleware_has_the_ids_inside_our_other_one(
+    around: bool, session: str | None
+) -> None:
+    """
+    Promise 1: Django's ASGI handler refuses a query string that is no text by itself, and logs so;
+    only a middleware around the application binds anything for that.
+    """
+    with override_settings(ROOT_URLCONF=Routes, MIDDLEWARE=[OURS]):
+        app: Any = get_asgi_application()
+        with logged() as lines:
+            ask_asgi(ASGIMiddleware(app) if around else app, http_scope(SENT, query_string=b"\xff"))
+    assert [(line.message, line.session) for line in lines] == [
+        ("Bad Request (UnicodeDecodeError)", session)
     ]

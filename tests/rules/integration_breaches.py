@@ -11,6 +11,7 @@ TESTS = "tests/integrations/"
 STARLETTE = TESTS + "test_starlette.py::"
 FASTAPI = TESTS + "test_fastapi.py::"
 FLASK = TESTS + "test_flask.py::"
+CHECKS = TESTS + "test_django_checks.py::"
 LINES = TESTS + "test_django_lines.py::"
 UNITS = TESTS + "test_opentelemetry_units.py::"
 REQUESTS = TESTS + "test_django_requests.py::"
@@ -235,6 +236,30 @@ INTEGRATION_BREACHES = [
         "**record.__dict__, **_of_request(record)}",
         "**record.__dict__}",
         LINES + "test_lines_written_after_us_find_the_ids_by_the_request",
+    ),
+    Breach(
+        "R14",
+        "settings that nothing reads are not told when Django starts",
+        HOME + "django/_middleware.py",
+        "        if idle is not None:\n",
+        "        if idle is None:\n",
+        CHECKS + "test_a_setting_for_each_option_is_told_what_to_write",
+    ),
+    Breach(
+        "R14",
+        "the documented set-up has a warning",
+        HOME + "django/_checks.py",
+        "    return messages + _dropped(_unproven(rules) if _are_meant(rules) else [])\n",
+        "    return messages + _dropped(_unproven(rules))\n",
+        CHECKS + "test_system_checks_find_what_does_not_work",
+    ),
+    Breach(
+        "R14",
+        "the middleware of another protocol fails for each request",
+        "_applications.py",
+        '    if type(app).__module__ == "asgiref.sync":\n        return True\n',
+        "",
+        "tests/test_applications.py::test_anything_else_is_answered_by_what_to_write",
     ),
     Breach(
         "R10",

@@ -13,6 +13,12 @@ is logged in; in ``INSTALLED_APPS`` it brings system checks.
 from __future__ import annotations
 
 from idlanyard.integrations.django._middleware import SessionContextMiddleware
+from idlanyard.integrations.django._settings import policy_from_settings
 from idlanyard.integrations.django._users import IdentifyUserMiddleware, identified
 
-__all__ = ["IdentifyUserMiddleware", "SessionContextMiddleware", "identified"]
+__all__ = [
+    "IdentifyUserMiddleware",
+    "SessionContextMiddleware",
+    "identified",
+    "policy_from_settings",
+]

@@ -1,29 +1,46 @@
 """
-System checks: is the middleware where it works, and does anybody vouch for users?
+System checks: does the middleware stand where it works, and do the settings say
+what they are meant to say?
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard.integrations.django._settings import NAME, policy
+from idlanyard._policy import Policy
+from idlanyard.integrations.django._settings import (
+    NAME,
+    policy_from_settings,
+    settings_without_effect,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Messages = list[checks.CheckMessage]
 
 _HOME: Final = "idlanyard.integrations.django"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 _STORES: Final = "django.middleware.cache.UpdateCacheMiddleware"
 SESSION_CONTEXT: Final = f"{_HOME}.SessionContextMiddleware"
 IDENTIFY_USER: Final = f"{_HOME}.IdentifyUserMiddleware"
+_OF_OTHERS: Final = frozenset(
+    {"idlanyard.asgi.SessionContextMiddleware", "idlanyard.wsgi.SessionContextMiddleware"}
+)
 
 
-def check_middleware(**_: Any) -> list[checks.CheckMessage]:
+def check_middleware(**_: Any) -> Messages:
     """
     Return what is wrong with the places in ``MIDDLEWARE``.
     """
     lines: list[str] = list(settings.MIDDLEWARE)
+    wrong = [line for line in lines if line in _OF_OTHERS]
+    if wrong:
+        return [_wrong_class(line) for line in wrong]
     if SESSION_CONTEXT not in lines:
         return [
             checks.Warning(
@@ -32,39 +49,50 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
                 id="idlanyard.W001",
             )
         ]
-    messages: list[checks.CheckMessage] = []
-    if lines.index(SESSION_CONTEXT) > 0:
-        messages.append(
-            checks.Warning(
-                f"{SESSION_CONTEXT} is not the first line of MIDDLEWARE: what the lines before "
-                "it answer and log has no IDs.",
-                hint="Move it to the first line of MIDDLEWARE.",
-                id="idlanyard.W002",
-            )
+    return [*_misplaced(lines)]
+
+
+def _wrong_class(line: str) -> checks.CheckMessage:
+    return checks.Error(
+        f"{line} goes around a whole application: in MIDDLEWARE it fails.",
+        hint=f'Write "{SESSION_CONTEXT}" in its place.',
+        id="idlanyard.E004",
+    )
+
+
+def _misplaced(lines: list[str]) -> Iterator[checks.CheckMessage]:
+    place = lines.index(SESSION_CONTEXT)
+    if place > 0:
+        yield checks.Warning(
+            f"{SESSION_CONTEXT} is not the first line of MIDDLEWARE: what the lines before "
+            "it answer and log has no IDs.",
+            hint="Move it to the first line of MIDDLEWARE.",
+            id="idlanyard.W002",
         )
-    if _STORES in lines and lines.index(_STORES) < lines.index(SESSION_CONTEXT):
-        messages.append(
-            checks.Error(
-                f"{_STORES} stores responses with the IDs of whom they were made for, and hands "
-                "them to others.",
-                hint=f"Move {SESSION_CONTEXT} to the first line of MIDDLEWARE.",
-                id="idlanyard.E003",
-            )
+    if lines.count(SESSION_CONTEXT) > 1:
+        yield checks.Warning(
+            f"{SESSION_CONTEXT} stands in MIDDLEWARE more than once: only the first does anything.",
+            hint="Remove the others.",
+            id="idlanyard.W005",
+        )
+    if _STORES in lines and lines.index(_STORES) < place:
+        yield checks.Error(
+            f"{_STORES} stores responses with the IDs of whom they were made for, and hands "
+            "them to others.",
+            hint=f"Move {SESSION_CONTEXT} to the first line of MIDDLEWARE.",
+            id="idlanyard.E003",
         )
     if IDENTIFY_USER in lines and not _follows_authentication(lines):
-        messages.append(
-            checks.Error(
-                f"{IDENTIFY_USER} finds no user where it stands in MIDDLEWARE.",
-                hint=f"Move it below {_AUTHENTICATION} and {SESSION_CONTEXT}.",
-                id="idlanyard.E001",
-            )
+        yield checks.Error(
+            f"{IDENTIFY_USER} finds no user where it stands in MIDDLEWARE.",
+            hint=f"Move it below {_AUTHENTICATION} and {SESSION_CONTEXT}.",
+            id="idlanyard.E001",
         )
-    return messages
 
 
 def _follows_authentication(lines: list[str]) -> bool:
     """
-    Say whether users are found, by whatever class, before they are identified.
+    Return whether users are found, by whatever class, before they are identified.
     """
     place = lines.index(IDENTIFY_USER)
     if lines.index(SESSION_CONTEXT) > place:
@@ -72,34 +100,72 @@ def _follows_authentication(lines: list[str]) -> bool:
     return _AUTHENTICATION not in lines or lines.index(_AUTHENTICATION) < place
 
 
-def check_trust(**_: Any) -> list[checks.CheckMessage]:
+def check_settings(**_: Any) -> Messages:
     """
-    Return what is wrong with who is believed.
+    Return what is wrong with the rules in the settings, and with who is believed.
     """
+    messages: Messages = []
+    idle = settings_without_effect()
+    if idle is not None:
+        said, remedy = idle.split(": write ", 1)
+        messages.append(checks.Warning(f"{said}.", hint=f"Write {remedy}", id="idlanyard.W006"))
     try:
-        rules = policy()
+        rules = policy_from_settings()
     except ImproperlyConfigured as error:
-        return [checks.Error(str(error), hint=f"Mend {NAME} in the settings.", id="idlanyard.E002")]
-    if rules.peers.everyone and not settings.DEBUG:
         return [
+            *messages,
+            checks.Error(str(error), hint=f"Mend {NAME} in the settings.", id="idlanyard.E002"),
+        ]
+    if rules.peers.everyone and not settings.DEBUG:
+        messages.append(
             checks.Warning(
-                f"{NAME} trusts every peer (EVERYONE) with DEBUG=False: any client may claim to "
-                "be any user.",
+                f"{NAME} trusts every peer with DEBUG=False: any client may claim to be any user.",
                 hint="Write the networks of your proxies in TRUSTED_PEERS.",
                 id="idlanyard.W004",
             )
-        ]
-    if not rules.enabled:
+        )
+    return messages + _dropped(_unproven(rules) if _are_meant(rules) else [])
+
+
+def check_deployment(**_: Any) -> Messages:
+    """
+    Return whether the headers that gateways send are dropped, where nothing says that one does.
+    """
+    try:
+        rules = policy_from_settings()
+    except ImproperlyConfigured:
         return []
-    unproven = [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
-    if unproven and rules.peers.nobody and not rules.secrets:
-        return [
-            checks.Warning(
-                f"{', '.join(unproven)}: these headers need a proof, and nobody is trusted, so "
-                "they are dropped from every request.",
-                hint=f"Set TRUSTED_PEERS or SHARED_SECRET in {NAME}; or, where no proxy sends "
-                "them, leave the IDs out, as in 'TENANT': None, or silence this check.",
-                id="idlanyard.W003",
-            )
-        ]
-    return []
+    return _dropped([] if _are_meant(rules) else _unproven(rules))
+
+
+def _unproven(rules: Policy) -> list[str]:
+    """
+    Return the headers that need a proof which nobody can give.
+    """
+    if not rules.enabled or not rules.peers.nobody or rules.secrets:
+        return []
+    return [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
+
+
+def _are_meant(rules: Policy) -> bool:
+    """
+    Return whether the settings have rules of their own for an ID that needs a proof.
+    """
+    usual = Policy().specs
+    return any(
+        spec.accept == "proven" and spec != usual.get(name) for name, spec in rules.specs.items()
+    )
+
+
+def _dropped(headers: list[str]) -> Messages:
+    if not headers:
+        return []
+    return [
+        checks.Warning(
+            f"{', '.join(headers)}: these headers need a proof, and nobody is trusted, so "
+            "they are dropped from every request.",
+            hint=f"Set TRUSTED_PEERS or SHARED_SECRET in {NAME}. Where no proxy sends them, "
+            'write SILENCED_SYSTEM_CHECKS = ["idlanyard.W003"].',
+            id="idlanyard.W003",
+        )
+    ]

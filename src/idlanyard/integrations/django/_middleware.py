@@ -19,7 +19,11 @@ from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
 from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
 from idlanyard.integrations.django._responses import echo, keep_bound
-from idlanyard.integrations.django._settings import NAME, policy
+from idlanyard.integrations.django._settings import (
+    NAME,
+    policy_from_settings,
+    settings_without_effect,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +57,9 @@ class SessionContextMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
         self._is_async = is_coroutine_function(get_response)
+        idle = settings_without_effect()
+        if idle is not None:
+            _events.LOGGER.warning("idlanyard: %s", idle)
         self._answers_last = answers_last(type(self))
         self._kinds: Kinds | None = _compiled(self._is_async)
         if self._is_async:
@@ -133,7 +140,7 @@ class SessionContextMiddleware:
 
 
 def _compiled(is_async: bool) -> Kinds:
-    rules = policy()
+    rules = policy_from_settings()
     if not is_async:
         try:
             check_waits(rules)

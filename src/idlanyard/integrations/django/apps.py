@@ -7,7 +7,11 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import Tags, register
 
-from idlanyard.integrations.django._checks import check_middleware, check_trust
+from idlanyard.integrations.django._checks import (
+    check_deployment,
+    check_middleware,
+    check_settings,
+)
 
 
 class IDLanyardConfig(AppConfig):
@@ -23,4 +27,5 @@ class IDLanyardConfig(AppConfig):
         Register the checks.
         """
         register(check_middleware, Tags.compatibility)
-        register(check_trust, Tags.security)
+        register(check_settings, Tags.security)
+        register(check_deployment, Tags.security, deploy=True)

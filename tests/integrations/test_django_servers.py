@@ -1,0 +1,108 @@
+"""
+Django behind real servers: which lines have the IDs, as docs/django.md says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
+
+from launch import LISTEN, Running
+from raw import ask
+
+from test_logging_servers import UVICORN_ACCESS, Serving, lines, serving
+
+__all__ = ["serving"]
+
+SENT = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
+APP = "apps.django_logged"
+BIND = ("-b", "127.0.0.1:{port}")
+ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.user_id}e)s %(s)s"
+GUNICORN = ("--access-logfile", "-", "--access-logformat", ATOMS, *BIND)
+UVICORN = ("--lifespan", "off", *LISTEN, "--log-config", "{config}")
+HYPERCORN = ("--access-logfile", "-", "--access-logformat", "access %({x-session-id}o)s %(s)s")
+RUNSERVER = """
+import sys
+from apps import django_logged_settings
+django_logged_settings.WSGI_APPLICATION = "apps.django_logged.{app}"
+from django.core.management import execute_from_command_line
+words = ["django", "runserver", "--settings", "apps.django_logged_settings", "--noreload"]
+execute_from_command_line([*words, "--skip-checks", "127.0.0.1:{{port}}"])
+"""
+OURS = [
+    "line s1 alice shop at home",
+    "line s1 alice django.request Not Found: /nowhere",
+    "line s1 alice django.request Service Unavailable: /busy",
+    "line s1 alice django.request Service Unavailable: /awaited",
+    "line s1 alice django.request Internal Server Error: /boom",
+    "line s1 alice django.request I'm a Teapot: /stream",
+    "line s1 alice shop in the stream of s1",
+]
+SERVERS = [
+    pytest.param(
+        ("-m", "gunicorn", f"{APP}:wsgi", "--no-control-socket", *GUNICORN),
+        ["access s1 s1 alice 404", "access s1 s1 alice 503", "access s1 s1 alice 418"],
+        id="gunicorn",
+    ),
+    pytest.param(
+        ("-m", "gunicorn", f"{APP}:asgi", "--no-control-socket", "-k", "asgi", *GUNICORN),
+        ["access s1 - - 404", "access s1 - - 503"],
+        id="gunicorn, ASGI",
+    ),
+    pytest.param(
+        ("-m", "uvicorn", f"{APP}:asgi", *UVICORN),
+        ["access None None GET /nowhere HTTP/1.1 404"],
+        id="uvicorn",
+    ),
+    pytest.param(
+        ("-m", "uvicorn", f"{APP}:asgi_around", *UVICORN),
+        ["access s1 alice GET /nowhere HTTP/1.1 404"],
+        id="uvicorn, wrapped",
+    ),
+    pytest.param(
+        ("-m", "hypercorn", f"{APP}:asgi", *HYPERCORN, *BIND),
+        ["access s1 404", "access s1 503"],
+        id="hypercorn",
+    ),
+    pytest.param(
+        ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "--access-log", "-", f"{APP}:asgi"),
+        ['"GET /nowhere" 404'],
+        id="daphne",
+    ),
+    pytest.param(("-m", "waitress", "--listen=127.0.0.1:{port}", f"{APP}:wsgi"), [], id="waitress"),
+    pytest.param(
+        ("-c", RUNSERVER.format(app="wsgi")),
+        ['line - - django.server "GET /nowhere HTTP/1.1" 404'],
+        id="runserver",
+    ),
+    pytest.param(
+        ("-c", RUNSERVER.format(app="wsgi_around")),
+        ['line - - django.server "GET /nowhere HTTP/1.1" 404'],
+        id="runserver, wrapped",
+    ),
+]
+
+
+def ask_all(up: Running) -> None:
+    """
+    Ask for what Django logs lines about.
+    """
+    for route in ("/", "/nowhere", "/busy", "/awaited", "/boom", "/stream"):
+        assert ask(up, route, SENT).status
+
+
+@pytest.mark.parametrize(("words", "access"), SERVERS)
+def test_the_lines_of_a_request(
+    serving: Serving, words: tuple[str, ...], access: list[str]
+) -> None:
+    """
+    Promise 1: whatever serves it, the lines of Django and of its views have the IDs, once each.
+    """
+    with serving("uvicorn", *words, access=UVICORN_ACCESS) as up:
+        ask_all(up)
+        text = lines(up, *OURS, *access)
+    assert sorted(line for line in text.splitlines() if line in OURS) == sorted(OURS)
