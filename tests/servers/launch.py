@@ -194,7 +194,7 @@ def running(server: Server, *, unix: bool = False) -> Iterator[Running]:
             )
         up = Running(server, path if unix else ("127.0.0.1", port), output)
         try:
-            _wait(process, up)
+            wait(process, up)
             yield up
         finally:
             process.terminate()
@@ -205,7 +205,13 @@ def running(server: Server, *, unix: bool = False) -> Iterator[Running]:
                 process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], up: Running) -> None:
+def wait(process: subprocess.Popen[bytes], up: Running) -> None:
+    """
+    Return once a server takes connections.
+
+    Raises:
+        AssertionError: it ended, or takes too long; with all that it printed.
+    """
     deadline = time.monotonic() + DEADLINE
     while True:
         try:
