@@ -17,7 +17,6 @@ PEER = "10.0.0.5"
     ("lines", "rewritten"),
     [
         pytest.param([], False, id="none"),
-        pytest.param([""], False, id="an empty line"),
         pytest.param(["10.0.0.5"], True, id="alone"),
         pytest.param(["203.0.113.9, 10.0.0.5"], True, id="last"),
         pytest.param(["10.0.0.5,203.0.113.9"], True, id="first"),

@@ -54,6 +54,7 @@ LAYERS = {
         "_case",
         "_resolve",
         "_environ",
+        "_applications",
         "_notices",
         "_echo",
         "_access",

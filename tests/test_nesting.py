@@ -474,7 +474,8 @@ def test_a_user_identified_outside_a2wsgi_is_known_inside() -> None:
         start_response("200 OK", [])
         return [b""]
 
-    adapted = a2wsgi.WSGIMiddleware(WSGIMiddleware(inner, TRUSTING))
+    wrapped: Any = WSGIMiddleware(inner, TRUSTING)
+    adapted = a2wsgi.WSGIMiddleware(wrapped)
 
     async def between(scope: Any, receive: Any, send: Any) -> None:
         identify(user_id="carol")

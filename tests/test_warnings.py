@@ -14,6 +14,7 @@ from drive import PROXY, STRANGER, Line, ask_asgi_at_once, ask_wsgi, environ_of,
 from idlanyard import (
     EVERYONE,
     Header,
+    IDSpec,
     Policy,
     asgi,
     get_session_context,
@@ -101,6 +102,218 @@ def test_each_warning_comes_once(
     for word in [*words, peer]:
         assert word in record.getMessage()
     assert "mallory" not in record.getMessage()
+
+
+SECRETIVE = Policy(shared_secret=("X-Proxy-Secret", "s" * 40))
+EITHER = Policy(trusted_peers=["10.0.0.0/8"], shared_secret=("X-Proxy-Secret", "s" * 40))
+WRONG = ("X-Proxy-Secret", "wrong")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("policy", "lines", "peer", "words"),
+    [
+        pytest.param(
+            TRUSTING, [MALLORY], STRANGER, ["user_id", STRANGER, "trusted_peers"], id="a stranger"
+        ),
+        pytest.param(SECRETIVE, [MALLORY], PROXY, ["X-Proxy-Secret", "is missing"], id="no secret"),
+        pytest.param(
+            SECRETIVE, [MALLORY, WRONG], PROXY, ["X-Proxy-Secret", "does not hold"], id="another"
+        ),
+        pytest.param(
+            SECRETIVE,
+            [MALLORY, ("X-Proxy-Secret", "s" * 40), WRONG],
+            PROXY,
+            ["X-Proxy-Secret", "does not hold"],
+            id="two secrets",
+        ),
+        pytest.param(EITHER, [MALLORY], STRANGER, [STRANGER, "trusted_peers"], id="neither proof"),
+        pytest.param(
+            EITHER, [MALLORY, WRONG], STRANGER, ["does not hold"], id="a wrong secret of a stranger"
+        ),
+        pytest.param(
+            TRUSTING,
+            [("X-User-ID", "o'brien@example.com")],
+            PROXY,
+            ["user_id", "a character is not allowed", "user_spec(charset='visible')"],
+            id="a character",
+        ),
+        pytest.param(
+            Policy(trusted_peers=[PROXY], user=user_spec(charset="visible")),
+            [("X-User-ID", "two words")],
+            PROXY,
+            ["a character is not allowed", "charset says in user_spec"],
+            id="a character beyond the widest charset",
+        ),
+        pytest.param(
+            TRUSTING,
+            [("X-User-ID", "x" * 256)],
+            PROXY,
+            ["over 255 characters", "user_spec(max_length=...)"],
+            id="too long",
+        ),
+        pytest.param(
+            TRUSTING,
+            [("X-User-ID", "alice-1"), ("X-User-ID", "bob-2")],
+            PROXY,
+            ["value dropped", "user_id"],
+            id="repeated",
+        ),
+        pytest.param(
+            TRUSTING,
+            [("X-User-ID", "alice-1"), ("Connection", "close, X-User-ID")],
+            PROXY,
+            ["Connection header names X-User-ID"],
+            id="named by Connection",
+        ),
+        pytest.param(
+            Policy(),
+            [("X-Session-ID", "_V1StGXR8_Z5jdHi6B-myT")],
+            STRANGER,
+            ["session_id", "session_spec(charset='visible')"],
+            id="a session of anyone's",
+        ),
+        pytest.param(
+            Policy(extra=[IDSpec(name="device_id", header="X-Device-ID", accept="anyone")]),
+            [("X-Device-ID", "a b")],
+            STRANGER,
+            ["device_id", "IDSpec(charset='visible')"],
+            id="a further ID",
+        ),
+        pytest.param(
+            Policy(session=session_spec(required=True, mint=None)),
+            [],
+            STRANGER,
+            ["request refused", "send X-Session-ID"],
+            id="a refusal: required",
+        ),
+        pytest.param(
+            Policy(session=session_spec(must_match=lambda value, request: False)),
+            [("X-Session-ID", "s1")],
+            STRANGER,
+            ["request refused", "must_match"],
+            id="a refusal: no match",
+        ),
+        pytest.param(
+            Policy(session=session_spec(sources=[Header.traceparent()])),
+            [("traceparent", "nonsense")],
+            STRANGER,
+            ["session_id", "found no ID"],
+            id="not understood",
+        ),
+    ],
+)
+def test_each_reason_is_the_true_one(
+    door: Door,
+    policy: Policy,
+    lines: list[Line],
+    peer: str,
+    words: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    R6: a dropped claim is one WARNING with field, true reason and fix, and never the value.
+    """
+    ask = door(policy)
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        for _ in range(3):
+            ask(lines, peer)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    for word in words:
+        assert word in record.getMessage()
+    for _, value in lines:
+        assert value not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        pytest.param(
+            [("X-User-ID", "a"), ("X_User_ID", "b")], "an alias such as X_User_ID", id="beside it"
+        ),
+        pytest.param([("X_User_ID", "b")], "spelled X_User_ID: write X-User-ID", id="alone"),
+    ],
+)
+def test_an_alias_is_told_of(
+    lines: list[Line], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6, S3: an alias of a trusted peer is dropped with a warning, beside the header and alone.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_asgi(TRUSTING)(lines, PROXY)
+    [record] = caplog.records
+    assert words in record.getMessage()
+
+
+def test_a_peer_of_the_proxy_protocol_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6, S19: a peer that the server took from the PROXY protocol is named as the reason.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_wsgi(TRUSTING)([MALLORY], PROXY, PROXY_PROTOCOL="TCP4")
+    [record] = caplog.records
+    assert "PROXY protocol" in record.getMessage()
+
+
+@BOTH
+def test_each_id_has_a_warning_of_its_own(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6: a session of anyone's that is refused does not use up the warning about users.
+    """
+    ask = door(TRUSTING)
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        ask([("X-Session-ID", "a b")], STRANGER)
+        ask([("X-User-ID", "a b")], PROXY)
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.split(": ")[1] for text in texts] == ["session_id", "user_id"]
+
+
+@BOTH
+def test_a_refusal_that_a_drop_explains_is_told_once(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: a request refused since its user was dropped is one warning, with the first reason.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        door(Policy(user=user_spec(required=True)))([MALLORY], STRANGER)
+    [record] = caplog.records
+    assert "nobody is trusted" in record.getMessage()
+
+
+@pytest.mark.parametrize("peer", ["\x1b[31mPWN", "testclient", "x" * 60_000, "user=admin"])
+def test_a_peer_is_printed_only_if_it_is_an_address(
+    peer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6, S8: what a forwarding header made of the peer never reaches the log.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_asgi(TRUSTING)([MALLORY], peer)
+        _by_wsgi(TRUSTING)([MALLORY], peer)
+    assert len(caplog.records) == 2
+    assert peer not in caplog.text
+    assert caplog.text.count("(unknown)") == 2
+
+
+def test_a_test_client_is_told_how_to_have_an_address(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6: the peer of Starlette's test client has no address; the warning says how to give it one.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_asgi(TRUSTING)([MALLORY], "testclient")
+    assert "TestClient(app, client=('127.0.0.1', 50000))" in caplog.text
+
+
+def test_a_unix_socket_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6, S20: where nobody trusts unix sockets the warning says that the peer is one.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_wsgi(TRUSTING)([MALLORY], "")
+    assert "on the unix socket" in caplog.text
 
 
 @BOTH

@@ -66,6 +66,7 @@ class Case:
         "_plan",
         "_raw",
         "_verdict",
+        "_view",
         "elsewhere",
         "gone",
         "refusal",
@@ -79,6 +80,7 @@ class Case:
         self.gone: set[Any] = claims.get(GONE, set())
         self.rejected: list[tuple[str, str]] = []
         self._verdict: str | None = None
+        self._view: Any = None
         self.elsewhere = False
         self.refusal: Refusal | None = None
 
@@ -162,7 +164,7 @@ class Case:
         return (self._plan.encode(parsed), None) if parsed else (None, NOT_UNDERSTOOD)
 
     def _word(self, source: Any) -> tuple[Any, str | None]:
-        values = source.read(self._view())
+        values = source.read(self._request())
         if len(values) > 1:
             return None, REPEATED.reason
         return (self._plan.encode(values[0]) if values and values[0] else None), None
@@ -170,7 +172,7 @@ class Case:
     def _matches(self, field: Field, value: str) -> bool:
         must_match = field.spec.must_match
         try:
-            return must_match is None or bool(must_match(value, self._view()))
+            return must_match is None or bool(must_match(value, self._request()))
         except Exception as error:
             # A check that cannot be made has not been passed.
             _events.failed(f"must_match of {field.name}", error)
@@ -182,5 +184,10 @@ class Case:
         if self.refusal is None:
             self.refusal = Refusal(status, field.name, reason)
 
-    def _view(self) -> Any:
-        return self._plan.wire.view(self._raw, self._plan.policy)
+    def _request(self) -> Any:
+        """
+        Return the read-only view of the request, one for all who ask.
+        """
+        if self._view is None:
+            self._view = self._plan.wire.view(self._raw, self._plan.policy)
+        return self._view

@@ -6,7 +6,7 @@ their elements be read in one way only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from idlanyard._peers import LONGEST_LIST, normalise
@@ -31,7 +31,7 @@ class Hop(NamedTuple):
     text: str
 
 
-def is_rewritten(peer: str, hops: Iterable[Hop]) -> bool:
+def is_rewritten(peer: str, hops: Sequence[Hop]) -> bool:
     """
     Return whether the address of *peer* may come from a forwarding header.
 
@@ -43,13 +43,12 @@ def is_rewritten(peer: str, hops: Iterable[Hop]) -> bool:
 
     Args:
         peer: an address, or anything else for a peer that has none.
-        hops: the lines of forwarding headers.
+        hops: the lines of forwarding headers, none of them empty.
     """
     address = normalise(peer)
-    lines = [hop for hop in hops if hop.text]
-    if sum(len(hop.text) for hop in lines) > LONGEST_LIST:
+    if sum(len(hop.text) for hop in hops) > LONGEST_LIST:
         return True
-    for hop in lines:
+    for hop in hops:
         elements = _nodes_of(hop.text) if hop.structured else hop.text.split(",")
         for element in elements:
             readings = (

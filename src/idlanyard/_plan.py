@@ -204,7 +204,8 @@ class Plan:
         """
         Return *headers* without any spelling of those whose keys are *gone*.
         """
-        leaving = frozenset().union(*(self.spellings[key] for key in gone))
+        leaving: set[Any] = set()
+        leaving.update(*(self.spellings[key] for key in gone))
         return [pair for pair in headers if pair[0] not in leaving]
 
     def echo_pairs(self, values: Values) -> list[tuple[Any, Any]]:

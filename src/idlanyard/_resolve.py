@@ -179,8 +179,9 @@ def scope_around(plan: Plan, environ: Any) -> Scope | None:
         plan: the inner middleware's policy.
         environ: the request.
     """
-    adapted = environ.get("asgi.scope")
-    held = adapted.get(ASGI_KEY) if isinstance(adapted, dict) else None
+    # a2wsgi 1.10 hands the ASGI scope over.
+    adapted: Any = environ.get("asgi.scope") or {}
+    held: object = adapted.get(ASGI_KEY)
     return (
         open_scope(environ.get(WSGI_KEY)) or open_scope(held) or scope_across_adapter(plan, environ)
     )

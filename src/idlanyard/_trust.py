@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from idlanyard._forwarding import Hop, is_rewritten
-from idlanyard._peers import UNIX
+from idlanyard._peers import LONGEST_LIST, UNIX
 from idlanyard._plan import Plan
 
 BELIEVED: Final = ""
@@ -59,9 +59,17 @@ def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: 
 
 def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]]) -> list[Hop]:
     """
-    Return the lines of forwarding headers as text.
+    Return the lines of forwarding headers as text, but for empty ones, up to what is in doubt.
     """
-    return [Hop(key == plan.forwarded_key, plan.decode(value)) for key, value in hops]
+    lines: list[Hop] = []
+    length = 0
+    for key, value in hops:
+        if value:
+            lines.append(Hop(key == plan.forwarded_key, plan.decode(value)))
+            length += len(value)
+            if length > LONGEST_LIST:
+                break
+    return lines
 
 
 def _is_known(plan: Plan, secret: Any) -> bool:

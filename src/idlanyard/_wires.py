@@ -59,19 +59,24 @@ class ASGIRequest(Request):
         scope: the scope itself, not to be changed.
     """
 
-    __slots__ = ("_policy", "scope")
+    __slots__ = ("_headers", "_policy", "scope")
 
     def __init__(self, scope: Any, policy: Policy) -> None:
         self.scope = scope
         self._policy = policy
+        self._headers: Headers | None = None
 
     @property
     def headers(self) -> Headers:
         """
         The header lines as they came in, before sanitising.
         """
-        lines = self.scope.get("headers") or ()
-        return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in lines)
+        if self._headers is None:
+            lines = self.scope.get("headers") or ()
+            self._headers = Headers(
+                (name.decode("latin-1"), value.decode("latin-1")) for name, value in lines
+            )
+        return self._headers
 
     @property
     def path(self) -> str:
@@ -227,8 +232,8 @@ def _is_django_server(server: str, environ: WSGIEnvironment) -> bool:
     """
     Return whether the server is Django's ``runserver``, which has wsgiref's name.
     """
-    body = type(environ.get("wsgi.input"))
-    return server.startswith("WSGIServer/") and body.__module__.startswith("django.")
+    body: object = environ.get("wsgi.input")
+    return server.startswith("WSGIServer/") and type(body).__module__.startswith("django.")
 
 
 def _wsgi_relayed(environ: WSGIEnvironment) -> bool:

@@ -21,7 +21,7 @@ from launch import LISTEN, Running, Server, free_port, running
 BODY = b"x" * 300_000
 ALICE = {"X-Session-ID": "chat-42", "X-User-ID": "alice"}
 BOB = {"X-Session-ID": "chat-42", "X-User-ID": "bob"}
-NOTHING_OUTSIDE = [{}, {}, None]
+NOTHING_OUTSIDE: list[Any] = [{}, {}, None]
 BOBS = ["bob", "peer", "bob", NOTHING_OUTSIDE]
 
 
@@ -146,8 +146,8 @@ def test_a_servers_line_about_later_bytes_names_nobody(server: Server) -> None:
             connection.sendall(b"\x00nonsense\r\n\r\n")
             # Until the server closes the connection.
             responses.read()
-        with _connected(_port(up)) as connection:
-            lines = _ask(connection, "GET", "/lines", {}).content
+        with _connected(_port(up)) as another:
+            lines = _ask(another, "GET", "/lines", {}).content
     about = [user for text, user in lines if "Invalid HTTP request" in text]
     assert about == [None]
 
