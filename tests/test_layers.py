@@ -54,7 +54,6 @@ LAYERS = {
         "_case",
         "_resolve",
         "_environ",
-        "_applications",
         "_notices",
         "_echo",
         "_access",
