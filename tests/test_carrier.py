@@ -84,8 +84,33 @@ def test_inject_says_what_it_needs() -> None:
     """
     with pytest.raises(TypeError, match=r"give url=\.\.\."):
         inject({}, to=["https://api.internal"])
-    with pytest.raises(TypeError, match="changes a mapping in place"):
+    with pytest.raises(TypeError, match=r"write ids = \{\}; inject\(ids\), and add ids\.items\(\)"):
         inject([])  # type: ignore[arg-type]
+    ids: dict[str, str] = {}
+    with session_context("s"):
+        inject(ids)
+    assert [*ids.items()] == [("X-Session-ID", "s")]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        pytest.param({}, {"x-session-id": "s", "x-user-id": "u"}, id="nothing there"),
+        pytest.param({"x-user-id": "own"}, {"x-user-id": "own", "x-session-id": "s"}, id="own"),
+        pytest.param(
+            {"X-User-ID": "own"}, {"X-User-ID": "own", "x-session-id": "s"}, id="another case"
+        ),
+    ],
+)
+def test_inject_writes_names_in_lower_case(given: dict[str, str], sent: dict[str, str]) -> None:
+    """
+    Features D6: where the carrier asks for lower case it is written so, and the caller's stays.
+    """
+    with session_context("s", user_id="u"):
+        inject(given, lower=True)
+        off_the_list: dict[str, str] = {}
+        inject(off_the_list, to=["https://api.example"], url="https://evil.example", lower=True)
+    assert (given, off_the_list) == (sent, {})
 
 
 def test_what_is_not_declared_for_a_sink_stays() -> None:

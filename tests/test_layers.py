@@ -64,6 +64,7 @@ LAYERS = {
         "_blocks",
         "_carrying",
         "_signature",
+        "_arrival",
         "_carrier",
     ),
     "doors": ("context", "testing", "asgi", "wsgi"),

@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from contextvars import Token
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from idlanyard import _events
 from idlanyard._access import effective, get_session_context, process_session_id
+from idlanyard._arrival import MOST_BYTES, arrived, check_carrier
 from idlanyard._binding import (
-    Delta,
     Node,
     bound,
     current,
     new_scope,
     put_back,
+    scope_here,
 )
 from idlanyard._change import tell
 from idlanyard._origins import origin_of, parse_origins
@@ -27,9 +29,7 @@ from idlanyard._spec import IDSpec
 from idlanyard._steps import Held
 from idlanyard.ids import Provenance
 
-_MOST_BYTES: Final = 2048
 _LINE_BREAK: Final = re.compile(r"[\x00-\x1f\x7f]")
-_PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
 
 
 def inject(
@@ -37,11 +37,16 @@ def inject(
     *,
     to: Iterable[str] | None = None,
     url: str | None = None,
+    lower: bool = False,
 ) -> None:
     """
     Add the IDs in force to outgoing headers, in place.
 
-    A header that is there already, in any case, wins (S15).
+    A header that is there already, in any case, wins (S15). Where the
+    request goes is looked at once, here: a client that follows a redirect by
+    itself takes the headers along, also to an origin that is not in *to*.
+    Switch redirects off (``redirect=False``, ``follow_redirects=False``) and
+    inject anew for each hop, or use the ``install`` of an integration.
 
     Args:
         headers: any mutable mapping of header names.
@@ -49,13 +54,18 @@ def inject(
             or ``"https://*.internal.example"``; left out, the call itself is
             the permission.
         url: where the request goes; needed with *to*.
+        lower: whether names are written in lower case, as gRPC metadata and
+            HTTP/2 ask for.
 
     Raises:
         PolicyError: an entry of *to* is no origin.
         TypeError: *to* is given without *url*, or *headers* is no mapping.
     """
     if not isinstance(headers, MutableMapping):
-        raise TypeError(f"inject changes a mapping in place, not {type(headers).__name__}")
+        raise TypeError(
+            f"inject changes a mapping in place, not {type(headers).__name__}: write ids = {{}}; "
+            f"inject(ids), and add ids.items()"
+        )
     if to is not None:
         allowed = parse_origins(to)
         if url is None:
@@ -64,7 +74,28 @@ def inject(
         if origin is None or not any(entry.covers(origin) for entry in allowed):
             return
     for spec, value, _ in _in_force("propagate"):
-        _set_absent(headers, spec.header, value)
+        _set_absent(headers, spec.header.lower() if lower else spec.header, value)
+
+
+def ids_to_send() -> dict[str, str]:
+    """
+    Return the headers of the IDs in force, for a client that sends a request now.
+
+    A client whose sending runs in a task or a thread that a request has
+    opened sends that request's IDs for ever, whoever asks: that is said once.
+    Work that a request leaves behind sends them rightly.
+    """
+    headers: dict[str, str] = {}
+    inject(headers)
+    scope = scope_here()
+    if headers and scope is not None and not scope.open:
+        _events.warn_once(
+            "outgoing after the request",
+            "idlanyard: an outgoing request carries the IDs of a request that is over: that is "
+            "right for work which this request has left behind; if it was sent for somebody else, "
+            "open the client, its connection or its task in 'with without():'",
+        )
+    return headers
 
 
 def prepare_request_headers(
@@ -110,7 +141,7 @@ def dump() -> dict[str, list[str]]:
     carrier: dict[str, list[str]] = {}
     for spec, value, how in _in_force("job"):
         longer = carrier | {spec.name: [value, how.value]}
-        if len(json.dumps(longer)) <= _MOST_BYTES:
+        if len(json.dumps(longer)) <= MOST_BYTES:
             carrier = longer
     return carrier
 
@@ -119,15 +150,23 @@ def extract(carrier: object) -> SessionContext:
     """
     Return the IDs that a carrier has; nothing is bound.
 
-    A carrier is what ``dump`` returns, or a mapping of headers in any case.
-    What does not pass the ID's check is dropped, as is anything unknown. A
-    value without a provenance of its own has ``CLIENT``.
+    A carrier is what ``dump`` returns, or headers in any case, as a mapping
+    or in pairs. A value has the provenance that ``dump`` wrote beside it
+    where every key is the name of a declared ID; anywhere else, under a
+    header's name above all, it has ``CLIENT``. What does not pass the ID's
+    check is dropped, as are two values for one ID, anything unknown, and
+    whatever ``dump`` would not have made so long.
 
     Args:
-        carrier: hostile input, of any type.
+        carrier: hostile input.
+
+    Raises:
+        TypeError: it is JSON text, or a type that JSON does not know: a
+            mistake of the code that no sender can make.
     """
+    check_carrier(carrier, "extract")
     policy = current().policy
-    scope = new_scope(policy, _arrived(carrier))
+    scope = new_scope(policy, arrived(carrier))
     return snapshot_of(scope.values, policy)
 
 
@@ -142,11 +181,15 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
     Args:
         carrier: what ``dump`` returned, or headers; checked as in
             ``extract``.
+
+    Raises:
+        TypeError: *carrier* is JSON text, or a type that JSON does not know.
     """
 
     __slots__ = ("_carrier", "_token")
 
     def __init__(self, carrier: object) -> None:
+        check_carrier(carrier, "restore")
         self._carrier = carrier
         self._token: Token[Node] | None = None
 
@@ -154,7 +197,7 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         if self._token is not None:
             raise RuntimeError("this restore is open already: write restore(carrier) anew")
         if self._carrier:
-            self._token = bound.set(new_scope(current().policy, _arrived(self._carrier)))
+            self._token = bound.set(new_scope(current().policy, arrived(self._carrier)))
             try:
                 tell("bind")
             except BaseException:
@@ -180,13 +223,14 @@ def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[o
     Return the block that a job runs in: always in a scope of its own (R13).
 
     Args:
-        carrier: what came with the job; checked as in ``extract``.
+        carrier: what came with the job, of any type; checked as in
+            ``extract``.
         inherit: whether a job without a carrier has what is in force here,
             because it runs in the process of who sent it.
     """
     policy = current().policy
     if carrier:
-        ids = _arrived(carrier)
+        ids = arrived(carrier, as_headers=False)
     else:
         ids = {name: effective(name) for name in policy.names} if inherit else {}
     return _Job(new_scope(policy, ids))
@@ -222,35 +266,3 @@ def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
 def _set_absent(headers: MutableMapping[str, Any], name: str, value: str) -> None:
     if name.lower() not in {str(key).lower() for key in headers}:
         headers[name] = value
-
-
-def _arrived(carrier: object) -> Delta:
-    if not isinstance(carrier, Mapping):
-        return {}
-    entries = cast("Mapping[object, object]", carrier)
-    lower = {key.lower(): entry for key, entry in entries.items() if isinstance(key, str)}
-    delta: dict[str, tuple[str | None, Provenance | None]] = {}
-    for spec in current().policy.specs.values():
-        entry = lower.get(spec.name)
-        if entry is None and spec.name == "tenant_id":
-            entry = lower.get("customer_id")
-        if entry is None:
-            entry = lower.get(spec.header.lower())
-        value, how = _entry(entry)
-        if value is not None and spec.check.reason(value) is None:
-            delta[spec.name] = value, how
-    return delta
-
-
-def _entry(entry: object) -> tuple[str | None, Provenance]:
-    """
-    Read one entry of a carrier: a value, or a value and its provenance.
-    """
-    if isinstance(entry, str):
-        return entry, Provenance.CLIENT
-    if isinstance(entry, list | tuple):
-        value, how, *more = (*cast("Sequence[object]", entry), None, None)
-        known = _PROVENANCES.get(how) if isinstance(how, str) else None
-        if isinstance(value, str) and len(more) == 2:
-            return value, known or Provenance.CLIENT
-    return None, Provenance.CLIENT

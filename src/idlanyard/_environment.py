@@ -20,7 +20,7 @@ _STATIC: Final = {
     "tenant_id": ("IDLANYARD_TENANT_ID", "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID"),
 }
 _CONTEXT: Final = "IDLANYARD_CONTEXT"
-_LONGEST_CONTEXT: Final = 8_192
+_LONGEST_CONTEXT: Final = 2_048
 _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
@@ -69,8 +69,9 @@ def _carried(text: str, name: str) -> str | None:
         )
         return None
     entry: object = cast("dict[str, object]", ids).get(name)
-    value = cast("list[object]", entry)[:1] if isinstance(entry, list) else ()
-    return value[0] if value and isinstance(value[0], str) else None
+    parts = cast("list[object]", entry) if isinstance(entry, list) else [entry]
+    # A value and its provenance, as dump() writes them, or a value alone.
+    return parts[0] if parts and isinstance(parts[0], str) else None
 
 
 def options_from(environ: Mapping[str, str]) -> dict[str, Any]:

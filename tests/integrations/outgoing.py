@@ -13,6 +13,7 @@ import contextvars
 import datetime as dt
 import http.server
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -34,13 +36,14 @@ from idlanyard import (
     UNSET,
     Policy,
     PolicyError,
+    Provenance,
     SessionContext,
     identify,
     session_context,
     use_policy,
     user_spec,
 )
-from idlanyard._binding import bound, new_scope
+from idlanyard._binding import Scope, bound, new_scope
 from idlanyard._events import failures
 from idlanyard.testing import raise_failures
 
@@ -583,6 +586,37 @@ class OutgoingContract:
                 broken(lambda: client.get(f"{here.origin}/"))
         assert here.ids() == [NONE]
 
+    def test_ids_of_a_request_that_is_over_are_sent_with_a_word(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """
+        Features D3: what a request has left behind has its IDs, and one warning says what to check.
+        """
+        with listening() as here, self.open([here.origin]) as client:
+            scope = new_scope(Policy(), {"user_id": ("u1", Provenance.PEER)})
+            client_of = partial(client.get, f"{here.origin}/")
+            with caplog.at_level(logging.WARNING, "idlanyard"):
+                within(scope, client_of)
+                assert caplog.records == []
+                scope.open = False
+                within(scope, client_of)
+                within(scope, client_of)
+        (record,) = caplog.records
+        assert "with without():" in record.getMessage()
+        assert here.ids() == [["u1"]] * 3
+
+
+def within(scope: Scope, work: Callable[[], object]) -> None:
+    """
+    Do the work where a scope is bound.
+    """
+
+    def working() -> None:
+        bound.set(scope)
+        work()
+
+    contextvars.copy_context().run(working)
+
 
 def broken(work: Callable[[], object]) -> None:
     """
@@ -590,12 +624,7 @@ def broken(work: Callable[[], object]) -> None:
     """
     scope = new_scope(Policy(), {})
     del scope.values
-
-    def working() -> None:
-        bound.set(scope)
-        work()
-
-    contextvars.copy_context().run(working)
+    within(scope, work)
 
 
 def full() -> AbstractContextManager[SessionContext]:

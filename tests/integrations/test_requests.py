@@ -306,10 +306,28 @@ def test_what_somebody_has_wrapped_in_turn_is_out_of_the_way() -> None:
     assert here.ids() == [ALL, NONE]
 
 
-@pytest.mark.parametrize("session", [object(), requests])
-def test_something_else_is_refused(session: Any) -> None:
+class Strange:
     """
-    R14: what is no session raises where it is handed over.
+    A client of somebody else's.
     """
-    with pytest.raises(TypeError, match="install takes the Session of requests"):
+
+    class Session:
+        """
+        Called as the one of requests is.
+        """
+
+
+@pytest.mark.parametrize(
+    ("session", "kind"),
+    [
+        pytest.param(object(), "builtins.object", id="an object"),
+        pytest.param(requests, "builtins.module", id="the module"),
+        pytest.param(Strange.Session(), "test_requests.Strange.Session", id="another Session"),
+    ],
+)
+def test_something_else_is_refused(session: Any, kind: str) -> None:
+    """
+    R14: what is no session of requests raises, by its full name, and is told what to write.
+    """
+    with pytest.raises(TypeError, match=rf"not {kind}: .* write inject\(headers, to=\["):
         install(session, to=[])

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from idlanyard import _events
-from idlanyard._carrier import inject
+from idlanyard._carrier import ids_to_send
 from idlanyard._origins import Origin, origin_of, parse_origins
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def _decide(request: ClientRequest, origins: tuple[Origin, ...]) -> None:
     origin = origin_of(str(request.url))
     if origin is None or not any(entry.covers(origin) for entry in origins):
         return
-    ids: dict[str, str] = {}
-    inject(ids)
+    ids = ids_to_send()
     for name, value in ids.items():
         if name not in headers:
             ours = _Ours(value)

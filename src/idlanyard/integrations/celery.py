@@ -77,9 +77,10 @@ class _Installation:
             signal.disconnect(dispatch_uid=self._uid)
 
     def publish(self, headers: dict[str, Any], **_: Any) -> None:
-        # A retry brings the headers of its first try along.
-        if _HEADER in headers:
+        # A retry brings the headers of its first try along; text is nobody's carrier.
+        if isinstance(headers.get(_HEADER), dict):
             return
+        headers.pop(_HEADER, None)
         carrier = dump()
         if carrier:
             headers[_HEADER] = carrier

@@ -68,7 +68,8 @@ class CarryingBackendMixin:
     What it enqueues has its IDs. Without any, none are in force in a worker,
     and a task that runs at once has those of its caller. They are stored
     among the task's keyword arguments, as ``_idlanyard``; the function never
-    gets that one.
+    gets that one. An argument of that name that a caller gives is replaced,
+    since keyword arguments may be a client's JSON.
     """
 
     task_class: Any = _CarryingTask
@@ -99,8 +100,9 @@ class CarryingBackendMixin:
 
 
 def _with_ids(kwargs: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in kwargs.items() if name != _KEYWORD}
     carrier = dump()
-    return {_KEYWORD: carrier} | kwargs if carrier else kwargs
+    return given | {_KEYWORD: carrier} if carrier else given
 
 
 def _block(carrier: object) -> AbstractContextManager[object]:

@@ -23,11 +23,24 @@ _OPTION: Final = "idlanyard"
 
 class _Here(threading.local):
     """
-    What this thread is about: one message sent, and in a worker one processed.
+    What this thread of a worker is about: one message.
     """
 
-    written: dict[str, Any] | None = None
     block: AbstractContextManager[object] | None = None
+
+
+class _Ours(dict[str, list[str]]):
+    """
+    A carrier that was written here; one that has come through a broker is a plain dict.
+
+    Brokers call nothing when a sending fails, and so it may be left behind in
+    a message that is sent again for somebody else.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[dict[str, list[str]]], tuple[dict[str, list[str]]]]:
+        return dict, (dict(self),)
 
 
 class IDLanyardMiddleware(Middleware):
@@ -48,22 +61,21 @@ class IDLanyardMiddleware(Middleware):
         """
         Write the IDs in force into the message's options.
 
-        What is there stays: a worker sends again what was delayed or failed.
+        What came with it stays: a worker sends again what was delayed or
+        failed. What a sending that failed has left behind is replaced.
         """
+        _remove_leftovers(message.options)
         if _OPTION in message.options:
             return
         carrier = dump()
         if carrier:
-            message.options[_OPTION] = carrier
-            self._here.written = message.options
+            message.options[_OPTION] = _Ours(carrier)
 
     def after_enqueue(self, broker: Broker, message: Message[Any], delay: int) -> None:  # noqa: ARG002
         """
         Take the IDs out again, since the same object may be sent for somebody else.
         """
-        if self._here.written is message.options:
-            del message.options[_OPTION]
-        self._here.written = None
+        _remove_leftovers(message.options)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
         """
@@ -83,3 +95,14 @@ class IDLanyardMiddleware(Middleware):
             block.__exit__(None, None, None)
 
     before_nack = before_ack
+
+
+def _remove_leftovers(options: dict[str, Any]) -> None:
+    """
+    Take out what we wrote into a message, and into those that are sent when it is done.
+    """
+    if isinstance(options.get(_OPTION), _Ours):
+        del options[_OPTION]
+    for following in (options.get("pipe_target"), *options.get("group_completion_callbacks", ())):
+        if following is not None:
+            _remove_leftovers(following["options"])

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from idlanyard import _events
 from idlanyard._binding import current
-from idlanyard._carrier import inject
+from idlanyard._carrier import ids_to_send
 from idlanyard._origins import Origin, origin_of, parse_origins
 from idlanyard.exceptions import IDLanyardError
 
@@ -59,7 +59,11 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
     origins = parse_origins(to)
     hooks = getattr(client, "event_hooks", None)
     if not isinstance(hooks, dict) or "request" not in hooks:
-        raise TypeError(f"install takes the client of httpx, not {type(client).__name__}")
+        kind = f"{type(client).__module__}.{type(client).__qualname__}"
+        raise TypeError(
+            f"install takes the client of httpx or httpx2, not {kind}: for another client write "
+            f"inject(headers, to=[...], url=...) before each request"
+        )
     hook = next((one for one in client.event_hooks["request"] if isinstance(one, _Hook)), None)
     if hook is None:
         hook = _AsyncHook(origins) if hasattr(client, "aclose") else _Hook(origins)
@@ -149,8 +153,7 @@ def _add(headers: Any) -> dict[str, str]:
     """
     Add the IDs in force that the caller has not written, and return them.
     """
-    ids: dict[str, str] = {}
-    inject(ids)
+    ids = ids_to_send()
     written = {name: value for name, value in ids.items() if name not in headers}
     for name, value in written.items():
         headers[name] = value

@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from idlanyard import _events
 from idlanyard._binding import current
-from idlanyard._carrier import inject
+from idlanyard._carrier import ids_to_send
 from idlanyard._origins import Origin, origin_of, parse_origins
 from idlanyard.exceptions import IDLanyardError
 
@@ -46,7 +46,10 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
     """
     origins = parse_origins(to)
     if not isinstance(session, Session):
-        raise TypeError(f"install takes the Session of requests, not {type(session).__name__}")
+        raise TypeError(
+            f"install takes the Session of requests, not {_kind(session)}: for another client "
+            f"write inject(headers, to=[...], url=...) before each request"
+        )
     wrapped = [one for one in session.adapters.values() if isinstance(one, _Propagating)]
     installation = wrapped[0].installation if wrapped else _Installation(origins)
     if installation.origins != origins:
@@ -58,6 +61,11 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
         if not isinstance(adapter, _Propagating):
             session.mount(prefix, _Propagating(adapter, installation))
     return partial(_take_back, session, installation)
+
+
+def _kind(given: object) -> str:
+    # Sessions of others are called Session as well.
+    return f"{type(given).__module__}.{type(given).__qualname__}"
 
 
 class _Installation:
@@ -181,8 +189,7 @@ def _add(headers: CaseInsensitiveDict[str | bytes]) -> set[str]:
     """
     Add the IDs in force that the caller has not written, and return their names.
     """
-    ids: dict[str, str] = {}
-    inject(ids)
+    ids = ids_to_send()
     written = {name for name in ids if name not in headers}
     headers.update({name: ids[name] for name in written})
     return written

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.signals import task_failure
+from celery.signals import before_task_publish, task_failure
 
 from idlanyard import (
     SessionContext,
@@ -199,6 +199,32 @@ def test_an_eager_task_that_fails_or_tries_again_restores(app: Celery) -> None:
         assert isinstance(stubborn.delay().result, LookupError)
         assert get_user_id() == "u1"
     assert tried == ["u1", "u1", "u1"]
+
+
+@pytest.mark.parametrize("given", ["text", ["user_id", "admin"], 5, None])
+def test_a_header_that_is_no_carrier_is_replaced(given: Any) -> None:
+    """
+    S27: a client's headers handed over to a task neither name a user nor hide the sender's IDs.
+    """
+    app = Celery("jobs", broker="memory://")
+    undo = install(app)
+    published: list[Any] = []
+
+    def note(headers: Any, **_: Any) -> None:
+        published.append(headers.get("idlanyard"))
+
+    @app.task
+    def look() -> None: ...
+
+    before_task_publish.connect(note, weak=False)
+    try:
+        with session_context("s1"):
+            look.apply_async(headers={"idlanyard": given})
+        look.apply_async(headers={"idlanyard": given})
+    finally:
+        before_task_publish.disconnect(note)
+        undo()
+    assert published == [{"session_id": ["s1", "code"]}, None]
 
 
 def test_headers_of_an_eager_task_are_checked(app: Celery) -> None:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
+from django_tasks_db import DatabaseBackend
 
 from apps.django_settings import FOLDER
 from idlanyard import SessionContext, get_session_context, get_user_id, session_context
@@ -67,7 +68,8 @@ class TestDjangoTasks(Contract):
         from jobs import on_django
 
         task: Any = on_django.do
-        task.enqueue("look", key, _idlanyard=carrier)
+        # Written past the mixin, as somebody else would.
+        DatabaseBackend.enqueue(task.get_backend(), task, ["look", key], {"_idlanyard": carrier})
 
 
 @pytest.fixture
@@ -141,14 +143,27 @@ def test_what_a_task_raises_has_its_ids(tasks: Any) -> None:
 
 def test_the_callers_arguments_stay_as_they_are(tasks: Any) -> None:
     """
-    S15, S27: the IDs are in the result's arguments and not in the caller's, and theirs win.
+    S27: the IDs are in the result's arguments and not in the caller's.
     """
     given: dict[str, Any] = {"fails": False}
     backend: Any = tasks.look.get_backend()
     assert isinstance(backend, CarryingBackendMixin)
     with session_context("s1"):
         result = backend.enqueue(tasks.look, [], given)
-        own = tasks.look.enqueue(_idlanyard={"session_id": "s2"})
     assert given == {"fails": False}
     assert result.kwargs == {"fails": False, "_idlanyard": {"session_id": ["s1", "code"]}}
-    assert own.return_value == {"session_id": "s2"}
+
+
+FORGED = {"_idlanyard": {"user_id": ["admin", "peer"]}}
+
+
+def test_the_json_of_a_client_brings_no_carrier(tasks: Any) -> None:
+    """
+    Attack 7: an argument of our name is replaced where IDs are in force, and removed where not.
+    """
+    with session_context("s1"):
+        assert tasks.look.enqueue(**FORGED).return_value == {"session_id": "s1"}
+        assert asyncio.run(tasks.look.aenqueue(**FORGED)).return_value == {"session_id": "s1"}
+    assert tasks.look.enqueue(**FORGED).return_value == {}
+    assert tasks.look.enqueue(**FORGED).kwargs == {}
+    assert list(FORGED) == ["_idlanyard"]

@@ -181,6 +181,92 @@ def test_a_message_sent_twice_has_the_ids_of_each_time(stub: StubBroker) -> None
     assert seen == [SessionContext(user_id="u1"), SessionContext(user_id="u2"), SessionContext()]
 
 
+class Breaking(dramatiq.Middleware):
+    """
+    Fails a sending as a broker does that has lost its connection, behind what ours has written.
+    """
+
+    def __init__(self) -> None:
+        self.broken = True
+
+    def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+        if self.broken:
+            # Dramatiq logs what an Exception says, and goes on.
+            raise ConnectionLost
+
+
+class ConnectionLost(BaseException):
+    """
+    The broker is not there.
+    """
+
+
+def broken_off(stub: StubBroker, send: Any) -> None:
+    """
+    Send in a way that fails once the IDs are written.
+    """
+    breaking = Breaking()
+    stub.add_middleware(breaking)
+    with pytest.raises(ConnectionLost):
+        send()
+    breaking.broken = False
+
+
+@pytest.mark.parametrize("user", [pytest.param("bob", id="bob"), pytest.param(None, id="nobody")])
+@pytest.mark.parametrize("again", ["itself", "copied", "pipeline", "callback"])
+def test_a_sending_that_failed_leaves_nothing_for_the_next(
+    stub: StubBroker, user: str | None, again: str
+) -> None:
+    """
+    Attack 10: a message that could not be sent for alice is sent for somebody else without her.
+    """
+    seen: list[str | None] = []
+
+    @dramatiq.actor(broker=stub)
+    def look() -> None:
+        seen.append(get_user_id())
+
+    @dramatiq.actor(broker=stub)
+    def first() -> None: ...
+
+    message = look.message_with_options(pipe_ignore=True)
+    with session_context(user_id="alice"):
+        broken_off(stub, lambda: stub.enqueue(message))
+    with session_context(user_id=user):
+        if again == "itself":
+            stub.enqueue(message)
+        elif again == "copied":
+            stub.enqueue(message.copy(args=()))
+        elif again == "pipeline":
+            following: Any = dramatiq.pipeline([first.message(), message], broker=stub)
+            following.run()
+            stub.join(first.queue_name)
+        else:
+            options = {"group_completion_callbacks": [message.asdict()]}
+            stub.enqueue(first.message().copy(options=options))
+            assert message.options == {"pipe_ignore": True}
+            stub.enqueue(message)
+    stub.join(look.queue_name)
+    assert seen == [user]
+
+
+@pytest.mark.parametrize("encoder", [dramatiq.JSONEncoder(), dramatiq.PickleEncoder()])
+def test_what_came_through_a_broker_is_kept_by_a_retry(encoder: dramatiq.Encoder) -> None:
+    """
+    R13: whatever writes the message, a worker that sends it again leaves the first sender's IDs.
+    """
+    ours = IDLanyardMiddleware()
+    broker: Any = None
+    message: Any = dramatiq.Message("default", "look", (), {}, {})
+    with session_context(user_id="alice"):
+        ours.before_enqueue(broker, message, 0)
+    again = message.copy(options=encoder.decode(encoder.encode(message.options)))
+    with session_context(user_id="bob"):
+        ours.before_enqueue(broker, again, 0)
+        ours.after_enqueue(broker, again, 0)
+    assert again.options == {"idlanyard": {"user_id": ["alice", "code"]}}
+
+
 def test_a_carrier_in_the_options_stays(stub: StubBroker) -> None:
     """
     R13: what a sender has put there by hand is carried, checked, and not what is in force.
