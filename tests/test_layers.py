@@ -85,6 +85,7 @@ PARTS = (
     "_settings",
     "_parameters",
     "_responses",
+    "_paths",
     "_requests",
     "_lines",
     "_middleware",

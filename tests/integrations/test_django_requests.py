@@ -28,7 +28,7 @@ from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 
 from apps.django_settings import OURS
-from drive import ask_wsgi, environ_of, values_of
+from drive import ask_wsgi, environ_of, http_scope, values_of
 from idlanyard import (
     Policy,
     get_session_context,
@@ -287,6 +287,66 @@ def test_repeated_lines_are_no_value_over_asgi() -> None:
     with configured(TRUSTING):
         SessionContextMiddleware(respond)(ASGIRequest(scope, io.BytesIO()))
     assert seen == [(None, [])]
+
+
+def test_lines_that_can_be_read_but_once_are_known_from_meta() -> None:
+    """
+    S1: where Django has used up the server's iterable, the spoof does not stay in META.
+    """
+    lines = iter([(b"x-session-id", b"s1"), (b"x-user-id", b"root"), (b"x-other", b"o")])
+    request = ASGIRequest(http_scope(headers=lines), io.BytesIO())
+    with configured():
+        SessionContextMiddleware(read)(request)
+    assert sorted(request.scope["headers"]) == [(b"x-other", b"o"), (b"x-session-id", b"s1")]
+    assert "HTTP_X_USER_ID" not in request.META
+
+
+KINDS: dict[str, tuple[bytes, bytes] | None] = {
+    "own": (b"x-user-id", b"root"),
+    "alias": (b"x_user-id", b"root"),
+    "forwarding": (b"x-forwarded-for", b"10.0.0.1"),
+    "nominated": (b"connection", b"x-user-id"),
+    "nominated apart": None,
+    "others": (b"a", b""),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_lines_cost_each_the_same(kind: str) -> None:
+    """
+    S29: no kind of line is looked for among all the others, and none of ours is left.
+    """
+    compared = 0
+
+    class Counted(bytes):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return bytes.__eq__(self, other)
+
+        __hash__ = bytes.__hash__
+
+    def ask(count: int) -> int:
+        nonlocal compared
+        pair = KINDS[kind]
+        named = [(b"connection", f"x-user-id, a-{n}".encode()) for n in range(count)]
+        lines = [(b"a", b"")] * count + (named if pair is None else [pair] * count)
+        scope = http_scope(headers=[])
+        request = ASGIRequest(scope, io.BytesIO())
+        scope["headers"] = [(Counted(name), value) for name, value in lines]
+        compared = 0
+        SessionContextMiddleware(read)(request)
+        assert {name[:6] for name, _ in request.scope["headers"]} <= {
+            b"x-sess",
+            b"connec",
+            b"a",
+            b"x-forw",
+        }
+        return compared
+
+    with configured(TRUSTING):
+        few, many = ask(100), ask(1_000)
+    assert many <= 11 * few + 100
 
 
 def test_a_request_has_a_context_that_follows() -> None:

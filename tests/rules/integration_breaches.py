@@ -238,6 +238,22 @@ INTEGRATION_BREACHES = [
         LINES + "test_lines_written_after_us_find_the_ids_by_the_request",
     ),
     Breach(
+        "S24",
+        "the prefix that Django is told is part of the path",
+        HOME + "django/_paths.py",
+        "str(settings.FORCE_SCRIPT_NAME or self.scope",
+        "str(self.scope",
+        TESTS + "test_django_paths.py::test_paths_are_those_below_the_prefix",
+    ),
+    Breach(
+        "S1",
+        "lines that Django has used up are taken for none",
+        HOME + "django/_requests.py",
+        "    if not isinstance(lines, Iterator):\n        return list(lines)\n",
+        "    if lines is not None:\n        return list(lines)\n",
+        REQUESTS + "test_lines_that_can_be_read_but_once_are_known_from_meta",
+    ),
+    Breach(
         "R14",
         "settings that nothing reads are not told when Django starts",
         HOME + "django/_middleware.py",

@@ -7,6 +7,7 @@ is taken on the raw header lines, which ``META`` has joined already.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
@@ -18,7 +19,7 @@ from idlanyard._plan import plan_for
 from idlanyard._resolve import open_scope, resolve, resolve_nested, scope_around
 from idlanyard._snapshot import NEVER
 from idlanyard._view import RequestContext
-from idlanyard._wires import ASGI, WSGI
+from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class ASGIRequests:
         Decide what *request* has, and let it show that.
         """
         scope = request.scope
-        scope["headers"] = list(scope.get("headers") or ())
-        headers: list[Pair] = scope["headers"]
+        headers: list[Pair] = _lines_of(request)
+        scope["headers"] = headers
         found = [pair for pair in headers if pair[0] in self.plan.watched]
         return _opened(self, request, scope, found)
 
@@ -167,6 +168,21 @@ class ASGIRequests:
         Return the response that refuses a request.
         """
         return refusal_response(self.responses, refusal, self.echo(scope))
+
+
+def _lines_of(request: Any) -> list[Pair]:
+    """
+    Return the header lines of an ASGI request, as a list that is nobody else's.
+    """
+    lines: Any = request.scope.get("headers") or ()
+    if not isinstance(lines, Iterator):
+        return list(lines)
+    # Django has read what can be read but once: META is all that is left.
+    names = ((key.removeprefix("HTTP_"), key) for key in request.META if key.startswith("HTTP_"))
+    return [
+        (name.lower().replace("_", "-").encode("latin-1"), request.META[key].encode("latin-1"))
+        for name, key in names
+    ]
 
 
 def _opened(
