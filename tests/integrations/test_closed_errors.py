@@ -67,11 +67,12 @@ class Slotted(Exception):
 
 class Answering(Exception):
     """
-    An exception that answers for every attribute.
+    An exception that looks its attributes up elsewhere.
     """
 
     def __getattr__(self, name: str) -> Any:
-        raise KeyError(name)
+        # Python 3.11 itself asks for notes.
+        raise AttributeError(name) if name.startswith("__") else KeyError(name)
 
 
 ERRORS = [Frozen, Closed, Slotted, Answering]
