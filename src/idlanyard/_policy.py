@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
+from weakref import ref
 
 from idlanyard import _events, _rules, ids
 from idlanyard._admission import Admission
@@ -22,6 +23,38 @@ Secrets: TypeAlias = str | bytes | Sequence[str | bytes]
 _store: Final = object.__setattr__
 STANDARD: Final = ("session_id", "user_id", "tenant_id")
 _DEFAULT_CHECK: Final = IDCheck()
+
+
+class Declared:
+    """
+    The IDs that the policies of this process declare, for lines outside their requests.
+
+    Attributes:
+        names: of every ID, the standard ones first; another tuple whenever
+            they change.
+    """
+
+    names: tuple[str, ...] = STANDARD
+    _policies: ClassVar[list[ref[Policy]]] = []
+
+    @classmethod
+    def add(cls, policy: Policy) -> None:
+        """
+        Know the IDs of *policy* for as long as somebody has it.
+        """
+        cls._renew([*cls._policies, ref(policy, cls._forget)])
+
+    @classmethod
+    def _forget(cls, gone: ref[Policy]) -> None:
+        cls._renew([one for one in cls._policies if one is not gone])
+
+    @classmethod
+    def _renew(cls, policies: list[ref[Policy]]) -> None:
+        cls._policies = policies
+        alive = [policy for one in policies if (policy := one()) is not None]
+        names = tuple(dict.fromkeys((*STANDARD, *(name for one in alive for name in one.names))))
+        if names != cls.names:
+            cls.names = names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +130,8 @@ class Policy:
         _store(self, "names", names)
         _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
         _store(self, "index", {name: position for position, name in enumerate(names)})
+        if self.extra:
+            Declared.add(self)
         if self.peers.everyone:
             _events.LOGGER.warning(
                 "idlanyard: trusted_peers=EVERYONE believes the user and tenant that any client "

@@ -35,6 +35,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._events import failures
+from idlanyard._policy import Declared
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.logging import (
     SessionContextFilter,
@@ -288,9 +289,11 @@ def test_json_lines_carry_them() -> None:
     with session_context("s1", user_id="alice"):
         logger.info("x %s", 1)
         logger.info("y", extra={"user_id": 7, "order": 9})
+    # Other tests' policies may declare further IDs, which are null here.
+    others = dict.fromkeys(Declared.names)
     assert [json.loads(line) for line in lines] == [
-        {"message": "x 1", "session_id": "s1", "user_id": "alice", "tenant_id": None},
-        {"message": "y", "session_id": "s1", "user_id": 7, "tenant_id": None, "order": 9},
+        others | {"message": "x 1", "session_id": "s1", "user_id": "alice", "tenant_id": None},
+        others | {"message": "y", "session_id": "s1", "user_id": 7, "tenant_id": None, "order": 9},
     ]
 
 

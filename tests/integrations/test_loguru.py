@@ -47,10 +47,10 @@ class Kept(list[Any]):
     @property
     def extra(self) -> dict[Any, Any]:
         """
-        What the last record has besides.
+        What the last record has besides, without the unset IDs of other tests' policies.
         """
         found: dict[Any, Any] = self[-1].record["extra"]
-        return found
+        return {name: text for name, text in found.items() if text is not None or name in UNSET}
 
 
 @pytest.fixture

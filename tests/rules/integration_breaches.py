@@ -12,6 +12,7 @@ STARLETTE = TESTS + "test_starlette.py::"
 FASTAPI = TESTS + "test_fastapi.py::"
 FLASK = TESTS + "test_flask.py::"
 CHECKS = TESTS + "test_django_checks.py::"
+DECLARED = TESTS + "test_logging_declared.py::"
 LINES = TESTS + "test_django_lines.py::"
 UNITS = TESTS + "test_opentelemetry_units.py::"
 REQUESTS = TESTS + "test_django_requests.py::"
@@ -413,6 +414,22 @@ INTEGRATION_BREACHES = [
         '    if "user_id" in ids and not event.get("user"):\n',
         '    if "user_id" in ids:\n',
         TESTS + "test_sentry.py::test_it_may_be_called_by_hand_and_last",
+    ),
+    Breach(
+        "R11",
+        "a record outside requests lacks what a policy declares besides",
+        HOME + "logging.py",
+        "            shown = dict.fromkeys(Declared.names) | ",
+        "            shown = ",
+        DECLARED + "test_a_line_before_the_first_request_names_what_is_declared",
+    ),
+    Breach(
+        "R10",
+        "a filter does not follow the rules that it was given",
+        HOME + "logging.py",
+        "_in_force(record, self._policy))\n            self._complete(",
+        "_in_force(record, None))\n            self._complete(",
+        DECLARED + "test_a_filter_is_given_its_rules",
     ),
     Breach(
         "R11",

@@ -5,24 +5,25 @@ Logging: every record has the IDs that are in force where it is made.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from idlanyard import _events
 from idlanyard._access import get_session_context
 from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, current
-from idlanyard._policy import Policy
+from idlanyard._policy import Declared, Policy
 from idlanyard._snapshot import Values
 from idlanyard._view import RequestContext
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
-_WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
+# A field of a format in any of the three styles.
+_FIELD: Final = re.compile(r"(?:%\(|\{|\$\{?)([a-z][a-z0-9_]*)")
 
 
 def install(policy: Policy | None = None) -> Callable[[], None]:
@@ -47,9 +48,7 @@ def install(policy: Policy | None = None) -> Callable[[], None]:
     Raises:
         TypeError: *policy* is not a ``Policy``.
     """
-    if policy is not None and not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
-    factory = _Factory(logging.getLogRecordFactory(), policy)
+    factory = _Factory(logging.getLogRecordFactory(), _checked_policy(policy))
     logging.setLogRecordFactory(factory)
     return factory.undo
 
@@ -61,9 +60,34 @@ class SessionContextFilter(logging.Filter):
     The IDs are those in force when the record passes: put it on the handler
     that the logging code calls, not behind a queue. Where nothing is bound any
     more, they are those of the request in the record's ``extra``, where lines
-    of Django have it. What a record has already stays. It takes the same
-    argument as ``logging.Filter``, and lets through what that would.
+    of Django have it. A record gets every ID that a policy of this process
+    declares, unset ones too. What a record has already stays. It lets through
+    what ``logging.Filter`` would.
+
+    Args:
+        name: as in ``logging.Filter``.
+        policy: the rules outside requests; left out, those of ``use_policy``.
+        default: the text for an ID that is unset, such as ``"-"``; left out,
+            it is ``None``.
+        length: how many characters of an ID are kept; left out, all.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: *length* is not positive.
     """
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        policy: Policy | None = None,
+        default: str | None = None,
+        length: int | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._policy = _checked_policy(policy)
+        self._default = None if default is None else _checked_default(default)
+        self._length = _checked_length(length)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """
@@ -78,24 +102,67 @@ class SessionContextFilter(logging.Filter):
         try:
             ids = _of_request(record) if current() is UNBOUND else {}
             record.__dict__.update(ids)
-            for name, text in _shown(*_in_force(record, None)).items():
-                record.__dict__.setdefault(name, text)
+            shown = dict.fromkeys(Declared.names) | _shown(*_in_force(record, self._policy))
+            self._complete(record.__dict__, shown | ids)
         except Exception as error:
             _events.failed("log filter", error)
         return super().filter(record)
+
+    def _complete(self, there: dict[str, Any], shown: Mapping[str, str | None]) -> None:
+        for name, text in shown.items():
+            # Whatever is there is either of ``install`` or the application's own.
+            found = there.setdefault(name, text)
+            if found is None:
+                there[name] = self._default
+            elif found == text:
+                there[name] = found[: self._length]
 
 
 class SessionContextFormatter(logging.Formatter):
     """
     A ``logging.Formatter`` that prints ``-`` for an ID that is unset.
 
-    It takes the same arguments. An ID that a record lacks, since it was made
-    before ``install``, is unset as well. IDs are the fields that the rules in
-    force declare, and those whose names end in ``_id``. What ``defaults`` says
-    of one is printed instead of ``-``. A record that has no ID and, as those of
+    An ID that a record lacks, since it was made before ``install``, is unset
+    as well. IDs are the fields that a policy of this process declares, and
+    those whose names end in ``_id``. A record that has no ID and, as those of
     Django have it, a request in its ``extra`` is printed with the IDs of that
     request. The record is left as it is.
+
+    Args:
+        fmt: as in ``logging.Formatter``, like the next three.
+        datefmt: how times are written.
+        style: ``"%"``, ``"{"`` or ``"$"``.
+        validate: whether *fmt* is checked.
+        defaults: texts for fields that are absent; one for an ID is printed
+            instead of *default*.
+        policy: a policy that declares further IDs; those of the policies that
+            are built in this process are known without.
+        default: the text for an ID that is unset.
+        length: how many characters of an ID are printed; left out, all.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: *length* is not positive, or *fmt* and *style* do not fit.
     """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        validate: bool = True,
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        policy: Policy | None = None,
+        default: str = "-",
+        length: int | None = None,
+    ) -> None:
+        super().__init__(fmt, datefmt, style, validate, defaults=defaults)
+        self._policy = _checked_policy(policy)
+        self._default = _checked_default(default)
+        self._length = _checked_length(length)
+        self._fields = frozenset(_FIELD.findall(self._fmt or ""))
+        self._texts = dict(defaults or {})
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """
@@ -105,23 +172,67 @@ class SessionContextFormatter(logging.Formatter):
             record: what is logged.
         """
         there: Mapping[str, Any] = {**record.__dict__, **_of_request(record)}
-        declared = current().policy.index
-        defaults: Mapping[str, Any] = getattr(self._style, "_defaults", None) or {}
-        unset = {
-            word: defaults.get(word, "-")
-            for word in _words(self._fmt or "")
-            if there.get(word) is None and (word.endswith("_id") or word in declared)
-        }
+        ids: dict[str, Any] = {}
+        for name in self._fields:
+            if name.endswith("_id") or name in Declared.names:
+                found = there.get(name)
+                if found is None:
+                    ids[name] = self._texts.get(name, self._default)
+                    if name not in there:
+                        _warn_of_absent(name)
+                elif self._length is not None and isinstance(found, str):
+                    ids[name] = found[: self._length]
         # A style reads the attributes and nothing else; other handlers see them unchanged.
-        return self._style.format(SimpleNamespace(**{**there, **unset}))
+        return self._style.format(SimpleNamespace(**{**there, **ids}))
 
 
-@lru_cache(maxsize=128)
-def _words(fmt: str) -> frozenset[str]:
+def _checked_policy(policy: Policy | None) -> Policy | None:
+    if policy is not None and not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+    return policy
+
+
+def _checked_default(default: str) -> str:
+    if not isinstance(default, str):
+        raise TypeError(f"default is a str, not {type(default).__name__}: write default='-'")
+    return default
+
+
+def _checked_length(length: int | None) -> int | None:
+    if length is None:
+        return None
+    if not isinstance(length, int) or isinstance(length, bool):
+        raise TypeError(f"length is an int, not {type(length).__name__}: write length=8")
+    if length < 1:
+        raise ValueError(f"length is {length}: write a number of characters, as in length=8")
+    return length
+
+
+def _warn_of_absent(name: str) -> None:
     """
-    Return whatever may be a field's name in any style.
+    Warn once of a format whose lines stay without an ID while IDs are bound.
     """
-    return frozenset(_WORD.findall(fmt))
+    if current() is UNBOUND:
+        return
+    if name in Declared.names:
+        installed = isinstance(logging.getLogRecordFactory(), _Factory)
+        if not installed and get_session_context().get(name) is not None:
+            _events.warn_once(
+                "log records without IDs",
+                "idlanyard: a log line has no %s although one is bound: call "
+                "idlanyard.integrations.logging.install() where the application starts, or add "
+                "SessionContextFilter() to the handler",
+                name,
+            )
+        return
+    meant = difflib.get_close_matches(name, Declared.names, n=1, cutoff=0.85)
+    if meant:
+        _events.warn_once(
+            f"log field {name}",
+            "idlanyard: a log format names %s, which is no declared ID: write %s",
+            name,
+            meant[0],
+        )
 
 
 class _Attributes(dict[str, Any]):
@@ -148,6 +259,23 @@ class _Attributes(dict[str, Any]):
         return dict, (dict(self),)
 
 
+class _Plain(NamedTuple):
+    """
+    What records under one policy need, where nothing is hidden.
+
+    Attributes:
+        policy: the rules.
+        known: ``Declared.names``, as it was when this was made.
+        absent: the IDs that only other policies declare.
+        ours: all names.
+    """
+
+    policy: Policy | None
+    known: tuple[str, ...]
+    absent: Mapping[str, None]
+    ours: Collection[str]
+
+
 class _Factory:
     """
     Makes records as the factory before does, with the IDs.
@@ -159,7 +287,7 @@ class _Factory:
         self.before = before
         self.installed = True
         self._policy = policy
-        self._plain: Policy | None = None
+        self._plain = _Plain(None, (), {}, ())
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.before(*args, **kwargs)
@@ -168,17 +296,24 @@ class _Factory:
         try:
             node = current()
             policy, values = node.policy, node.values
+            plain = self._plain
             # In one frame, since nearly every record is made under the rules of the last one.
-            if policy is self._plain and (
-                node.__class__ is Scope
-                or (None not in values and self._policy is None)
-                or _is_said(node, values, self._policy)
+            if (
+                policy is plain.policy
+                and plain.known is Declared.names
+                and (
+                    node.__class__ is Scope
+                    or (None not in values and self._policy is None)
+                    or _is_said(node, values, self._policy)
+                )
             ):
                 session, user, tenant = values[:3]
                 attributes = _Attributes(session_id=session, user_id=user, tenant_id=tenant)
                 if policy.extra:
                     attributes.update(zip(policy.names, values, strict=False))
-                attributes.ours = policy.index
+                if plain.absent:
+                    attributes.update(plain.absent)
+                attributes.ours = plain.ours
                 attributes.update(record.__dict__)
                 record.__dict__ = attributes
             else:
@@ -190,26 +325,14 @@ class _Factory:
     def _complete(self, record: logging.LogRecord) -> None:
         before = record.__dict__
         policy, names, values = _in_force(record, self._policy)
-        ids = dict.fromkeys(self._policy.names) if self._policy is not None else {}
-        attributes = _Attributes(ids | _shown(policy, names, values))
+        attributes = _Attributes(dict.fromkeys(Declared.names) | _shown(policy, names, values))
         inner = before.ours if isinstance(before, _Attributes) else ()
         attributes.ours = {*attributes, *inner}
         # What the record has by now is the application's own, and wins.
         attributes.update(before)
         record.__dict__ = attributes
-        if policy is not self._plain:
-            self._plain = policy if self._is_plain(policy, before) else None
-
-    def _is_plain(self, policy: Policy, before: Mapping[str, Any]) -> bool:
-        """
-        Say whether records under these rules need nothing but the names and the values.
-        """
-        given = self._policy
-        return (
-            not isinstance(before, _Attributes)
-            and (given is None or {*given.names} <= {*policy.names})
-            and all(spec.log == "clear" for spec in policy.specs.values())
-        )
+        if not isinstance(before, _Attributes):
+            self._plain = _plain_under(policy)
 
     def undo(self) -> None:
         """
@@ -218,6 +341,17 @@ class _Factory:
         self.installed = False
         while isinstance(last := logging.getLogRecordFactory(), _Factory) and not last.installed:
             logging.setLogRecordFactory(last.before)
+
+
+def _plain_under(policy: Policy) -> _Plain:
+    """
+    Return what records under *policy* need; nothing is plain where its log sinks hide an ID.
+    """
+    known = Declared.names
+    if any(spec.log != "clear" for spec in policy.specs.values()):
+        return _Plain(None, known, {}, ())
+    absent = dict.fromkeys(name for name in known if name not in policy.index)
+    return _Plain(policy, known, absent, {*known, *policy.names})
 
 
 def _is_said(node: Node, values: Values, given: Policy | None) -> bool:

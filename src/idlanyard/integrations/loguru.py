@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard import _events
 from idlanyard._access import context_of
+from idlanyard._policy import Declared
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -19,10 +20,11 @@ def patcher(record: Record) -> None:
     """
     Add the IDs in force to a record's ``extra``, as their log sinks show them.
 
-    An ID that is unset is ``None``, so that formats may name it, and a key
-    that is there stays. Where nothing is bound, the IDs are those that the
-    exception of the record has carried out of its request. They are read in
-    the thread that logs, also where the sink has ``enqueue=True``.
+    An ID that is unset is ``None``, so that formats may name every ID that a
+    policy of this process declares, and a key that is there stays. Where
+    nothing is bound, the IDs are those that the exception of the record has
+    carried out of its request. They are read in the thread that logs, also
+    where the sink has ``enqueue=True``.
 
     Write ``logger.configure(patcher=patcher)``.
 
@@ -32,7 +34,8 @@ def patcher(record: Record) -> None:
     try:
         error = record["exception"].value if record["exception"] else None
         extra: dict[Any, Any] = record["extra"]
-        for name, text in context_of(error).as_shown("log").items():
+        shown = dict.fromkeys(Declared.names) | context_of(error).as_shown("log")
+        for name, text in shown.items():
             extra.setdefault(name, text)
     except Exception as error:
         _events.failed("loguru patcher", error)
