@@ -238,10 +238,15 @@ def test_what_is_remembered_of_headers_is_bounded(wire: Any) -> None:
         caches.weigh("GET", 200, [(encode(f"x-{number}"), encode("a"))])
         caches.weigh("GET", 200, [(encode("cache-control"), encode(f"max-age=0, x={number}"))])
         caches.weigh("GET", 200, [(encode("x" * 200), encode("a"))])
+        caches.weigh("GET", 200, [(encode("expires"), encode(f"{number}"))])
+        line = encode("cache-control"), encode(f"x={number}")
+        caches.forbid(("cache-control",), [line, (line[0], line[1] * 200)])
+        caches.forbid(("cache-control",), [(line[0], line[1] * 200)])
         caches.weigh("GET", 200, [(encode("cdn-cache-control"), encode("no-store" + "," * 200))])
-    remembered = [*caches._kinds, *(text for _, text in caches._verdicts)]
-    assert 0 < len(remembered) <= 512
-    assert max(map(len, remembered)) <= 128
+    tables: list[list[Any]] = [[*caches.kinds], [*caches._dates]]
+    tables += [[text for _, text in table] for table in (caches._verdicts, caches._marked)]
+    assert [0 < len(table) <= 256 for table in tables] == [True] * 4
+    assert max(len(text) for table in tables for text in table) <= 128
 
 
 def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:

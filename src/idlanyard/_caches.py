@@ -18,7 +18,7 @@ STORED_METHODS: Final = frozenset({"GET", "HEAD"})
 # RFC 9110 15.1, and what Fastly (302), nginx's proxy_cache_valid without a status
 # (302) and Google's Cloud CDN (302, 307, 421, 451) keep although nothing is said.
 STORED_STATUSES: Final = frozenset(
-    {200, 203, 204, 206, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501}
+    {200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501}
 )
 
 _CONTROL: Final = "cache-control"
@@ -52,7 +52,6 @@ _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 _MOST: Final = 256
 _LONGEST: Final = 128
-_LONGEST_DATE: Final = 64
 
 
 class Caches:
@@ -62,24 +61,21 @@ class Caches:
     What is remembered is bounded in number and in length.
 
     Attributes:
+        kinds: how each header seen before is read; ``None`` where it has no say.
         private: the header of a response that says nothing itself.
     """
 
-    __slots__ = ("_decode", "_encode", "_kinds", "_verdicts", "private")
+    __slots__ = ("_dates", "_decode", "_encode", "_marked", "_verdicts", "kinds", "private")
 
     def __init__(self, wire: Wire) -> None:
         binary = wire.text is bytes
         self._encode = _to_bytes if binary else str
         self._decode = _to_text if binary else str
-        self._kinds: dict[Any, tuple[str, str] | None] = {}
+        self.kinds: dict[Any, tuple[str, str] | None] = {}
         self._verdicts: dict[tuple[str, str], str] = {}
+        self._dates: dict[str, float] = {}
+        self._marked: dict[tuple[str, Any], Any] = {}
         self.private: Line = (wire.echo("Cache-Control"), self._encode("private"))
-
-    def watches(self, name: Any) -> bool:
-        """
-        Return whether a response header has a say.
-        """
-        return self._kind(name) is not None
 
     def weigh(self, method: str, status: int, headers: Iterable[Line]) -> tuple[str, ...] | None:
         """
@@ -105,7 +101,7 @@ class Caches:
                 control = verdict
             elif verdict is not _FORBIDS and kind in _FORBIDDING:
                 silent.append(name)
-        if control is _SILENT and any(_is_later(date) for date in dates):
+        if dates and control is _SILENT and any(map(self._is_later, dates)):
             return None
         if method not in STORED_METHODS or status not in STORED_STATUSES:
             return ()
@@ -117,16 +113,15 @@ class Caches:
         """
         Return *headers* with a word against shared caches in each that is *silent*.
         """
-        missing = set(silent)
+        missing = [*silent]
         said: list[Line] = []
-        for name, value in headers:
-            found = self._kind(name)
+        for pair in headers:
+            found = self.kind(pair[0])
             if found is None or found[1] not in missing:
-                said.append((name, value))
+                said.append(pair)
                 continue
-            missing.discard(found[1])
-            text = _with_word(_FORBIDDING[found[0]], self._decode(value))
-            said.append((name, self._encode(text)))
+            missing.remove(found[1])
+            said.append((pair[0], self._with_word(found[0], pair[1])))
         # Only Cache-Control is ever silent by not being there.
         return [*said, self.private] if missing else said
 
@@ -140,35 +135,64 @@ class Caches:
         dates: list[str] = []
         is_file = False
         for name, value in headers:
-            found = self._kind(name)
+            found = self.kind(name)
             if found is None:
                 continue
             if found[0] is _FILE:
                 is_file = True
             elif found[0] is _EXPIRES:
                 dates.append(self._decode(value))
+            elif found in lines:
+                lines[found] += f",\n{self._decode(value)}"
             else:
-                text = self._decode(value)
-                lines[found] = f"{lines[found]},\n{text}" if found in lines else text
+                lines[found] = self._decode(value)
         return lines, dates, is_file
 
-    def _kind(self, name: Any) -> tuple[str, str] | None:
-        if name in self._kinds:
-            return self._kinds[name]
+    def kind(self, name: Any) -> tuple[str, str] | None:
+        """
+        Return how a response header is read, with its name in lower case, if it has a say.
+        """
+        if name in self.kinds:
+            return self.kinds[name]
         key = self._decode(name).lower()
         kind = _KINDS.get(key) or (_TARGETED if key.endswith(_TARGETED) else None)
         found = None if kind is None else (kind, key)
-        if len(self._kinds) < _MOST and len(key) <= _LONGEST:
-            self._kinds[name] = found
+        if len(self.kinds) < _MOST and len(key) <= _LONGEST:
+            self.kinds[name] = found
         return found
 
     def _verdict(self, kind: str, text: str) -> str:
         verdict = self._verdicts.get((kind, text))
         if verdict is None:
             verdict = _judge(kind, text.lower())
-            if len(self._verdicts) < _MOST and len(text) <= _LONGEST:
-                self._verdicts[kind, text] = verdict
+            if len(text) <= _LONGEST:
+                _remember(self._verdicts, (kind, text), verdict)
         return verdict
+
+    def _is_later(self, date: str) -> bool:
+        """
+        Return whether a date is still to come.
+        """
+        moment = self._dates.get(date)
+        if moment is None:
+            moment = _moment(date)
+            if len(date) <= _LONGEST:
+                _remember(self._dates, date, moment)
+        return moment > time.time()
+
+    def _with_word(self, kind: str, value: Any) -> Any:
+        """
+        Return what a header says, and that shared caches must not store the response.
+        """
+        marked = self._marked.get((kind, value))
+        if marked is None:
+            word, text = _FORBIDDING[kind], self._decode(value).strip(" \t,")
+            # Behind a quote that is never closed, it would be part of that.
+            both = f"{word}, {text}" if '"' in text else f"{text}, {word}"
+            marked = self._encode(both if text else word)
+            if len(value) <= _LONGEST:
+                _remember(self._marked, (kind, value), marked)
+        return marked
 
 
 def _judge(kind: str, text: str) -> str:
@@ -197,27 +221,28 @@ def _judge(kind: str, text: str) -> str:
     return _AGED if names & _AGES else _SILENT
 
 
-def _is_later(date: str) -> bool:
+def _moment(date: str) -> float:
     """
-    Return whether a date is understood and still to come.
+    Return the seconds of a date, and 0 where it is not understood.
     """
     from email.utils import mktime_tz, parsedate_tz
 
-    if len(date) > _LONGEST_DATE:
-        return False
+    if len(date) > _LONGEST:
+        return 0
     try:
         parsed = parsedate_tz(date)
-        return parsed is not None and mktime_tz(parsed) > time.time()
+        return 0 if parsed is None else mktime_tz(parsed)
     except (ValueError, TypeError, LookupError, OverflowError):
-        return False
+        return 0
 
 
-def _with_word(word: str, text: str) -> str:
-    kept = text.strip(" \t,")
-    if not kept:
-        return word
-    # Behind a quote that is never closed, it would be part of that.
-    return f"{word}, {kept}" if '"' in kept else f"{kept}, {word}"
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """
+    Add to what is known; where that is full, begin anew.
+    """
+    if len(known) >= _MOST:
+        known.clear()
+    known[key] = value
 
 
 def _to_bytes(text: str) -> bytes:

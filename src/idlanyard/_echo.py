@@ -44,23 +44,22 @@ def echoed(
         pairs: what the request's scope is to be echoed as.
     """
     said = [*headers]
-    plain_names = plan.plain_names
-    for name, _ in said:
-        if name not in plain_names and matters(plan, name):
-            break
-    else:
+    plain = plan.plain_names
+    # Names that matter are asked for again: there are few, and seldom one of them.
+    telling = [pair for pair in said if pair[0] not in plain and matters(plan, pair[0])]
+    if not telling:
         more = unweighed(plan, method, status, pairs)
         if more is not None:
             said += more
             return said
-    return _weighed(plan, method, status, said, pairs)
+    return _weighed(plan, method, status, said, telling, pairs)
 
 
 def matters(plan: Plan, name: Any) -> bool:
     """
     Return whether the echo depends on a response header, and remember where it does not.
     """
-    if name.lower() in plan.echo_watched or plan.caches.watches(name):
+    if plan.caches.kind(name) is not None or name.lower() in plan.echo_watched:
         return True
     # An application has few header names; one that makes them up fills no memory.
     if len(plan.plain_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
@@ -87,20 +86,24 @@ def unweighed(plan: Plan, method: str, status: int, pairs: Headers) -> Headers |
     return pairs
 
 
-def _weighed(plan: Plan, method: str, status: int, headers: Headers, pairs: Headers) -> Headers:
+def _weighed(
+    plan: Plan, method: str, status: int, said: Headers, telling: Headers, pairs: Headers
+) -> Headers:
     """
-    Return *headers* with the echo, where one of them, the status or an option has a say.
+    Return *said* with the echo, where a header of it, the status or an option has a say.
     """
     final = status >= FINAL and status not in UNSAFE_STATUS
-    silent = plan.caches.weigh(method, status, headers) if final else None
+    silent = plan.caches.weigh(method, status, telling) if final else None
     if silent is None or (silent and not plan.policy.mark_private):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
-    written = pairs
-    if plan.yielding:
-        own = {name.lower() for name, _ in headers} & plan.yielding
-        written = [pair for pair in pairs if pair[0].lower() not in own]
+        if not pairs:
+            return said
+    own = {name.lower() for name, _ in telling}
+    kept = own & plan.yielding
+    written = [pair for pair in pairs if pair[0].lower() not in kept] if kept else pairs
     names = {name.lower() for name, _ in written}
-    said = [pair for pair in headers if pair[0].lower() not in names]
+    if names & own:
+        said = [pair for pair in said if pair[0].lower() not in names]
     said += written
     if silent and any(name not in plan.always_echoed for name, _ in written):
         said = plan.caches.forbid(silent, said)

@@ -1,0 +1,163 @@
+"""
+Django's responses end as caches demand, whatever of Django's own has a say in them (R9, S11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory, override_settings
+from django.urls import path
+from django.utils.cache import patch_cache_control
+from django.views.decorators.cache import cache_control, never_cache
+
+from apps.django_settings import OURS
+from cache_cases import CASES, Case, expected
+from idlanyard import EVERYONE, Policy
+from idlanyard.integrations.django import SessionContextMiddleware
+from idlanyard.testing import raise_failures
+
+IDS = {"X-Session-ID": "s1", "X-User-ID": "alice"}
+ECHO = [("x-session-id", "s1"), ("x-user-id", "alice")]
+POLICY = Policy(trusted_peers=EVERYONE)
+
+now: list[Case] = []
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    # Such middlewares exist; a cache saw the method that came in.
+    request.method = "PURGE"
+    response = HttpResponse(status=now[0].status, headers=dict(now[0].headers))
+    if "content-type" not in {name.lower() for name, _ in now[0].headers}:
+        del response["Content-Type"]
+    return response
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("plain")
+
+
+class Routes:
+    """
+    The views of these tests.
+    """
+
+    urlpatterns = (
+        path("", view),
+        path("plain", plain),
+        path("never", never_cache(plain)),
+        path("private", cache_control(private=True, max_age=60)(plain)),
+    )
+
+
+@contextmanager
+def configured(*middleware: str, policy: Policy = POLICY) -> Iterator[Client]:
+    """
+    Serve the routes with our middleware first, and these inside.
+    """
+    lines = [OURS, *middleware]
+    with (
+        override_settings(ROOT_URLCONF=Routes, IDLANYARD=policy, MIDDLEWARE=lines),
+        raise_failures(),
+    ):
+        yield Client()
+
+
+@pytest.mark.parametrize("marks", [True, False], ids=["marked", "unmarked"])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=name) for name, case in CASES.items() if case.once]
+)
+def test_each_response_ends_as_over_the_protocols(case: Case, marks: bool) -> None:
+    """
+    What the ASGI and the WSGI middleware decide of a response is decided of Django's too.
+    """
+    now[:] = [case]
+    with configured(policy=Policy(trusted_peers=EVERYONE, mark_private=marks)) as client:
+        said = client.generic(case.method, "/", headers=IDS)
+    # What Django's own handler and test client add.
+    lines = [(n.lower(), v.strip()) for n, v in said.items() if n != "Content-Length"]
+    assert sorted(lines) == expected(case, ECHO, mark_private=marks)
+
+
+@pytest.mark.parametrize(
+    ("route", "control"),
+    [
+        pytest.param("/plain", {"private"}, id="says nothing"),
+        pytest.param("/private", {"private", "max-age=60"}, id="cache_control"),
+        pytest.param(
+            "/never",
+            {"max-age=0", "no-cache", "no-store", "must-revalidate", "private"},
+            id="never_cache",
+        ),
+    ],
+)
+def test_what_djangos_decorators_say_stays(route: str, control: set[str]) -> None:
+    """
+    The words of ``cache_control`` and ``never_cache`` stay as they are, beside the echo.
+    """
+    with configured() as client:
+        response = client.get(route, headers=IDS)
+    assert {word.strip() for word in response["Cache-Control"].split(",")} == control
+    assert response["X-User-ID"] == "alice"
+
+
+def test_conditional_get_makes_a_file_of_every_page() -> None:
+    """
+    ``ConditionalGetMiddleware`` gives each page an ETag, so that it is bare unless it is private.
+    """
+    with configured("django.middleware.http.ConditionalGetMiddleware") as client:
+        page = client.get("/plain", headers=IDS)
+        again = client.get("/plain", headers={**IDS, "If-None-Match": page["ETag"]})
+        private = client.get("/private", headers=IDS)
+    assert (page.status_code, again.status_code) == (200, 304)
+    assert not {"X-Session-ID", "X-User-ID", "Cache-Control"} & {*page.headers, *again.headers}
+    assert private["X-User-ID"] == "alice"
+
+
+def test_the_cache_of_the_whole_site_keeps_pages_without_ids() -> None:
+    """
+    Inside ours, Django's per-site cache sets ``max-age``: its pages have no IDs, from the view
+    and from the cache.
+    """
+    caching = (
+        "django.middleware.cache.UpdateCacheMiddleware",
+        "django.middleware.cache.FetchFromCacheMiddleware",
+    )
+    cache.clear()
+    with configured(*caching) as client:
+        pages = [client.get("/plain", headers=IDS) for _ in range(2)]
+        private = client.get("/never", headers=IDS)
+    assert [page.headers.get("X-User-ID") for page in pages] == [None, None]
+    assert "Age" not in pages[0].headers
+    assert f"max-age={settings.CACHE_MIDDLEWARE_SECONDS}" in pages[1]["Cache-Control"]
+    assert private["X-User-ID"] == "alice"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda response: None, id="as it was"),
+        pytest.param(lambda response: patch_cache_control(response, public=True), id="public"),
+    ],
+)
+def test_a_response_that_is_returned_again_says_what_the_view_said(change: Any) -> None:
+    """
+    What one request made of a response that a view returns again and again is taken back.
+    """
+    response = HttpResponse("again", headers={"Cache-Control": "no-cache", "X-User-ID": "app"})
+    with configured():
+        serve = SessionContextMiddleware(lambda request: response)
+        first = serve(RequestFactory().get("/", headers=IDS))
+        assert first["Cache-Control"] == "no-cache, private"
+        assert first["X-User-ID"] == "alice"
+        change(response)
+        nobody = serve(RequestFactory().get("/", headers={"X-Session-ID": "s2"}))
+    public = "public" in nobody["Cache-Control"]
+    assert nobody.headers.get("X-Session-ID") == (None if public else "s2")
+    assert nobody["X-User-ID"] == "app"
