@@ -120,10 +120,10 @@ def report(options: argparse.Namespace) -> Iterator[str]:
         yield from map(row_of, measured(section, options))
     if "race" in options.sections:
         yield ""
-        yield from table(RACE, races(options.ids, options.ids // 5))
+        yield from table(RACE, races(options.stores, options.ids, options.ids // 5))
     if "kill" in options.sections:
         yield ""
-        yield from table(KILLS, kills(options.kills))
+        yield from table(KILLS, kills(options.stores, options.kills))
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ These are the runs of the tests, with their figures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from random import Random
 from tempfile import TemporaryDirectory
@@ -62,9 +62,9 @@ def cluster() -> Iterator[str]:
         yield servers.url
 
 
-def races(ids: int, awaited_ids: int) -> Iterator[Row]:
+def races(wanted: Container[str], ids: int, awaited_ids: int) -> Iterator[Row]:
     """
-    Yield what became of the race in each store: first of threads, then of tasks.
+    Yield what became of the race in each store wanted: first of threads, then of tasks.
     """
     stores = {
         "SQLite": sqlite,
@@ -74,9 +74,12 @@ def races(ids: int, awaited_ids: int) -> Iterator[Row]:
     }
     for workers, number, awaited in (("threads", ids, False), ("tasks", awaited_ids, True)):
         where = f"{WORKERS} {workers}"
-        outcome = racing.race_here("memory://", ids=ids, workers=WORKERS, awaited=awaited)
-        yield _race("memory", where, outcome)
+        if "memory" in wanted:
+            outcome = racing.race_here("memory://", ids=ids, workers=WORKERS, awaited=awaited)
+            yield _race("memory", where, outcome)
         for name, store in stores.items():
+            if name.removesuffix(" cluster") not in wanted:
+                continue
             with store() as url:
                 outcome = racing.race_of(
                     url, ids=number, workers=WORKERS, processes=PROCESSES, awaited=awaited
@@ -97,18 +100,25 @@ def _race(store: str, workers: str, outcome: racing.Outcome) -> Row:
     )
 
 
-def kills(times: int) -> Iterator[Row]:
+def kills(wanted: Container[str], times: int) -> Iterator[Row]:
     """
-    Yield what kills left in each store: first of clients, then of servers.
+    Yield what kills left in each store wanted: first of clients, then of servers.
     """
     chance = Random(0)
     for name, store in (("SQLite", sqlite), ("PostgreSQL", postgresql), ("Valkey", valkey)):
-        with store() as url:
-            outcome = killing.kill_clients([url] * times, chance=chance)
-        yield _kills(name, "client", outcome)
-    with PostgreSQL() as server:
-        outcome = killing.kill_servers(server, times=times, chance=chance)
-    yield _kills("PostgreSQL", "server", outcome)
+        if name in wanted:
+            with store() as url:
+                outcome = killing.kill_clients([url] * times, chance=chance)
+            yield _kills(name, "client", outcome)
+    if "PostgreSQL" in wanted:
+        with PostgreSQL() as server:
+            outcome = killing.kill_servers(server, times=times, chance=chance)
+        yield _kills("PostgreSQL", "server", outcome)
+    if "Valkey" in wanted:
+        yield from _valkey_kills(chance, times)
+
+
+def _valkey_kills(chance: Random, times: int) -> Iterator[Row]:
     settings = {"appendfsync always": {"appendonly": "yes", "appendfsync": "always"}}
     for name, options in (settings | {"no persistence": {}}).items():
         with Valkey(**options) as valkey_server:
