@@ -28,6 +28,7 @@ ONCE = (
     "registries/test_guide.py",
     "registries/test_kill.py",
     "registries/test_race.py",
+    "rules/",
     "test_benchmarks",
     "test_docs.py",
     "test_examples.py",
