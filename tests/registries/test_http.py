@@ -850,6 +850,28 @@ def test_a_client_that_goes_away_is_no_error() -> None:
     assert not registry.exists("s1")
 
 
+def test_authorize_sees_the_headers_that_came_before_the_body() -> None:
+    """
+    S1: a line that a server appends to its headers while the body is read names nobody.
+    """
+    lines: list[tuple[bytes, bytes]] = []
+    asked: list[SessionRequest] = []
+
+    def authorize(request: SessionRequest) -> bool:
+        asked.append(request)
+        return True
+
+    class Late(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            lines.append((b"x-user-id", b"mallory"))
+            return super().__getitem__(name)
+
+    app = asgi_app(SessionRegistry.open("memory://"), authorize=authorize)
+    scope = {"path": "/session/create", "method": "POST", "headers": lines}
+    assert answered(app, scope, Late(type="http.request", body=b"", more_body=False)) == 200
+    assert [dict(request.headers) for request in asked] == [{}]
+
+
 def answered(app: Any, given: dict[str, Any], *messages: dict[str, Any]) -> int:
     """
     Return the status of a request whose scope and messages are given by hand.

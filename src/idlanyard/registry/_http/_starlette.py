@@ -57,13 +57,15 @@ def _endpoint_of(handler: SessionsHandler, action: Action) -> Endpoint:
     reads_body = action in ("create", "input")
 
     async def endpoint(request: Request) -> Response:
+        # Before the body: a server may go on writing into its list while that is read.
+        headers = _headers_of(request)
         try:
             body = await _body_of(request, handler.max_body) if reads_body else b""
         except ClientDisconnect:
             # Half a body is none, and nobody is there to hear it.
             return Response(status_code=400)
         session_id = request.path_params.get("session_id")
-        conversation = handler.handle(action, session_id, _headers_of(request), body)
+        conversation = handler.handle(action, session_id, headers, body)
         reply = await converse_async(conversation, run_in_threadpool)
         return Response(reply.body, reply.status, dict(reply.headers))
 
