@@ -28,6 +28,7 @@ from idlanyard import (
     carry,
     identify,
     request_spec,
+    restore,
     session_context,
     session_spec,
     tenant_spec,
@@ -35,7 +36,11 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._events import failures
-from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor, install
+from idlanyard.integrations.opentelemetry import (
+    SessionContextLogRecordProcessor,
+    SessionContextSpanProcessor,
+    install,
+)
 from idlanyard.testing import raise_failures
 from tracing import attributes, by_name, exporter, provider, tracer
 
@@ -275,6 +280,7 @@ NAMES: dict[str, tuple[Any, list[str]]] = {
             for name in ("session_id", "user_id", "customer_id", "request_id")
         ],
     ),
+    "logfire": ("logfire", ["gen_ai.conversation.id", "user.id", "customer.id", "request.id"]),
     "own": (
         {"session_id": "app.session", "customer_id": "app.account", "request_id": "app.request"},
         ["app.session", "user.id", "app.account", "app.request"],
@@ -361,6 +367,7 @@ def test_an_id_that_the_policy_leaves_out_keeps_its_usual_name(
         pytest.param(["session_id"], TypeError, "not list", id="list"),
         pytest.param({"user_id": 1}, TypeError, "of user_id is a str or None", id="number"),
         pytest.param({"user_id": ""}, ValueError, "write None to leave it off", id="empty"),
+        pytest.param({1: "x"}, TypeError, "an ID is named by a str, not int", id="key"),
     ],
 )
 def test_wrong_names_are_refused_at_once(names: Any, error: type[Exception], sentence: str) -> None:
@@ -369,6 +376,56 @@ def test_wrong_names_are_refused_at_once(names: Any, error: type[Exception], sen
     """
     with pytest.raises(error, match=sentence):
         SessionContextSpanProcessor(names)
+
+
+@pytest.mark.parametrize("kind", [SessionContextSpanProcessor, SessionContextLogRecordProcessor])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("user", "user_id"),
+        ("userId", "user_id"),
+        ("session.id", "session_id"),
+        ("sesion_id", "session_id"),
+        ("customer", "customer_id"),
+        ("Tenant-ID", "tenant_id"),
+        ("devise_id", "device_id"),
+        ("device", "device_id"),
+    ],
+)
+def test_a_misspelt_id_is_refused(name: str, meant: str, kind: Any) -> None:
+    """
+    Newcomer, silently accepted: a mapping names the ID that is meant, and that is accepted.
+    """
+    policy = Policy(extra=[request_spec(name="device_id", header="X-Device-ID")])
+    with pytest.raises(ValueError, match=f"write '{meant}'"):
+        kind({name: "app.name"})
+    assert policy.index["device_id"]
+    kind({meant: "app.name"}).shutdown()
+
+
+def test_an_id_may_be_declared_after_the_processor_is_made(
+    provider: TracerProvider, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Newcomer, silently accepted: tracing is often set up before the policy; what no policy has
+    declared by the first request is said once.
+    """
+    names = {"floor": "app.floor", "colour": "app.colour"}
+    provider.add_span_processor(SessionContextSpanProcessor(names))
+    policy = Policy(extra=[request_spec(name="floor", header="X-Floor")])
+    undo = use_policy(policy)
+    tracer = provider.get_tracer("tests")
+    with session_context(floor="f1"):
+        tracer.start_span("before").end()
+    assert caplog.records == []
+    for _ in range(2):
+        with restore({"floor": "f2"}):
+            tracer.start_span("in a request").end()
+    undo()
+    assert by_name(exporter)["in a request"] == {"app.floor": "f2"}
+    (message,) = caplog.messages
+    assert "has colour, which is no declared ID" in message
+    assert "IDSpec(name='colour'" in message
 
 
 def test_the_switch_is_off(provider: TracerProvider, exporter: InMemorySpanExporter) -> None:

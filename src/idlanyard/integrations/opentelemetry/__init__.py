@@ -5,7 +5,7 @@ OpenTelemetry: the IDs on spans, on log records and in baggage.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import propagate, trace
 from opentelemetry._logs import LoggerProvider, get_logger_provider
@@ -25,6 +25,9 @@ __all__ = [
     "install",
 ]
 
+# Logfire 5.4 replaces the value of any attribute with "session" in its name, but for a few names.
+_KEPT: Final = {"session_id": "gen_ai.conversation.id"}
+
 
 def install(
     *,
@@ -38,7 +41,8 @@ def install(
     Put the IDs on every span and log record, and those that ask for it into baggage.
 
     Call it after the providers and the propagator are set, and before log
-    exporters are added. IDs with ``baggage=True`` go out with every
+    exporters are added. Under Logfire, which scrubs what is called a session,
+    the session is ``gen_ai.conversation.id`` besides. IDs with ``baggage=True`` go out with every
     ``propagate.inject``: under a span of a client only to the origins in
     *to*, by the span's URL; where a span is not recorded nothing says where
     the call goes, and none go out.
@@ -58,7 +62,8 @@ def install(
         IDLanyardError: there is no tracer provider of the SDK.
         PolicyError: an entry of *to* is no origin.
         TypeError: a name is neither a ``str`` nor ``None``.
-        ValueError: there is no such preset, or a name is empty.
+        ValueError: there is no such preset, a name is empty, or an ID is
+            misspelt.
     """
     if not enabled:
         return _nothing
@@ -68,13 +73,14 @@ def install(
             "there is no tracer provider of the SDK: call trace.set_tracer_provider(...) before "
             "install(), or write install(tracer_provider=...)"
         )
+    called = AttributeNames(names, besides=_KEPT if _is_logfire(tracers) else None)
     traced = not isinstance(tracers.get_tracer("idlanyard"), trace.NoOpTracer)
     before = propagate.get_global_textmap()
-    propagator = SessionContextPropagator(before, AttributeNames(names), to, traced=traced)
+    propagator = SessionContextPropagator(before, called, to, traced=traced)
     propagate.set_global_textmap(propagator)
-    spans = SessionContextSpanProcessor(names)
+    spans = SessionContextSpanProcessor(called)
     tracers.add_span_processor(spans)
-    logs = SessionContextLogRecordProcessor(names)
+    logs = SessionContextLogRecordProcessor(called)
     loggers: Any = logger_provider or get_logger_provider()
     if hasattr(loggers, "add_log_record_processor"):
         loggers.add_log_record_processor(logs)
@@ -85,6 +91,10 @@ def install(
         logs.shutdown()
 
     return undo
+
+
+def _is_logfire(provider: object) -> bool:
+    return type(provider).__module__.partition(".")[0] == "logfire"
 
 
 def _nothing() -> None:

@@ -4,12 +4,15 @@ What the IDs are called on spans, on log records and in baggage.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Container, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from idlanyard import _events
 from idlanyard._access import get_session_context
-from idlanyard._binding import current
-from idlanyard._policy import Policy
+from idlanyard._binding import current, scope_here
+from idlanyard._policy import Declared, Policy
 
 Names: TypeAlias = str | Mapping[str, str | None]
 
@@ -24,6 +27,7 @@ _PRESETS: Final[dict[str, tuple[dict[str, str], str]]] = {
         },
         "gen_ai.association.properties.",
     ),
+    "logfire": ({"session_id": "gen_ai.conversation.id"}, ""),
     "openinference": ({"session_id": "session.id", "user_id": "user.id"}, ""),
     "langfuse": (
         {"session_id": "session.id", "user_id": "user.id"},
@@ -44,15 +48,19 @@ class AttributeNames:
         names: the name of a preset, or a mapping of IDs to attribute names;
             ``None`` in it leaves an ID off. An ID that neither knows is
             called as its spec says.
+        besides: further attributes for IDs that are not left off.
 
     Raises:
         TypeError: a name is neither a ``str`` nor ``None``.
-        ValueError: there is no such preset, or a name is empty.
+        ValueError: there is no such preset, a name is empty, or an ID is
+            misspelt.
     """
 
-    __slots__ = ("_names", "_prefix")
+    __slots__ = ("_besides", "_names", "_prefix", "_unknown")
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, *, besides: Mapping[str, str] | None = None) -> None:
+        self._besides = besides or {}
+        self._unknown: tuple[str, ...] = ()
         self._names: dict[str, str | None]
         if isinstance(names, str):
             if names not in _PRESETS:
@@ -62,6 +70,8 @@ class AttributeNames:
             self._names = {**preset}
         else:
             self._names, self._prefix = _checked(names), ""
+            # The policy that declares it may not have been built yet.
+            self._unknown = tuple(name for name in self._names if name not in Declared.names)
 
     def of(self, policy: Policy, name: str) -> str | None:
         """
@@ -84,13 +94,32 @@ class AttributeNames:
             sink: ``"log"`` or ``"span"``.
             without: IDs that are left off.
         """
+        if self._unknown and scope_here() is not None:
+            self._say_unknown()
         policy = current().policy
         attributes: dict[str, str] = {}
         for name, value in get_session_context().as_dict().items():
             attribute, text = self.of(policy, name), policy.shown(sink, name, value)
             if attribute is not None and text is not None and name not in without:
                 attributes[attribute] = text
+                if name in self._besides:
+                    attributes[self._besides[name]] = text
         return attributes
+
+    def _say_unknown(self) -> None:
+        """
+        Warn of IDs that no policy declares, once a request shows that policies are in use.
+        """
+        unknown, self._unknown = self._unknown, ()
+        for name in unknown:
+            if name not in Declared.names:
+                _events.warn_once(
+                    f"attribute of {name}",
+                    "idlanyard: names=... of a span or log record processor has %s, which is no "
+                    "declared ID: declare it in Policy(extra=[IDSpec(name=%r, header=...)])",
+                    name,
+                    name,
+                )
 
 
 def _checked(names: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -98,10 +127,32 @@ def _checked(names: Mapping[str, str | None]) -> dict[str, str | None]:
         raise TypeError(
             f"names is a preset or a mapping of IDs to attribute names, not {type(names).__name__}"
         )
-    given: dict[str, object] = {**names}
+    given: dict[Any, object] = {**names}
     for name, attribute in given.items():
+        if not isinstance(name, str):
+            raise TypeError(f"an ID is named by a str, not {type(name).__name__}")
+        meant = _meant(name)
+        if meant is not None:
+            raise ValueError(f"names has {name!r}, which is no declared ID: write {meant!r}")
         if attribute is not None and not isinstance(attribute, str):
             raise TypeError(f"the name of {name} is a str or None, not {type(attribute).__name__}")
         if attribute == "":
             raise ValueError(f"the name of {name} is empty: write None to leave it off")
     return {"tenant_id" if name == "customer_id" else name: names[name] for name in names}
+
+
+def _meant(name: str) -> str | None:
+    """
+    Return the ID that a name stands for that is none, if one is plain to see.
+    """
+    known = {**dict.fromkeys(Declared.names), "customer_id": None}
+    if name in known:
+        return None
+    plain = _letters(name).removesuffix("id")
+    same = [one for one in known if _letters(one).removesuffix("id") == plain]
+    close = same or difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+    return close[0] if close else None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())

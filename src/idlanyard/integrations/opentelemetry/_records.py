@@ -26,11 +26,12 @@ class SessionContextLogRecordProcessor(LogRecordProcessor):
 
     Raises:
         TypeError: a name is neither a ``str`` nor ``None``.
-        ValueError: there is no such preset, or a name is empty.
+        ValueError: there is no such preset, a name is empty, or an ID is
+            misspelt.
     """
 
-    def __init__(self, names: Names = "default", *, enabled: bool = True) -> None:
-        self._names = AttributeNames(names)
+    def __init__(self, names: Names | AttributeNames = "default", *, enabled: bool = True) -> None:
+        self._names = names if isinstance(names, AttributeNames) else AttributeNames(names)
         self._enabled = enabled
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:

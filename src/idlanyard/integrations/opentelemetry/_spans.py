@@ -5,7 +5,7 @@ The IDs as attributes of spans: at their start, and when their request is known 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, SpanProcessor
@@ -37,20 +37,23 @@ class SessionContextSpanProcessor(SpanProcessor):
 
     Args:
         names: ``"default"``, ``"tenant"``, ``"genai"``, ``"openinference"``,
-            ``"langfuse"``, ``"traceloop"``, or a mapping of IDs to attribute
+            ``"langfuse"``, ``"traceloop"``, ``"logfire"``, or a mapping of IDs to attribute
             names, in which ``None`` leaves an ID off.
         enabled: ``False`` puts nothing on any span.
 
     Raises:
         TypeError: a name is neither a ``str`` nor ``None``.
-        ValueError: there is no such preset, or a name is empty.
+        ValueError: there is no such preset, a name is empty, or an ID is
+            misspelt.
     """
 
-    def __init__(self, names: Names = "default", *, enabled: bool = True) -> None:
-        self._names = AttributeNames(names)
+    def __init__(self, names: Names | AttributeNames = "default", *, enabled: bool = True) -> None:
+        self._names = names if isinstance(names, AttributeNames) else AttributeNames(names)
         self._enabled = enabled
         # The unit of work that each span is of. A span that is not in it is another provider's.
-        self._units: WeakKeyDictionary[trace.Span, Node] = WeakKeyDictionary()
+        self._units: WeakKeyDictionary[Span, Node] = WeakKeyDictionary()
+        # Logfire 5.4 makes a wrapper of its own the current span, which has the same IDs.
+        self._spans: WeakValueDictionary[tuple[int, int], Span] = WeakValueDictionary()
         self._subscriptions = [
             _events.subscribe("bind", self._on_bind),
             _events.subscribe("identify", self._on_identify),
@@ -74,6 +77,7 @@ class SessionContextSpanProcessor(SpanProcessor):
             return
         try:
             self._units[span] = unit_here()
+            self._spans[_key(span)] = span
             _add(span, self._names.in_force("span"))
         except Exception as error:
             _events.failed("span processor", error)
@@ -102,7 +106,7 @@ class SessionContextSpanProcessor(SpanProcessor):
         """
         Let the request or job that begins have the span that was started for it.
         """
-        span = _recording()
+        span = self._current()
         unit = self._units.get(span) if span is not None else None
         if event.begins is None or span is None or unit is None or isinstance(unit, Scope):
             return
@@ -114,7 +118,7 @@ class SessionContextSpanProcessor(SpanProcessor):
         """
         Add to the current span what its own unit of work is known by now.
         """
-        span = _recording()
+        span = self._current()
         if span is None or self._units.get(span) is not unit_here():
             return
         node = current()
@@ -122,13 +126,17 @@ class SessionContextSpanProcessor(SpanProcessor):
         of_block = node.delta if isinstance(node, Overlay) and node.over is not None else ()
         _add(span, self._names.in_force("span", without=of_block))
 
+    def _current(self) -> Span | None:
+        """
+        Return the span that is current, if it is of this provider and may be written to.
+        """
+        span = trace.get_current_span()
+        return self._spans.get(_key(span)) if span.is_recording() else None
 
-def _recording() -> Span | None:
-    """
-    Return the span that is current, if it is the SDK's and may be written to.
-    """
-    span = trace.get_current_span()
-    return span if isinstance(span, Span) and span.is_recording() else None
+
+def _key(span: trace.Span) -> tuple[int, int]:
+    context = span.get_span_context()
+    return context.trace_id, context.span_id
 
 
 def _add(span: Span, attributes: Mapping[str, str]) -> None:
