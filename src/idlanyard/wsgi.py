@@ -203,7 +203,7 @@ def _echoing(
                 pairs = plan.echo_pairs(scope.values)
                 publish(environ, scope.policy, scope.values)
             if pairs:
-                headers = echoed(plan, method, _code(status), headers, pairs)
+                headers = echoed(plan, method, _code(status[:3]), headers, pairs)
         except Exception as error:
             _events.failed("echo", error)
         if exc_info is None:
@@ -214,8 +214,8 @@ def _echoing(
 
 
 @lru_cache(maxsize=256)
-def _code(status: str) -> int:
-    return int(status[:3])
+def _code(digits: str) -> int:
+    return int(digits)
 
 
 def _refuse(
