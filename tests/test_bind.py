@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -129,6 +131,8 @@ class Called:
         pytest.param(lambda: bind(Called())(), "u", id="a callable object"),
         pytest.param(lambda: bind(lambda **kw: kw)(a=1), {"a": 1}, id="only **kwargs"),
         pytest.param(lambda: bind(dict)(a=1), {"a": 1}, id="no signature"),
+        pytest.param(lambda: bind(min)(2, 1), 1, id="a built-in function"),
+        pytest.param(lambda: bind(type("Own", (dict,), {}))(a=1), {"a": 1}, id="of a built-in"),
     ],
 )
 def test_parameters_left_out_are_filled(call: Any, result: object) -> None:
@@ -291,6 +295,116 @@ def test_annotations_that_cannot_be_resolved_stay() -> None:
     """
     with session_context("s"):
         assert bind(unresolved)(1) == "s"
+
+
+LATER = "Later" if sys.version_info >= (3, 14) else "'Later'"
+SOURCES = {
+    "lazy": f"def work(x: {LATER}, session_id: str | None = None): return x, session_id",
+    "text": "def work(x: 'Later', session_id: 'str | None' = None): return x, session_id",
+    "future": "from __future__ import annotations\n"
+    "def work(x: Later, session_id: str | None = None) -> Missing: return x, session_id",
+    "returned": f"def work(x, session_id=None) -> {LATER}: return x, session_id",
+    "type checking": "from typing import TYPE_CHECKING\n"
+    "if TYPE_CHECKING: from elsewhere import Later\n"
+    f"def work(x: {LATER}, session_id: str | None = None): return x, session_id",
+    "raising": "def work(x: '1 / 0', session_id: str | None = None): return x, session_id",
+    "attribute": "import enum\n"
+    "def work(x: 'enum.Missing', session_id: str | None = None): return x, session_id",
+    "wrapped": "import functools\n"
+    f"def inner(x: {LATER}, session_id: str | None = None): return x, session_id\n"
+    "@functools.wraps(inner)\n"
+    "def work(*args, **kwargs): return inner(*args, **kwargs)",
+    "partial": "import functools\n"
+    f"def inner(y, x: {LATER}, session_id: str | None = None): return x, session_id\n"
+    "work = functools.partial(inner, 'y')",
+    "class": "class work(tuple):\n"
+    f"    def __new__(cls, x: {LATER}, session_id: str | None = None):\n"
+    "        return super().__new__(cls, (x, session_id))",
+    "object": "class Work:\n"
+    f"    def __call__(self, x: {LATER}, session_id: str | None = None): return x, session_id\n"
+    "work = Work()",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_annotations_of_any_kind_leave_bind_in_force(source: str) -> None:
+    """
+    S-C10: whatever the annotations are, the ID is filled, and the visible signature has it not.
+    """
+    names: dict[str, Any] = {"__name__": "theirs"}
+    exec(compile(source, "theirs", "exec", dont_inherit=True), names)
+    work = bind(names["work"])
+    with session_context("s"):
+        assert work(1) == (1, "s")
+        assert work(1, session_id=None) == (1, None)
+    visible = getattr(work, "__signature__")  # noqa: B009 - put there at run time
+    assert [*visible.parameters] == ["x"]
+
+
+def test_what_can_be_resolved_is() -> None:
+    """
+    Design, section 4: resolved annotations are what a framework reads, not our module's names.
+    """
+    assert inspect.signature(bind(plain)).parameters["x"].annotation is int
+
+
+class Unreadable:
+    """
+    Calls whose parameters cannot be read.
+    """
+
+    __signature__ = "no signature"
+
+    def __call__(self, session_id: str | None = None) -> str | None:
+        return session_id
+
+
+class Loop:
+    """
+    A function that is wrapped by itself.
+    """
+
+    __wrapped__: Any
+
+    def __init__(self) -> None:
+        self.__wrapped__ = self
+
+    def __call__(self, session_id: str | None = None) -> str | None:
+        return session_id
+
+
+class Meta(type):
+    """
+    Makes classes in a way of its own.
+    """
+
+    __signature__ = "no signature"
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        pytest.param(Unreadable(), id="object"),
+        pytest.param(Loop(), id="loop"),
+        pytest.param(Meta("Made", (dict,), {}), id="metaclass"),
+        pytest.param({}.update, id="a method without a signature"),
+        pytest.param(type("Ours", (sqlite3.Connection,), {}), id="a type of another module"),
+        pytest.param(type("Odd", (dict,), {"__init__": range}), id="an odd maker"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(fn: Any) -> None:
+    """
+    Design, section 4: bind protects or raises; a function comes back as it was only without IDs.
+    """
+    with pytest.raises(TypeError, match="write a function that calls it, and @bind above that"):
+        bind(fn)
+
+    @bind
+    def calling(session_id: str | None = None) -> str | None:
+        return session_id
+
+    with session_context("s"):
+        assert calling() == "s"
 
 
 def test_fastapi_never_lets_a_client_name_an_id() -> None:

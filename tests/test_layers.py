@@ -24,6 +24,7 @@ LAYERS = {
         "ids",
         "_events",
         "_threads",
+        "_inspection",
         "_request",
         "_origins",
         "_peers",

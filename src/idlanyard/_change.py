@@ -23,6 +23,7 @@ from idlanyard._binding import (
     scope_here,
     unit_here,
 )
+from idlanyard._inspection import signature_of
 from idlanyard._snapshot import one_tenant
 from idlanyard._steps import is_coroutine_function
 from idlanyard._threads import in_main_thread, runs_event_loop
@@ -116,9 +117,12 @@ def _unfit(fn: Callable[..., object]) -> str | None:
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return "a generator function"
     try:
-        inspect.signature(fn).bind()
-    except ValueError:
+        signature = signature_of(fn)
+    except Exception:
+        # The call itself will tell.
         return None
+    try:
+        signature.bind()
     except TypeError:
         return "a function that needs arguments"
     return None

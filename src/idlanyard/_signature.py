@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from idlanyard._access import get_id
 from idlanyard._binding import current
+from idlanyard._inspection import signature_of
 from idlanyard._steps import around
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
             force when ``bind`` is called.
 
     Raises:
-        TypeError: *fn* cannot be called.
+        TypeError: *fn* cannot be called, or its parameters cannot be read.
     """
     kind = type(fn).__name__
     if not callable(fn) or isinstance(fn, staticmethod):
@@ -95,14 +96,29 @@ def _in_force(name: str) -> str | None:
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     """
-    Return the signature of *fn*, its annotations resolved where they can be.
+    Return the signature of *fn*, or ``None`` for a built-in of Python, which has no ID of ours.
 
-    A framework would look for the names of an unresolved one in our module.
-    Some built-in types have no signature, and so no parameter of ours.
+    Raises:
+        TypeError: the parameters cannot be read, so none could be protected.
     """
-    for resolve in (True, False):
-        try:
-            return inspect.signature(fn, eval_str=resolve)
-        except Exception:  # noqa: S112 - resolving runs annotations, which may raise anything
-            continue
-    return None
+    try:
+        return signature_of(fn)
+    except Exception as error:
+        if isinstance(error, ValueError) and _is_pythons_own(fn):
+            return None
+        name = getattr(fn, "__qualname__", type(fn).__name__)
+        raise TypeError(
+            f"bind cannot read the parameters of {name}: write a function that calls it, and "
+            f"@bind above that"
+        ) from error
+
+
+def _is_pythons_own(fn: Callable[..., Any]) -> bool:
+    """
+    Return whether what is called is a built-in function, or a class made as a built-in one is.
+    """
+    if not isinstance(fn, type):
+        return getattr(fn, "__module__", None) == "builtins"
+    makers = ("__new__", "__init__")
+    owners = [next(c for c in fn.__mro__ if name in vars(c)) for name in makers]
+    return type(fn) is type and all(owner.__module__ == "builtins" for owner in owners)
