@@ -23,6 +23,7 @@ LAYERS = {
         "exceptions",
         "ids",
         "_events",
+        "_forks",
         "_threads",
         "_inspection",
         "_request",

@@ -4,19 +4,19 @@ Read what is in force here: one ID, all of them, or an error (R2, R5).
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar, overload
 
 from idlanyard import ids
 from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, current
 from idlanyard._environment import static_id
+from idlanyard._forks import in_child
 from idlanyard._snapshot import SessionContext, snapshot_of
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.ids import IDCheck, Provenance
 
 Default = TypeVar("Default")
 _process: dict[str, str] = {}
-os.register_at_fork(after_in_child=_process.clear)
+in_child(_process.clear)
 
 
 def effective(name: str) -> tuple[str | None, Provenance | None]:

@@ -5,13 +5,13 @@ The one ContextVar, the scope and the overlay: what is bound here (R1, R2).
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
+from idlanyard._forks import in_child
 from idlanyard._policy import Policy
 from idlanyard._snapshot import DEFAULT_POLICY, NEVER, NOTHING, SessionContext, Values, snapshot_of
 from idlanyard.ids import Provenance
@@ -167,8 +167,7 @@ class _Writing:
         cls.lock = threading.Lock()
 
 
-# A lock that another thread held at the fork would never be released.
-os.register_at_fork(after_in_child=_Writing.renew)
+in_child(_Writing.renew)
 
 
 def use_policy(policy: Policy) -> Callable[[], None]:

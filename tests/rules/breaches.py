@@ -425,7 +425,7 @@ BREACHES = [
         "R15",
         "the process-wide ID survives a fork",
         "_access.py",
-        "os.register_at_fork(after_in_child=_process.clear)\n",
+        "in_child(_process.clear)\n",
         "",
         "tests/test_carry.py::test_a_forked_child_starts_anew",
     ),

@@ -11,6 +11,8 @@ from collections.abc import Awaitable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
+from idlanyard._forks import in_child
+
 _NAME: Final = "idlanyard-registry"
 
 
@@ -32,8 +34,7 @@ class _Starting:
         cls.lock = threading.Lock()
 
 
-# A lock that another thread held at the fork would never be released.
-os.register_at_fork(after_in_child=_Starting.renew)
+in_child(_Starting.renew)
 
 
 class EventLoopThread:
