@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 import idlanyard
 from idlanyard._binding import UNBOUND, bound, current, forced
 from idlanyard._events import failures, subscribers, warned
+from idlanyard._inheriting import INHERITS
 from idlanyard._snapshot import DEFAULT_POLICY
 
 TESTS = Path(__file__).parent
@@ -107,6 +108,8 @@ def nothing_is_left() -> Iterator[None]:
     """
     failures.clear()
     warned.clear()
+    if INHERITS:
+        warned.add("threads that inherit")
     yield
     left = (current(), list(forced), dict(subscribers), current().policy)
     bound.set(UNBOUND)

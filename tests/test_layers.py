@@ -45,6 +45,7 @@ LAYERS = {
         "_settings",
         "_snapshot",
         "_wires",
+        "_inheriting",
         "_binding",
         "_view",
         "_field",

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from idlanyard._forks import in_child
+from idlanyard._inheriting import INHERITS, InheritedVariable
 from idlanyard._policy import Policy
 from idlanyard._snapshot import DEFAULT_POLICY, NEVER, NOTHING, SessionContext, Values, snapshot_of
 from idlanyard.ids import Provenance
@@ -45,6 +46,8 @@ class Unbound:
 
     values: Final = NOTHING
     open: Final = False
+    ended: Final = False
+    beyond: Final = None
 
     @property
     def policy(self) -> Policy:
@@ -52,6 +55,12 @@ class Unbound:
         The rules given to ``use_policy``.
         """
         return _policies[-1][0]
+
+    def again(self) -> Unbound:
+        """
+        Return this, of which there is one.
+        """
+        return self
 
     def look_up(self, name: str) -> tuple[None, None]:  # noqa: ARG002 - as on the other nodes
         """
@@ -75,11 +84,25 @@ class Scope:
 
     __slots__ = ("binary", "echo", "open", "policy", "values")
 
+    beyond: Final = None
     values: Values
     policy: Policy
     echo: list[tuple[Any, Any]] | tuple[()] | None
     open: bool
     binary: bool
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the request or job is over.
+        """
+        return not self.open
+
+    def again(self) -> Overlay:
+        """
+        Return a node that says the same and is another.
+        """
+        return Overlay(self, {})
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
         """
@@ -100,17 +123,50 @@ class Overlay:
         delta: the fields that were changed here; ``None`` hides one.
         unit: the unit of work that it goes on with, outside requests;
             ``None`` where it begins one.
+        block: the block that it was made in, if any: a list, empty once the
+            block has been left.
+        beyond: what it was made over, and what takes its place when that is
+            over, where a thread only inherited it.
     """
 
-    __slots__ = ("_merged", "delta", "over", "unit")
+    __slots__ = ("_merged", "beyond", "block", "delta", "over", "unit")
 
     open: Final = False
 
-    def __init__(self, over: Scope | None, delta: Delta, unit: Node | None = None) -> None:
+    beyond: tuple[Node, Node] | None
+
+    def __init__(
+        self,
+        over: Scope | None,
+        delta: Delta,
+        unit: Node | None = None,
+        block: list[None] | None = None,
+    ) -> None:
         self.over = over
         self.delta = delta
         self.unit = unit
+        self.block = block
+        self.beyond = None
         self._merged: tuple[object, Values] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the request, the job or the block is over.
+        """
+        return (self.over is not None and not self.over.open) or self.block == []
+
+    def again(self) -> Overlay:
+        """
+        Return a node that says the same and is another.
+        """
+        return Overlay(self.over, self.delta, self.unit or self, self.block)
+
+    def alone(self, delta: Delta) -> Overlay:
+        """
+        Return the layer over nothing.
+        """
+        return Overlay(None, delta, self.unit or self, self.block)
 
     @property
     def policy(self) -> Policy:
@@ -144,7 +200,9 @@ class Overlay:
 Node: TypeAlias = Unbound | Scope | Overlay
 
 UNBOUND: Final = Unbound()
-bound: Final[ContextVar[Node]] = ContextVar("idlanyard", default=UNBOUND)
+_variable: Final[ContextVar[Node]] = ContextVar("idlanyard", default=UNBOUND)
+_inheriting: Final = InheritedVariable(_variable, UNBOUND) if INHERITS else None
+bound: Final = cast("ContextVar[Node]", _inheriting or _variable)
 current: Final = bound.get
 
 _policies: Final[list[tuple[Policy]]] = [(DEFAULT_POLICY,)]
@@ -248,7 +306,9 @@ def overlay(
     merged.update(delta)
     for name in without:
         merged.pop(name, None)
-    return Overlay(scope_here(), merged, unit)
+    over = node.over if isinstance(node, Overlay) else node if isinstance(node, Scope) else None
+    layer = Overlay(over, merged, unit, getattr(node, "block", None))
+    return layer if _inheriting is None else _inheriting.adopt(layer, node)
 
 
 def scope_here() -> Scope | None:

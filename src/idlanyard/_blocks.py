@@ -52,7 +52,9 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         RuntimeError: this instance is entered while it is open.
     """
 
-    __slots__ = ("_given", "_token")
+    __slots__ = ("_block", "_given", "_token")
+
+    _block: list[None]
 
     def __init__(
         self,
@@ -74,7 +76,9 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
             raise RuntimeError(
                 "this session_context is open already: write session_context(...) anew per block"
             )
-        self._token = bound.set(overlay(checked(self._given)))
+        layer = overlay(checked(self._given))
+        layer.block = self._block = [None]
+        self._token = bound.set(layer)
         try:
             tell("bind")
         except BaseException:
@@ -86,6 +90,7 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
     def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
+            self._block.clear()
             put_back(token)
 
     async def __aenter__(self) -> SessionContext:

@@ -15,7 +15,9 @@ from idlanyard import _events
 from idlanyard._access import effective, get_session_context, process_session_id
 from idlanyard._arrival import MOST_BYTES, arrived, check_carrier
 from idlanyard._binding import (
+    Delta,
     Node,
+    Scope,
     bound,
     current,
     new_scope,
@@ -186,7 +188,9 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         TypeError: *carrier* is JSON text, or a type that JSON does not know.
     """
 
-    __slots__ = ("_carrier", "_token")
+    __slots__ = ("_carrier", "_scope", "_token")
+
+    _scope: Scope
 
     def __init__(self, carrier: object) -> None:
         check_carrier(carrier, "restore")
@@ -197,7 +201,8 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         if self._token is not None:
             raise RuntimeError("this restore is open already: write restore(carrier) anew")
         if self._carrier:
-            self._token = bound.set(new_scope(current().policy, arrived(self._carrier)))
+            self._scope = new_scope(current().policy, arrived(self._carrier))
+            self._token = bound.set(self._scope)
             try:
                 tell("bind")
             except BaseException:
@@ -209,6 +214,7 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
     def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
+            self._scope.open = False
             put_back(token)
 
     async def __aenter__(self) -> SessionContext:
@@ -233,7 +239,7 @@ def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[o
         ids = arrived(carrier, as_headers=False)
     else:
         ids = {name: effective(name) for name in policy.names} if inherit else {}
-    return _Job(new_scope(policy, ids))
+    return _Job(ids)
 
 
 class _Job(Held):
@@ -241,7 +247,15 @@ class _Job(Held):
     The block of one job, which subscribers hear the beginning of.
     """
 
-    __slots__ = ()
+    __slots__ = ("_scope",)
+
+    def __init__(self, ids: Delta) -> None:
+        self._scope = new_scope(current().policy, ids)
+        super().__init__(self._scope)
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._scope.open = False
 
     def __enter__(self) -> None:
         super().__enter__()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from idlanyard._caches import Caches
 from idlanyard._field import Field, managed
+from idlanyard._inheriting import warn_of_inheritance
 from idlanyard._policy import Policy
 from idlanyard._snapshot import Values
 from idlanyard._sources import Header
@@ -47,6 +48,7 @@ def plan_for(policy: Policy | None, wire: Wire) -> Plan:
     policy = Policy.from_env() if policy is None else policy
     if not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+    warn_of_inheritance()
     return Plan(policy, wire)
 
 

@@ -1,0 +1,131 @@
+"""
+The one variable where threads start with a copy of the Context of the code
+that starts them: always on free-threaded builds of Python 3.14 and later, on
+the others with ``-X thread_inherit_context=1``.
+
+A pool's thread keeps that copy for all its jobs. What only came with it is no
+longer read once its request, job or block is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextvars import Context, ContextVar, Token
+from typing import TYPE_CHECKING, Final
+
+from idlanyard import _events
+from idlanyard._threads import runs_event_loop
+
+if TYPE_CHECKING:
+    from idlanyard._binding import Delta, Node, Overlay
+
+INHERITS: Final = bool(getattr(sys.flags, "thread_inherit_context", False))
+
+
+def warn_of_inheritance(*, inherits: bool = INHERITS) -> None:
+    """
+    Warn once per process, when a middleware is built, where threads inherit a Context.
+    """
+    if inherits:
+        _events.warn_once(
+            "threads that inherit",
+            "idlanyard: threads of this Python start with the context of the code that starts "
+            "them, so a plain pool's thread has the IDs of the request that started it for as "
+            "long as that goes on, whatever it works on: use ContextThreadPoolExecutor, for "
+            "run_in_executor by loop.set_default_executor(ContextThreadPoolExecutor()), or "
+            "start Python with -X thread_inherit_context=0",
+        )
+
+
+class InheritedVariable:
+    """
+    A variable that tells what a thread was given from what it only inherited.
+
+    Args:
+        variable: holds a node in each Context.
+        nothing: what it holds where nothing is bound.
+    """
+
+    __slots__ = ("_nothing", "_of_thread", "_variable")
+
+    def __init__(self, variable: ContextVar[Node], nothing: Node) -> None:
+        self._variable = variable
+        self._nothing = nothing
+        self._of_thread = threading.local()
+
+    def get(self) -> Node:
+        """
+        Return what is bound here, unless it is over and this thread only inherited it.
+        """
+        node = self._variable.get()
+        if node is self._inherited():
+            return self._nothing if node.ended and self._is_here() else node
+        if node.beyond is None:
+            return node
+        inherited, rest = node.beyond
+        return rest if inherited.ended else node
+
+    def set(self, node: Node) -> Token[Node]:
+        """
+        Bind *node* here; from now on it is this thread's own.
+        """
+        return self._variable.set(node.again() if node is self._inherited() else node)
+
+    def reset(self, token: Token[Node]) -> None:
+        """
+        Bind what was bound before.
+        """
+        self._variable.reset(token)
+
+    def adopt(self, layer: Overlay, below: Node) -> Overlay:
+        """
+        Return *layer*, which outlives what it was made over if that was only inherited.
+        """
+        inherited = None
+        if below is self._inherited() and self._is_here():
+            inherited = below
+        elif below.beyond is not None:
+            inherited = below.beyond[0]
+        if inherited is not None:
+            theirs: Delta = getattr(inherited, "delta", {})
+            own = {n: entry for n, entry in layer.delta.items() if theirs.get(n) is not entry}
+            layer.beyond = inherited, layer.alone(own) if own else self._nothing
+        return layer
+
+    def _inherited(self) -> Node | None:
+        """
+        Return what this thread started with, if that was anything.
+
+        Whatever is bound in this thread is bound by us, after this was asked.
+        """
+        try:
+            inherited: Node | None = self._of_thread.inherited
+        except AttributeError:
+            context = _context_of_thread()
+            inherited = None if context is None else context.get(self._variable)
+            self._of_thread.inherited = inherited
+        return inherited
+
+    def _is_here(self) -> bool:
+        """
+        Return whether what this thread started with is what is in force here.
+
+        A function that runs in a copy of a request's Context, as by
+        ``asyncio.to_thread``, may have the same node in the very thread that
+        the request started. The tasks of a loop cannot be told apart so.
+        """
+        if runs_event_loop():
+            return True
+        context = _context_of_thread()
+        token = self._variable.set(self._nothing)
+        try:
+            return context is not None and context.get(self._variable) is self._nothing
+        finally:
+            self._variable.reset(token)
+
+
+def _context_of_thread() -> Context | None:
+    # There is no public name for it: CPython 3.14 and 3.15 keep it there.
+    context = getattr(threading.current_thread(), "_context", None)
+    return context if isinstance(context, Context) else None
