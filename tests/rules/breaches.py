@@ -142,6 +142,22 @@ BREACHES = [
         BEHAVIOURS + "test_b34_a_stream_left_early_leaves_nothing",
     ),
     Breach(
+        "R2",
+        "a thread goes on reading what it only inherited when that is over",
+        "_inheriting.py",
+        "            return self._nothing if node.ended and self._is_here() else node\n",
+        "            return node\n",
+        "tests/test_inheriting.py::test_what_was_inherited_is_read_until_it_is_over",
+    ),
+    Breach(
+        "R2",
+        "a copy of a request's Context is taken for what a thread inherited",
+        "_inheriting.py",
+        "            return self._nothing if node.ended and self._is_here() else node\n",
+        "            return self._nothing if node.ended else node\n",
+        "tests/test_inheriting.py::test_what_runs_in_a_copy_still_reads_it",
+    ),
+    Breach(
         "R4",
         "a step that ends in another Context takes along what is bound there",
         "_steps.py",
