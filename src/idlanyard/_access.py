@@ -1,5 +1,5 @@
 """
-Read what is in force here: one ID, all of them, or an error (R2, R5).
+Read what is in force here: one ID, all of them, or an error.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The one ContextVar, the scope and the overlay: what is bound here (R1, R2).
+The one ContextVar, the scope and the overlay: what is bound here.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ in_child(_Writing.renew)
 
 def use_policy(policy: Policy) -> Callable[[], None]:
     """
-    Make *policy* the one that is in force outside requests (R10).
+    Make *policy* the one in force outside requests, also for what is bound already.
 
     Returns:
         A function that takes this back.

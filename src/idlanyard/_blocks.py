@@ -249,7 +249,7 @@ def scoped_iter(
     iterable: Iterable[T] | AsyncIterable[T],
 ) -> ScopedIterator[T] | AsyncScopedIterator[T]:
     """
-    Return an iterator that keeps the binding of here during its steps (R4).
+    Return an iterator that keeps the binding of here during its steps.
 
     Between the steps the consumer has its own IDs, also when it breaks off
     early, closes the iterator from another task or leaves it to collection.

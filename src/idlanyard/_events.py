@@ -1,5 +1,5 @@
 """
-Events, and what happens when a hook or a sink of ours fails (R14).
+Events, and what happens when a hook or a sink of ours fails.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
 
     Subscribers are called first in, first out, in the thread or task in which
     it happens, after the IDs are in force. One that raises is logged once and
-    the next one still runs; nothing reaches the request (R14).
+    the next one still runs; nothing reaches the request.
 
     Args:
         event: ``"bind"``, ``"mint"``, ``"reject"`` or ``"identify"``.

@@ -57,7 +57,7 @@ class SessionContext:
 
     Raises:
         TypeError: a value is not a ``str``.
-        ValueError: a value is no ID (R7).
+        ValueError: a value is no ID.
     """
 
     __slots__ = ("_names", "_policy", "_values")
@@ -146,7 +146,7 @@ class SessionContext:
 
     def is_empty(self) -> bool:
         """
-        Say whether no ID is set.
+        Return whether no ID is set.
         """
         return not any(self._values)
 
@@ -173,7 +173,7 @@ class SessionContext:
 
     def as_shown(self, sink: Literal["log", "span"]) -> dict[str, str | None]:
         """
-        Return every ID by name as *sink* shows it under the rules it was bound by (S25).
+        Return every ID by name as *sink* shows it under the rules it was read by.
 
         Args:
             sink: ``"log"`` or ``"span"``. An ID that is unset, or left out

@@ -1,6 +1,6 @@
 """
 Run a function of any kind inside a binding, and never hold that binding
-across somebody else's ``yield`` (R3, R4).
+across somebody else's ``yield``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def mark_coroutine_function(fn: object) -> None:
 
 def is_coroutine_function(fn: Any) -> bool:
     """
-    Say whether calls of *fn* return an awaitable: by ``inspect``, or by a mark.
+    Return whether calls of *fn* return an awaitable: by ``inspect``, or by a mark.
     """
     return inspect.iscoroutinefunction(fn) or (
         coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
@@ -54,7 +54,7 @@ def is_coroutine_function(fn: Any) -> bool:
 
 def _is(kind: Callable[[Any], bool], fn: Any) -> bool:
     """
-    Say whether *fn* is of this kind, or is an object whose ``__call__`` is.
+    Return whether *fn* is of this kind, or is an object whose ``__call__`` is.
     """
     return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
 

@@ -16,11 +16,11 @@ __all__ = ["bind", "clear", "get", "set"]
 
 def set(session_id: str | None) -> None:
     """
-    Bind a session ID here and below; ``None`` and ``""`` hide it.
+    Bind a session ID here and below; ``None`` and ``""`` are ``clear``.
 
     Raises:
-        TypeError: it is not a ``str``.
-        ValueError: it is no ID (R7).
+        TypeError: the value is not a ``str``.
+        ValueError: the value is no ID.
     """
     set_session_id(session_id)
 
@@ -34,6 +34,6 @@ def get(default: str = "unknown") -> str:
 
 def clear() -> None:
     """
-    Hide the session ID here and below.
+    Hide the session ID here and below, as ``clear_session_id`` does.
     """
     clear_session_id()

@@ -145,7 +145,7 @@ def _offer(name: str, change: str, helps: bool) -> str:
 
 def token() -> str:
     """
-    Return 32 lower-case hex digits, 128 bits from the operating system (S10).
+    Return 32 lower-case hex digits, 128 bits from the operating system.
 
     No pool is kept: a machine restored from a snapshot would repeat it.
     """
