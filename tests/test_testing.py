@@ -29,7 +29,7 @@ from idlanyard import (
     testing,
     user_spec,
 )
-from idlanyard._binding import UNBOUND, current
+from idlanyard._binding import UNBOUND, Overlay, current
 from idlanyard.testing import client_headers, override
 from idlanyard.wsgi import SessionContextMiddleware
 
@@ -294,6 +294,11 @@ def test_an_override_is_entered_once_at_a_time() -> None:
         with pytest.raises(RuntimeError, match="write override"):
             block.__enter__()
         assert get_user_id() == "a"
+    with block, override(user_id=UNSET):
+        layer = current()
+        assert isinstance(layer, Overlay)
+        assert len(layer.delta) == 1
+    assert len(layer.delta) == 0
     with block, override(), session_context(user_id=None, tenant_id="t"):
         assert get_session_context().as_dict() == {"user_id": "a", "tenant_id": "t"}
     block.__exit__()
