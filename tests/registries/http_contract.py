@@ -382,9 +382,9 @@ def named(table: Mapping[str, Any]) -> list[Any]:
     return [pytest.param(row, id=name) for name, row in table.items()]
 
 
-class HTTPContract:
+class HTTPBasics:
     """
-    What holds through every face.
+    What holds through every face, on every store and server.
     """
 
     kind: ClassVar[Kind]
@@ -502,6 +502,72 @@ class HTTPContract:
         assert site.at("GET", name.lower()).status == 404
         assert site.create(session_id=name.lower()).status == 200
 
+    def test_an_ended_id_is_free(self, site: Site) -> None:
+        """
+        S-D11: after deletion the ID can be used again.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        assert site.create(session_id=name).status == 409
+        site.at("DELETE", name)
+        assert site.create(session_id=name).status == 200
+
+    def test_an_unknown_session_is_not_found(self, site: Site) -> None:
+        """
+        S-D12, S-D13: unknown is 404 in the API's shape for every verb, and nothing is created.
+        """
+        name = fresh()
+        for answer in (site.at("GET", name), site.at("DELETE", name), site.input(name, x=1)):
+            assert error_of(answer, 404) == f"Session ID '{name}' not found."
+        assert site.at("GET", name).status == 404
+        assert site.create(session_id=name).status == 200
+
+    def test_input_touches(self, site: Site) -> None:
+        """
+        S-D16: input lets the session live on; looking at it does not.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        before = moment(site.at("GET", name).json["expires_at"])
+        assert moment(site.at("GET", name).json["expires_at"]) == before
+        site.input(name)
+        assert moment(site.at("GET", name).json["expires_at"]) > before
+
+    def test_the_session_is_bound_and_echoed(self, site: Site) -> None:
+        """
+        R2, R9: on_input runs with the session bound, and the whole request has it.
+        """
+        name = fresh()
+        site.create(session_id=name)
+        answer = site.input(name)
+        assert answer.json == {"body": {}, "bound": name, "record": name}
+        assert answer.headers["x-session-id"] == name
+
+    def test_the_owner_may(self, site: Site) -> None:
+        """
+        Issue 5, item 3: authorize sees whose session it is.
+        """
+        name, at = fresh(), "/guarded"
+        site.create(at, "alice", session_id=name, client_id="alice")
+        assert site.at("GET", name, at, "alice").json["session_id"] == name
+        assert site.input(name, at, "alice", x=1).json["body"] == {"x": 1}
+        assert site.at("DELETE", name, at, "alice").json["status"] == "ended"
+
+    def test_one_of_many_creates(self, site: Site) -> None:
+        """
+        S-D15: of twenty that create one ID at once, one does, and the others are told.
+        """
+        name = fresh()
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: site.create(session_id=name).status, range(20)))
+        assert sorted(answers) == [200] + [409] * 19
+
+
+class HTTPContract(HTTPBasics):
+    """
+    What a face makes of requests: odd IDs, bodies, types and paths, and who may what.
+    """
+
     @pytest.mark.parametrize("name", named(IDS))
     def test_an_id_comes_back_and_is_reached(self, site: Site, name: str) -> None:
         """
@@ -583,26 +649,6 @@ class HTTPContract:
         assert (answer.status, answer.json["session_id"][:8]) == (200, "session_")
         assert site.create(client_id="", metadata={}).status == 200
 
-    def test_an_ended_id_is_free(self, site: Site) -> None:
-        """
-        S-D11: after deletion the ID can be used again.
-        """
-        name = fresh()
-        site.create(session_id=name)
-        assert site.create(session_id=name).status == 409
-        site.at("DELETE", name)
-        assert site.create(session_id=name).status == 200
-
-    def test_an_unknown_session_is_not_found(self, site: Site) -> None:
-        """
-        S-D12, S-D13: unknown is 404 in the API's shape for every verb, and nothing is created.
-        """
-        name = fresh()
-        for answer in (site.at("GET", name), site.at("DELETE", name), site.input(name, x=1)):
-            assert error_of(answer, 404) == f"Session ID '{name}' not found."
-        assert site.at("GET", name).status == 404
-        assert site.create(session_id=name).status == 200
-
     def test_input_needs_no_session_in_the_body(self, site: Site) -> None:
         """
         S-D14: input is handed on as it is; a session in the body may be there if it is the same.
@@ -622,17 +668,6 @@ class HTTPContract:
         name = fresh()
         site.create(session_id=name)
         error_of(site.input(name, session_id=other), 422, "RequestValidationError")
-
-    def test_input_touches(self, site: Site) -> None:
-        """
-        S-D16: input lets the session live on; looking at it does not.
-        """
-        name = fresh()
-        site.create(session_id=name)
-        before = moment(site.at("GET", name).json["expires_at"])
-        assert moment(site.at("GET", name).json["expires_at"]) == before
-        site.input(name)
-        assert moment(site.at("GET", name).json["expires_at"]) > before
 
     @pytest.mark.parametrize("target", ["/sessions", "/session", "/session/", "/session/list/"])
     def test_nothing_is_enumerable(self, site: Site, target: str) -> None:
@@ -761,16 +796,6 @@ class HTTPContract:
         answer = site.ask("POST", "/api/v1/session/create", pieces, JSON)
         assert answer.json["session_id"] == name
 
-    def test_the_session_is_bound_and_echoed(self, site: Site) -> None:
-        """
-        R2, R9: on_input runs with the session bound, and the whole request has it.
-        """
-        name = fresh()
-        site.create(session_id=name)
-        answer = site.input(name)
-        assert answer.json == {"body": {}, "bound": name, "record": name}
-        assert answer.headers["x-session-id"] == name
-
     def test_the_application_may_identify(self, site: Site) -> None:
         """
         R2: what on_input identifies reaches the response, from whatever thread or loop it runs in.
@@ -837,25 +862,6 @@ class HTTPContract:
         name, at = fresh(), "/guarded"
         site.create(at, "alice", session_id=name)
         error_of(site.at("GET", name, at), 403)
-
-    def test_the_owner_may(self, site: Site) -> None:
-        """
-        Issue 5, item 3: authorize sees whose session it is.
-        """
-        name, at = fresh(), "/guarded"
-        site.create(at, "alice", session_id=name, client_id="alice")
-        assert site.at("GET", name, at, "alice").json["session_id"] == name
-        assert site.input(name, at, "alice", x=1).json["body"] == {"x": 1}
-        assert site.at("DELETE", name, at, "alice").json["status"] == "ended"
-
-    def test_one_of_many_creates(self, site: Site) -> None:
-        """
-        S-D15: of twenty that create one ID at once, one does, and the others are told.
-        """
-        name = fresh()
-        with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(lambda _: site.create(session_id=name).status, range(20)))
-        assert sorted(answers) == [200] + [409] * 19
 
     @pytest.mark.parametrize(
         "target",

@@ -62,6 +62,7 @@ from registries.http_contract import (
     POLICY,
     SYNC,
     Broken,
+    HTTPBasics,
     HTTPContract,
     Site,
     by_uvicorn,
@@ -89,7 +90,7 @@ async def close(*registries: SessionRegistry | AsyncSessionRegistry) -> None:
             await closing
 
 
-class OnSQLite(HTTPContract):
+class OnSQLite(HTTPBasics):
     """
     The sessions are in a file.
     """
@@ -103,7 +104,7 @@ class OnSQLite(HTTPContract):
         return f"sqlite:///{tmp_path_factory.mktemp('sessions')}/sessions.db"
 
 
-class MountedInStarlette(HTTPContract):
+class MountedInStarlette(HTTPBasics):
     """
     ``Mount`` in a Starlette application.
     """
@@ -131,15 +132,15 @@ class MountedInStarlette(HTTPContract):
             yield port
 
 
-class TestStarlette(MountedInStarlette):
+class TestStarlette(MountedInStarlette, HTTPContract):
     kind = SYNC
 
 
-class TestStarletteAsync(MountedInStarlette):
+class TestStarletteAsync(MountedInStarlette, HTTPContract):
     kind = ASYNC
 
 
-class IncludedInFastAPI(HTTPContract):
+class IncludedInFastAPI(HTTPBasics):
     """
     ``include_router`` in a FastAPI application.
     """
@@ -165,15 +166,15 @@ class IncludedInFastAPI(HTTPContract):
             yield port
 
 
-class TestFastAPI(IncludedInFastAPI):
+class TestFastAPI(IncludedInFastAPI, HTTPContract):
     kind = SYNC
 
 
-class TestFastAPIAsync(IncludedInFastAPI):
+class TestFastAPIAsync(IncludedInFastAPI, HTTPContract):
     kind = ASYNC
 
 
-class MountedInFlask(HTTPContract):
+class MountedInFlask(HTTPBasics):
     """
     ``DispatcherMiddleware`` around a Flask application.
     """
@@ -197,11 +198,11 @@ class MountedInFlask(HTTPContract):
             yield stack.enter_context(by_waitress(app))
 
 
-class TestFlask(MountedInFlask):
+class TestFlask(MountedInFlask, HTTPContract):
     kind = SYNC
 
 
-class TestFlaskAsync(MountedInFlask):
+class TestFlaskAsync(MountedInFlask, HTTPContract):
     kind = ASYNC
 
 
@@ -245,7 +246,7 @@ for prefix in mounts:
 """
 
 
-class MountedInDjango(HTTPContract):
+class MountedInDjango(HTTPBasics):
     """
     ``DispatcherMiddleware`` around a Django application.
     """
@@ -280,10 +281,11 @@ class MountedInDjango(HTTPContract):
                 process.wait(30)
 
 
-class TestDjango(MountedInDjango):
+class TestDjango(MountedInDjango, HTTPContract):
     kind = SYNC
 
 
+# Beside Flask this is the same face, of the same registry: the server is another one.
 class TestDjangoAsync(MountedInDjango):
     kind = ASYNC
 
