@@ -21,15 +21,14 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from idlanyard import get_session_context, get_session_id
+from idlanyard import Policy, get_session_context, get_session_id
 from idlanyard.asgi import SessionContextMiddleware
-from idlanyard.integrations.django import policy_from_settings
-from idlanyard.integrations.logging import install
 
+policy = Policy(trusted_peers=["127.0.0.1"])
 settings.configure(
     ALLOWED_HOSTS=["*"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    IDLANYARD={"TRUSTED_PEERS": ["127.0.0.1"]},
+    IDLANYARD=policy,
     INSTALLED_APPS=[
         "django.contrib.contenttypes",
         "django.contrib.auth",
@@ -39,17 +38,8 @@ settings.configure(
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {
-            "line": {
-                "class": "idlanyard.integrations.logging.SessionContextFormatter",
-                "format": "%(levelname)s [%(session_id)s %(user_id)s] %(name)s: %(message)s",
-            }
-        },
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {
-            "shop": {"handlers": ["console"], "level": "INFO"},
-            "django": {"handlers": ["console"], "level": "INFO"},
-        },
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "loggers": {"shop": {"handlers": ["console"], "level": "INFO"}},
     },
     MIDDLEWARE=[
         "idlanyard.integrations.django.SessionContextMiddleware",
@@ -61,7 +51,6 @@ settings.configure(
     SECRET_KEY=os.environ.get("SECRET_KEY", "of this example"),
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
 )
-install()
 log = logging.getLogger("shop")
 
 
@@ -81,7 +70,7 @@ def boom(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("", hello), path("stream", stream), path("boom", boom)]
 
 application = get_wsgi_application()
-asgi_application = SessionContextMiddleware(get_asgi_application(), policy_from_settings())
+asgi_application = SessionContextMiddleware(get_asgi_application(), policy)
 
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)

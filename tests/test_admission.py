@@ -45,6 +45,20 @@ Reply = tuple[int, list[Line], dict[str, Any]]
 Serve = Callable[..., Reply]
 
 
+async def unreached(scope: Any, receive: Any, send: Any) -> None:
+    """
+    Stand for an application that must not be asked.
+    """
+    raise AssertionError("the application was reached")
+
+
+def unreached_too(environ: Any, start_response: Any) -> list[bytes]:
+    """
+    Stand for a WSGI application that must not be asked.
+    """
+    raise AssertionError("the application was reached")
+
+
 def by_asgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any) -> Reply:  # noqa: B006
     """
     Ask an ASGI application that says what it has; return status, headers and body.
@@ -298,9 +312,9 @@ def test_an_earlier_refusal_stands() -> None:
     rules = Policy(
         session=session_spec(must_match=lambda value, request: False), admission=Admission(fails)
     )
-    start, _ = ask_asgi(asgi.SessionContextMiddleware(None, rules), http_scope(CLAIM))  # type: ignore[arg-type]
+    start, _ = ask_asgi(asgi.SessionContextMiddleware(unreached, rules), http_scope(CLAIM))
     assert start["status"] == 403
-    reply = ask_wsgi(wsgi.SessionContextMiddleware(None, rules), environ_of(CLAIM))  # type: ignore[arg-type]
+    reply = ask_wsgi(wsgi.SessionContextMiddleware(unreached_too, rules), environ_of(CLAIM))
     assert reply.status == "403 Forbidden"
     assert not failures
 
@@ -370,7 +384,7 @@ def test_a_client_that_leaves_is_not_held() -> None:
             await asyncio.Event().wait()
             return True
 
-        middleware = asgi.SessionContextMiddleware(None, policy(known, None, {}))  # type: ignore[arg-type]
+        middleware = asgi.SessionContextMiddleware(unreached, policy(known, None, {}))
         task = asyncio.create_task(serve_asgi(middleware, http_scope(CLAIM)))
         await waiting.wait()
         task.cancel()
@@ -390,7 +404,7 @@ def test_a_websocket_is_never_accepted(known: Any, code: int) -> None:
     R8: a WebSocket without leave is closed before it is accepted; where the store is down, 1013.
     """
     rules = policy(known, None, {"unknown": "refuse"})
-    middleware = asgi.SessionContextMiddleware(None, rules)  # type: ignore[arg-type]
+    middleware = asgi.SessionContextMiddleware(unreached, rules)
     assert ask_asgi(middleware, websocket_scope(STRANGE)) == [
         {"type": "websocket.close", "code": code}
     ]
@@ -466,7 +480,7 @@ def test_wsgi_says_at_once_that_it_cannot_await() -> None:
     """
     registry = AsyncSessionRegistry.open("memory://")
     with pytest.raises(PolicyError, match="cannot await"):
-        wsgi.SessionContextMiddleware(None, policy(registry.exists, None, {}))  # type: ignore[arg-type]
+        wsgi.SessionContextMiddleware(unreached_too, policy(registry.exists, None, {}))
 
 
 def test_wsgi_never_takes_a_promise_for_leave() -> None:
@@ -516,5 +530,5 @@ def test_an_admission_needs_a_session() -> None:
     """
     with pytest.raises(PolicyError, match="leave session in"):
         Policy(session=None, admission=Admission(knows))
-    with pytest.raises(PolicyError, match=r"write Admission\(registry.exists\)"):
+    with pytest.raises(PolicyError, match=r"as in Admission\(registry.exists\)"):
         Policy(admission=knows)  # type: ignore[arg-type]

@@ -138,7 +138,7 @@ def test_defect_4_4_two_ids_keep_apart() -> None:
 @pytest.mark.parametrize(
     ("on_invalid", "type_"), [("reject", "websocket.close"), ("drop", "websocket.accept")]
 )
-def test_defect_4_5_no_client_breaks_a_websocket(value: str, on_invalid: str, type_: str) -> None:
+def test_defect_4_5_no_client_breaks_a_websocket(value: str, on_invalid: Any, type_: str) -> None:
     """
     A bad header closes a WebSocket before accept, or is dropped, and never fails it (defect 4.5).
     """

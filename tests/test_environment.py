@@ -78,7 +78,20 @@ def test_the_environment_describes_a_policy(environ: dict[str, str], policy: Pol
     [
         pytest.param({"IDLANYARD_SHARED_SECRET": SECRET}, "names no header", id="no header"),
         pytest.param({"IDLANYARD_ENABLED": "maybe"}, "write 'true' or 'false'", id="maybe"),
-        pytest.param({"IDLANYARD_TRUSTED_PEERS": "*"}, "EVERYONE", id="wildcard"),
+        pytest.param({"IDLANYARD_SHARED_SECRET": f":{SECRET}"}, "no header", id="empty header"),
+        pytest.param({"IDLANYARD_SHARED_SECRET": "X-P: ,"}, "names no secret", id="no secret"),
+        pytest.param({"IDLANYARD_SHARED_SECRET": "X-P:short"}, "at least 32", id="short secret"),
+        pytest.param({"IDLANYARD_SHARED_SECRET": f"{SECRET}:X-P"}, "turn them", id="turned around"),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_PEERS": "*"},
+            r"\(EVERYONE\), write IDLANYARD_TRUSTED_PEERS=everyone$",
+            id="wildcard",
+        ),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_PEERS": "10.0.0.5/8"},
+            "^IDLANYARD_TRUSTED_PEERS: .* write '10.0.0.0/8'",
+            id="host bits",
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_refused(environ: dict[str, str], sentence: str) -> None:
@@ -88,6 +101,36 @@ def test_what_cannot_be_understood_is_refused(environ: dict[str, str], sentence:
     with pytest.raises(PolicyError, match=sentence) as caught:
         Policy.from_env(environ)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        pytest.param("IDLANYARD_TRUSTED_PEER", "IDLANYARD_TRUSTED_PEERS", id="singular"),
+        pytest.param("IDLANYARD_TRUSTED_PROXIES", "IDLANYARD_TRUSTED_PEERS", id="others' word"),
+        pytest.param("IDLANYARD_SHARED_SECRETS", "IDLANYARD_SHARED_SECRET", id="plural"),
+        pytest.param("IDLANYARD_SECRET", "IDLANYARD_SHARED_SECRET", id="half"),
+        pytest.param("IDLANYARD_ENABLE", "IDLANYARD_ENABLED", id="a letter"),
+        pytest.param("IDLANYARD_SESSION", "IDLANYARD_SESSION_ID", id="a session"),
+        pytest.param("IDLANYARD_CUSTOMER_ID", "IDLANYARD_TENANT_ID", id="an alias"),
+        pytest.param("IDLANYARDS_ENABLED", "IDLANYARD_ENABLED", id="the prefix"),
+        pytest.param("idlanyard_trusted_peers", "IDLANYARD_TRUSTED_PEERS", id="small letters"),
+        pytest.param("IDLANYARD_CONTEXT", None, id="a context"),
+        pytest.param("IDLANYARD_USER_ID", None, id="a static ID"),
+        pytest.param("IDLANYARD_TEST_REDIS_URL", None, id="of the tests"),
+        pytest.param("IDLANYARD_JOBS_BROKER", None, id="of somebody else"),
+        pytest.param("TRUSTED_PEER", None, id="not ours"),
+    ],
+)
+def test_a_misspelt_variable_is_told(
+    name: str, meant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R14: a variable that nothing reads and that looks like one of ours is warned about, once.
+    """
+    assert Policy.from_env({name: "10.0.0.5"}) == Policy()
+    told = [f"idlanyard: nothing reads {name}: did you mean {meant}?"] if meant else []
+    assert [record.getMessage() for record in caplog.records] == told
 
 
 def test_static_ids_are_read_where_nothing_is_bound() -> None:

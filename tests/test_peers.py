@@ -69,6 +69,35 @@ def test_trust_covers_what_it_says(trusted: object, peer: str | None, believed: 
     assert TrustedPeers(trusted).trusts(peer) is believed  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("trusted", "is_anybody"),
+    [
+        pytest.param(EVERYONE, True, id="everyone"),
+        pytest.param(["0.0.0.0/0"], True, id="IPv4"),
+        pytest.param(["::/0"], True, id="IPv6"),
+        pytest.param(["::ffff:0:0/96"], True, id="IPv4 mapped"),
+        pytest.param(["::ffff:0:0/97", "128.0.0.0/1"], True, id="half of it mapped"),
+        pytest.param(["0.0.0.0/1", "128.0.0.0/1"], True, id="halves"),
+        pytest.param(["::/1", "8000::/1"], True, id="halves of IPv6"),
+        pytest.param(["2000::/3"], True, id="all that is public"),
+        pytest.param(["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"], True, id="all but multicast"),
+        pytest.param([f"{n}.0.0.0/8" for n in range(1, 224)], True, id="every network of eight"),
+        pytest.param([ipaddress.ip_network("0.0.0.0/0")], True, id="an object"),
+        pytest.param(["10.0.0.0/8", "0.0.0.0/0", UNIX], True, id="among others"),
+        pytest.param(["0.0.0.0/1"], False, id="half"),
+        pytest.param(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], False, id="private"),
+        pytest.param(["fc00::/7", "fe80::/10"], False, id="private IPv6"),
+        pytest.param([UNIX], False, id="unix"),
+        pytest.param([], False, id="nobody"),
+    ],
+)
+def test_networks_that_are_everybody_are_known_for_it(trusted: object, is_anybody: bool) -> None:
+    """
+    R6: whoever trusts all public addresses, in one network or many, trusts everybody.
+    """
+    assert TrustedPeers(trusted).anybody is is_anybody  # type: ignore[arg-type]
+
+
 def test_text_that_is_no_address_is_kept_by_no_cache() -> None:
     """
     However many peers of whatever length ask, the memory that verdicts hold is bounded.

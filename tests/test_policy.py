@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ from idlanyard import (
     Policy,
     PolicyError,
     Subdomain,
+    _request,
     request_spec,
     session_context,
     session_spec,
@@ -29,6 +30,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard._defaults import IDSpecChanges
+from idlanyard._spec import POLICY_OPTIONS as POLICY_OPTIONS_OF_NO_ID
 from idlanyard.ids import token
 
 SECRET = "s" * 32
@@ -145,8 +148,12 @@ def test_a_wrong_id_spec_says_what_to_write(changes: dict[str, Any], sentence: s
         pytest.param({"shared_secret": ("X-P", 5)}, "is a list", id="number alone"),
         pytest.param({"shared_secret": ("Cookie", SECRET)}, "meaning of its own", id="taken"),
         pytest.param({"exclude": "/health"}, r"write exclude=\['/health'\]", id="one path"),
-        pytest.param({"exclude": ["health"]}, "write exact paths", id="no slash"),
-        pytest.param({"exclude": [5]}, "write exact paths", id="no path"),
+        pytest.param(
+            {"exclude": ["health"]},
+            "has 'health', which no path is: write '/health'",
+            id="no slash",
+        ),
+        pytest.param({"exclude": [5]}, "write paths as text, such as '/health'", id="no path"),
         pytest.param({"expose": "yes"}, "is True or False", id="expose"),
         pytest.param({"enabled": None}, "is True or False", id="enabled"),
         pytest.param({"user": user_spec(log="hash")}, "can be guessed", id="hash without key"),
@@ -154,7 +161,7 @@ def test_a_wrong_id_spec_says_what_to_write(changes: dict[str, Any], sentence: s
         pytest.param({"hash_keys": [SECRET]}, "is a list of pairs", id="key alone"),
         pytest.param({"hash_keys": [("k 1", SECRET)]}, "names each key", id="key name"),
         pytest.param({"hash_keys": [("k1", "short")]}, "at least 32 bytes", id="short key"),
-        pytest.param({"hash_keys": [("k1", 5)]}, "at least 32 bytes", id="key of a number"),
+        pytest.param({"hash_keys": [("k1", 5)]}, "takes text or bytes", id="key of a number"),
     ],
 )
 def test_a_wrong_policy_says_what_to_write(options: dict[str, Any], sentence: str) -> None:
@@ -233,14 +240,104 @@ def test_policies_are_values() -> None:
         policy.expose = True  # type: ignore[misc]
 
 
-def test_everyone_warns(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        pytest.param(lambda: Policy(trusted_peers=EVERYONE), "=EVERYONE believes", id="constant"),
+        pytest.param(lambda: Policy(trusted_peers=["::/0"]), "every public address", id="network"),
+        pytest.param(
+            lambda: Policy.from_env({"IDLANYARD_TRUSTED_PEERS": "0.0.0.0/1,128.0.0.0/1"}),
+            "every public address",
+            id="environment",
+        ),
+    ],
+)
+def test_everyone_warns(
+    build: Callable[[], Policy], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
-    R6: believing everyone is spelled out, and warns through the logger when built.
+    R6: believing everyone, in whatever spelling, warns through the logger when built.
     """
     with caplog.at_level(logging.WARNING, "idlanyard"):
-        Policy(trusted_peers=EVERYONE)
+        build()
     assert [record.name for record in caplog.records] == ["idlanyard"]
-    assert "EVERYONE" in caplog.text
+    assert what in caplog.text
+
+
+UNSET_SECRETS: list[Any] = [
+    *(("X-P", None), ("X-P", ""), ("X-P", b""), ("X-P", [None]), ("X-P", [SECRET, None])),
+    *((None, SECRET), ("", SECRET)),
+]
+
+
+@pytest.mark.parametrize("given", UNSET_SECRETS, ids=range(len(UNSET_SECRETS)))
+def test_a_secret_that_is_not_set_is_said_to_be(given: Any) -> None:
+    """
+    R14: a header or secret of an environment variable that is missing is told as that.
+    """
+    with pytest.raises(PolicyError, match=r"is the variable set\?") as caught:
+        Policy(shared_secret=given)
+    assert SECRET not in str(caught.value)
+
+
+ODD = "odd/" + "s" * 32
+ODD_SECRETS: list[tuple[Any, str]] = [
+    ((SECRET, "X-Proxy-Secret"), "turn them around"),
+    ((ODD, "X-Proxy-Secret"), "turn them around"),
+    ((ODD, ODD), "whose name is none"),
+    ((ODD, [SECRET]), "whose name is none"),
+    (f"X-Proxy-Secret:{SECRET}", "not one text with a colon"),
+    (SECRET, r"is \(header, secret\)"),
+    ({"X-Proxy-Secret": SECRET}, r"is \(header, secret\)"),
+    (("X-P", SECRET, SECRET), r"is \(header, secret\)"),
+    ((b"X-Proxy-Secret", SECRET), "as text, not bytes"),
+    (("HTTP_X_PROXY_SECRET", SECRET), "use 'X-Proxy-Secret'"),
+    (("traceparent", SECRET), "meaning of its own"),
+    (("X-P", SECRET + "\n"), "end of its line"),
+    (("X-P", " " + SECRET), "white space"),
+    (("X-P", [SECRET, f"a\0{SECRET}"]), "control character"),
+]
+
+
+@pytest.mark.parametrize(("given", "sentence"), ODD_SECRETS, ids=range(len(ODD_SECRETS)))
+def test_no_message_repeats_a_secret(given: Any, sentence: str) -> None:
+    """
+    S1: what is wrong with a shared secret is said without any of it, wherever it stood.
+    """
+    with pytest.raises(PolicyError, match=sentence) as caught:
+        Policy(shared_secret=given)
+    error = caught.value
+    told = [str(error), repr(error.value), repr(error.__context__), repr(error.__cause__)]
+    assert not any(secret in text for secret in (SECRET, ODD) for text in told)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        pytest.param([("k1", None)], r"is the variable set\?", id="None"),
+        pytest.param([("k1", "")], r"is the variable set\?", id="empty"),
+        pytest.param([(SECRET + "/", "k1")], "names each key", id="turned around"),
+        pytest.param([("k1", SECRET), ("k1", SECRET[::-1] + "x")], "one name", id="twice"),
+        pytest.param(5, "is a list of pairs", id="number"),
+    ],
+)
+def test_no_message_repeats_a_key(keys: Any, sentence: str) -> None:
+    """
+    S25: what is wrong with the keys of the hash sinks is said without any of them.
+    """
+    with pytest.raises(PolicyError, match=sentence) as caught:
+        Policy(hash_keys=keys)
+    assert SECRET not in str(caught.value)
+
+
+def test_each_option_is_known_to_the_other_rules() -> None:
+    """
+    Design, section 4: a typing helper has each option of an ID, and an ID those of the policy.
+    """
+    changes = {**get_type_hints(IDSpecChanges, None, vars(_request))}
+    options = get_type_hints(IDSpec, None, vars(_request))
+    assert changes == {name: options[name] for name in SPEC_OPTIONS if name != "name"}
+    assert {*POLICY_OPTIONS_OF_NO_ID} == {*POLICY_OPTIONS} - {"session", "user", "tenant"}
 
 
 def test_the_policy_outside_requests_can_be_given_and_taken_back() -> None:

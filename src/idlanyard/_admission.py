@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from idlanyard._options import Options
 from idlanyard.exceptions import PolicyError
 
 
 @dataclass(frozen=True)
-class Admission:
+class Admission(Options):
     """
     Take only sessions that are known, as ``Policy(admission=Admission(registry.exists))``.
 
@@ -45,7 +46,7 @@ class Admission:
     def __post_init__(self) -> None:
         if not callable(self.known):
             raise PolicyError.about(
-                "known", "takes a function: write Admission(registry.exists)", self.known
+                "known", "takes a function, as in Admission(registry.exists)", self.known
             )
         for option in ("unknown", "unavailable"):
             value = getattr(self, option)

@@ -67,6 +67,8 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
             aliases.add(key)
         else:
             claims[key] = value if key not in claims else REPEATED
+            if key in plan.hop_keys:
+                claims.setdefault(HOPS, []).append((key, value))
     claims.update(dict.fromkeys(aliases & claims.keys(), ALIASED))
     claims[ALIASES], claims[GONE] = aliases, aliases.copy()
     if plan.secret_key in claims:
@@ -78,6 +80,7 @@ def claims_of(plan: Plan, found: list[Pair]) -> tuple[Claims, tuple[Field, ...]]
             claims[GONE].add(key)
             if field is not None:
                 fields[field] = None
+    claims[GONE] -= plan.owned
     return claims, tuple(fields)
 
 

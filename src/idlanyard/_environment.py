@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from idlanyard import _events
+from idlanyard._options import find_meant
 from idlanyard._peers import EVERYONE
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import IDCheck
@@ -19,7 +20,19 @@ _STATIC: Final = {
     "user_id": ("IDLANYARD_USER_ID", "OTEL_INSTRUMENTATION_GENAI_USER_ID"),
     "tenant_id": ("IDLANYARD_TENANT_ID", "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID"),
 }
+_PREFIX: Final = "IDLANYARD_"
 _CONTEXT: Final = "IDLANYARD_CONTEXT"
+_TESTS: Final = "IDLANYARD_TEST_"
+_ENDINGS: Final = (
+    "TRUSTED_PEERS",
+    "SHARED_SECRET",
+    "ENABLED",
+    "SESSION_ID",
+    "USER_ID",
+    "TENANT_ID",
+    "CONTEXT",
+)
+_READ: Final = frozenset(_PREFIX + ending for ending in _ENDINGS)
 _LONGEST_CONTEXT: Final = 2_048
 _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
@@ -82,8 +95,7 @@ def options_from(environ: Mapping[str, str]) -> dict[str, Any]:
         PolicyError: a variable cannot be understood; no secret is repeated.
     """
     options: dict[str, Any] = {}
-    peers = [peer.strip() for peer in environ.get("IDLANYARD_TRUSTED_PEERS", "").split(",")]
-    peers = [peer for peer in peers if peer]
+    peers = _listed(environ.get("IDLANYARD_TRUSTED_PEERS", ""))
     if peers:
         options["trusted_peers"] = [
             EVERYONE if peer.lower() == "everyone" else peer for peer in peers
@@ -97,14 +109,47 @@ def options_from(environ: Mapping[str, str]) -> dict[str, Any]:
     return options
 
 
+def misspelt_in(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """
+    Return each variable that nothing reads and that looks like one of ours, with that one.
+    """
+    found: list[tuple[str, str]] = []
+    for name in environ:
+        if "LANYARD" in name.upper() and name not in _READ and not name.startswith(_TESTS):
+            ending = name.upper().rpartition("LANYARD")[2].lstrip("S").strip("_-")
+            ending = ending.replace("CUSTOMER", "TENANT")
+            meant = find_meant(ending, _ENDINGS, cutoff=0.7)
+            if meant:
+                found.append((name, f"{_PREFIX}{meant}"))
+    return found
+
+
+def in_the_environment(error: PolicyError) -> PolicyError:
+    """
+    Return the error with the variable before its message, and as variables are written.
+    """
+    name = f"{_PREFIX}{(error.option or '').upper()}"
+    message = str(error).replace(
+        "to believe every peer, write trusted_peers=EVERYONE",
+        f"to believe every peer (EVERYONE), write {name}=everyone",
+    )
+    return PolicyError(f"{name}: {message}", option=error.option, value=error.value)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _secret(text: str) -> tuple[str, list[str]]:
     header, colon, secrets = text.partition(":")
-    if not colon:
+    if not colon or not _listed(secrets):
+        missing = "secret" if colon else "header"
         raise PolicyError(
-            "IDLANYARD_SHARED_SECRET names no header: write 'X-Proxy-Secret:...'",
+            f"IDLANYARD_SHARED_SECRET names no {missing}: set it to the header, a colon and the "
+            f"secret, as in X-Proxy-Secret:...",
             option="shared_secret",
         )
-    return header.strip(), [secret.strip() for secret in secrets.split(",")]
+    return header.strip(), _listed(secrets)
 
 
 def _switch(text: str) -> bool:

@@ -13,6 +13,7 @@ from idlanyard.exceptions import PolicyError
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")
 # The two editions of IDNA make different hosts of these.
+_EXAMPLE: Final = "https://api.example"
 _DEVIATING: Final = re.compile("[ß\u03c2\u200c\u200d]")
 
 
@@ -77,20 +78,62 @@ def parse_origins(to: Iterable[str]) -> tuple[Origin, ...]:
         PolicyError: an entry is not an origin; the message says what to write.
     """
     if isinstance(to, str):
-        raise PolicyError(f"to is a list of origins: write to=[{to!r}]", option="to", value=to)
-    return tuple(_parse(entry) for entry in to)
+        parts = [part for part in re.split(r"[,\s]+", to) if part]
+        meant = [_meant(part) or _EXAMPLE for part in parts]
+        wild = ", and * is none of them" if "*" in parts else ""
+        raise PolicyError.about("to", f"is a list of origins{wild}: write to={meant!r}", _shown(to))
+    try:
+        entries = list(to)
+    except TypeError:
+        raise PolicyError.about(
+            "to", f"is a list of origins, not {to!r}: write to=[{_EXAMPLE!r}]", to
+        ) from None
+    return tuple(_parse(entry) for entry in entries)
 
 
-def _parse(entry: str) -> Origin:
+def _parse(entry: object) -> Origin:
+    if not isinstance(entry, str):
+        raise PolicyError.about(
+            "to", f"has {type(entry).__name__}, and origins are text: write {_EXAMPLE!r}", entry
+        )
+    origin = _read(entry)
+    if origin is None:
+        meant = _meant(entry)
+        such = repr(meant) if meant else "'https://api.example:8443' or 'https://*.example'"
+        raise PolicyError.about(
+            "to",
+            f"has {_shown(entry)}, which is no origin: write scheme, host and port only, "
+            f"such as {such}",
+            _shown(entry),
+        )
+    return origin
+
+
+def _read(entry: str) -> Origin | None:
+    """
+    Return the origin that an entry of an allow-list spells, ``None`` where it spells none.
+    """
     scheme, separator, rest = entry.partition("://")
     subdomains = rest.startswith("*.")
     origin = origin_of(f"{scheme}{separator}{rest[2:]}" if subdomains else entry)
     _, _, path = rest.partition("/")
     if origin is None or path or "@" in rest or "?" in rest or "#" in rest or "*" in origin.host:
-        raise PolicyError(
-            f"to has {entry!r}, which is no origin: write scheme, host and port only, "
-            f"such as 'https://api.example:8443' or 'https://*.example'",
-            option="to",
-            value=entry,
-        )
+        return None
     return origin._replace(subdomains=subdomains)
+
+
+def _meant(entry: str) -> str:
+    """
+    Return the origin that an entry was probably to be, ``""`` where that cannot be told.
+    """
+    scheme, separator, rest = entry.strip().rpartition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if authority.startswith("."):
+        authority = f"*{authority}"
+    meant = f"{scheme if separator else 'https'}://{authority}"
+    return meant if _read(meant) is not None else ""
+
+
+def _shown(entry: str) -> str:
+    # What stands before an @ may be a password.
+    return repr(entry) if "@" not in entry else "an entry with a user"

@@ -7,9 +7,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
-from idlanyard.exceptions import PolicyError
+from idlanyard._networks import (
+    OBJECTS,
+    Address,
+    cover_everybody,
+    parse_network,
+    suggest_list,
+    wrong_peers,
+)
 
 UNIX: Final = "unix"
 
@@ -18,8 +25,6 @@ LONGEST_LIST: Final = 8192
 The most characters of a list in a header that are read; a longer one is in doubt (S29).
 """
 
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LONGEST_ADDRESS: Final = 64
 
 
@@ -43,7 +48,7 @@ Every peer is believed. For networks that only trusted proxies can reach.
 """
 
 
-def normalise(host: str) -> _Address | None:
+def normalise(host: str) -> Address | None:
     """
     Return the address that *host* spells, or ``None`` where it is none.
 
@@ -55,7 +60,7 @@ def normalise(host: str) -> _Address | None:
 
 
 @lru_cache(maxsize=4096)
-def _parse_address(host: str) -> _Address | None:
+def _parse_address(host: str) -> Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -74,6 +79,8 @@ class TrustedPeers:
             ``"unix"``. Empty trusts nobody.
 
     Attributes:
+        anybody: whether everybody on the Internet is trusted: by ``EVERYONE``,
+            or by networks that hold every public address.
         entries: what was given, as a tuple.
         everyone: whether nobody is checked.
         nobody: whether nobody is trusted.
@@ -85,8 +92,9 @@ class TrustedPeers:
         PolicyError: an entry means nothing; the message says what to write.
     """
 
-    __slots__ = ("entries", "everyone", "nobody", "trusts", "unix")
+    __slots__ = ("anybody", "entries", "everyone", "nobody", "trusts", "unix")
 
+    anybody: bool
     entries: tuple[object, ...]
     everyone: bool
     nobody: bool
@@ -100,10 +108,11 @@ class TrustedPeers:
         self.unix = UNIX in entries
         self.nobody = not entries
         networks = tuple(
-            _network(entry)
+            parse_network(entry)
             for entry in entries
             if entry != UNIX and not isinstance(entry, Everyone)
         )
+        self.anybody = self.everyone or cover_everybody(networks)
 
         @lru_cache(maxsize=1024)
         def trusts_short(peer: str) -> bool:
@@ -123,59 +132,14 @@ class TrustedPeers:
 def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
     if isinstance(peers, Everyone):
         return (peers,)
-    if isinstance(peers, str | bytes):
-        raise _wrong(f"is a list: write trusted_peers=[{peers!r}]", peers)
+    # A network is iterable as well, address by address.
+    if isinstance(peers, (str, bytes, *OBJECTS)):
+        text = peers.decode("latin-1") if isinstance(peers, bytes) else str(peers)
+        raise wrong_peers(f"is a list: write {suggest_list(text)}", peers)
     try:
         return tuple(peers)
     except TypeError:
-        raise _wrong("is a list of networks, 'unix', or EVERYONE", peers) from None
-
-
-def _network(entry: object) -> _Network:
-    if not isinstance(
-        entry,
-        str
-        | ipaddress.IPv4Network
-        | ipaddress.IPv6Network
-        | ipaddress.IPv4Address
-        | ipaddress.IPv6Address,
-    ):
-        raise _wrong(f"takes text such as '10.0.0.5/32', not {type(entry).__name__}", entry)
-    text = str(entry)
-    if text == "*":
-        raise _wrong("has no wildcard: to believe every peer, write trusted_peers=EVERYONE", entry)
-    if text == "localhost":
-        raise _wrong("takes addresses: for localhost write '127.0.0.1' and '::1'", entry)
-    try:
-        return _unmapped(ipaddress.ip_network(text))
-    except ValueError:
-        raise _misspelled(text) from None
-
-
-def _unmapped(network: _Network) -> _Network:
-    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96))
-    return network
-
-
-def _misspelled(text: str) -> PolicyError:
-    try:
-        meant = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return _wrong(
-            f"takes no names and no wildcards, and {text!r} is no network: "
-            f"write the proxy's address or network, such as '10.0.0.0/8'",
-            text,
-        )
-    host = text.partition("/")[0]
-    return _wrong(
-        f"has {text!r}, whose host bits are set: write '{meant}' for the network "
-        f"or '{host}' for the one address",
-        text,
-    )
-
-
-def _wrong(sentence: str, value: object) -> PolicyError:
-    return PolicyError(f"trusted_peers {sentence}", option="trusted_peers", value=value)
+        raise wrong_peers(
+            "is a list of networks, 'unix', or EVERYONE: write trusted_peers=[] to trust nobody",
+            peers,
+        ) from None

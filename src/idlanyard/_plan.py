@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from idlanyard._caches import Caches
 from idlanyard._field import Field, managed
+from idlanyard._header_names import is_owned
 from idlanyard._inheriting import warn_of_inheritance
 from idlanyard._policy import Policy
 from idlanyard._snapshot import Values
@@ -71,6 +72,8 @@ class Plan:
         spellings: every spelling of each header, by its own key.
         forwarded_key: the header ``Forwarded``, whose lines have a form of their own.
         simple: the IDs whose lines need nothing but proof, by their header.
+        hop_keys: the keys of forwarding headers.
+        owned: the keys of headers that an ID is read out of and that never leave.
         strips: the keys of the headers that leave where they are not believed.
         secret_key: the shared secret's header.
         secrets: the secrets.
@@ -102,8 +105,10 @@ class Plan:
         "fields",
         "forwarded_key",
         "harmless",
+        "hop_keys",
         "lines",
         "marks",
+        "owned",
         "partial",
         "plain_names",
         "policy",
@@ -137,6 +142,9 @@ class Plan:
         self.spellings = self._spellings()
         self.forwarded_key = wire.key("Forwarded")
         self.simple = {field.key: field for field in self.fields if field.simple}
+        self.hop_keys = frozenset(map(wire.key, _HOPS))
+        read = [header.name for field in self.fields for header in managed(field.spec)]
+        self.owned = frozenset(wire.key(name) for name in read if is_owned(name))
         self.strips = frozenset(self._strips())
         self.session_key = wire.key(policy.session.header) if policy.session else None
         self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
@@ -182,14 +190,15 @@ class Plan:
         return {own: frozenset(found) for own, found in spellings.items()}
 
     def _strips(self) -> set[Any]:
-        # A header that is parsed is somebody else's as well, unless it is the ID's own.
+        # A header that is parsed is somebody else's as well, unless it is the ID's own, or
+        # says who somebody is and is known for nothing else.
         keys = {
             key
             for field in self.fields
             for header in managed(field.spec)
             if (key := self.wire.key(header.name)) == field.key
             or header.parse is None
-            or field.needs_proof
+            or (field.needs_proof and key not in self.owned)
         }
         return keys if self.secret_key is None else keys | {self.secret_key}
 
@@ -198,7 +207,7 @@ class Plan:
         Return whether nothing is bound for this request: for its path, or for every one.
         """
         policy = self.policy
-        return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
+        return not policy.enabled or policy.excludes(self.wire.view(raw, policy).path)
 
     def without(
         self, headers: list[tuple[Any, Any]], gone: Collection[Any]

@@ -13,15 +13,17 @@ from weakref import ref
 from idlanyard import _events, _rules, ids
 from idlanyard._admission import Admission
 from idlanyard._defaults import session_spec, tenant_spec, user_spec
-from idlanyard._environment import options_from
+from idlanyard._environment import in_the_environment, misspelt_in, options_from
+from idlanyard._options import Options
+from idlanyard._paths import Paths
 from idlanyard._peers import Everyone, TrustedPeers
-from idlanyard._spec import IDSpec
+from idlanyard._spec import STANDARD, IDSpec
 from idlanyard._undeclared import say_undeclared
+from idlanyard.exceptions import PolicyError
 from idlanyard.ids import IDCheck
 
 Secrets: TypeAlias = str | bytes | Sequence[str | bytes]
 _store: Final = object.__setattr__
-STANDARD: Final = ("session_id", "user_id", "tenant_id")
 _DEFAULT_CHECK: Final = IDCheck()
 
 
@@ -58,7 +60,7 @@ class Declared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class Policy(Options):
     """
     What is read, who is believed, and where the IDs go. Immutable.
 
@@ -68,19 +70,25 @@ class Policy:
         tenant: the tenant ID's rules, or ``None``.
         extra: rules of further IDs, such as ``request_spec()``.
         trusted_peers: who may speak for users and tenants: networks,
-            ``"unix"``, or ``EVERYONE``. Empty trusts nobody (R6).
+            ``"unix"``, or ``EVERYONE``. Empty trusts nobody. ``EVERYONE``,
+            and networks that hold every public address, warn.
         shared_secret: ``(header, secret)`` or ``(header, [new, old])``, each
-            secret at least 32 bytes: who sends it is believed too.
-        exclude: exact paths for which nothing is read, minted or echoed.
+            secret at least 32 bytes: a sender who knows one is believed too.
+        exclude: paths for which nothing is read, minted or echoed: exact
+            ones, as ``"/health"``, or prefixes, as ``"/static/*"``, which is
+            ``/static/`` and all below, but neither ``/static`` nor
+            ``/staticx``.
         expose: name the echoed headers to browsers (CORS) where the response
             allows an origin.
         mark_private: make a response with IDs ``Cache-Control: private`` where
             it says nothing about caches and they would keep it; ``False``
             leaves it alone and echoes nothing there.
         assume_unix: take a peer without an address for a unix socket, on
-            servers that say nothing better.
+            servers that say nothing better. Whatever is no address counts as
+            unix then, so never set it where the server also listens on TCP,
+            or rewrites the peer from a forwarding header.
         unsafe_server_ok: believe peers also on servers that let an alias of
-            a header replace it (S3).
+            a header, as ``X_User_ID``, replace it.
         hash_keys: ``(key ID, key)`` pairs for the ``"hash"`` sinks; the first
             one writes.
         enabled: ``False`` binds nothing anywhere, and still sanitises.
@@ -115,6 +123,7 @@ class Policy:
     peers: TrustedPeers = field(init=False, repr=False, compare=False)
     secrets: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     keys: tuple[tuple[str, bytes], ...] = field(init=False, repr=False, compare=False)
+    _excluded: Paths = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _store(self, "extra", _rules.parse_extra(self.extra))
@@ -123,6 +132,7 @@ class Policy:
         _store(self, "shared_secret", _rules.parse_secret(self.shared_secret))
         _store(self, "secrets", self.shared_secret[1] if self.shared_secret else ())
         _store(self, "exclude", _rules.parse_paths(self.exclude))
+        _store(self, "_excluded", Paths(self.exclude))
         _store(self, "keys", _rules.parse_hash_keys(self.hash_keys))
         _store(self, "hash_keys", self.keys)
         _store(self, "specs", _rules.check_policy(self))
@@ -132,29 +142,52 @@ class Policy:
         _store(self, "index", {name: position for position, name in enumerate(names)})
         if self.extra:
             Declared.add(self)
-        if self.peers.everyone:
+        if self.peers.anybody:
             _events.LOGGER.warning(
-                "idlanyard: trusted_peers=EVERYONE believes the user and tenant that any client "
-                "claims: use it only where none but your proxy can connect"
+                "idlanyard: trusted_peers%s believes the user and tenant that any client claims: "
+                "use it only where none but your proxy can connect",
+                "=EVERYONE" if self.peers.everyone else ", which holds every public address,",
             )
+
+    @classmethod
+    def _refuse_name(cls, name: str, value: object, names: list[str], /) -> str:
+        return _rules.explain_unknown(name, value, names)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Policy:
         """
         Return the policy that the environment describes.
 
-        Read are ``IDLANYARD_TRUSTED_PEERS`` (separated by commas, or
-        ``everyone``), ``IDLANYARD_SHARED_SECRET`` (``Header-Name:secret``,
-        several secrets separated by commas, the new one first) and
-        ``IDLANYARD_ENABLED`` (``1``, ``0``, ``true``, ``false`` ...).
+        - ``IDLANYARD_TRUSTED_PEERS``: ``10.0.0.5,10.1.0.0/16,unix``, or
+          ``everyone``;
+        - ``IDLANYARD_SHARED_SECRET``: ``X-Proxy-Secret:secret``, several
+          secrets separated by commas, the new one first;
+        - ``IDLANYARD_ENABLED``: ``1``, ``true``, ``yes`` or ``on``; ``0``,
+          ``false``, ``no`` or ``off``.
+
+        A variable that looks like one of these or of the static IDs, but is
+        none, is warned about.
 
         Args:
             environ: where to read it.
 
         Raises:
-            PolicyError: a variable cannot be understood.
+            PolicyError: a variable cannot be understood; the message says
+                what to write.
         """
-        return cls(**options_from(environ))
+        options = options_from(environ)
+        for name, meant in misspelt_in(environ):
+            _events.LOGGER.warning("idlanyard: nothing reads %s: did you mean %s?", name, meant)
+        try:
+            return cls(**options)
+        except PolicyError as error:
+            raise in_the_environment(error) from error
+
+    def excludes(self, path: str) -> bool:
+        """
+        Return whether *path* is one for which nothing is read, minted or echoed.
+        """
+        return path in self._excluded
 
     def check(self, name: str) -> IDCheck:
         """
@@ -172,7 +205,7 @@ class Policy:
 
     def shown(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
         """
-        Return what *sink* shows of the ID *name*: it, its hash, or ``None`` (S25).
+        Return what *sink* shows of the ID *name*: the ID, its hash, or ``None``.
         """
         spec = self.specs.get(name)
         how = "clear" if spec is None else getattr(spec, sink)
@@ -182,7 +215,7 @@ class Policy:
 
     def pseudonym(self, name: str, value: str) -> str:
         """
-        Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID (S25).
+        Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID.
         """
         from hmac import digest
 
@@ -191,7 +224,7 @@ class Policy:
 
     def mint(self, name: str) -> str:
         """
-        Return a fresh ID; the default mint's where the generator fails (R7).
+        Return a fresh ID; the default mint's where the generator fails.
         """
         spec = self.specs.get(name)
         if spec is None or spec.mint is None:

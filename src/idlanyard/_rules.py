@@ -10,34 +10,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from idlanyard._admission import Admission
+from idlanyard._defaults import session_spec, suggest_header, tenant_spec, user_spec
+from idlanyard._header_names import find_plain_fault, is_owned
+from idlanyard._options import answer_unknown, find_meant, options_of
+from idlanyard._paths import find_fault, suggest_list
 from idlanyard._sources import Header
-from idlanyard._spec import IDSpec, check_header
+from idlanyard._spec import STANDARD, IDSpec
 from idlanyard.exceptions import PolicyError
 
 if TYPE_CHECKING:
     from idlanyard._policy import Policy
 
 _LEAST_SECRET: Final = 32
-_STANDARD: Final = ("session_id", "user_id", "tenant_id")
+# Servers take white space off a header's ends, and refuse these inside.
+_UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
+_PAIRS: Final = "is a list of pairs, as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]"
+_BUILD: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
 
 
 def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
     """
     Return the further IDs as a tuple.
     """
-    if isinstance(extra, str | Mapping):
-        raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
-    specs = tuple(_iterate(extra, "extra"))
-    if not all(isinstance(spec, IDSpec) for spec in specs):
-        raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
-    return specs
+    if isinstance(extra, IDSpec):
+        code = f"IDSpec(name={extra.name!r}, header={extra.header!r})"
+        code = "request_spec()" if extra.name == "request_id" else code
+        raise PolicyError.about("extra", f"is a list: write extra=[{code}]", extra)
+    if not isinstance(extra, str | Mapping):
+        specs = tuple(_iterate(extra, "extra", "request_spec()"))
+        if all(isinstance(spec, IDSpec) for spec in specs):
+            return specs
+    raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
 
 
-def _iterate(value: Any, option: str) -> list[Any]:
+def _iterate(value: Any, option: str, entry: str) -> list[Any]:
     try:
         return list(value)
     except TypeError:
-        raise PolicyError.about(option, f"is a list: write {option}=[...]", value) from None
+        raise PolicyError.about(option, f"is a list: write {option}=[{entry}]", value) from None
 
 
 def _is_pair(given: object) -> bool:
@@ -50,14 +60,15 @@ def parse_paths(exclude: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(exclude, str):
         raise PolicyError.about(
-            "exclude", f"is a list of paths: write exclude=[{exclude!r}]", exclude
+            "exclude",
+            f"is a list of paths: write exclude={suggest_list(exclude)!r}",
+            exclude,
         )
-    paths = tuple(_iterate(exclude, "exclude"))
+    paths = tuple(_iterate(exclude, "exclude", "'/health'"))
     for path in paths:
-        if not isinstance(path, str) or not path.startswith("/"):
-            raise PolicyError.about(
-                "exclude", f"has {path!r}: write exact paths, as in '/health'", path
-            )
+        fault = find_fault(path)
+        if fault is not None:
+            raise PolicyError.about("exclude", f"has {path!r}, {fault}", path)
     return paths
 
 
@@ -68,45 +79,122 @@ def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
     if given is None:
         return None
     if not _is_pair(given):
-        raise PolicyError.about("shared_secret", "is (header, secret) or (header, [new, old])")
+        colon = isinstance(given, str) and ":" in given
+        more = ", and not one text with a colon as in the environment" if colon else ""
+        raise _wrong_secret(f"is (header, secret) or (header, [new, old]){more}")
     header, secrets = cast("tuple[object, Any]", given)
-    check_header(header, "shared_secret")
-    one = isinstance(secrets, str | bytes)
-    several: list[Any] = [secrets] if one else _iterate(secrets, "shared_secret")
-    keys = tuple(key.encode() if isinstance(key, str) else key for key in several)
-    if not keys or not all(isinstance(key, bytes) for key in keys):
-        raise PolicyError.about("shared_secret", "takes text or bytes as secrets")
-    if min(map(len, keys)) < _LEAST_SECRET:
+    several: list[Any] = [secrets]
+    if not isinstance(secrets, str | bytes) and secrets is not None:
+        several = _iterate(secrets, "shared_secret", "header, secret")
+    _check_secret_header(header, several[0] if several else None)
+    if not several:
+        raise _wrong_secret("takes text or bytes as secrets, at least one")
+    return str(header), tuple(_secret_bytes(secret, "shared_secret") for secret in several)
+
+
+def _check_secret_header(header: object, secret: object) -> None:
+    """
+    Refuse what cannot be the shared secret's header, which may be the secret itself.
+    """
+    if header is None or header == "":
+        raise _wrong_secret(f"has no header, {header!r}: is the variable set?")
+    if not isinstance(header, str):
+        raise _wrong_secret(f"takes the header's name as text, not {type(header).__name__}")
+    fault = find_plain_fault(header)
+    if len(header) >= _LEAST_SECRET and isinstance(secret, str) and len(secret) < _LEAST_SECRET:
+        raise _wrong_secret("is (header, secret), and the header stands second: turn them around")
+    if fault is not None and (header.startswith("HTTP_") or is_owned(header)):
+        raise _wrong_secret(
+            f"has the header {header!r}, which {fault.why}: "
+            f"use {fault.instead or 'X-Proxy-Secret'!r}"
+        )
+    if fault is not None:
+        raise _wrong_secret("has a header whose name is none: use 'X-Proxy-Secret'")
+
+
+def _secret_bytes(secret: object, option: str) -> bytes:
+    """
+    Return a secret or key as bytes; no message repeats any of it.
+    """
+    if secret is None or secret in ("", b""):
+        empty = "None" if secret is None else "empty"
+        raise PolicyError.about(option, f"has a secret that is {empty}: is the variable set?")
+    key = secret.encode("utf-8", "replace") if isinstance(secret, str) else secret
+    if not isinstance(key, bytes):
         raise PolicyError.about(
-            "shared_secret",
+            option, f"takes text or bytes as secrets, not {type(secret).__name__}"
+        )
+    if len(key) < _LEAST_SECRET:
+        raise PolicyError.about(
+            option,
             f"needs secrets of at least {_LEAST_SECRET} bytes: make one with "
             f'python -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
-    return str(header), keys
+    if option == "shared_secret" and _UNSENDABLE.search(key):
+        raise PolicyError.about(
+            option,
+            "has a secret with white space at an end or a control character, which no header "
+            "carries: was it read from a file, with the end of its line?",
+        )
+    return key
+
+
+def _wrong_secret(sentence: str) -> PolicyError:
+    return PolicyError.about("shared_secret", sentence)
 
 
 def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
     """
     Return the keys of the hash sinks; no message repeats a key.
     """
-    if isinstance(given, str | bytes | Mapping):
-        raise PolicyError.about("hash_keys", "is a list of pairs: write hash_keys=[('k1', key)]")
     pairs: list[tuple[str, bytes]] = []
-    for pair in _iterate(given, "hash_keys"):
+    if isinstance(given, str | bytes | Mapping):
+        raise PolicyError.about("hash_keys", _PAIRS)
+    try:
+        entries: list[Any] = list(given)
+    except TypeError:
+        raise PolicyError.about("hash_keys", _PAIRS) from None
+    for pair in entries:
         if not _is_pair(pair):
-            raise PolicyError.about(
-                "hash_keys", "is a list of pairs: write hash_keys=[('k1', key)]"
-            )
+            raise PolicyError.about("hash_keys", _PAIRS)
         key_id, key = pair
-        key = key.encode() if isinstance(key, str) else key
         if not isinstance(key_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", key_id):
             raise PolicyError.about(
                 "hash_keys", "names each key in up to 32 letters and digits, as 'k1'"
             )
-        if not isinstance(key, bytes) or len(key) < _LEAST_SECRET:
-            raise PolicyError.about("hash_keys", f"needs keys of at least {_LEAST_SECRET} bytes")
-        pairs.append((key_id, key))
+        pairs.append((key_id, _secret_bytes(key, "hash_keys")))
+    if len({key_id for key_id, _ in pairs}) < len(pairs):
+        raise PolicyError.about("hash_keys", "gives two keys one name: name each differently")
     return tuple(pairs)
+
+
+def explain_unknown(name: str, value: object, names: list[str]) -> str:
+    """
+    Return the sentence for an option that ``Policy`` does not have.
+    """
+    rules = [field.name for field in options_of(IDSpec)]
+    owner, _, rest = name.partition("_")
+    if name not in rules and f"{owner}_id" in STANDARD:
+        rule = find_meant(rest, rules, cutoff=0.75) if rest and rest != "id" else None
+    else:
+        owner, rule = "session", None if find_meant(name, names) else find_meant(name, rules)
+    if rule is None:
+        return answer_unknown("Policy", name, names)
+    return (
+        f"Policy has no option {name!r}, since {rule} is an option of one ID: "
+        f"{_for_one_id(owner, rule, value)}"
+    )
+
+
+def _for_one_id(owner: str, rule: str, value: object) -> str:
+    change: Any = {rule: value}
+    try:
+        _BUILD[owner](**change)
+    except PolicyError:
+        return f"give {rule} to {owner}_spec"
+    if not isinstance(value, str | bool | int | None):
+        return f"give {rule} to {owner}_spec"
+    return f"write {owner}={owner}_spec({rule}={value!r})"
 
 
 def check_policy(policy: Policy) -> dict[str, IDSpec]:
@@ -116,24 +204,38 @@ def check_policy(policy: Policy) -> dict[str, IDSpec]:
     specs: dict[str, IDSpec] = {}
     for name, spec in _named(policy):
         if not isinstance(spec, IDSpec) or (name is not None and spec.name != name):
-            option = (name or "extra").removesuffix("_id")
-            raise PolicyError.about(option, f"takes {option}_spec(...) or None")
-        if spec.name in specs or (name is None and spec.name in _STANDARD):
+            raise _no_spec(name.removesuffix("_id") if name else "extra", spec)
+        if spec.name in specs or (name is None and spec.name in STANDARD):
             raise PolicyError.about("extra", f"declares {spec.name} twice: name each ID once")
         specs[spec.name] = spec
     _check_headers(policy, specs)
     for option in ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled"):
         if type(getattr(policy, option)) is not bool:
-            raise PolicyError.about(option, "is True or False", getattr(policy, option))
+            given = getattr(policy, option)
+            raise PolicyError.about(option, f"is True or False, not {given!r}", given)
     _check_admission(policy)
     hashed = [spec.name for spec in specs.values() if "hash" in (spec.log, spec.span)]
     if hashed and not policy.hash_keys:
         raise PolicyError.about(
             "hash_keys",
             f"is empty and {hashed[0]} is hashed: a hash without a key can be guessed, "
-            f"write hash_keys=[('k1', key)]",
+            f"give it one as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]",
         )
     return specs
+
+
+def _no_spec(option: str, given: object) -> PolicyError:
+    """
+    Return the error for what stands where the rules of one ID are expected.
+    """
+    header = given.header if isinstance(given, IDSpec) else given
+    header = suggest_header(option, header)
+    changes = f"header={header!r}" if header else ""
+    return PolicyError.about(
+        option,
+        f"takes {option}_spec(...) or None: write {option}={option}_spec({changes})",
+        given,
+    )
 
 
 def _check_admission(policy: Policy) -> None:
@@ -141,7 +243,7 @@ def _check_admission(policy: Policy) -> None:
         return
     if not isinstance(policy.admission, Admission):
         raise PolicyError.about(
-            "admission", "is an Admission: write Admission(registry.exists)", policy.admission
+            "admission", "is an Admission, as in Admission(registry.exists)", policy.admission
         )
     if policy.session is None:
         raise PolicyError.about("admission", "asks about sessions: leave session in")

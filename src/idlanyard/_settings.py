@@ -5,12 +5,18 @@ in capitals, as Django and Flask spell what is configured.
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Final, cast
 
-from idlanyard._defaults import session_spec, tenant_spec, user_spec
+from idlanyard._defaults import (
+    request_spec,
+    session_spec,
+    suggest_header,
+    tenant_spec,
+    user_spec,
+)
+from idlanyard._options import find_meant, options_of
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy
 from idlanyard._spec import IDSpec
@@ -21,8 +27,10 @@ _SPECS: Final[dict[str, Callable[..., IDSpec]]] = {
     "USER": user_spec,
     "TENANT": tenant_spec,
 }
-_OPTIONS: Final = tuple(field.name.upper() for field in fields(Policy) if field.init)
-_RULES: Final = tuple(field.name.upper() for field in fields(IDSpec) if field.init)
+_OPTIONS: Final = tuple(field.name.upper() for field in options_of(Policy))
+_RULES: Final = tuple(field.name.upper() for field in options_of(IDSpec))
+_SPEC_CALL: Final = re.compile(r"\b(?:session_spec|user_spec|tenant_spec|IDSpec)\(([^()]*)\)")
+_ASSIGNED: Final = re.compile(rf"\b({'|'.join(_OPTIONS + _RULES)})=(?!=)".lower())
 
 
 def policy_from_settings(settings: Mapping[str, Any], *, written: str) -> Policy:
@@ -37,58 +45,169 @@ def policy_from_settings(settings: Mapping[str, Any], *, written: str) -> Policy
             the messages.
 
     Raises:
-        PolicyError: an option is not known or cannot be followed.
+        PolicyError: an option is not known or cannot be followed; the message
+            says what to write there.
     """
     options: dict[str, Any] = {}
     for name, value in settings.items():
-        _known(name, _OPTIONS, written)
+        _check_option(name, written)
         options[name.lower()] = _option(name, value, written)
     try:
         return Policy(**options)
     except PolicyError as error:
-        raise _where(error, written) from error
+        raise _as_written(error, _OPTIONS, written, written) from error
 
 
 def _option(name: str, value: Any, written: str) -> Any:
     if name in _SPECS:
-        return _spec(_SPECS[name], value, f"{written.format(name)}['{{}}']")
-    if name == "EXTRA" and isinstance(value, list | tuple):
-        inside = f"{written.format(name)}[...]['{{}}']"
-        return [_spec(IDSpec, spec, inside) for spec in cast("list[Any]", value)]
+        return _spec(name, value, written)
+    if name == "EXTRA":
+        return _extra(value, written)
     # Settings may come from the environment, which has no constants.
-    return EVERYONE if name == "TRUSTED_PEERS" and value == "everyone" else value
+    if name == "TRUSTED_PEERS" and isinstance(value, str) and value.lower() == "everyone":
+        return EVERYONE
+    return value
 
 
-def _spec(build: Callable[..., IDSpec], value: Any, written: str) -> Any:
-    if not isinstance(value, Mapping):
+def _spec(name: str, value: Any, written: str) -> Any:
+    """
+    Return the rules of the session, user or tenant ID.
+    """
+    if value is None or isinstance(value, IDSpec):
         return value
+    place = written.format(name)
+    if not isinstance(value, Mapping):
+        raise PolicyError(
+            f"{place} is {type(value).__name__}: "
+            f"write {_assignment(name, written)}{_rules_meant(value, name)}",
+            option=name.lower(),
+            value=value,
+        )
     rules = cast("Mapping[str, Any]", value)
+    if "NAME" in rules:
+        raise PolicyError(
+            f"{place}['NAME'] is fixed: leave it out, or write "
+            f"{_assignment('EXTRA', written)}[{{'NAME': 'device_id', 'HEADER': 'X-Device-ID'}}] "
+            f"for another ID",
+            option="name",
+            value=rules["NAME"],
+        )
+    return _build(_SPECS[name], rules, f"{place}['{{}}']", written)
+
+
+def _rules_meant(value: Any, name: str) -> str:
+    """
+    Return the rules, as settings, that were to be said by what is no mapping.
+    """
+    if value is False:
+        return "None"
+    entries = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    headers = [entry for entry in entries if suggest_header(name.lower(), entry)]
+    if headers:
+        return f"{{'SOURCES': {headers!r}}}"
+    header = suggest_header(name.lower(), cast("object", value)) or _SPECS[name]().header
+    return f"{{'HEADER': {header!r}}}"
+
+
+def _extra(value: Any, written: str) -> Any:
+    """
+    Return the rules of further IDs; those of ``request_id`` begin with its defaults.
+    """
+    if isinstance(value, list | tuple):
+        inside = f"{written.format('EXTRA')}[...]['{{}}']"
+        return [_extra_spec(entry, inside, written) for entry in cast("list[Any]", value)]
+    rules: dict[str, Any] = {"NAME": "request_id"}
+    if isinstance(value, Mapping):
+        rules = dict(cast("Mapping[str, Any]", value))
+    elif value != "request_id" and (header := suggest_header("extra", value)):
+        rules["HEADER"] = header
+    line = f"{_assignment('EXTRA', written)}[{rules!r}]"
+    raise PolicyError(
+        f"{written.format('EXTRA')}: extra is a list: write {line}",
+        option="extra",
+        value=cast("object", value),
+    )
+
+
+def _extra_spec(entry: Any, inside: str, written: str) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    rules = cast("Mapping[str, Any]", entry)
+    build = request_spec if rules.get("NAME") == "request_id" else IDSpec
+    return _build(build, rules, inside, written)
+
+
+def _build(build: Callable[..., IDSpec], rules: Mapping[str, Any], inside: str, top: str) -> IDSpec:
     for name in rules:
-        _known(name, _RULES, written)
+        _check_rule(name, inside, top)
+    if build is IDSpec and not {"NAME", "HEADER"} <= rules.keys():
+        raise PolicyError(f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed")
     try:
         return build(**{name.lower(): rule for name, rule in rules.items()})
     except PolicyError as error:
-        raise _where(error, written) from error
-    except TypeError as error:
-        raise PolicyError(
-            f"{written.format('NAME')} and {written.format('HEADER')} are both needed"
-        ) from error
+        raise _as_written(error, _RULES, inside, top) from error
 
 
-def _known(name: object, names: tuple[str, ...], written: str) -> None:
+def _check_option(name: object, written: str) -> None:
     """
-    Refuse a name that is none, and say which one is meant.
+    Refuse a name that is no option, and say which one is meant.
     """
-    if name in names:
+    if name in _OPTIONS:
         return
-    close = difflib.get_close_matches(str(name).upper(), names, n=1)
-    meant = written.format(close[0]) if close else f"one of {', '.join(names)}"
+    owner, _, rest = str(name).upper().partition("_")
+    rule = find_meant(rest, _RULES, cutoff=0.75) if rest and owner in _SPECS else None
+    option = find_meant(str(name), _OPTIONS)
+    if rule is not None:
+        meant = f"{written.format(owner)}['{rule}']"
+    elif option is not None:
+        meant = written.format(option)
+    elif (rule := find_meant(str(name), _RULES)) is not None:
+        meant = f"{written.format('SESSION')}['{rule}']"
+    else:
+        meant = f"one of {', '.join(_OPTIONS)}"
     raise PolicyError(f"{written.format(name)} is no option: write {meant}", option=str(name))
 
 
-def _where(error: PolicyError, written: str) -> PolicyError:
+def _check_rule(name: object, inside: str, top: str) -> None:
     """
-    Return the error with the place of the option before its message.
+    Refuse a name that is no rule of one ID, and say which one is meant.
+    """
+    if name in _RULES:
+        return
+    rule, option = find_meant(str(name), _RULES), find_meant(str(name), _OPTIONS)
+    if rule is not None:
+        meant = inside.format(rule)
+    elif option is not None:
+        meant = top.format(option)
+    else:
+        meant = f"one of {', '.join(_RULES)}"
+    raise PolicyError(f"{inside.format(name)} is no option: write {meant}", option=str(name))
+
+
+def _as_written(error: PolicyError, names: tuple[str, ...], place: str, top: str) -> PolicyError:
+    """
+    Return the error with its place before the message, which says what to write there.
     """
     name = (error.option or "").upper()
-    return PolicyError(f"{written.format(name)}: {error}", option=error.option, value=error.value)
+    message = str(error).replace("request_spec()", "{'NAME': 'request_id'}")
+    message = _ASSIGNED.sub(lambda found: _translate(found[1], top), _as_mappings(message))
+    before = place.format(name) if name in names else re.split(r"_?[{\[]", top)[0]
+    return PolicyError(f"{before}: {message}", option=error.option, value=error.value)
+
+
+def _as_mappings(message: str) -> str:
+    return _SPEC_CALL.sub(
+        lambda call: "{" + _ASSIGNED.sub(lambda it: f"'{it[1].upper()}': ", call[1]) + "}", message
+    )
+
+
+def _translate(option: str, top: str) -> str:
+    name = option.upper()
+    return _assignment(name, top) if name in _OPTIONS else f"'{name}': "
+
+
+def _assignment(name: str, written: str) -> str:
+    """
+    Return the beginning of the line that sets an option there.
+    """
+    return f"'{name}': " if written.endswith("['{}']") else f"{written.format(name)} = "

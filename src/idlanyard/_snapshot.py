@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from idlanyard._policy import STANDARD, Policy
+from idlanyard._policy import Policy
+from idlanyard._spec import STANDARD
 from idlanyard.ids import Provenance
 
 if TYPE_CHECKING:

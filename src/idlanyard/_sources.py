@@ -1,5 +1,5 @@
 """
-The places that an ID can be read from (``design`` section 4).
+The places that an ID can be read from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import product
 from typing import Final, TypeAlias
 
 from idlanyard._baggage import Baggage
+from idlanyard._header_names import find_fault
 from idlanyard._request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -20,8 +21,9 @@ _TRACEPARENT: Final = re.compile(
 )
 _AMZN_ROOT: Final = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?=;|$)")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_BRACED: Final = re.compile(r"\{[A-Za-z_]\w*\}")
+_WILD: Final = re.compile(r"[*?<>\[\]|\\^$]|^:")
 _MOST_QUERY_FIELDS: Final = 1000
-_MOST_SPELLINGS: Final = 8
 
 
 def trace_id(line: str) -> str | None:
@@ -47,29 +49,39 @@ class Header:
     """
     A request header.
 
+    A value that *parse* returns is worth as much as any other: it is the
+    client's word, unless the ID needs proof and a trusted peer or a shared
+    secret vouches for the request. Verifying a token in *parse* does not make
+    it ``SIGNED``; for that, call ``identify`` where you verify it, as in your
+    authentication dependency.
+
+    A header that HTTP, a proxy or the application gives a meaning of its own
+    (``Authorization``, ``Cookie``, ``Host``, ``X-Forwarded-For``,
+    ``traceparent``, ``X-API-Key`` ...) always stays in the request. Any other
+    that is parsed for an ID leaves it where the ID needs proof and nobody
+    vouches, as an unparsed one does.
+
     Args:
-        name: as it is written on the wire, in any case.
+        name: as it is written on the wire, in any case. A name with ``_`` is
+            taken, but many proxies and servers drop such a header.
         parse: takes the line and returns the ID in it, or ``None``. The
-            result passes the ID's own check like any other value. A header
-            that is parsed belongs to somebody else as well: it stays in the
-            request even where the ID is refused, unless it needs proof.
+            result passes the ID's own check like any other value. The line is
+            whatever a client sent: a pattern that backtracks, such as
+            ``(a+)+b``, can be kept busy with it for seconds.
+
+    Raises:
+        PolicyError: the name is none; the message says what to write.
     """
 
     name: str
     parse: Callable[[str], str | None] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _TOKEN.fullmatch(self.name):
+        fault = find_fault(self.name)
+        if fault is not None:
             raise PolicyError(
-                f"Header({self.name!r}) is no header name: write letters, digits and '-', "
-                f"such as Header('X-Session-ID')",
-                option="sources",
-                value=self.name,
-            )
-        if self.name.count("-") + self.name.count("_") > _MOST_SPELLINGS:
-            raise PolicyError(
-                f"Header({self.name!r}) can be spelled in too many ways: "
-                f"use a name with at most {_MOST_SPELLINGS} hyphens",
+                f"Header({self.name!r}) {fault.why}: "
+                f"write Header({fault.instead or 'X-Session-ID'!r})",
                 option="sources",
                 value=self.name,
             )
@@ -114,7 +126,9 @@ class Cookie:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _TOKEN.fullmatch(self.name):
             raise PolicyError(
-                f"Cookie({self.name!r}) is no cookie name", option="sources", value=self.name
+                f"Cookie({self.name!r}) is no cookie name: write Cookie('sid')",
+                option="sources",
+                value=self.name,
             )
 
     def read(self, request: Request) -> list[str]:
@@ -142,7 +156,11 @@ class Query:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise PolicyError("Query('') has no name", option="sources", value=self.name)
+            raise PolicyError(
+                f"Query({self.name!r}) has no name: write Query('session_id')",
+                option="sources",
+                value=self.name,
+            )
 
     def read(self, request: Request) -> list[str]:
         """
@@ -173,9 +191,11 @@ class Subdomain:
 
     def __post_init__(self) -> None:
         base = self.base.lower().strip(".") if isinstance(self.base, str) else ""
-        if not base or not all(_LABEL.fullmatch(label) for label in base.split(".")):
+        if not _is_domain(base):
+            meant = base.rpartition("://")[2].removeprefix("*.").partition("/")[0].partition(":")[0]
             raise PolicyError(
-                f"Subdomain({self.base!r}) is no domain: write Subdomain('app.example')",
+                f"Subdomain({self.base!r}) is no domain: "
+                f"write Subdomain({meant if _is_domain(meant) else 'app.example'!r})",
                 option="sources",
                 value=self.base,
             )
@@ -195,6 +215,10 @@ class Subdomain:
         return found if len(found) == len(hosts) else []
 
 
+def _is_domain(text: str) -> bool:
+    return all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
 @dataclass(frozen=True)
 class PathPrefix:
     """
@@ -203,21 +227,26 @@ class PathPrefix:
     Args:
         template: how paths start, with one segment in braces:
             ``"/tenants/{tenant_id}"`` reads ``acme`` from
-            ``/tenants/acme/orders``.
+            ``/tenants/acme/orders``. Every other segment is exact; there are
+            no wildcards.
     """
 
     template: str
 
     def __post_init__(self) -> None:
         segments = self.template.split("/") if isinstance(self.template, str) else []
-        braced = [s for s in segments if s.startswith("{") and s.endswith("}")]
+        braced = [s for s in segments if _BRACED.fullmatch(s)]
         if not segments or segments[0] or len(braced) != 1 or self.template.count("{") != 1:
-            raise PolicyError(
-                f"PathPrefix({self.template!r}) needs one segment in braces: "
-                f"write PathPrefix('/tenants/{{tenant_id}}')",
-                option="sources",
-                value=self.template,
-            )
+            why = "needs one segment in braces"
+        elif any(_WILD.search(s) for s in segments if s not in braced):
+            why = "has a wildcard, and segments without braces are exact"
+        else:
+            return
+        raise PolicyError(
+            f"PathPrefix({self.template!r}) {why}: write PathPrefix('/tenants/{{tenant_id}}')",
+            option="sources",
+            value=self.template,
+        )
 
     def read(self, request: Request) -> list[str]:
         """

@@ -59,6 +59,10 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a session of another name": ({"IDLANYARD": {"SESSION": {"HEADER": "X-Conversation"}}}, []),
     "nothing needs trust": ({"IDLANYARD": {"USER": None, "TENANT": None}}, []),
     "everyone is trusted": ({"IDLANYARD": {"TRUSTED_PEERS": EVERYONE}}, ["idlanyard.W004"]),
+    "a network that is everybody": (
+        {"IDLANYARD": {"TRUSTED_PEERS": ["::/0"]}},
+        ["idlanyard.W004"],
+    ),
     "everyone while debugging": ({"IDLANYARD": {"TRUSTED_PEERS": EVERYONE}, "DEBUG": True}, []),
     "wrong settings": ({"IDLANYARD": {"TRUST": 1}}, ["idlanyard.E002"]),
     "a setting for each option": ({"IDLANYARD_TRUSTED_PEERS": PEERS}, ["idlanyard.W006"]),
@@ -74,7 +78,7 @@ def configured(**given: Any) -> Iterator[None]:
     """
     Let Django have these settings, and otherwise those of the page.
     """
-    with override_settings(**{"MIDDLEWARE": LINES, "IDLANYARD": None} | given):
+    with override_settings(**{"MIDDLEWARE": LINES} | given):
         yield
 
 

@@ -170,7 +170,7 @@ def test_the_configuration_describes_the_policy(
         ),
         pytest.param(
             {"IDLANYARD_SESSION": "X-Session"},
-            "IDLANYARD_SESSION: session takes session_spec(...) or None",
+            "IDLANYARD_SESSION is str: write IDLANYARD_SESSION = {'HEADER': 'X-Session'}",
             id="no rules",
         ),
     ],

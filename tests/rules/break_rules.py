@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from breaches import BREACHES, Breach
 from integration_breaches import INTEGRATION_BREACHES
+from policy_breaches import POLICY_BREACHES
 from registry_breaches import REGISTRY_BREACHES
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ HEAVY = ["pytest", "hypothesis", "django.test", "fastapi.testclient", "flask", "
 
 def every_breach() -> list[Breach]:
     """
-    Return all breaches, of the core, the integrations and the registry.
+    Return all breaches, of the core, the policy, the integrations and the registry.
     """
-    return [*BREACHES, *INTEGRATION_BREACHES, *REGISTRY_BREACHES]
+    return [*BREACHES, *POLICY_BREACHES, *INTEGRATION_BREACHES, *REGISTRY_BREACHES]
 
 
 def hunk_fault(breach: Breach) -> str | None:

@@ -66,3 +66,13 @@ IDSpec("device_id", "X-Device-ID")  # type: ignore[call-arg]  # pyright: ignore[
 everything.enabled = False  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 undo: Callable[[], None] = use_policy(everything)
+
+session_spec(requird=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+session_spec("X-Session-ID")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+session_spec(name="other_id")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+user_spec(log="clera")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+tenant_spec(max_length="255")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+request_spec(name="correlation_id", header="X-Correlation-ID")
+request_spec(ehco=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Policy(heder="X-Session-ID")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+IDSpec(name="device_id", heder="X-D")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

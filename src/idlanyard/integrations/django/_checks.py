@@ -116,7 +116,7 @@ def check_settings(**_: Any) -> Messages:
             *messages,
             checks.Error(str(error), hint=f"Mend {NAME} in the settings.", id="idlanyard.E002"),
         ]
-    if rules.peers.everyone and not settings.DEBUG:
+    if rules.peers.anybody and not settings.DEBUG:
         messages.append(
             checks.Warning(
                 f"{NAME} trusts every peer with DEBUG=False: any client may claim to be any user.",

@@ -1,0 +1,84 @@
+"""
+Paths as ``exclude`` spells them: exact ones, and prefixes such as ``/static/*``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+# What other tools take for a pattern; in an exact path it would never match.
+_PATTERN: Final = re.compile(r"[*?{}<>\[\]^|\\]|\(\?|\.\+|\$$|(?<=/):(?=\w)")
+_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_PLAIN: Final = "'/health' or '/static/*'"
+
+
+class Paths:
+    """
+    A set of exact paths and prefixes.
+
+    Args:
+        entries: ``"/health"`` is that path alone; ``"/static/*"`` is every
+            path that begins with ``/static/``.
+    """
+
+    __slots__ = ("_exact", "_prefixes")
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        entries = tuple(entries)
+        self._exact = frozenset(entry for entry in entries if not entry.endswith("/*"))
+        self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith("/*"))
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._exact or path.startswith(self._prefixes)
+
+
+def find_fault(entry: object) -> str | None:
+    """
+    Return what is wrong with an entry and what to write; ``None`` for nothing.
+    """
+    if not isinstance(entry, str):
+        return f"write paths as text, such as {_PLAIN}"
+    literal = entry.removesuffix("*") if entry.endswith("/*") else entry
+    if _PATTERN.search(literal):
+        return (
+            f"where * may stand only at the end, behind a slash, and nothing else is a wildcard: "
+            f"write {_suggest(entry)}"
+        )
+    if not entry.startswith("/") or _ESCAPE.search(entry) or "#" in entry:
+        return f"which no path is: write {_suggest(entry)}"
+    return None
+
+
+def suggest_list(text: str) -> list[str]:
+    """
+    Return the list of entries that was written as one text.
+    """
+    parts = [part for part in re.split(r"[,\s]+", text) if part]
+    return [part if find_fault(part) is None else _exact(part) or "/health" for part in parts]
+
+
+def _suggest(entry: str) -> str:
+    exact = _exact(entry)
+    if not exact:
+        return _PLAIN
+    return f"{exact!r} or {exact + '/*'!r}" if _PATTERN.search(entry) else repr(exact)
+
+
+def _exact(entry: str) -> str:
+    """
+    Return the beginning of an entry that is a path, ``""`` where there is none.
+    """
+    from urllib.parse import unquote, urlsplit
+
+    if "://" in entry:
+        entry = urlsplit(entry).path
+    entry = entry.lstrip("^").partition("#")[0]
+    literal = _PATTERN.split(entry, maxsplit=1)[0]
+    whole = unquote(literal).strip()
+    whole = whole if literal == entry else whole.partition("(")[0].rstrip("/.")
+    if not whole or whole == "/":
+        return ""
+    path = whole if whole.startswith("/") else f"/{whole}"
+    return path if find_fault(path) is None else ""

@@ -1,0 +1,104 @@
+"""
+The breaches of the rules by which a policy is built: see ``breaches``.
+"""
+
+from __future__ import annotations
+
+from breaches import Breach
+
+POLICY = "tests/test_policy.py::"
+PEERS = "tests/test_peers.py::"
+SUGGESTIONS = "tests/test_suggestions.py::"
+PARSED = "tests/test_parsed_headers.py::"
+
+POLICY_BREACHES = [
+    Breach(
+        "R6",
+        "networks that hold every public address do not warn",
+        "_peers.py",
+        "self.everyone or cover_everybody(networks)",
+        "self.everyone",
+        POLICY + "test_everyone_warns[network]",
+    ),
+    Breach(
+        "R6",
+        "only one network that is everybody counts, and no union",
+        "_networks.py",
+        "        if first > end:\n",
+        "        if first >= end > 0:\n",
+        PEERS + "test_networks_that_are_everybody_are_known_for_it[halves]",
+    ),
+    Breach(
+        "R6",
+        "a header that others own leaves with an ID that nobody vouches for",
+        "_plan.py",
+        "(field.needs_proof and key not in self.owned)",
+        "field.needs_proof",
+        PARSED + "test_a_header_of_others_stays[stranger-Authorization]",
+    ),
+    Breach(
+        "R6",
+        "a header that others own leaves with an alias beside it",
+        "_claims.py",
+        "    claims[GONE] -= plan.owned\n",
+        "",
+        PARSED + "test_a_header_of_others_stays_whatever_stands_beside_it[an alias]",
+    ),
+    Breach(
+        "S19",
+        "an ID that is read out of a forwarding header hides it from the judge of senders",
+        "_claims.py",
+        "            if key in plan.hop_keys:\n",
+        "            if not key:\n",
+        PARSED
+        + "test_a_forwarding_header_that_is_read_still_tells_of_a_rewritten_peer[X-Forwarded-For]",
+    ),
+    Breach(
+        "R14",
+        "a string for a list is taken apart by nobody",
+        "_networks.py",
+        '    return f"trusted_peers={entries!r}"\n',
+        '    return f"trusted_peers={[text]!r}"\n',
+        SUGGESTIONS + "test_a_suggestion_is_accepted[3 Policy trusted_peers]",
+    ),
+    Breach(
+        "R14",
+        "an option that does not exist is answered by the dataclass",
+        "_options.py",
+        "            if name not in names:\n",
+        "            if name is None:\n",
+        SUGGESTIONS + "test_a_wrong_name_is_answered_with_the_right_one[elsewhere]",
+    ),
+    Breach(
+        "R14",
+        "a header's name as Django spells keys is taken",
+        "_header_names.py",
+        'if name.upper().startswith("HTTP_"):',
+        'if name == "HTTP_":',
+        SUGGESTIONS + "test_a_key_of_meta_is_no_header",
+    ),
+    Breach(
+        "R14",
+        "a variable that nobody reads is not told of",
+        "_policy.py",
+        "        for name, meant in misspelt_in(environ):\n",
+        "        for name, meant in ():\n",
+        "tests/test_environment.py::test_a_misspelt_variable_is_told[singular]",
+    ),
+    Breach(
+        "S1",
+        "a message about the shared secret's header repeats what stands there",
+        "_rules.py",
+        '"has a header whose name is none: use',
+        'f"has a header {header!r} whose name is none: use',
+        POLICY + "test_no_message_repeats_a_secret[2]",
+    ),
+    Breach(
+        "S24",
+        "a prefix leaves out what merely begins like it",
+        "_paths.py",
+        "tuple(entry[:-1] for",
+        "tuple(entry[:-2] for",
+        "tests/test_paths.py::test_a_path_is_left_out_as_it_is_written[a longer word]",
+    ),
+]

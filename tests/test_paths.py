@@ -1,0 +1,77 @@
+"""
+Which paths are left out.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from drive import ask_asgi_at_once, ask_wsgi, environ_of, http_scope
+from idlanyard import Policy, PolicyError, get_session_id
+from idlanyard import asgi as asgi_door
+from idlanyard import wsgi as wsgi_door
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "is_left_out"),
+    [
+        pytest.param("/health", "/health", True, id="exact"),
+        pytest.param("/health", "/health/", False, id="a slash more"),
+        pytest.param("/health", "/healthy", False, id="a letter more"),
+        pytest.param("/health", "/HEALTH", False, id="another case"),
+        pytest.param("/static/*", "/static/x", True, id="below"),
+        pytest.param("/static/*", "/static/x/y", True, id="deep below"),
+        pytest.param("/static/*", "/static/", True, id="the prefix"),
+        pytest.param("/static/*", "/static", False, id="without its slash"),
+        pytest.param("/static/*", "/staticx", False, id="a longer word"),
+        pytest.param("/static/*", "/a/static/x", False, id="elsewhere"),
+        pytest.param("/*", "/", True, id="everything"),
+        pytest.param("/$metadata", "/$metadata", True, id="a dollar first"),
+        pytest.param("/a.b(c)", "/a.b(c)", True, id="dots and parentheses"),
+    ],
+)
+def test_a_path_is_left_out_as_it_is_written(entry: str, path: str, is_left_out: bool) -> None:
+    """
+    Design, section 4: exclude has exact paths, and prefixes that end with a slash and a star.
+    """
+    policy = Policy(exclude=["/other", entry])
+    assert policy.excludes(path) is is_left_out
+    seen: list[bool] = []
+
+    async def asgi(scope: object, receive: object, send: object) -> None:
+        seen.append(get_session_id() is None)
+
+    def wsgi(environ: object, start_response: object) -> list[bytes]:
+        seen.append(get_session_id() is None)
+        start_response("200 OK", [])  # type: ignore[operator]
+        return []
+
+    ask_asgi_at_once(asgi_door.SessionContextMiddleware(asgi, policy), http_scope(path=path))
+    ask_wsgi(wsgi_door.SessionContextMiddleware(wsgi, policy), environ_of(PATH_INFO=path))
+    assert seen == [is_left_out, is_left_out]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("*", "/static*", "/static/**", "/*/health", "/health.*", "/a/*/", "/a?b", "/{id}"),
+        *(
+            "/a/{id}",
+            "/a/<id>",
+            "/a/<int:id>",
+            "/a/:id",
+            "/a/[id]",
+            "^/a",
+            "/a$",
+            r"/a/\\d",
+            "/a|b",
+        ),
+        *("/a%20b", "/a#b", "a", "", "http://a/b", "/(?P<a>b)", "/a.+"),
+    ],
+)
+def test_what_matches_no_path_is_refused(entry: str) -> None:
+    """
+    R14: an entry that would never match, or matches elsewhere, is refused when built.
+    """
+    with pytest.raises(PolicyError, match=r"exclude has .*write '/"):
+        Policy(exclude=[entry])
