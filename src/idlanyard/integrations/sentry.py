@@ -12,14 +12,14 @@ import sentry_sdk
 from sentry_sdk.scope import add_global_event_processor, global_event_processors
 
 from idlanyard import _events
-from idlanyard._access import context_of
+from idlanyard._access import context_of, get_session_context
 from idlanyard._binding import UNBOUND, Scope, current, scope_here
 from idlanyard._snapshot import SessionContext, snapshot_of
 
 if TYPE_CHECKING:
-    from sentry_sdk.types import Event, Hint
+    from sentry_sdk.types import Event, Hint, Log
 
-__all__ = ["event_processor", "install"]
+__all__ = ["event_processor", "install", "log_processor"]
 
 _NAME: Final = "idlanyard"
 # Sentry drops a longer tag; the context has the whole ID.
@@ -83,6 +83,29 @@ def event_processor(event: Event, hint: Hint) -> Event:
     except Exception as error:
         _events.failed("Sentry's event processor", error)
     return event
+
+
+def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature of before_send_log
+    """
+    Add the IDs in force to an item of Sentry's logs, as their log sinks show them.
+
+    They are read when it is logged. An attribute that is there already stays.
+    Write ``sentry_sdk.init(before_send_log=log_processor)``.
+
+    Args:
+        log: the item that Sentry is about to send.
+        hint: not used.
+
+    Returns:
+        The same item.
+    """
+    try:
+        attributes: dict[str, Any] = log["attributes"]
+        for name, text in _shown(get_session_context(), "log").items():
+            attributes.setdefault(name, text)
+    except Exception as error:
+        _events.failed("sentry log processor", error)
+    return log
 
 
 class _Request(Mapping[str, str]):
