@@ -263,6 +263,15 @@ def test_a_line_that_is_bound_is_not_completed_from_its_request() -> None:
         assert said() == ["another inside"]
 
 
+def test_made_by_hand_it_logs_no_line() -> None:
+    """
+    Promise 1: where no line of MIDDLEWARE is ours, Django knows nothing of our response.
+    """
+    with override_settings(MIDDLEWARE=[SECURITY]), logged() as lines:
+        SessionContextMiddleware(lambda _: HttpResponse(status=404))(RequestFactory().get("/"))
+    assert lines == []
+
+
 @BOTH
 def test_what_a_view_has_bound_for_itself_is_not_on_the_line(way: str) -> None:
     """
