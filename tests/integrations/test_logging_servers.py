@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from launch import DEADLINE, LISTEN, Running, Server, running
 from raw import ask
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 LINE = "line %(session_id)s %(user_id)s %(name)s %(message)s"
 FORMATTER = "idlanyard.integrations.logging.SessionContextFormatter"
 UVICORN_ACCESS = {
@@ -110,7 +112,85 @@ def test_uvicorn(serving: Serving) -> None:
             "line s1 alice app at /",
             "access s1 alice GET / HTTP/1.1 200",
             "line s2 alice uvicorn.error Exception in ASGI application",
+            # It answers an error that leaves the application itself, when the request is over.
+            "access None None GET /boom HTTP/1.1 500",
         )
+
+
+PAGE = ROOT.joinpath("docs", "logging.md").read_text(encoding="utf-8")
+FILES = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+BARE = """
+import logging
+from idlanyard import identify
+from idlanyard.asgi import SessionContextMiddleware
+
+async def app(scope, receive, send):
+    logging.getLogger("shop").info("before")
+    identify(user_id="alice")
+    logging.getLogger("shop").info("an order")
+    if scope["path"] == "/boom":
+        raise LookupError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+app = SessionContextMiddleware(app)
+"""
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    The folder of an application that knows nothing of logging.
+    """
+    tmp_path.joinpath("shop.py").write_text(BARE)
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    monkeypatch.setenv("PYTHONPATH", paths)
+    return tmp_path
+
+
+def test_the_file_of_the_page_for_uvicorn(bare: Path) -> None:
+    """
+    Newcomer D14: copied as it stands, the application's lines are there, access lines keep what
+    uvicorn's own have, an unset ID is a dash, and nothing else has to be installed.
+    """
+    config = bare / "logging.json"
+    config.write_text(FILES[0])
+    words = ("-m", "uvicorn", "shop:app", "--lifespan", "off", *LISTEN)
+    with running(Server("uvicorn", (*words, "--log-config", str(config)), "")) as up:
+        ask_both(up)
+        text = lines(
+            up,
+            "INFO:     - - uvicorn.error Uvicorn running on",
+            "INFO:     s1 - shop before",
+            "INFO:     s1 alice shop an order",
+            "ERROR:    s2 alice uvicorn.error Exception in ASGI application",
+        )
+    access = r'INFO:     s1 alice 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200 OK'
+    assert re.search(access, text), text
+    assert "None" not in text
+    assert "Formatting field not found" not in text
+
+
+def test_the_file_of_the_page_for_uvicorn_under_gunicorn(bare: Path) -> None:
+    """
+    Newcomer D14: gunicorn's worker of uvicorn writes its access lines by gunicorn's own file.
+    """
+    config = bare / "logging.json"
+    config.write_text(FILES[1])
+    words = (
+        *("-m", "gunicorn", "shop:app", "--no-control-socket", "-b", "127.0.0.1:{port}"),
+        *("-k", "uvicorn_worker.UvicornWorker", "--log-config-json", str(config)),
+    )
+    with running(Server("gunicorn", words, "")) as up:
+        ask_both(up)
+        text = lines(
+            up,
+            "- - gunicorn.error Booting worker",
+            "s1 alice shop an order",
+            "s2 alice uvicorn.error Exception in ASGI application",
+        )
+    access = r's1 alice uvicorn\.access 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200'
+    assert re.search(access, text), text
 
 
 ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.user_id}e)s %(s)s"
@@ -161,7 +241,45 @@ def test_hypercorn(serving: Serving) -> None:
     )
     with serving("hypercorn", *words, "--log-config", "json:{config}") as up:
         ask_both(up)
-        lines(up, "access s1 200", "line s2 alice hypercorn.error Error in ASGI Framework")
+        ask(up, "/breaks", [("X-Session-ID", "s3")])
+        lines(
+            up,
+            "access s1 200",
+            "line s2 alice hypercorn.error Error in ASGI Framework",
+            "line s3 alice hypercorn.error Error in ASGI Framework",
+            # Of a stream that broke it knows neither status nor headers any more.
+            "access - -",
+        )
+
+
+def test_daphne(serving: Serving) -> None:
+    """
+    Seeds, finding 10: daphne's tracebacks have the IDs, its access lines cannot.
+    """
+    words = ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "--access-log", "-")
+    with serving("daphne", *words, "apps.logging_apps:asgi") as up:
+        ask_both(up)
+        text = lines(
+            up,
+            "line s1 alice app at /",
+            "line s2 alice daphne.server Exception inside application",
+            '"GET /boom" 500',
+        )
+    assert not [line for line in text.splitlines() if '"GET /' in line and "alice" in line]
+
+
+@pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
+def test_granian_cannot(serving: Serving, protocol: str) -> None:
+    """
+    Seeds, finding 10: granian writes access lines and tracebacks from its own side, as text.
+    """
+    words = ("-m", "granian", "--interface", protocol, *LISTEN, "--access-log")
+    with serving("granian", *words, f"apps.logging_apps:{protocol}") as up:
+        ask_both(up)
+        text = lines(up, "line s2 alice app at /boom", "/boom HTTP/1.1", "Boom")
+    own = [line for line in text.splitlines() if "HTTP/1.1" in line or "callable raised" in line]
+    assert own
+    assert not [line for line in own if "alice" in line]
 
 
 def test_waitress(serving: Serving) -> None:

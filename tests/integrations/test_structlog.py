@@ -256,3 +256,34 @@ def test_a_failure_fails_no_line(logger: Any, captured: CapturingLogger) -> None
     assert failures == {"structlog processor": 1}
     with raise_failures(), pytest.raises(IndexError):
         add_session_context(None, "error", {"exc_info": (ValueError,)})
+
+
+def test_a_formatter_on_the_queue_handler() -> None:
+    """
+    Seeds, finding 10: formatted where it is logged, each event has its IDs behind a queue too.
+    """
+    shared: list[Any] = [add_session_context]
+    waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(waiting)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logger = logging.getLogger("behind a queue")
+    logger.handlers[:], logger.propagate = [handler], False
+    wrapped = structlog.wrap_logger(
+        logger, processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+    )
+    with session_context("s1"):
+        wrapped.warning("of structlog")
+        logger.warning("of the standard library")
+    logger.handlers.clear()
+    assert [json.loads(waiting.get_nowait().getMessage()) for _ in range(2)] == [
+        {"event": "of structlog", "session_id": "s1"},
+        {"event": "of the standard library", "session_id": "s1"},
+    ]

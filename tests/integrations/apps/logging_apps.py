@@ -33,8 +33,11 @@ def work(path: str) -> None:
 
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
     work(scope["path"])
-    headers = [(b"content-length", b"0")]
+    headers = [(b"content-length", b"0")] if scope["path"] != "/breaks" else []
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if not headers:
+        await send({"type": "http.response.body", "body": b"a part", "more_body": True})
+        raise Boom
     await send({"type": "http.response.body", "body": b""})
 
 

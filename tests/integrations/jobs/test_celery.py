@@ -4,6 +4,7 @@ Celery: the contract, eager and nested tasks, workflows, beat and prefork.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from celery.signals import before_task_publish, task_failure
 
 from idlanyard import (
     SessionContext,
+    dump,
     get_session_context,
     get_user_id,
     identify,
@@ -97,6 +99,53 @@ class TestCeleryInProcesses(RetryingContract):
     kinds = ("sync",)
     send = TestCelery.send
     send_with = TestCelery.send_with
+
+
+TASKS = """
+import logging
+from jobs.work import note
+
+@app.task(name="order")
+def order():
+    logging.getLogger("shop").warning("an order")
+
+@app.task(name="boom")
+def boom():
+    raise LookupError
+
+@app.task(name="end")
+def end(key):
+    note(key)
+"""
+
+
+def test_the_log_formats_of_the_page(broker: str, tmp_path: Path) -> None:
+    """
+    Newcomer D14: with the block of the page, lines of a worker have the IDs of the task, and a
+    dash outside tasks.
+    """
+    page = Path(__file__).parents[3].joinpath("docs", "celery.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if "worker_log_format" in block]
+    tmp_path.joinpath("shop.py").write_text(block.replace("redis://localhost", broker) + TASKS)
+    output, key = tmp_path / "output", fresh()
+    command = ("celery", "-A", "shop", "worker", "--loglevel", "INFO", "--queues", "lines")
+    sender = Celery("sender", broker=broker, set_as_current=False)
+    with working(*command, *SOLO[SOLO.index("--pool") :], output=output):
+        with session_context("s1", user_id="alice"):
+            for name in ("order", "boom", "end"):
+                given = [key] if name == "end" else []
+                sender.send_task(name, given, queue="lines", headers={"idlanyard": dump()})
+        assert wait(key)["ids"] == {"session_id": "s1", "user_id": "alice"}
+    text = output.read_text(encoding="utf-8")
+    for line in [
+        r"INFO - - celery@",
+        r"WARNING s1 alice an order",
+        r"INFO s1 alice Task order\[.*\] succeeded",
+        r"ERROR s1 alice Task boom\[.*\] raised",
+    ]:
+        assert re.search(line, text), f"{line} not in\n{text}"
+    assert "Formatting field not found" not in text
 
 
 @pytest.fixture
