@@ -21,14 +21,15 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from idlanyard import Policy, get_session_context, get_session_id
+from idlanyard import get_session_context, get_session_id
 from idlanyard.asgi import SessionContextMiddleware
+from idlanyard.integrations.django import policy_from_settings
+from idlanyard.integrations.logging import install
 
-policy = Policy(trusted_peers=["127.0.0.1"])
 settings.configure(
     ALLOWED_HOSTS=["*"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    IDLANYARD=policy,
+    IDLANYARD={"TRUSTED_PEERS": ["127.0.0.1"]},
     INSTALLED_APPS=[
         "django.contrib.contenttypes",
         "django.contrib.auth",
@@ -38,8 +39,17 @@ settings.configure(
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,
-        "handlers": {"console": {"class": "logging.StreamHandler"}},
-        "loggers": {"shop": {"handlers": ["console"], "level": "INFO"}},
+        "formatters": {
+            "line": {
+                "class": "idlanyard.integrations.logging.SessionContextFormatter",
+                "format": "%(levelname)s [%(session_id)s %(user_id)s] %(name)s: %(message)s",
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {
+            "shop": {"handlers": ["console"], "level": "INFO"},
+            "django": {"handlers": ["console"], "level": "INFO"},
+        },
     },
     MIDDLEWARE=[
         "idlanyard.integrations.django.SessionContextMiddleware",
@@ -51,6 +61,7 @@ settings.configure(
     SECRET_KEY=os.environ.get("SECRET_KEY", "of this example"),
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
 )
+install()
 log = logging.getLogger("shop")
 
 
@@ -70,7 +81,7 @@ def boom(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path("", hello), path("stream", stream), path("boom", boom)]
 
 application = get_wsgi_application()
-asgi_application = SessionContextMiddleware(get_asgi_application(), policy)
+asgi_application = SessionContextMiddleware(get_asgi_application(), policy_from_settings())
 
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)

@@ -50,7 +50,7 @@ def test_every_block_of_the_pages_runs(code: str) -> None:
         assert line.split()[-1] == "s1"
 
 
-FRAMEWORKS = "bottle falcon fastapi flask litestar pyramid quart starlette".split()
+FRAMEWORKS = "bottle django falcon fastapi flask litestar pyramid quart starlette".split()
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)

@@ -78,7 +78,7 @@ def configured(**given: Any) -> Iterator[None]:
     """
     Let Django have these settings, and otherwise those of the page.
     """
-    with override_settings(**{"MIDDLEWARE": LINES} | given):
+    with override_settings(**{"MIDDLEWARE": LINES, "IDLANYARD": None} | given):
         yield
 
 

@@ -35,6 +35,7 @@ from sides import asking_asgi
 COMMON = "django.middleware.common.CommonMiddleware"
 SECURITY = "django.middleware.security.SecurityMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
+WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
 GZIP = "django.middleware.gzip.GZipMiddleware"
 FORMAT = "%(session_id)s %(message)s"
 HEX = re.compile("[0-9a-f]{32}")
@@ -119,7 +120,7 @@ def test_lines_from_below_have_the_ids(way: str, chosen: Any, below: list[str], 
     "above",
     [
         pytest.param([SECURITY], id="security"),
-        pytest.param([SECURITY, CORS, GZIP], id="several"),
+        pytest.param([SECURITY, WHITENOISE, CORS, GZIP], id="several"),
         pytest.param([OURS], id="our own, twice"),
     ],
 )

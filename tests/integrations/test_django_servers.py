@@ -25,6 +25,7 @@ ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.use
 GUNICORN = ("--access-logfile", "-", "--access-logformat", ATOMS, *BIND)
 UVICORN = ("--lifespan", "off", *LISTEN, "--log-config", "{config}")
 HYPERCORN = ("--access-logfile", "-", "--access-logformat", "access %({x-session-id}o)s %(s)s")
+DAPHNE = ("-b", "127.0.0.1", "-p", "{port}", "--access-log", "-")
 RUNSERVER = """
 import sys
 from apps import django_logged_settings
@@ -68,11 +69,7 @@ SERVERS = [
         ["access s1 404", "access s1 503"],
         id="hypercorn",
     ),
-    pytest.param(
-        ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "--access-log", "-", f"{APP}:asgi"),
-        ['"GET /nowhere" 404'],
-        id="daphne",
-    ),
+    pytest.param(("-m", "daphne", *DAPHNE, f"{APP}:asgi"), ['"GET /nowhere" 404'], id="daphne"),
     pytest.param(("-m", "waitress", "--listen=127.0.0.1:{port}", f"{APP}:wsgi"), [], id="waitress"),
     pytest.param(
         ("-c", RUNSERVER.format(app="wsgi")),
@@ -92,7 +89,8 @@ def ask_all(up: Running) -> None:
     Ask for what Django logs lines about.
     """
     for route in ("/", "/nowhere", "/busy", "/awaited", "/boom", "/stream"):
-        assert ask(up, route, SENT).status
+        answer = ask(up, route, SENT)
+        assert answer.status, up.output.read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.parametrize(("words", "access"), SERVERS)
