@@ -17,19 +17,20 @@ class Admission(Options):
     """
     Take only sessions that are known, as ``Policy(admission=Admission(registry.exists))``.
 
-    Asked is about each session ID that a request brings; one that is minted
-    here needs no leave. It is for services that hand out sessions by a
-    registry; a session ID is a reference, and not what proves who sends it.
+    Each session ID that a request brings is looked up; one that is minted here
+    needs no leave. This is for services that hand out sessions from a
+    registry. A session ID is a reference, and proves nothing about its sender.
 
     Args:
-        known: takes a session ID and says whether it is known, ``True`` or
-            ``False``: the ``exists`` of an ``AsyncSessionRegistry`` under
-            ASGI, of a ``SessionRegistry`` under WSGI. Under ASGI a plain
-            function runs in a worker thread; under WSGI it must be one.
-        unknown: what becomes of a request whose session is not known:
-            ``"mint"`` treats it as absent, ``"refuse"`` answers 404.
-        unavailable: what becomes of it where there is no answer, in time or
-            at all: ``"refuse"`` answers 503, ``"mint"`` treats it as absent.
+        known: a function of a session ID that returns ``True`` where it is
+            known, else ``False``: the ``exists`` of an
+            ``AsyncSessionRegistry`` under ASGI, of a ``SessionRegistry``
+            under WSGI. Under ASGI a plain function runs in a worker thread;
+            under WSGI it must be one.
+        unknown: how to answer a request whose session is not known:
+            ``"mint"`` treats the ID as absent, ``"refuse"`` answers 404.
+        unavailable: how to answer where *known* fails or takes too long:
+            ``"refuse"`` answers 503, ``"mint"`` treats the ID as absent.
         timeout: the most seconds that an answer may take, under ASGI; under
             WSGI, where nothing can be interrupted, it is the registry's own.
 

@@ -31,7 +31,7 @@ class Baggage:
     A member of the W3C ``baggage`` header, the client's word.
 
     All lines of the header count as one: longer than 8,192 bytes it is not
-    read, and of more than 64 members only the first 64 are (S16).
+    read, and of more than 64 members only the first 64 are.
 
     Args:
         key: the member's key, such as ``"session.id"``.

@@ -1,5 +1,5 @@
 """
-Which URLs may be sent IDs: parsed origins on an allow-list (R12, S13).
+Which URLs may be sent IDs: parsed origins on an allow-list.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
     def covers(self, other: Origin) -> bool:
         """
-        Say whether *other*, the origin of a URL, is this one.
+        Return whether *other*, the origin of a URL, is this one.
         """
         if (self.scheme, self.port) != (other.scheme, other.port):
             return False

@@ -1,5 +1,5 @@
 """
-Is this peer trusted? Parsed once, each verdict cached with a bound (R6, S19 to S22).
+Is this peer trusted? Parsed once, each verdict cached with a bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNIX: Final = "unix"
 
 LONGEST_LIST: Final = 8192
 """
-The most characters of a list in a header that are read; a longer one is in doubt (S29).
+The most characters of a list in a header that are read; a longer one is in doubt.
 """
 
 _LONGEST_ADDRESS: Final = 64
@@ -84,7 +84,7 @@ class TrustedPeers:
         entries: what was given, as a tuple.
         everyone: whether nobody is checked.
         nobody: whether nobody is trusted.
-        trusts: says whether a peer is trusted: an address, ``"unix"`` or
+        trusts: returns whether a peer is trusted: an address, ``"unix"`` or
             ``None`` (unknown). Verdicts are cached, the last 1,024.
         unix: whether unix sockets are trusted.
 

@@ -92,7 +92,7 @@ class Header:
 
     def spellings(self) -> list[str]:
         """
-        Return the name, lower-case, and then every alias of it (S3).
+        Return the name, lower-case, and then every alias of it.
         """
         letters = [{"-": "-_", "_": "_-"}.get(c, c) for c in self.name.lower()]
         return ["".join(spelling) for spelling in product(*letters)]

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import fastapi
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.testclient import TestClient
 
-from idlanyard import Header, Policy, get_user_id, user_spec
+from idlanyard import Header, Policy, PolicyError, get_user_id, session_spec, user_spec
 from idlanyard.integrations.fastapi import install
 
 
@@ -48,3 +49,12 @@ def test_what_is_parsed_stays_for_the_security_dependency(
     assert response.status_code == 200
     user = "alice" if accept == "anyone" else None
     assert response.json() == [value.removeprefix("Bearer "), user]
+
+
+@pytest.mark.parametrize("source", [fastapi.Cookie("sid"), fastapi.Header("X-A"), fastapi.Query()])
+def test_a_parameter_of_fastapi_is_told_from_a_source(source: Any) -> None:
+    """
+    FastAPI's Cookie, Header and Query are refused by their module, and ours are named.
+    """
+    with pytest.raises(PolicyError, match=r"\(fastapi\.params\): .* of idlanyard"):
+        session_spec(sources=[source])
