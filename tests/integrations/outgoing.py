@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from idlanyard import (
+    EVERYONE,
     UNSET,
     Policy,
     PolicyError,
@@ -604,6 +605,14 @@ class OutgoingContract:
         (record,) = caplog.records
         assert "with without():" in record.getMessage()
         assert here.ids() == [["u1"]] * 3
+
+    def test_everyone_is_refused_in_a_sentence(self) -> None:
+        """
+        Newcomer D12c, S13: IDs go to origins that are named, and the message says how.
+        """
+        everyone: Any = EVERYONE
+        with pytest.raises(PolicyError, match=r"write to=\['https://"), self.open(everyone):
+            raise AssertionError
 
 
 def within(scope: Scope, work: Callable[[], object]) -> None:
