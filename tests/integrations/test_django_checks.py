@@ -63,6 +63,10 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"IDLANYARD": {"TRUSTED_PEERS": ["::/0"]}},
         ["idlanyard.W004"],
     ),
+    "networks of everybody are trusted": (
+        {"IDLANYARD": {"TRUSTED_PEERS": ["0.0.0.0/0", "::/0"]}},
+        ["idlanyard.W004"],
+    ),
     "everyone while debugging": ({"IDLANYARD": {"TRUSTED_PEERS": EVERYONE}, "DEBUG": True}, []),
     "wrong settings": ({"IDLANYARD": {"TRUST": 1}}, ["idlanyard.E002"]),
     "a setting for each option": ({"IDLANYARD_TRUSTED_PEERS": PEERS}, ["idlanyard.W006"]),
@@ -142,9 +146,9 @@ def test_what_a_check_says_to_write_silences_it() -> None:
         ),
         pytest.param(
             {},
-            {"IDLANYARD_TRUSTED_PEER": PEERS, "IDLANYARD_EXCLUDE": ["/health"]},
+            {"IDLANYARD_TRUSTED_PROXIES": PEERS, "IDLANYARD_EXCLUDE": ["/health"]},
             {"trusted_peers": tuple(PEERS)},
-            id="several, one misspelt",
+            id="several, one by another name",
         ),
         pytest.param(
             {"IDLANYARD": {"EXPOSE": True}},

@@ -4,21 +4,20 @@ The policy that Django's settings describe, and settings that describe nothing.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Final, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from idlanyard._options import find_meant, options_of
 from idlanyard._policy import Policy
 from idlanyard._settings import policy_from_settings as policy_of
 from idlanyard.exceptions import PolicyError
 
 NAME: Final = "IDLANYARD"
 _PREFIX: Final = f"{NAME}_"
-_OPTIONS: Final = tuple(field.name.upper() for field in fields(Policy) if field.init)
+_OPTIONS: Final = tuple(field.name.upper() for field in options_of(Policy))
 
 
 def policy_from_settings() -> Policy:
@@ -82,8 +81,7 @@ def _meant(name: str) -> str | None:
     if name.endswith("_ID"):
         # A static ID of the environment is none of the policy's options.
         return None
-    close = difflib.get_close_matches(name.removeprefix(_PREFIX), _OPTIONS, n=1)
-    return close[0] if close else None
+    return find_meant(name.removeprefix(_PREFIX), _OPTIONS)
 
 
 def _has(given: object, option: str | None) -> bool:
