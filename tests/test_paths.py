@@ -4,12 +4,17 @@ Which paths are left out.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from drive import ask_asgi_at_once, ask_wsgi, environ_of, http_scope
 from idlanyard import Policy, PolicyError, get_session_id
 from idlanyard import asgi as asgi_door
 from idlanyard import wsgi as wsgi_door
+from idlanyard._plan import Plan
+from idlanyard._resolve import resolve
+from idlanyard._wires import ASGI, WSGI
 
 
 @pytest.mark.parametrize(
@@ -75,3 +80,26 @@ def test_what_matches_no_path_is_refused(entry: str) -> None:
     """
     with pytest.raises(PolicyError, match=r"exclude has .*write '/"):
         Policy(exclude=[entry])
+
+
+@pytest.mark.parametrize(
+    ("sent", "bound"),
+    [
+        pytest.param("/größe".encode(), False, id="excluded"),
+        pytest.param("/日本".encode(), False, id="excluded, of wider letters"),
+        pytest.param("/grösse".encode(), True, id="another"),
+        pytest.param(b"/gr\xf6\xdfe", True, id="no UTF-8"),
+    ],
+)
+def test_letters_of_a_path_are_the_same_on_both_protocols(sent: bytes, bound: bool) -> None:
+    """
+    Design, section 4: a path is the text that the client's bytes mean, over ASGI and over WSGI.
+    """
+    policy = Policy(exclude=["/größe", "/日本"])
+    raws: list[tuple[Any, Any]] = [
+        (ASGI, http_scope(path=sent.decode("utf-8", "replace"))),
+        (WSGI, environ_of(PATH_INFO=sent.decode("latin-1"))),
+    ]
+    for wire, raw in raws:
+        scope, *_ = resolve(Plan(policy, wire), [], raw)
+        assert (scope.look_up("session_id")[0] is not None) is bound

@@ -176,9 +176,13 @@ class WSGIRequest(Request):
     @property
     def path(self) -> str:
         """
-        ``PATH_INFO``, which is the path below ``SCRIPT_NAME``.
+        ``PATH_INFO``, which is the path below ``SCRIPT_NAME``, as text.
         """
-        return str(self.environ.get("PATH_INFO", "")) or "/"
+        path = str(self.environ.get("PATH_INFO", "")) or "/"
+        if path.isascii():
+            return path
+        # WSGI has each byte as a character (PEP 3333), ASGI the text that they mean.
+        return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
     @property
     def query(self) -> str:

@@ -101,4 +101,12 @@ POLICY_BREACHES = [
         "tuple(entry[:-2] for",
         "tests/test_paths.py::test_a_path_is_left_out_as_it_is_written[a longer word]",
     ),
+    Breach(
+        "S24",
+        "over WSGI a path is compared byte by byte",
+        "_wires.py",
+        '        return path.encode("latin-1", "replace").decode("utf-8", "replace")\n',
+        "        return path\n",
+        "tests/test_paths.py::test_letters_of_a_path_are_the_same_on_both_protocols",
+    ),
 ]
