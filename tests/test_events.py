@@ -22,6 +22,7 @@ from idlanyard import (
     subscribe,
     user_spec,
 )
+from idlanyard._carrier import block_for_job
 from idlanyard._events import Event, failures, subscribers
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.testing import raise_failures
@@ -114,6 +115,38 @@ def test_blocks_and_identify_are_told() -> None:
         ("bind", None),
         ("identify", "u"),
     ]
+
+
+def test_a_bind_says_what_begins_with_it() -> None:
+    """
+    R11: a request and a job begin a unit of work; blocks, restore by hand and identify do not.
+    """
+
+    def run() -> None:
+        request(Policy())
+        with block_for_job({"session_id": "s"}, inherit=False), session_context("t"):
+            identify(user_id="u")
+        with block_for_job(None, inherit=True), restore({"session_id": "s"}):
+            pass
+
+    told = heard("bind", "identify", during=run)
+    begins = [event.begins for event in told]
+    assert begins == ["request", "job", None, None, "job", None]
+
+
+def test_a_job_whose_beginning_fails_binds_nothing() -> None:
+    """
+    R14: a hook that raises, as under test, leaves no job's IDs behind.
+    """
+
+    def fail(_: Event) -> None:
+        raise LookupError("a hook")
+
+    undo = subscribe("bind", fail)
+    with raise_failures(), pytest.raises(LookupError):
+        block_for_job({"session_id": "s"}, inherit=False).__enter__()
+    undo()
+    assert get_session_id() is None
 
 
 def test_subscribers_are_called_in_order_and_may_leave() -> None:
