@@ -184,6 +184,7 @@ PEERS = {
         peer="fe80::1%eth0",
         ids=ALICE,
     ),
+    "IPv4 has no zone": Case(lines=(SESSION, USER), policy=TRUSTING, peer="10.0.0.5%x", ids=S1),
     "leading zeros are no address": Case(
         lines=(SESSION, USER), policy=TRUSTING, peer="010.0.0.5", ids=S1
     ),
@@ -246,6 +247,15 @@ PEERS = {
         policy=TRUSTING,
         peer="",
         scope={"server": ("/run/app.sock", None)},
+        ids=S1,
+    ),
+    "a peer of that name is no unix socket": Case(
+        lines=(SESSION, USER), policy=UNIX, peer="unix", ids=S1
+    ),
+    "a peer of that name is none where one is assumed": Case(
+        lines=(SESSION, USER),
+        policy=Policy(trusted_peers=["unix"], assume_unix=True),
+        peer="unix",
         ids=S1,
     ),
     "no evidence of a unix socket": Case(
@@ -332,12 +342,33 @@ PEERS = {
         scope={"server": None},
         ids=S1,
     ),
+    "a unix socket, assumed, and an empty line": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", "")),
+        policy=Policy(trusted_peers=["unix"], assume_unix=True),
+        peer=None,
+        scope={"server": None},
+        ids=S1,
+    ),
+    "a unix socket, assumed, and what a proxy writes": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", "198.51.100.1")),
+        policy=Policy(trusted_peers=["unix"], assume_unix=True),
+        peer=None,
+        scope={"server": None},
+        ids=ALICE,
+    ),
     "a unix socket, proven, and an element without an address": Case(
         lines=(SESSION, USER, ("X-Forwarded-For", "unknown")),
         policy=UNIX,
         peer="",
         scope={"server": ("/run/app.sock", None)},
         ids=ALICE,
+    ),
+    "a unix socket by an empty host that a list may have made": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", "[]")),
+        policy=UNIX,
+        peer="",
+        only="wsgi",
+        ids=S1,
     ),
     "a hidden name is no unix socket": Case(
         lines=(SESSION, USER),

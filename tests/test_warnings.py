@@ -298,6 +298,17 @@ def test_a_peer_is_printed_only_if_it_is_an_address(
     assert caplog.text.count("(unknown)") == 2
 
 
+def test_the_zone_of_a_peer_is_never_printed(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6, S8: an address is printed as it was read, since a zone is any text.
+    """
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_asgi(TRUSTING)([MALLORY], "fe80::1%\x1b[31mPWN")
+        _by_wsgi(TRUSTING)([MALLORY], "fe80::1%\x1b[31mPWN")
+    assert caplog.text.count("the peer fe80::1 is not") == 2
+    assert "PWN" not in caplog.text
+
+
 def test_a_test_client_is_told_how_to_have_an_address(caplog: pytest.LogCaptureFixture) -> None:
     """
     R6: the peer of Starlette's test client has no address; the warning says how to give it one.

@@ -14,6 +14,8 @@ from idlanyard._peers import LONGEST_LIST, normalise
 _PORT: Final = re.compile(r"[0-9]{1,5}|_[A-Za-z0-9._-]+")
 _HIDDEN: Final = re.compile(r"_[A-Za-z0-9._-]+")
 _QUOTED: Final = re.compile(r'"[^"\\]*"')
+# A server that splits before it unquotes finds one where there is none.
+_FOR_IN_QUOTES: Final = re.compile(r"[,;]\s*for\s*=", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"[A-Za-z]+")
 
 
@@ -31,7 +33,7 @@ class Hop(NamedTuple):
     text: str
 
 
-def is_rewritten(peer: str, hops: Sequence[Hop]) -> bool:
+def is_rewritten(peer: str, hops: Sequence[Hop], *, nameless: bool = True) -> bool:
     """
     Return whether the address of *peer* may come from a forwarding header.
 
@@ -39,11 +41,13 @@ def is_rewritten(peer: str, hops: Sequence[Hop]) -> bool:
     with one that the sender wrote. That is assumed where the peer also stands
     in a forwarding header, where an element of one is not exactly an address
     (a server may read more out of it than we do), and of lists over 8,192
-    characters. A peer without an address may come from an element without one.
+    characters.
 
     Args:
         peer: an address, or anything else for a peer that has none.
         hops: the lines of forwarding headers, none of them empty.
+        nameless: whether a peer without an address may come from an element
+            without one, as ``unknown``.
     """
     address = normalise(peer)
     if sum(len(hop.text) for hop in hops) > LONGEST_LIST:
@@ -56,7 +60,7 @@ def is_rewritten(peer: str, hops: Sequence[Hop]) -> bool:
                 if element is None
                 else read_node(element.strip(" \t"), structured=hop.structured)
             )
-            if readings is None or (not readings and address is None):
+            if readings is None or (nameless and not readings and address is None):
                 return True
             if address is not None and any(normalise(text) == address for text in readings):
                 return True
@@ -115,6 +119,8 @@ def _nodes_of(line: str) -> Iterator[str | None]:
                 yield None
             else:
                 yield value.strip('"')
+        elif _FOR_IN_QUOTES.search(value):
+            yield None
 
 
 def _parameters(line: str) -> Iterator[str]:

@@ -138,8 +138,9 @@ def _sender(plan: Plan, raw: Any, reason: str) -> dict[str, str]:
     shown = "(unknown)"
     if peer == UNIX:
         shown = "on the unix socket"
-    elif peer is not None and normalise(peer) is not None:
-        shown = peer
+    elif peer is not None and (address := normalise(peer)) is not None:
+        # As it was read: a zone is any text that the sender likes.
+        shown = str(address)
     elif peer is not None and reason in (NOBODY, STRANGER):
         shown += _TEST_CLIENT
     secret = plan.policy.shared_secret

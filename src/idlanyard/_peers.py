@@ -52,8 +52,8 @@ def normalise(host: str) -> Address | None:
     """
     Return the address that *host* spells, or ``None`` where it is none.
 
-    IPv4 mapped into IPv6 is unmapped and a zone is dropped; names, short forms
-    and leading zeros are no addresses.
+    IPv4 mapped into IPv6 is unmapped and the zone of an IPv6 address is
+    dropped; names, short forms and leading zeros are no addresses.
     """
     # Text that is no address is kept by no cache, since senders choose its length.
     return None if len(host) > _LONGEST_ADDRESS else _parse_address(host)
@@ -61,13 +61,14 @@ def normalise(host: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def _parse_address(host: str) -> Address | None:
+    bare, zone, _ = host.partition("%")
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ipaddress.ip_address(bare)
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.ipv4_mapped or address
+    return None if zone else address
 
 
 class TrustedPeers:

@@ -52,19 +52,28 @@ def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: 
         return MISSING_PROOF if secret is None else WRONG_PROOF
     if plan.wire.relayed is not None and plan.wire.relayed(raw):
         return RELAYED
-    if peer is None or (peer == UNIX and not policy.assume_unix):
+    # Where the evidence is a path that the server listens on, no header has made it.
+    if not hops or peer is None or (peer == UNIX and plan.binary and not policy.assume_unix):
         return BELIEVED
-    return REWRITTEN if hops and is_rewritten(peer, read_hops(plan, hops)) else BELIEVED
+    assumed = peer == UNIX and policy.assume_unix
+    lines = read_hops(plan, hops, empty=assumed)
+    return REWRITTEN if lines and is_rewritten(peer, lines, nameless=assumed) else BELIEVED
 
 
-def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]]) -> list[Hop]:
+def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]], *, empty: bool) -> list[Hop]:
     """
-    Return the lines of forwarding headers as text, but for empty ones, up to what is in doubt.
+    Return the lines of forwarding headers as text, up to what is in doubt.
+
+    Args:
+        plan: the compiled policy.
+        hops: the lines, as the protocol spells them.
+        empty: whether empty ones count: a peer without an address may come
+            from one, as under hypercorn 0.18's ProxyFixMiddleware.
     """
     lines: list[Hop] = []
     length = 0
     for key, value in hops:
-        if value:
+        if value or empty:
             lines.append(Hop(key == plan.forwarded_key, plan.decode(value)))
             length += len(value)
             if length > LONGEST_LIST:

@@ -112,10 +112,17 @@ def _asgi_peer(scope: Any, policy: Policy) -> str | None:
     """
     client = _address(scope, "client")
     if client and client[0]:
-        return str(client[0])
+        return _as_peer(str(client[0]))
     server = _address(scope, "server")
     path = str(server[0]) if server else ""
     return UNIX if path.startswith("/") or policy.assume_unix else None
+
+
+def _as_peer(host: str) -> str | None:
+    """
+    Return what the server calls the peer, unless that is our own word for a unix socket.
+    """
+    return None if host == UNIX else host
 
 
 def _address(scope: Any, name: str) -> Any:
@@ -210,7 +217,7 @@ def _wsgi_peer(environ: WSGIEnvironment, policy: Policy) -> str | None:
     # waitress 3.0 calls every peer on a unix socket so.
     if policy.assume_unix and host in (None, "localhost"):
         return UNIX
-    return host
+    return None if host is None else _as_peer(host)
 
 
 def _wsgi_conflates(environ: WSGIEnvironment) -> bool:

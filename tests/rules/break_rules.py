@@ -26,6 +26,7 @@ from breaches import BREACHES, Breach
 from integration_breaches import INTEGRATION_BREACHES
 from policy_breaches import POLICY_BREACHES
 from registry_breaches import REGISTRY_BREACHES
+from request_breaches import REQUEST_BREACHES
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -41,7 +42,13 @@ def every_breach() -> list[Breach]:
     """
     Return all breaches, of the core, the policy, the integrations and the registry.
     """
-    return [*BREACHES, *POLICY_BREACHES, *INTEGRATION_BREACHES, *REGISTRY_BREACHES]
+    return [
+        *BREACHES,
+        *POLICY_BREACHES,
+        *REQUEST_BREACHES,
+        *INTEGRATION_BREACHES,
+        *REGISTRY_BREACHES,
+    ]
 
 
 def hunk_fault(breach: Breach) -> str | None:
