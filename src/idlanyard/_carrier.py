@@ -44,9 +44,9 @@ def inject(
     """
     Add the IDs in force to outgoing headers, in place.
 
-    A header that is there already, in any case, wins (S15). Where the
-    request goes is looked at once, here: a client that follows a redirect by
-    itself takes the headers along, also to an origin that is not in *to*.
+    A header that is there already, in any case, wins. Where the request goes
+    is looked at once, here: a client that follows a redirect by itself takes
+    the headers along, also to an origin that is not in *to*.
     Switch redirects off (``redirect=False``, ``follow_redirects=False``) and
     inject anew for each hop, or use the ``install`` of an integration.
 
@@ -135,8 +135,8 @@ def dump() -> dict[str, list[str]]:
     Return the IDs in force as a small JSON mapping for a job or a message.
 
     Each declared ID with ``job=True`` is a name with its value and its
-    provenance; one that would make the mapping longer than 2 KiB is left out
-    (S27). ``restore`` is the way back.
+    provenance; one that would make the mapping longer than 2 KiB is left
+    out. ``restore`` is the way back.
     """
     import json
 
@@ -174,7 +174,7 @@ def extract(carrier: object) -> SessionContext:
 
 class restore:  # noqa: N801 - it reads as a verb where it is used
     """
-    Bind what a carrier has for a block, in a scope of its own (R13).
+    Bind what a carrier has for a block, in a scope of its own.
 
     For consumers of jobs and messages: ``with``, ``async with``. An ID that
     the carrier lacks is absent in the block, whatever was bound around it;
@@ -226,7 +226,7 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
 
 def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
     """
-    Return the block that a job runs in: always in a scope of its own (R13).
+    Return the block that a job runs in: always in a scope of its own.
 
     Args:
         carrier: what came with the job, of any type; checked as in

@@ -5,11 +5,12 @@ httpx and httpx2, sync and async: the contract, and what a request remembers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -17,7 +18,8 @@ import httpx
 import httpx2
 import pytest
 
-from idlanyard import IDLanyardError, session_context
+from idlanyard import IDLanyardError, Policy, session_context, without
+from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.httpx import install
 from outgoing import ALL, DEADLINE, NONE, Async, Client, OutgoingContract, Sync, full, listening
 
@@ -243,6 +245,67 @@ def test_install_and_undo_can_be_repeated(module: ModuleType, kind: str) -> None
     install(client, to=["https://b.example"])
     undo()
     assert len(client.event_hooks["request"]) == 1
+
+
+class Opening:
+    """
+    An application whose first request starts the task that sends for everybody.
+    """
+
+    def __init__(
+        self, module: Any, to: str, block: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.module, self.to, self.block = module, to, block
+        self.queue: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+        self.worker: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.worker is None:
+            with self.block():
+                self.worker = asyncio.create_task(self.work())
+        done = asyncio.get_running_loop().create_future()
+        await self.queue.put(done)
+        await done
+
+    async def work(self) -> None:
+        async with self.module.AsyncClient(trust_env=False) as client:
+            install(client, to=[self.to])
+            while True:
+                done = await self.queue.get()
+                await client.get(self.to)
+                done.set_result(None)
+
+
+@both
+@pytest.mark.parametrize(
+    ("block", "told", "sent"),
+    [
+        pytest.param(nullcontext, 1, [["alice"], ["alice"]], id="in the request"),
+        pytest.param(without, 0, [NONE, NONE], id="without"),
+    ],
+)
+def test_a_task_that_sends_for_everybody(
+    module: Any, block: Any, told: int, sent: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Features D3: opened in a request it is told of, once; opened in without() it is nobody's.
+    """
+
+    async def run(to: str) -> None:
+        app = Opening(module, to, block)
+        served = SessionContextMiddleware(app, Policy(session=None, trusted_peers=["127.0.0.1"]))
+        for user in (b"alice", b"bob"):
+            scope = {"type": "http", "path": "/", "client": ("127.0.0.1", 1)}
+            await served(scope | {"headers": [(b"x-user-id", user)]}, None, None)
+        assert app.worker is not None
+        app.worker.cancel()
+        await asyncio.gather(app.worker, return_exceptions=True)
+
+    with listening() as here, caplog.at_level(logging.WARNING, "idlanyard"):
+        asyncio.run(run(here.origin))
+    assert here.ids() == sent
+    said = [record.getMessage() for record in caplog.records]
+    assert ["with without():" in message for message in said] == [True] * told
 
 
 @pytest.mark.parametrize("client", [object(), httpx, {"request": []}])

@@ -336,6 +336,14 @@ INTEGRATION_BREACHES = [
         "tests/test_arrival.py::test_two_lines_of_a_header_are_none",
     ),
     Breach(
+        "R12",
+        "a task that a request has opened sends its IDs for ever, and nobody hears of it",
+        "_carrier.py",
+        "    if headers and scope is not None and not scope.open:\n",
+        "    if False:\n",
+        TESTS + "test_httpx.py::test_a_task_that_sends_for_everybody",
+    ),
+    Breach(
         "S27",
         "a carrier of any length is read",
         "_arrival.py",

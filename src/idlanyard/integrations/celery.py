@@ -21,7 +21,7 @@ _BLOCK: Final = "_idlanyard_block"
 
 def install(app: Celery) -> Callable[[], None]:
     """
-    Carry the IDs in force where a task is published to where it runs (R13).
+    Carry the IDs in force where a task is published to where it runs.
 
     Call it in the module that makes *app*, so that clients and workers both
     have it. A task has a scope of its own, and what was bound around it is

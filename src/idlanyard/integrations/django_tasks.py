@@ -57,7 +57,7 @@ class _CarryingTask(AnyTask):
 
 class CarryingBackendMixin:
     """
-    Carry the IDs in force where a task is enqueued to where it runs (R13).
+    Carry the IDs in force where a task is enqueued to where it runs.
 
     Put it before the backend, and name the class in ``TASKS``::
 

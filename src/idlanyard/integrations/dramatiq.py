@@ -45,7 +45,7 @@ class _Ours(dict[str, list[str]]):
 
 class IDLanyardMiddleware(Middleware):
     """
-    Carry the IDs in force where a message is sent to the actor (R13).
+    Carry the IDs in force where a message is sent to the actor.
 
     Add it to the broker of clients and workers:
     ``broker.add_middleware(IDLanyardMiddleware())``. An actor has a scope of

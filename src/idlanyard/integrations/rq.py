@@ -21,7 +21,7 @@ _KEY: Final = "idlanyard"
 
 class IDLanyardJob(Job):
     """
-    A job that carries the IDs in force where it is enqueued (R13).
+    A job that carries the IDs in force where it is enqueued.
 
     Queues and workers both need it: ``Queue(..., job_class=IDLanyardJob)``,
     and ``rq worker --job-class idlanyard.integrations.rq.IDLanyardJob``. The

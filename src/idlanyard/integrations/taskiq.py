@@ -21,7 +21,7 @@ _MOST: Final = 2048
 
 class IDLanyardMiddleware(TaskiqMiddleware):
     """
-    Carry the IDs in force where a task is sent to where it runs (R13).
+    Carry the IDs in force where a task is sent to where it runs.
 
     Give it to the broker of clients and workers:
     ``broker.with_middlewares(IDLanyardMiddleware())``. A task, sync or async,
