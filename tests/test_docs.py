@@ -31,7 +31,7 @@ def blocks() -> list[tuple[str, str]]:
     """
     return [
         (f"{page.name}-{number}", textwrap.dedent(code))
-        for page in [*PAGES, ROOT / "MIGRATION.md"]
+        for page in PAGES
         for number, (_, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
     ]
 
@@ -78,14 +78,6 @@ def test_the_page_of_an_integration_has_the_usual_parts(name: str) -> None:
     titles = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert titles[:2] == ["Install", "Quick start"]
     assert {"What differs here", "Limits"} & set(titles)
-
-
-def test_what_stays_out_is_said() -> None:
-    """
-    S-A18, S-A32, issue 4: the notes on migration say what was left out on purpose.
-    """
-    text = ROOT.joinpath("MIGRATION.md").read_text(encoding="utf-8")
-    assert all(word in text for word in ("X-Session-Name", "TROPIR_RERUN_SESSION_ID", "patches"))
 
 
 def test_every_integration_has_a_page() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -299,6 +300,85 @@ def test_the_chat_takes_its_session_from_the_body() -> None:
             assert say(address, minted, "alice") == (200, minted, 2)
         with get(f"{address}/chat") as answer:
             assert answer.status == 401
+
+
+BAD_IDS: list[object] = ["conv 1", "a,b", "x" * 300, "Jos\u00e9", "\ud800", 42, True, ["s1"], {}]
+
+
+def test_the_flask_chat_refuses_what_is_no_id() -> None:
+    """
+    Seeds 4, 5: the session is the body's, or the middleware's where the body has none; one that
+    is no ID is answered 400, never 500, as is a body that is no such object.
+    """
+
+    def say(body: object, **lines: str) -> tuple[int, str | None, object]:
+        named = {"X-User-ID": "alice", "X-Tenant-ID": "acme"} | lines
+        named = {"Content-Type": "application/json"} | named
+        request = urllib.request.Request(f"{address}/chat", json.dumps(body).encode(), named)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["X-Session-ID"], json.load(answer)["turns"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, None, None
+
+    hi = {"message": "hi"}
+    with running("flask_body_app.py") as address:
+        assert say(hi | {"session_id": "chat-42"}) == (200, "chat-42", 1)
+        assert say(hi | {"session_id": "chat-42"}) == (200, "chat-42", 2)
+        for bad in BAD_IDS:
+            assert say(hi | {"session_id": bad})[0] == 400
+        for body in ({}, {"message": 7}, [], "hi", None):
+            assert say(body)[0] == 400
+        for absent in ({}, {"session_id": ""}, {"session_id": None}):
+            status, minted, turns = say(hi | absent)
+            assert (status, len(minted or ""), turns) == (200, 32, 1)
+            assert say(hi | {"session_id": minted}) == (200, minted, 2)
+        for line in ("Bob Smith", "Jos\u00e9", "a,b", "x" * 300, ""):
+            assert say(hi, **{"X-User-ID": line})[0] == 401
+            status, minted, _ = say(hi, **{"X-Session-ID": line})
+            assert (status, len(minted or "")) == (200, 32)
+
+
+def test_a_middleware_of_ones_own_takes_no_bad_session() -> None:
+    """
+    Seed C, 4: a client's value is the session where it is an ID, and counts as none where it is
+    not; the background task has the session of its request.
+    """
+    sessions = []
+    with running("session_middleware.py") as address:
+        for value in ("s1", "a b", "a,b", "{x}", "Jos\u00e9", "x" * 300, "", "_", "s1\r\nx: y"):
+            with get(f"{address}/?session={urllib.parse.quote(value)}") as answer:
+                sessions.append(json.load(answer)["session_id"])
+                assert answer.headers["X-Session-ID"] == sessions[-1]
+        assert sessions[0] == "s1"
+        assert {len(session) for session in sessions[1:]} == {32}
+        for value in ("a b", "Jos\u00e9", "{x}"):
+            with get(address, X_Session_ID=value) as answer:
+                assert (answer.status, len(answer.headers["X-Session-ID"])) == (200, 32)
+        with get(f"{address}/done") as answer:
+            assert json.load(answer)[: len(sessions)] == sessions
+
+
+def test_the_workflow_is_its_conversations() -> None:
+    """
+    Seed B: every node of two workflows at once has its own session, and so has a stream that is
+    read outside the block in which it was made, without leaving it with the reader.
+    """
+    result = subprocess.run(
+        command_of("langgraph_workflow.py", 0),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert result.stdout.splitlines() == [
+        "order 7 is on its way (session chat-1, user alice)",
+        "order 8 is on its way (session chat-2, user bob)",
+        "look_up ... True",
+        "write order 9 is on its way (session chat-3, user carol) True",
+    ]
 
 
 def test_the_script_sends_its_session() -> None:

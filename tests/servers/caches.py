@@ -37,7 +37,10 @@ http {{
 """
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
+    """
+    Return the path of a program, or skip the test where it is missing.
+    """
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
         pytest.skip(f"{name} is not installed")
@@ -47,13 +50,13 @@ def _binary(name: str) -> str:
 def _nginx(port: int, service: int, folder: Path) -> list[str]:
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, service=service, port=port), encoding="utf-8")
-    return [_binary("nginx"), "-p", str(folder), "-c", str(file)]
+    return [binary("nginx"), "-p", str(folder), "-c", str(file)]
 
 
 def _varnish(port: int, service: int, folder: Path) -> list[str]:
     # No configuration but the one that it has when nobody writes any.
     words = ["-F", "-j", "none", "-a", f"127.0.0.1:{port}", "-b", f"127.0.0.1:{service}"]
-    return [_binary("varnishd"), *words, "-n", str(folder / "varnish")]
+    return [binary("varnishd"), *words, "-n", str(folder / "varnish")]
 
 
 COMMANDS = {"varnish": _varnish, "nginx": _nginx}

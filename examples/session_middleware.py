@@ -1,0 +1,49 @@
+"""
+FastAPI with a middleware of one's own that takes the session from somewhere else, here a
+query parameter. A client's value that is no session ID counts as none, and the ID that
+was minted for the request stays. (For a query parameter alone a policy would do:
+``session_spec(sources=["X-Session-ID", Query("session")])``.)
+
+    uvicorn --app-dir examples --no-proxy-headers session_middleware:app
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import BackgroundTasks, FastAPI, Request, Response
+
+from idlanyard import context, extract, identify
+from idlanyard.integrations.fastapi import install
+
+app = FastAPI()
+install(app)
+done: list[str] = []
+
+
+@app.middleware("http")
+async def attach_session(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    sent = request.query_params.get("session")
+    # Handed on unchecked, a value that is no ID would raise, and the answer be a 500.
+    identify(session_id=extract({"session_id": sent}).session_id)
+    return await call_next(request)
+
+
+def background_process() -> None:
+    """
+    Work that goes on when the response has been sent; nobody tells it the session.
+    """
+    done.append(context.get())
+
+
+@app.get("/")
+def hello(tasks: BackgroundTasks) -> dict[str, str]:
+    tasks.add_task(background_process)
+    return {"session_id": context.get()}
+
+
+@app.get("/done")
+def what_was_done() -> list[str]:
+    return done

@@ -1,0 +1,234 @@
+"""
+Starts the proxies and servers of docs/proxies.md, as the page configures them.
+
+Nothing of a configuration is changed but its addresses, the secret's file and
+the files that a proxy writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from caches import binary
+from launch import Address, Running, Server, free_port, wait
+
+PAGE = Path(__file__).parents[2].joinpath("docs", "proxies.md").read_text(encoding="utf-8")
+SECRET = "a-secret-of-32-characters-or-more"
+ALICE = base64.b64encode(b"alice:wonderland").decode()
+PYTHON_PROGRAMS = {"waitress-serve": "waitress"}
+NGINX = """
+user root; daemon off; error_log stderr; pid {folder}/pid; worker_processes 1;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {site}
+}}
+"""
+CADDY = "{{\n    admin off\n    auto_https off\n}}\n{site}"
+HAPROXY = (
+    "defaults\n    timeout client 20s\n    timeout connect 20s\n    timeout server 20s\n{site}"
+)
+
+
+def blocks(language: str, below: str = "") -> list[str]:
+    """
+    Return the page's blocks in a language, below a title if one is given.
+    """
+    text = PAGE.partition(f"\n## {below}\n")[2].partition("\n## ")[0] if below else PAGE
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def starts(title: str) -> list[str]:
+    """
+    Return the lines of the page that start a server, below a title.
+    """
+    (block,) = blocks("bash", f"Start the server: {title}")
+    return block.splitlines()[1:]
+
+
+def variables(title: str) -> dict[str, str]:
+    """
+    Return what the page sets in the environment before a server is started.
+    """
+    (block,) = blocks("bash", f"Start the server: {title}")
+    words = shlex.split(block.splitlines()[0])
+    name, _, value = words[1].partition("=")
+    return {name: value.replace("$PROXY_SECRET", SECRET).replace("10.0.0.5", "127.0.0.1")}
+
+
+@dataclass
+class Seen(Running):
+    """
+    A server as it is reached from one address of the loopback network.
+
+    Attributes:
+        source: the address.
+    """
+
+    source: str = "127.0.0.2"
+
+    def connect(self) -> socket.socket:
+        """
+        Return a new connection from there.
+        """
+        assert isinstance(self.address, tuple)
+        return socket.create_connection(self.address, 10, (self.source, 0))
+
+
+class _Login(BaseHTTPRequestHandler):
+    """
+    The login service: it knows alice, and lets everybody else pass without a name.
+    """
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        known = self.headers["Authorization"] == f"Basic {ALICE}"
+        self.send_header("X-User-ID", "alice" if known else "")
+        self.send_header("X-Tenant-ID", "acme" if known else "")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def login_service() -> Iterator[int]:
+    """
+    Serve who is logged in; yield the port.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Login)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def _process(
+    name: str, words: list[str], address: Address, folder: Path, variables: dict[str, str]
+) -> Iterator[Running]:
+    output = folder / f"{name}.output"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"} | variables
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    up = Running(Server(name, tuple(words), "http"), address, output)
+    try:
+        wait(process, up)
+        yield up
+    finally:
+        # Some servers wait long for connections that nobody uses any more.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def service(start: str, environ: dict[str, str], folder: Path) -> Iterator[Running]:
+    """
+    Start one of the page's two services by a line of the page.
+
+    Args:
+        start: the line; its addresses become free ones of the loopback.
+        environ: what is set in the environment.
+        folder: an empty one.
+    """
+    for code in blocks("python")[:2]:
+        first, _, rest = code.partition("\n")
+        folder.joinpath(first.removeprefix("# ")).write_text(rest, encoding="utf-8")
+    port, path = free_port(), folder / "socket"
+    line = start.replace("10.0.0.7", "127.0.0.1").replace("8000", str(port))
+    line = line.replace("10.0.0.5", "127.0.0.1").replace("/run/service/socket", str(path))
+    program, *options = shlex.split(line)
+    words = [sys.executable, "-m", PYTHON_PROGRAMS.get(program, program), *options]
+    if program == "gunicorn":
+        words.insert(3, "--no-control-socket")
+    address = str(path) if str(path) in line else ("127.0.0.1", port)
+    with _process(program, words, address, folder, environ) as up:
+        yield up
+
+
+def _configured(name: str, port: int, login: int, behind: Address) -> str:
+    """
+    Return the page's configuration of a proxy, with addresses of the loopback.
+    """
+    (first, *_) = blocks({"caddy": "caddyfile"}.get(name, name))
+    bind = {"nginx": "listen 80;", "caddy": "http://:80 {", "haproxy": "bind :80"}[name]
+    there = {
+        "nginx": f"listen 127.0.0.1:{port};",
+        "caddy": f"http://:{port} {{\n\tbind 127.0.0.1",
+        "haproxy": f"bind 127.0.0.1:{port}",
+    }[name]
+    assert bind in first
+    text = first.replace(bind, there).replace("10.0.0.8:9000", f"127.0.0.1:{login}")
+    if isinstance(behind, tuple):
+        return text.replace("10.0.0.7:8000", f"127.0.0.1:{behind[1]}")
+    (lines,) = blocks("text", "Start the server: on a unix socket")
+    by_socket = dict(re.findall(r"(\w+): +(.*)\n", lines))[name]
+    old = re.search(r"\S[^\n]*10\.0\.0\.7:8000[^\n]*", text)
+    assert old is not None
+    return text.replace(old[0], by_socket.replace("/run/service/socket", behind))
+
+
+def _nginx(site: str, folder: Path) -> list[str]:
+    file = folder / "nginx.conf"
+    file.write_text(NGINX.format(folder=folder, site=site), encoding="utf-8")
+    secret = blocks("nginx")[1]
+    assert SECRET in secret
+    folder.joinpath("proxy_secret.conf").write_text(secret, encoding="utf-8")
+    return [binary("nginx"), "-p", str(folder), "-c", str(file)]
+
+
+def _caddy(site: str, folder: Path) -> list[str]:
+    file = folder / "Caddyfile"
+    file.write_text(CADDY.format(site=site), encoding="utf-8")
+    return [binary("caddy"), "run", "--config", str(file), "--adapter", "caddyfile"]
+
+
+def _haproxy(site: str, folder: Path) -> list[str]:
+    file = folder / "haproxy.cfg"
+    file.write_text(HAPROXY.format(site=site), encoding="utf-8")
+    return [binary("haproxy"), "-f", str(file)]
+
+
+PROXIES = {"nginx": _nginx, "caddy": _caddy, "haproxy": _haproxy}
+
+
+@contextmanager
+def proxy(name: str, behind: Running, folder: Path) -> Iterator[Running]:
+    """
+    Start a proxy in front of a service, as the page configures it.
+    """
+    with ExitStack() as stack:
+        port, login = free_port(), stack.enter_context(login_service())
+        words = PROXIES[name](_configured(name, port, login, behind.address), folder)
+        variables = {"PROXY_SECRET": SECRET, "HOME": str(folder)}
+        address = ("127.0.0.1", port)
+        yield stack.enter_context(_process(name, words, address, folder, variables))

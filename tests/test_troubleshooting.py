@@ -1,0 +1,65 @@
+"""
+What docs/troubleshooting.md says of a refusal is what the log and the events say.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from drive import ask_wsgi, environ_of
+from idlanyard import Header, Policy, _case, _notices, session_spec, subscribe, wsgi
+
+PAGE = Path(__file__).parents[1].joinpath("docs", "troubleshooting.md").read_text(encoding="utf-8")
+# The words of the log by the reason of the event.
+ROWS = {
+    reason: said for said, reason in re.findall(r"^\| `(.+?)` \| `(.+?)` \|", PAGE, re.MULTILINE)
+}
+MESSAGES = _notices._OF_SENDERS | _notices._OF_VALUES
+FILLED = {
+    "alias": "X_User_ID",
+    "charset": "...",
+    "header": "X-User-ID",
+    "length": "255",
+    "peer": "10.0.0.6",
+    "secret": "X-Proxy-Secret",
+    "spec": "user_spec",
+}
+
+
+def test_every_reason_stands_on_the_page() -> None:
+    """
+    The page has a row for each reason that a request's ID can be refused for, and no other.
+    """
+    assert ROWS.keys() == MESSAGES.keys() | {_case.NOT_READ}
+
+
+@pytest.mark.parametrize("reason", MESSAGES)
+def test_the_page_quotes_the_log(reason: str) -> None:
+    """
+    What a row quotes is part of the warning that is logged for its reason.
+    """
+    assert ROWS[reason] in MESSAGES[reason].format(**FILLED)
+
+
+def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A parse function that raises is logged, and told to subscribers, as the page says.
+    """
+
+    def fail(line: str) -> str:
+        raise LookupError
+
+    source = Header("X-User-ID", parse=fail)
+    policy = Policy(session=session_spec(sources=[source]), user=None)
+    app = wsgi.SessionContextMiddleware(lambda environ, start: start("200 OK", []) and [], policy)
+    told: list[str | None] = []
+    undo = subscribe("reject", lambda event: told.append(event.reason))
+    with caplog.at_level(logging.ERROR, "idlanyard"):
+        ask_wsgi(app, environ_of([("X-User-ID", "alice")]))
+    undo()
+    assert told == [_case.NOT_READ]
+    assert ROWS[_case.NOT_READ] in caplog.text
