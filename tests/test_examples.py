@@ -328,7 +328,8 @@ def test_the_flask_chat_refuses_what_is_no_id() -> None:
         assert say(hi | {"session_id": "chat-42"}) == (200, "chat-42", 2)
         for bad in BAD_IDS:
             assert say(hi | {"session_id": bad})[0] == 400
-        for body in ({}, {"message": 7}, [], "hi", None):
+        refused: list[object] = [{}, {"message": 7}, [], "hi", None]
+        for body in refused:
             assert say(body)[0] == 400
         for absent in ({}, {"session_id": ""}, {"session_id": None}):
             status, minted, turns = say(hi | absent)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,12 @@ def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture)
 
     source = Header("X-User-ID", parse=fail)
     policy = Policy(session=session_spec(sources=[source]), user=None)
-    app = wsgi.SessionContextMiddleware(lambda environ, start: start("200 OK", []) and [], policy)
+
+    def serve(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    app = wsgi.SessionContextMiddleware(serve, policy)
     told: list[str | None] = []
     undo = subscribe("reject", lambda event: told.append(event.reason))
     with caplog.at_level(logging.ERROR, "idlanyard"):
