@@ -42,7 +42,7 @@ def test_every_block_of_the_pages_runs(code: str) -> None:
     The Python that a page shows runs in a process of its own.
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     # What it prints of a request is a status and the echo.
@@ -62,7 +62,7 @@ def test_the_page_of_a_framework_shows_a_policy(name: str) -> None:
     shown = [code for page, code in blocks() if page.startswith(f"{name}.md-") and "c1" in code]
     (code,) = [code for code in shown if "policy = Policy(" in code]
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True
     )
     said = done.stdout.replace('"', "'").replace(" ", "")
     assert all(one in said for one in ("'session_id':'c1'", "'request_id':'r1'"))
