@@ -504,6 +504,21 @@ def test_the_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert failures["admission"] == 2
 
 
+@SIDES
+@pytest.mark.parametrize("choice", ["mint", "refuse"])
+def test_an_unknown_session_is_explained_once(
+    serve: Serve, kind: Any, choice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: an unknown session is logged with the option that decides, and never its value.
+    """
+    with caplog.at_level(logging.WARNING, logger="idlanyard"):
+        serve(kind(knows), STRANGE, unknown=choice)
+    [record] = caplog.records
+    assert "session_id: the session that a client sent is not a known one" in record.getMessage()
+    assert "nobody" not in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

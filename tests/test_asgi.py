@@ -400,6 +400,12 @@ def test_a_call_closed_in_another_context_ends_quietly() -> None:
             ["s1", None],
             id="a denial",
         ),
+        pytest.param(
+            http_scope(S1),
+            [{"type": "http.response.push", "path": "/style.css", "headers": []}, START, BODY],
+            [None, "s1", None],
+            id="a push, which begins another request",
+        ),
     ],
 )
 def test_the_servers_code_never_runs_inside_the_binding(

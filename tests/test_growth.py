@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from drive import ask_asgi_at_once
+from idlanyard._caches import Caches
+from idlanyard._wires import ASGI, WSGI
 from idlanyard.asgi import SessionContextMiddleware
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -53,6 +55,68 @@ def test_each_line_is_looked_at_a_bounded_number_of_times(kind: str, policy: str
         looks.append(Counted.looked_at)
     # Lists of over 8,192 characters are named as a whole, which costs a few looks more.
     assert looks[1] <= 13 * looks[0]
+
+
+class Text(str):
+    """
+    Text that counts the characters that are copied where it grows.
+    """
+
+    __slots__ = ()
+
+    copied = 0
+
+    def __add__(self, other: str) -> Text:
+        Text.copied += len(self) + len(other)
+        return Text(str.__add__(self, other))
+
+
+class Line(bytes):
+    """
+    A header line that is decoded to such a text.
+    """
+
+    def decode(self, *_: Any, **__: Any) -> Text:
+        return Text(bytes.decode(self, "latin-1"))
+
+
+@pytest.mark.parametrize("header", [b"cache-control", b"cdn-cache-control", b"surrogate-control"])
+def test_lines_for_caches_are_joined_once(header: bytes) -> None:
+    """
+    S29: of a response with many lines for caches, no line is copied with each that follows.
+    """
+    lines = [(header, Line(b"no-cache"))] * 2_000
+    Text.copied = 0
+    assert Caches(ASGI).weigh("GET", 200, lines) is not None
+    assert Text.copied <= 13 * sum(len(value) for _, value in lines)
+
+
+class Name(str):
+    """
+    A header's name that counts how often it is compared.
+    """
+
+    __slots__ = ()
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_each_header_that_is_silent_is_looked_for_once() -> None:
+    """
+    S29: a word in each of many headers for caches is work that grows as their number does.
+    """
+    names = [f"x{number}-cache-control" for number in range(1_000)]
+    silent = tuple(Name(name) for name in names)
+    Name.compared = 0
+    said = Caches(WSGI).forbid(silent, [(name, "no-cache") for name in reversed(names)])
+    assert all(value == "no-cache, private" for _, value in said)
+    assert Name.compared <= 13 * len(names)
 
 
 def test_the_benchmark_of_growth_measures_every_kind() -> None:

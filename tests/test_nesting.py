@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import a2wsgi
@@ -153,6 +154,43 @@ def test_a_nested_middleware_still_makes_its_demands(
     assert answered == status
     assert values_of(headers, "X-Session-ID") == ["s1"]
     assert len(seen) == (status == 200)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        pytest.param(Policy(tenant=tenant_spec(required=True)), "send X-Tenant-ID", id="absent"),
+        pytest.param(Policy(user=user_spec(must_match=_never)), "must_match", id="unmatched"),
+    ],
+)
+def test_a_nested_refusal_is_explained(
+    serve: Serve, inner: Policy, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: the log says why a nested middleware has refused a request, and never a value.
+    """
+    with caplog.at_level("WARNING", "idlanyard"):
+        serve(TRUSTING, inner, IDENTIFIED)
+    [record] = caplog.records
+    assert words in record.getMessage()
+    assert "alice" not in record.getMessage()
+
+
+def test_a_copy_of_a_request_is_the_same_request() -> None:
+    """
+    R15: a middleware that copies the ``scope`` as deep as it goes, as hypercorn's does, leaves one.
+    """
+    copies: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        copies.append(deepcopy(scope))
+        assert copies[0]["idlanyard"] is scope["idlanyard"]
+        identify(user_id="alice")
+
+    ask_asgi(ASGIMiddleware(app), http_scope([("X-Session-ID", "s1")]))
+    assert not copies[0]["idlanyard"].open
+    assert copies[0]["idlanyard"].look_up("user_id")[0] == "alice"
 
 
 @BOTH

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from idlanyard import _events
 from idlanyard._admission import Admission
 from idlanyard._binding import Scope, changed
-from idlanyard._case import Refusal
+from idlanyard._case import UNKNOWN, Refusal
 from idlanyard._notices import report
 from idlanyard._plan import Plan
 from idlanyard._policy import Policy
@@ -27,7 +27,6 @@ Known, not known, or no answer.
 
 Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
 
-UNKNOWN: Final = "not a known session"
 UNANSWERED: Final = "whether it is known cannot be told just now"
 _OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
 

@@ -104,6 +104,12 @@ class Scope:
         """
         return Overlay(self, {})
 
+    def __deepcopy__(self, memo: object) -> Scope:
+        """
+        Return this: a copy of a request's ``scope`` is of the same request.
+        """
+        return self
+
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
         """
         Return an ID and its provenance; one that is not declared is absent.

@@ -113,14 +113,14 @@ class Caches:
         """
         Return *headers* with a word against shared caches in each that is *silent*.
         """
-        missing = [*silent]
+        missing = dict.fromkeys(silent)
         said: list[Line] = []
         for pair in headers:
             found = self.kind(pair[0])
             if found is None or found[1] not in missing:
                 said.append(pair)
                 continue
-            missing.remove(found[1])
+            del missing[found[1]]
             said.append((pair[0], self._with_word(found[0], pair[1])))
         # Only Cache-Control is ever silent by not being there.
         return [*said, self.private] if missing else said
@@ -131,7 +131,7 @@ class Caches:
         """
         Return what has a say: several lines as one, the dates, and whether it is a file.
         """
-        lines: dict[tuple[str, str], str] = {}
+        lines: dict[tuple[str, str], list[str]] = {}
         dates: list[str] = []
         is_file = False
         for name, value in headers:
@@ -142,11 +142,10 @@ class Caches:
                 is_file = True
             elif found[0] is _EXPIRES:
                 dates.append(self._decode(value))
-            elif found in lines:
-                lines[found] += f",\n{self._decode(value)}"
             else:
-                lines[found] = self._decode(value)
-        return lines, dates, is_file
+                lines.setdefault(found, []).append(self._decode(value))
+        # Joined at the end: text that grows by a line is copied with each.
+        return {key: ",\n".join(texts) for key, texts in lines.items()}, dates, is_file
 
     def kind(self, name: Any) -> tuple[str, str] | None:
         """

@@ -27,6 +27,7 @@ NOT_UNDERSTOOD: Final = "not understood"
 NOT_READ: Final = "its parse function failed"
 ABSENT: Final = "required and absent"
 UNMATCHED: Final = "does not match the request"
+UNKNOWN: Final = "not a known session"
 
 
 class Refusal(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from idlanyard import _events
 from idlanyard._binding import Scope
-from idlanyard._case import ABSENT, NOT_UNDERSTOOD, UNMATCHED
+from idlanyard._case import ABSENT, NOT_UNDERSTOOD, UNKNOWN, UNMATCHED
 from idlanyard._claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
 from idlanyard._events import Event
 from idlanyard._peers import UNIX, normalise
@@ -80,6 +80,10 @@ _OF_VALUES: Final = {
     NOT_UNDERSTOOD: "value dropped, the function in Header(parse=...) found no ID in the header",
     ABSENT: "request refused, the ID is required and the request has none: send {header}",
     UNMATCHED: "request refused, must_match says that the ID does not belong to the request",
+    UNKNOWN: (
+        "the session that a client sent is not a known one: Admission(unknown=...) says whether "
+        "the request then has a fresh one ('mint') or is answered 404 ('refuse')"
+    ),
 }
 _WIDER: Final = (
     "allowed are letters, digits and - _ . ~ : @ / + = |, first a letter or digit; "

@@ -214,7 +214,7 @@ def scope_across_adapter(plan: Plan, environ: Any) -> Scope | None:
 
 def resolve_nested(
     plan: Plan, found: list[Pair], scope: Scope, raw: Any
-) -> tuple[Edits | None, Refusal | None]:
+) -> tuple[Edits | None, Refusal | None, Sequence[Rejection]]:
     """
     Decide what a middleware inside another one adds: its own demands, no more (R15).
 
@@ -226,7 +226,8 @@ def resolve_nested(
 
     Returns:
         The edits of the request's headers, so that what this policy manages
-        shows the scope's values, or ``None``; and the refusal, or ``None``.
+        shows the scope's values, or ``None``; the refusal, or ``None``; and
+        each ID that is refused, with the reason.
     """
     case = Case(plan, {}, raw)
     effective = list(plan.blank)
@@ -238,4 +239,4 @@ def resolve_nested(
     pairs = plan.forward_pairs(tuple(effective))
     lines = [pair for pair in found if plan.lines[pair[0]][0] in plan.strips]
     edits = None if sorted(lines) == sorted(pairs) else (plan.strips, pairs)
-    return edits, case.refusal
+    return edits, case.refusal, case.rejected

@@ -32,11 +32,13 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
-# Where "more_body" is not set, these end a response, or what the application has to say.
+# Where "more_body" is not set, these end a response, or what the application has to say;
+# a push begins a request of its own, as in hypercorn 0.18.
 _LAST: Final = frozenset(
     {
         "http.response.body",
         "http.response.pathsend",
+        "http.response.push",
         "http.response.trailers",
         "http.response.zerocopysend",
         "websocket.close",
@@ -151,8 +153,9 @@ class SessionContextMiddleware:
         Serve inside another middleware of ours: its scope is the request's (R15).
         """
         plan = self._plan
-        edits, refusal = resolve_nested(plan, found, outer, scope)
+        edits, refusal, rejected = resolve_nested(plan, found, outer, scope)
         if refusal is not None:
+            report(plan, scope, outer, rejected)
             await _refuse(plan, scope, receive, send, refusal, outer)
             return
         gone, added = edits or ((), [])

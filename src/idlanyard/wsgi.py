@@ -118,8 +118,9 @@ class SessionContextMiddleware:
         """
         Serve inside another middleware of ours: its scope is the request's (R15).
         """
-        edits, refusal = resolve_nested(self._plan, found, outer, environ)
+        edits, refusal, rejected = resolve_nested(self._plan, found, outer, environ)
         if refusal is not None:
+            report(self._plan, environ, outer, rejected)
             return _refuse(self._plan, environ, start_response, refusal, outer)
         if edits is not None:
             edit(environ, edits)

@@ -20,7 +20,10 @@ from django.views.decorators.cache import cache_control, never_cache
 from apps.django_settings import OURS
 from cache_cases import CASES, Case, expected
 from idlanyard import EVERYONE, Policy
+from idlanyard._plan import Plan
+from idlanyard._wires import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
+from idlanyard.integrations.django._responses import echo
 from idlanyard.testing import raise_failures
 
 IDS = {"X-Session-ID": "s1", "X-User-ID": "alice"}
@@ -54,6 +57,37 @@ class Routes:
         path("never", never_cache(plain)),
         path("private", cache_control(private=True, max_age=60)(plain)),
     )
+
+
+class Name(str):
+    """
+    A header's name that counts how often it is compared.
+    """
+
+    __slots__ = ()
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
+    """
+    S29: each header of a response is compared a bounded number of times.
+    """
+    response = HttpResponse(headers={"Cache-Control": "no-store"})
+    for number in range(500):
+        # Django keeps the name as it was given, next to the one in lower case.
+        response.headers._store[f"x-{number}"] = (Name(f"X-{number}"), "1")
+    plan = Plan(POLICY, WSGI)
+    Name.compared = 0
+    echo(plan, "GET", response, [("X-Session-ID", "s1")])
+    assert response["X-Session-ID"] == "s1"
+    assert Name.compared <= 13 * 500
 
 
 @contextmanager

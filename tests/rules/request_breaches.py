@@ -4,8 +4,10 @@ The breaches of the rules by which requests are judged and responses written: se
 
 from __future__ import annotations
 
-from breaches import Breach, table
+from breaches import ASGI, Breach, table
 
+GROWTH = "tests/test_growth.py::"
+NESTING = "tests/test_nesting.py::"
 WARNINGS = "tests/test_warnings.py::"
 FORWARDED = "tests/test_forwarding.py::test_a_peer_that_forwarded_may_have_set_is_rewritten"
 
@@ -57,5 +59,64 @@ REQUEST_BREACHES = [
         "        shown = str(address)\n",
         "        shown = peer\n",
         WARNINGS + "test_the_zone_of_a_peer_is_never_printed",
+    ),
+    Breach(
+        "R6",
+        "what a nested middleware refuses is not explained",
+        "asgi.py",
+        "            report(plan, scope, outer, rejected)\n",
+        "",
+        NESTING + "test_a_nested_refusal_is_explained[absent-asgi]",
+    ),
+    Breach(
+        "R6",
+        "an unknown session is dropped in silence",
+        "_notices.py",
+        "    UNKNOWN: (\n",
+        "    '': (\n",
+        "tests/test_admission.py::test_an_unknown_session_is_explained_once[mint-wsgi]",
+    ),
+    Breach(
+        "R15",
+        "a copy of a request's scope goes on when the request is over",
+        "_binding.py",
+        "    def __deepcopy__(self, memo: object) -> Scope:\n",
+        "    def never_called(self, memo: object) -> Scope:\n",
+        NESTING + "test_a_copy_of_a_request_is_the_same_request",
+    ),
+    Breach(
+        "S28",
+        "a pushed request begins inside the binding of the one that pushes it",
+        "asgi.py",
+        '        "http.response.push",\n',
+        "",
+        ASGI
+        + "test_the_servers_code_never_runs_inside_the_binding[a push, which begins another request]",
+    ),
+    Breach(
+        "S29",
+        "each line for caches is copied with every one that follows",
+        "_caches.py",
+        "lines.setdefault(found, []).append(self._decode(value))",
+        "text = self._decode(value)\n"
+        "                lines[found] = [lines[found][0] + text if found in lines else text]",
+        GROWTH + "test_lines_for_caches_are_joined_once[cache-control]",
+    ),
+    Breach(
+        "S29",
+        "every silent header is looked for among all of them",
+        "_caches.py",
+        "        missing = dict.fromkeys(silent)\n",
+        "        missing = type('', (list,), {'__delitem__': list.remove})(silent)\n",
+        GROWTH + "test_each_header_that_is_silent_is_looked_for_once",
+    ),
+    Breach(
+        "S29",
+        "each header of Django's response is looked for among all of them",
+        "integrations/django/_responses.py",
+        "if before.get(name) != value]\n",
+        "if (name, value) not in [*before.items()]]\n",
+        "tests/integrations/test_django_caches.py::"
+        "test_the_echo_of_a_response_with_many_headers_is_linear",
     ),
 ]

@@ -192,9 +192,11 @@ def _opened(
     if key in raw or current() is not UNBOUND:
         outer = requests.enclosing(raw)
         if outer is not None:
-            edits, refusal = resolve_nested(plan, found, outer, raw)
+            edits, refusal, rejected = resolve_nested(plan, found, outer, raw)
             if refusal is None:
                 _show(requests, request, edits, outer)
+            else:
+                report(plan, raw, outer, rejected)
             return outer, True, refusal
     scope, edits, refusal, rejected = resolve(plan, found, raw)
     if rejected:

@@ -42,9 +42,9 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
         status = response.status_code
         more = unweighed(plan, method, status, pairs) if _is_plain(plan, response) else None
         if more is None:
-            before = list(response.items())
-            said = echoed(plan, method, status, before, pairs)
-            more = [pair for pair in said if pair not in before]
+            before = dict(response.items())
+            said = echoed(plan, method, status, before.items(), pairs)
+            more = [(name, value) for name, value in said if before.get(name) != value]
         headers = response.headers
         response.__dict__[_WRITTEN] = [(n, value, headers.get(n)) for n, value in more]
         for name, value in more:
