@@ -85,3 +85,45 @@ def test_every_integration_has_a_page() -> None:
     Design, section 5: one page for each integration.
     """
     assert set(integrations()) - {page.stem for page in PAGES} == set()
+
+
+def test_every_page_is_in_the_index() -> None:
+    """
+    The index links every page.
+    """
+    text = ROOT.joinpath("docs", "index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w.]+\.md)\)", text))
+    assert {page.name for page in PAGES} - linked == {"index.md"}
+
+
+def anchors(page: Path) -> set[str]:
+    """
+    Return the anchors of a page's titles.
+    """
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+LINKED = [*ROOT.glob("*.md"), *PAGES, ROOT / "benchmarks" / "RESULTS.md"]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """
+    The files and titles that a page links to are there.
+    """
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(((?!https?:)[^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_example_stands_on_a_page() -> None:
+    """
+    An example that is named on a page is there, and each is named on one.
+    """
+    texts = [page.read_text(encoding="utf-8") for page in LINKED]
+    named = {name for text in texts for name in re.findall(r"examples/(\w+\.py)", text)}
+    assert named == {path.name for path in ROOT.joinpath("examples").glob("*.py")}
