@@ -501,6 +501,34 @@ def test_a_wsgi_request_without_lines_is_no_part_of_an_asgi_one() -> None:
     assert seen != [None]
 
 
+@pytest.mark.parametrize(
+    ("environ", "user"),
+    [
+        pytest.param({}, "alice", id="a test client"),
+        pytest.param({"SERVER_SOFTWARE": "gunicorn/27.0"}, "alice", id="one that drops aliases"),
+        pytest.param({"SERVER_SOFTWARE": "Cheroot/11.0"}, None, id="the last spelling"),
+        pytest.param({"uwsgi.version": b"2.0"}, None, id="both spellings"),
+        pytest.param({"PROXY_PROTOCOL": "TCP4"}, None, id="relayed"),
+    ],
+)
+def test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it(
+    environ: dict[str, Any], user: str | None
+) -> None:
+    """
+    S3, S19: what a WSGI server may do to spellings and peers is done before an adapter sees it.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_context().user_id)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    adapted: Any = a2wsgi.ASGIMiddleware(ASGIMiddleware(app, TRUSTING))
+    ask_wsgi(adapted, environ_of(IDENTIFIED, peer=PROXY, REMOTE_PORT="50000", **environ))
+    assert seen == [user]
+
+
 def test_a_user_identified_outside_a2wsgi_is_known_inside() -> None:
     """
     An adapter that hands the ASGI scope over hands over our key, whatever the lines say (R15).

@@ -36,9 +36,8 @@ def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: 
     peers = policy.peers
     if peers.nobody and not plan.secrets:
         return NOBODY
-    conflates = plan.wire.conflates
     # A secret proves who speaks, not which of two spellings the server kept.
-    if conflates is not None and not policy.unsafe_server_ok and conflates(raw):
+    if not policy.unsafe_server_ok and plan.wire.conflates(raw):
         return CONFLATES
     if secret is not None and _is_known(plan, secret):
         return BELIEVED
@@ -50,7 +49,7 @@ def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: 
         if not plan.secrets or (secret is None and not peers.nobody):
             return STRANGER
         return MISSING_PROOF if secret is None else WRONG_PROOF
-    if plan.wire.relayed is not None and plan.wire.relayed(raw):
+    if plan.wire.relayed(raw):
         return RELAYED
     # Where the evidence is a path that the server listens on, no header has made it.
     if not hops or peer is None or (peer == UNIX and plan.binary and not policy.assume_unix):

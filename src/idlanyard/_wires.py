@@ -5,7 +5,7 @@ How the two protocols name and spell headers, and where they keep the rest.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from idlanyard._peers import UNIX
@@ -36,9 +36,9 @@ class Wire(NamedTuple):
         view: makes the read-only view of a request.
         peer: the transport-level address, ``"unix"`` or ``None``.
         conflates: whether the server may let one spelling of a header stand
-            for another; ``None`` where they arrive apart.
-        relayed: whether the server took the peer from the PROXY protocol;
-            ``None`` where no server says so.
+            for another.
+        relayed: whether the server says that it took the peer from the PROXY
+            protocol.
     """
 
     text: type[bytes | str]
@@ -47,8 +47,8 @@ class Wire(NamedTuple):
     echo: Callable[[str], Any]
     view: Callable[[Any, Policy], Request]
     peer: Callable[[Any, Policy], str | None]
-    conflates: Callable[[Any], bool] | None
-    relayed: Callable[[Any], bool] | None
+    conflates: Callable[[Any], bool]
+    relayed: Callable[[Any], bool]
 
 
 class ASGIRequest(Request):
@@ -135,6 +135,22 @@ def _address(scope: Any, name: str) -> Any:
     return scope.get(name)
 
 
+def _asgi_conflates(scope: Any) -> bool:
+    """
+    Return whether a WSGI server that may do so is behind this request.
+    """
+    # So does a2wsgi 1.10 call the environ out of which it has made the scope.
+    environ = scope.get("wsgi_environ")
+    return environ is not None and _wsgi_conflates(environ)
+
+
+def _asgi_relayed(scope: Any) -> bool:
+    """
+    Return whether a WSGI server that says so is behind this request.
+    """
+    return _wsgi_relayed(scope.get("wsgi_environ") or ())
+
+
 def _asgi_key(name: str) -> bytes:
     return name.lower().encode("latin-1", "replace")
 
@@ -150,8 +166,8 @@ ASGI: Final = Wire(
     echo=_asgi_key,
     view=ASGIRequest,
     peer=_asgi_peer,
-    conflates=None,
-    relayed=None,
+    conflates=_asgi_conflates,
+    relayed=_asgi_relayed,
 )
 
 
@@ -247,7 +263,7 @@ def _is_django_server(server: str, environ: WSGIEnvironment) -> bool:
     return server.startswith("WSGIServer/") and type(body).__module__.startswith("django.")
 
 
-def _wsgi_relayed(environ: WSGIEnvironment) -> bool:
+def _wsgi_relayed(environ: Container[str]) -> bool:
     """
     Return whether the server took the peer from the PROXY protocol, as gunicorn says.
     """

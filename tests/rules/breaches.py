@@ -481,8 +481,8 @@ BREACHES = [
         "S3",
         "a secret lifts the rule about servers that let an alias win",
         "_trust.py",
-        "    conflates = plan.wire.conflates\n",
-        "    conflates = None if secret is not None else plan.wire.conflates\n",
+        "    if not policy.unsafe_server_ok and plan.wire.conflates(raw):\n",
+        "    if secret is None and not policy.unsafe_server_ok and plan.wire.conflates(raw):\n",
         table("such a server, with the secret", "wsgi"),
     ),
     Breach(

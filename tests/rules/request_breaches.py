@@ -119,4 +119,21 @@ REQUEST_BREACHES = [
         "tests/integrations/test_django_caches.py::"
         "test_the_echo_of_a_response_with_many_headers_is_linear",
     ),
+    Breach(
+        "S3",
+        "an application of ASGI is believed whatever WSGI server is behind it",
+        "_wires.py",
+        "    conflates=_asgi_conflates,\n",
+        "    conflates=lambda _: False,\n",
+        NESTING
+        + "test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it[the last spelling]",
+    ),
+    Breach(
+        "S19",
+        "an application of ASGI is not told of the PROXY protocol",
+        "_wires.py",
+        "    relayed=_asgi_relayed,\n",
+        "    relayed=lambda _: False,\n",
+        NESTING + "test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it[relayed]",
+    ),
 ]
