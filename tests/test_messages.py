@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from idlanyard import (
+    UNSET,
     IDSpec,
     Policy,
     SessionContext,
     get_id,
     identify,
+    new_session_id,
     request_spec,
     require,
     session_context,
@@ -180,3 +182,7 @@ def test_a_snapshot_takes_names_as_they_are() -> None:
     A SessionContext is a value: it knows no rules, and any name is one of its own.
     """
     assert SessionContext(device_id="d").get("device_id") == "d"
+    for nothing in (None, "", UNSET):
+        assert SessionContext("s", nothing, nothing, device_id=nothing) == SessionContext("s")
+    with pytest.raises(TypeError, match="session_id must be a str, not function: call it"):
+        SessionContext(new_session_id)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from idlanyard._access import (
 )
 from idlanyard._admission import Admission
 from idlanyard._baggage import Baggage
-from idlanyard._binding import UNSET, use_policy
+from idlanyard._binding import use_policy
 from idlanyard._blocks import scoped_iter, session_context, without
 from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
 from idlanyard._change import (
@@ -35,7 +35,7 @@ from idlanyard._events import subscribe
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy
 from idlanyard._signature import bind
-from idlanyard._snapshot import SessionContext
+from idlanyard._snapshot import UNSET, SessionContext
 from idlanyard._sources import Cookie, Header, PathPrefix, Query, Subdomain
 from idlanyard._spec import IDSpec
 from idlanyard.exceptions import IDLanyardError, MissingID, PolicyError, UntrustedID

@@ -8,7 +8,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from enum import Enum
 from typing import Any, Final, TypeAlias, cast
 
 from idlanyard._forks import in_child
@@ -16,23 +15,6 @@ from idlanyard._inheriting import INHERITS, InheritedVariable
 from idlanyard._policy import Policy
 from idlanyard._snapshot import DEFAULT_POLICY, NEVER, NOTHING, SessionContext, Values, snapshot_of
 from idlanyard.ids import Provenance
-
-
-class Unset(Enum):
-    """
-    The type of ``UNSET``.
-    """
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset.UNSET
-"""
-Hides an ID in blocks and overlays; removes it in ``identify``.
-"""
 
 Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
 

@@ -10,9 +10,9 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, UNSET, Node, bound, current, overlay, put_back
+from idlanyard._binding import UNBOUND, Node, bound, current, overlay, put_back
 from idlanyard._change import ID, check_function, checked, tell
-from idlanyard._snapshot import SessionContext, one_tenant
+from idlanyard._snapshot import UNSET, SessionContext, one_tenant
 from idlanyard._steps import Held, around
 from idlanyard.ids import IDCheck
 

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import inspect
 import threading
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
 from idlanyard import _events
 from idlanyard._access import get_session_context
 from idlanyard._binding import (
     UNBOUND,
-    UNSET,
     Delta,
     Overlay,
-    Unset,
     bound,
     current,
     overlay,
@@ -24,15 +23,12 @@ from idlanyard._binding import (
     unit_here,
 )
 from idlanyard._inspection import signature_of
-from idlanyard._snapshot import one_tenant
+from idlanyard._snapshot import UNSET, Unset, one_tenant
 from idlanyard._steps import is_coroutine_function
 from idlanyard._threads import in_main_thread, runs_event_loop
 from idlanyard.ids import Provenance
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-ID: TypeAlias = "str | Unset | Callable[[], str | Unset | None] | None"
+ID: TypeAlias = str | Unset | Callable[[], str | Unset | None] | None
 """
 What a verb takes for an ID.
 """

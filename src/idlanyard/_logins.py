@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from idlanyard import _events
-from idlanyard._binding import UNSET, Unset, current
+from idlanyard._binding import current
 from idlanyard._change import identify
-from idlanyard._snapshot import one_tenant
+from idlanyard._snapshot import UNSET, Unset, one_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

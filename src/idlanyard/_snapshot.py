@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from idlanyard._policy import Policy
@@ -12,6 +13,24 @@ from idlanyard.ids import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Unset(Enum):
+    """
+    The type of ``UNSET``.
+    """
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""
+Removes an ID: hides it in a block, and says in ``identify`` that the request has none.
+"""
+
 
 Values: TypeAlias = tuple[Any, ...]
 """
@@ -54,7 +73,7 @@ class SessionContext:
         session_id: the session.
         user_id: the user.
         tenant_id: the tenant.
-        extra: further IDs by name; ``None`` and ``""`` mean absent.
+        extra: further IDs by name; ``None``, ``""`` and ``UNSET`` mean absent.
 
     Raises:
         TypeError: a value is not a ``str``.
@@ -69,10 +88,10 @@ class SessionContext:
 
     def __init__(
         self,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        tenant_id: str | None = None,
-        **extra: str | None,
+        session_id: str | Unset | None = None,
+        user_id: str | Unset | None = None,
+        tenant_id: str | Unset | None = None,
+        **extra: str | Unset | None,
     ) -> None:
         given = {"session_id": session_id, "user_id": user_id} | extra
         if tenant_id is not None:
@@ -81,7 +100,7 @@ class SessionContext:
         names = STANDARD + tuple(name for name in given if name not in STANDARD)
         check = DEFAULT_POLICY.check("session_id")
         ids = [
-            None if given.get(name) in (None, "") else check.require(name, given[name])
+            None if given.get(name) in (None, "", UNSET) else check.require(name, given[name])
             for name in names
         ]
         hows = [None if value is None else Provenance.CODE for value in ids]

@@ -108,7 +108,8 @@ class IDCheck:
                 reason and the option that would allow it, never the value.
         """
         if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}: write str(...)")
+            remedy = "call it" if callable(value) else "write str(...)"
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}: {remedy}")
         reason = self.reason(value)
         if reason is None:
             # Of a subclass the text that was checked, and not what it says of itself.

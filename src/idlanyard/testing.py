@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard._access import get_session_context
 from idlanyard._binding import (
-    UNSET,
     Delta,
     Node,
     Overlay,
@@ -25,7 +24,7 @@ from idlanyard._binding import (
 from idlanyard._change import ID, checked, value_of
 from idlanyard._events import Strictly
 from idlanyard._policy import Policy
-from idlanyard._snapshot import SessionContext, Values
+from idlanyard._snapshot import UNSET, SessionContext, Values
 from idlanyard.ids import Provenance
 
 __all__ = ["client_headers", "override", "raise_failures", "session_ids"]

@@ -31,6 +31,8 @@ from idlanyard import (
 
 identify(user_id="u1")
 identify(user_id=None, session_id="", tenant_id=UNSET, request_id="r1")
+identify(user_id=lambda: "u1", session_id=new_session_id, tenant_id=lambda: UNSET)
+identify(user_id=lambda: 1)  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
 identify(user_id=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 identify("u1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

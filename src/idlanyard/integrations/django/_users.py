@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar, cast
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
-from idlanyard._binding import UNSET, scope_here
+from idlanyard._binding import scope_here
 from idlanyard._change import identify
 from idlanyard._logins import PLAIN, identify_login
+from idlanyard._snapshot import UNSET
 from idlanyard._steps import is_coroutine_function, mark_coroutine_function
 from idlanyard._view import RequestContext
 
