@@ -25,21 +25,28 @@ TESTS = Path(__file__).parent
 # other environment does.
 ONCE = (
     "integrations/jobs/test_pages.py",
+    "integrations/test_by_hand.py",
     "integrations/test_genai_examples.py",
     "registries/test_guide.py",
     "registries/test_kill.py",
     "registries/test_race.py",
     "rules/",
+    "servers/test_behind_caches.py",
     "servers/test_proxies_page.py",
     "test_benchmarks",
+    "test_caches_page.py",
     "test_docs.py",
     "test_examples.py",
+    "test_growth.py",
     "test_import.py",
     "test_layers.py",
     "test_memory.py",
     "test_migration.py",
+    "test_platforms.py",
     "test_public_api.py",
     "test_readme.py",
+    "test_reference.py",
+    "test_troubleshooting.py",
 )
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))
 
