@@ -434,6 +434,21 @@ def test_the_servers_code_never_runs_inside_the_binding(
     assert seen == [("receive", None), *bound]
 
 
+def test_headers_that_are_read_once_survive_an_echo_that_fails() -> None:
+    """
+    R14: an echo that fails leaves a response its headers, also where they come one by one.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # Not of bytes: a server may take it, the echo cannot.
+        pairs = iter([(bytearray(b"x-app"), b"1"), (b"x-more", b"2")])
+        await send(START | {"headers": pairs})
+        await send(BODY)
+
+    start, _ = ask_asgi(SessionContextMiddleware(app), http_scope(S1))
+    assert [name for name, _ in start["headers"]] == [b"x-app", b"x-more"]
+
+
 def test_the_server_finds_what_it_has_bound_itself() -> None:
     """
     What was bound around the middleware is in force in ``receive`` and in the last ``send``.

@@ -5,7 +5,12 @@ What the log says of hostile and misrouted requests: each thing once, no value (
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -325,6 +330,39 @@ def test_a_unix_socket_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "idlanyard"):
         _by_wsgi(TRUSTING)([MALLORY], "")
     assert "on the unix socket" in caplog.text
+
+
+def _give_way(frame: FrameType, *_: object) -> Any:
+    """
+    Let another thread run at each line that counts a reason.
+    """
+    if frame.f_code.co_name != "_tell":
+        return None
+    os.sched_yield()
+    return _give_way
+
+
+@BOTH
+def test_requests_at_once_are_warned_of_once(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6: a reason that several threads meet at once is logged by one of them.
+    """
+
+    def meet(ask: Ask, gate: threading.Barrier) -> None:
+        before = sys.gettrace()
+        gate.wait()
+        sys.settrace(_give_way)
+        try:
+            ask([MALLORY], STRANGER)
+        finally:
+            sys.settrace(before)
+
+    with caplog.at_level(logging.INFO, "idlanyard"), ThreadPoolExecutor(4) as pool:
+        for _ in range(50):
+            ask, gate = door(TRUSTING), threading.Barrier(4)
+            for asked in [pool.submit(meet, ask, gate) for _ in range(4)]:
+                asked.result()
+    assert len(caplog.records) == 50
 
 
 @BOTH

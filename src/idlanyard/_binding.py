@@ -347,6 +347,6 @@ def carried_by(error: BaseException) -> SessionContext | None:
     """
     try:
         context: object = object.__getattribute__(error, "_idlanyard")
-    except AttributeError:
+    except Exception:
         return None
     return context if isinstance(context, SessionContext) else None

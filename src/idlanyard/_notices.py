@@ -6,6 +6,7 @@ never a value.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 
 from idlanyard import _events
@@ -121,8 +122,8 @@ def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:
     Count a reason, and log it where it is new.
     """
     key = reason if reason in _OF_SENDERS else f"{field}: {reason}"
-    plan.told[key] += 1
-    if plan.told[key] > 1:
+    # Two steps that no other thread comes between: one asker gets the zero.
+    if next(plan.told.setdefault(key, count())):
         return
     if reason in _OF_SENDERS:
         _events.LOGGER.warning(

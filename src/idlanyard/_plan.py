@@ -5,8 +5,8 @@ request costs little. Nothing is decided here.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
+from itertools import count
 from typing import Any, Final
 
 from idlanyard._caches import Caches
@@ -164,7 +164,7 @@ class Plan:
         self.marks = policy.mark_private and not self.always_echoed
         self.admission = policy.admission
         self.partial = bool(policy.exclude) or not policy.enabled
-        self.told: Counter[str] = Counter()
+        self.told: dict[str, count[int]] = {}
         self.plain_names: set[Any] = set()
 
     def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int, Field | None]]:

@@ -215,6 +215,10 @@ def _with_echo(plan: Plan, inner: Scope, method: str, message: Any) -> Any:
         # A message may lack its headers, and an accepted WebSocket has no status.
         status = message["status"] if "status" in message else 200
         headers = message["headers"] if "headers" in message else ()
+        if headers.__class__ is not list:
+            # What can be read but once is sent whole also where the echo fails.
+            message = {**message, "headers": [*headers]}
+            headers = message["headers"]
         # No cache stores a handshake.
         method = "" if message["type"] == "websocket.accept" else method
         return {**message, "headers": echoed(plan, method, status, headers, pairs)}

@@ -136,4 +136,21 @@ REQUEST_BREACHES = [
         "    relayed=lambda _: False,\n",
         NESTING + "test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it[relayed]",
     ),
+    Breach(
+        "R6",
+        "threads that meet a reason at once leave it to one another",
+        "_notices.py",
+        "    if next(plan.told.setdefault(key, count())):\n",
+        "    plan.told[key] = count(next(plan.told.get(key, count())) + 1)\n"
+        "    if next(plan.told[key]) > 1:\n",
+        WARNINGS + "test_requests_at_once_are_warned_of_once[asgi]",
+    ),
+    Breach(
+        "R14",
+        "an echo that fails takes the headers of a response along",
+        "asgi.py",
+        "        if headers.__class__ is not list:\n",
+        "        if not message:\n",
+        ASGI + "test_headers_that_are_read_once_survive_an_echo_that_fails",
+    ),
 ]
