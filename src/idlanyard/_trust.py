@@ -66,8 +66,8 @@ def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]], *, empty: bool) -> li
     Args:
         plan: the compiled policy.
         hops: the lines, as the protocol spells them.
-        empty: whether empty ones count: a peer without an address may come
-            from one, as under hypercorn 0.18's ProxyFixMiddleware.
+        empty: whether empty ones count: where something takes the peer from
+            such a line, an empty one makes a peer without an address.
     """
     lines: list[Hop] = []
     length = 0

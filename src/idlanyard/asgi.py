@@ -98,7 +98,7 @@ class SessionContextMiddleware:
             if pair[0] in watched:
                 found.append(pair)
         # Nested by our key only: what is bound here may be another request's, since
-        # uvicorn 0.54 and daphne 4.2 start requests of a connection in one Context.
+        # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
         if KEY in scope:
             outer = open_scope(scope[KEY])
             if outer is not None:
