@@ -205,6 +205,32 @@ def test_an_unknown_event_is_refused() -> None:
         subscribe("unbind", print)  # type: ignore[arg-type]
 
 
+async def nobody_waits(_: Event) -> None:
+    """
+    Tell nobody.
+    """
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("fn", "fault"),
+    [
+        pytest.param(None, "takes a function of the event", id="the result of a call"),
+        pytest.param(nobody_waits, "takes a plain function, and not an async one", id="async"),
+        pytest.param(lambda: None, "is called with the event", id="no argument"),
+    ],
+)
+def test_what_could_not_be_told_is_refused(fn: Any, fault: str) -> None:
+    """
+    R14: what is no plain function of the event is refused, and not called in vain at each event.
+    """
+    with pytest.raises(
+        TypeError, match=rf"subscribe {fault}.*: write subscribe\('reject', print\)"
+    ):
+        subscribe("reject", fn)
+    assert not subscribers
+
+
 @pytest.mark.parametrize(
     ("policy", "where"),
     [

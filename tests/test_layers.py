@@ -22,6 +22,7 @@ LAYERS = {
     "ground": (
         "exceptions",
         "ids",
+        "_functions",
         "_events",
         "_forks",
         "_threads",

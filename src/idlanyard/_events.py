@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
+from idlanyard._functions import find_fault
+
 if TYPE_CHECKING:
     from idlanyard._snapshot import SessionContext
 
@@ -76,9 +78,13 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
 
     Raises:
         ValueError: there is no such event.
+        TypeError: *fn* is no plain function of one argument.
     """
     if event not in NAMES:
         raise ValueError(f"no event is called {event!r}: write one of {', '.join(NAMES)}")
+    fault = find_fault(fn, "the event")
+    if fault is not None:
+        raise TypeError(f"subscribe {fault}: write subscribe({event!r}, print)")
 
     # A wrapper of its own makes each subscription distinct, also of one function.
     def subscription(told: Event) -> object:

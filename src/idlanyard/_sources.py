@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, TypeAlias
 
+from idlanyard import _functions
 from idlanyard._baggage import Baggage
 from idlanyard._header_names import find_fault
 from idlanyard._request import Request
@@ -85,10 +86,9 @@ class Header:
                 option="sources",
                 value=self.name,
             )
-        if self.parse is not None and not callable(self.parse):
-            raise PolicyError(
-                "Header(parse=...) takes a function of the line", option="parse", value=self.parse
-            )
+        wrong = None if self.parse is None else _functions.find_fault(self.parse, "the line")
+        if wrong is not None:
+            raise PolicyError(f"Header(parse=...) {wrong}", option="parse", value=self.parse)
 
     def spellings(self) -> list[str]:
         """

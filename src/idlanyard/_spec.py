@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
+from idlanyard._functions import find_fault
 from idlanyard._header_names import find_plain_fault, header_for
 from idlanyard._options import Options, answer_unknown, find_meant
 from idlanyard._sources import Header, Source
@@ -132,7 +133,7 @@ class IDSpec(Options):
         _store(self, "sources", self.read_from)
         _store(self, "check", IDCheck(self.charset, self.max_length))
         if self.attribute is None:
-            _store(self, "attribute", ".".join(self.name.rsplit("_", 1)))
+            _store(self, "attribute", _usual_attribute(self.name))
         if self.mint is not None:
             _check_mint(self)
 
@@ -180,12 +181,7 @@ def _check_spec(spec: IDSpec) -> None:
         ):
             allowed = " or ".join(repr(choice) for choice in choices)
             raise PolicyError.about(option, f"of {spec.name} is {value!r}: write {allowed}", value)
-    if spec.mint is not None and not callable(spec.mint):
-        raise PolicyError.about("mint", f"of {spec.name} takes a function: write mint=ids.token")
-    if spec.must_match is not None and not callable(spec.must_match):
-        raise PolicyError.about(
-            "must_match", f"of {spec.name} takes a function of the value and the request"
-        )
+    _check_functions(spec)
     _check_charset(spec)
     if type(spec.max_length) is not int or not 1 <= spec.max_length <= 1024:
         raise PolicyError.about(
@@ -193,6 +189,37 @@ def _check_spec(spec: IDSpec) -> None:
             f"of {spec.name} is a number from 1 to 1024: write max_length=255",
             spec.max_length,
         )
+
+
+def _check_functions(spec: IDSpec) -> None:
+    """
+    Refuse functions that cannot be called, and an attribute that is no name.
+    """
+    fault = None if spec.mint is None else find_fault(spec.mint)
+    if fault is not None:
+        raise PolicyError.about("mint", f"of {spec.name} {fault}: write mint=ids.token")
+    match = spec.must_match
+    fault = None if match is None else find_fault(match, "the value", "the request")
+    if fault is not None:
+        # The truth of a coroutine is that every ID belongs to every request.
+        raise PolicyError.about(
+            "must_match",
+            f"of {spec.name} {fault}: write "
+            f"must_match=lambda value, request: request.headers.get('X-Expected') == value",
+        )
+    attribute: object = spec.attribute
+    if attribute is not None and (not isinstance(attribute, str) or not attribute.strip()):
+        usual = _usual_attribute(spec.name)
+        raise PolicyError.about(
+            "attribute",
+            f"of {spec.name} is its name on spans: write attribute={usual!r}, or span='omit' "
+            f"for no attribute",
+            attribute,
+        )
+
+
+def _usual_attribute(name: str) -> str:
+    return ".".join(name.rsplit("_", 1))
 
 
 def _check_charset(spec: IDSpec) -> None:

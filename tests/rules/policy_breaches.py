@@ -71,6 +71,22 @@ POLICY_BREACHES = [
     ),
     Breach(
         "R14",
+        "an async must_match is taken, whose coroutine lets every ID pass",
+        "_functions.py",
+        "    if _is_async(fn):\n",
+        "    if fn is None:\n",
+        "tests/test_functions.py::test_a_function_is_told_from_what_is_none[async]",
+    ),
+    Breach(
+        "R6",
+        "an endpoint asks for IDs, no middleware binds any, and nobody is told",
+        "integrations/fastapi/_parameters.py",
+        "    if current() is UNBOUND:\n",
+        "    if current() is None:\n",
+        "tests/integrations/test_fastapi.py::test_a_forgotten_install_is_said_once[required]",
+    ),
+    Breach(
+        "R14",
         "a header's name as Django spells keys is taken",
         "_header_names.py",
         'if name.upper().startswith("HTTP_"):',
