@@ -18,6 +18,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.testclient import WebSocketDenialResponse
 
 from apps import fastapi_app
@@ -40,6 +41,7 @@ from idlanyard import (
     tenant_spec,
     user_spec,
 )
+from idlanyard._events import warned
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi import (
@@ -126,6 +128,55 @@ def test_a_spoofed_parameter_is_absent() -> None:
     app = asking_for(three=three)
     install(app, CLOSED)
     assert client_of(app).get("/three", headers=lines).json() == ["s1", None, None]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        pytest.param("session", "session_id", id="required"),
+        pytest.param("three", "session_id", id="optional"),
+        pytest.param("whole", "CurrentContext", id="all"),
+        pytest.param("login", "identified", id="login"),
+    ],
+)
+def test_a_forgotten_install_is_said_once(
+    path: str, asked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: an endpoint that asks for IDs where no middleware binds any is told of, once, and what
+    the line says to write ends it.
+    """
+
+    def whole(context: CurrentContext) -> None: ...
+
+    def login(_: Annotated[str, Depends(identified(lambda: "alice"))]) -> None: ...
+
+    endpoints: dict[str, Any] = {"session": session_needed, "three": three}
+    app = asking_for(**endpoints, whole=whole, login=login)
+    for _ in range(2):
+        client_of(app).get(f"/{path}")
+    message = (
+        f"idlanyard: an endpoint asks for {asked} in a request that has no IDs: call "
+        f"idlanyard.integrations.fastapi.install(app) for the application that serves it, or take "
+        f"its path out of exclude"
+    )
+    assert caplog.messages == [message]
+    caplog.clear()
+    warned.clear()
+    app = asking_for(**endpoints, whole=whole, login=login)
+    install(app, CLOSED)
+    assert client_of(app).get(f"/{path}").status_code == 200
+    assert not caplog.messages
+
+
+def test_an_application_of_starlettes_is_told_where_to_go() -> None:
+    """
+    R14: what FastAPI's install cannot take is refused before anything is put around it.
+    """
+    app = Starlette()
+    with pytest.raises(TypeError, match=r"write from idlanyard.integrations.starlette import"):
+        install(app)  # type: ignore[arg-type]
+    starlette.install(app, TRUSTING)
 
 
 def test_required_ids_are_given() -> None:

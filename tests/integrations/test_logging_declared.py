@@ -383,6 +383,47 @@ def test_a_misspelt_field_is_said(
         assert made(SessionContextFormatter(mended), SessionContextFilter())() == "sess_id=s1 - x"
 
 
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [
+        pytest.param("request_id", "Policy(extra=[request_spec()])", id="request"),
+        pytest.param(
+            "correlation_id",
+            "Policy(extra=[request_spec(name='correlation_id', header='X-Correlation-ID')])",
+            id="correlation",
+        ),
+        pytest.param("customer_id", "tenant_id", id="customer"),
+    ],
+)
+def test_a_field_that_other_packages_have_is_said(field: str, written: str) -> None:
+    """
+    R6: a field that stays empty since no policy declares it is told of, with what declares it.
+    """
+    code = f"""
+import logging
+from idlanyard import Policy, request_spec, session_context
+from idlanyard.integrations.logging import SessionContextFormatter, install
+
+def lines():
+    install()
+    handler = logging.StreamHandler()
+    handler.setFormatter(SessionContextFormatter("%({field})s %(message)s"))
+    logging.getLogger().handlers[:] = [handler]
+    with session_context("s1"):
+        logging.warning("x")
+        logging.warning("y")
+
+lines()
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    message = f"idlanyard: a log format names {field}, which is no declared ID: write {written}"
+    assert said.stderr.splitlines() == [f"- {message}", "- x", "- y"]
+    assert (
+        written == "tenant_id"
+        or field in eval(written, {"Policy": Policy, "request_spec": request_spec}).names
+    )
+
+
 def test_a_filter_that_fails_loses_no_line(
     made: Callable[..., Callable[..., str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from flask import Flask
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
@@ -132,6 +133,10 @@ def test_what_cannot_be_installed_is_said() -> None:
     ("app", "policy", "message"),
     [
         pytest.param(None, None, "takes the Starlette or FastAPI application, not None", id="app"),
+        pytest.param(Starlette, None, "write install.app. for the application that", id="class"),
+        pytest.param(Router(), None, "for the application that has the router", id="router"),
+        pytest.param(CLOSED, plain(), r"write install\(app, policy\)$", id="the wrong way round"),
+        pytest.param(Flask("x"), None, "integrations.flask import IDLanyard", id="of Flask"),
         pytest.param(plain(), "10.0.0.1", "policy is a Policy, not str", id="policy"),
     ],
 )

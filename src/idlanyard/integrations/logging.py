@@ -25,6 +25,15 @@ __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 # A field of a format in any of the three styles.
 _FIELD: Final = re.compile(r"(?:%\(|\{|\$\{?)([a-z][a-z0-9_]*)")
 
+# Names that others use, and how to have them.
+_USUAL: Final = {
+    "customer_id": "tenant_id",
+    "request_id": "Policy(extra=[request_spec()])",
+    "correlation_id": (
+        "Policy(extra=[request_spec(name='correlation_id', header='X-Correlation-ID')])"
+    ),
+}
+
 
 def install(policy: Policy | None = None) -> Callable[[], None]:
     """
@@ -225,13 +234,14 @@ def _warn_of_absent(name: str) -> None:
                 name,
             )
         return
-    meant = difflib.get_close_matches(name, Declared.names, n=1, cutoff=0.85)
+    close = difflib.get_close_matches(name, Declared.names, n=1, cutoff=0.85)
+    meant = close[0] if close else _USUAL.get(name)
     if meant:
         _events.warn_once(
             f"log field {name}",
             "idlanyard: a log format names %s, which is no declared ID: write %s",
             name,
-            meant[0],
+            meant,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.routing import Router
 
 from idlanyard import _events
 from idlanyard._binding import Scope
@@ -93,13 +94,28 @@ class _Installation:
 def _checked(app: Starlette, policy: Policy | None) -> Policy:
     if not isinstance(app, Starlette):
         raise TypeError(
-            f"install takes the Starlette or FastAPI application, not {type(app).__name__}: call "
-            f"it before the application is wrapped in anything"
+            f"install takes the Starlette or FastAPI application, not {type(app).__name__}: "
+            f"{_instead_of(app)}"
         )
     policy = Policy.from_env() if policy is None else policy
     if not isinstance(policy, Policy):
         raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
     return policy
+
+
+def _instead_of(given: object) -> str:
+    """
+    Return what to write where something else than the application was given.
+    """
+    if isinstance(given, type):
+        return "write install(app) for the application that was made of it"
+    if isinstance(given, Router):
+        return "write install(app) for the application that has the router"
+    if isinstance(given, Policy):
+        return "write install(app, policy)"
+    if type(given).__module__.partition(".")[0] == "flask":
+        return "write from idlanyard.integrations.flask import IDLanyard"
+    return "call it before the application is wrapped in anything"
 
 
 def _installed(app: Starlette) -> _Installation | None:

@@ -39,6 +39,11 @@ def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
         TypeError: *app* or *policy* is something else, or the policy's
             options are given here, which ``Policy(...)`` takes.
     """
+    if not isinstance(cast("object", app), FastAPI) and hasattr(app, "build_middleware_stack"):
+        raise TypeError(
+            f"install takes the FastAPI application, not {type(app).__name__}: write "
+            f"from idlanyard.integrations.starlette import install"
+        )
     policy = Policy.from_env() if policy is None else policy
     undo_stack = starlette.install(app, policy)
     additions: _Additions | None = app.__dict__.get(_ADDED)

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, TypeAlias
 from fastapi import Depends, Header, HTTPException, WebSocketException
 from fastapi.requests import HTTPConnection
 
+from idlanyard import _events
 from idlanyard._access import get_id, get_session_context, require
-from idlanyard._binding import Scope, current
+from idlanyard._binding import UNBOUND, Scope, current
 from idlanyard._case import Refusal
 from idlanyard._echo import refused
 from idlanyard._snapshot import SessionContext
@@ -51,6 +52,7 @@ def _documented(name: str) -> Any:
 # The headers are parameters for the schema's sake: what is in force may come from elsewhere.
 def _reading(name: str) -> Callable[..., Awaitable[str | None]]:
     async def read(header: str | None = _documented(name)) -> str | None:
+        warn_of_no_request(name)
         return get_id(name)
 
     return read
@@ -58,6 +60,7 @@ def _reading(name: str) -> Callable[..., Awaitable[str | None]]:
 
 def _requiring(name: str, *, proven: bool | None = None) -> Callable[..., Awaitable[str]]:
     async def read(connection: HTTPConnection, header: str | None = _documented(name)) -> str:
+        warn_of_no_request(name)
         refusal = _missing(name, proven=proven)
         if refusal is None:
             return str(get_id(name))
@@ -74,8 +77,26 @@ async def _context(
     user: str | None = _documented("user_id"),
     tenant: str | None = _documented("tenant_id"),
 ) -> SessionContext:
+    warn_of_no_request("CurrentContext")
     node = current()
     return RequestContext(node) if isinstance(node, Scope) else get_session_context()
+
+
+def warn_of_no_request(asked: str) -> None:
+    """
+    Warn once of an endpoint that asks for IDs where no middleware has bound any.
+
+    Args:
+        asked: what the endpoint asks for.
+    """
+    if current() is UNBOUND:
+        _events.warn_once(
+            "parameters without a request",
+            "idlanyard: an endpoint asks for %s in a request that has no IDs: call "
+            "idlanyard.integrations.fastapi.install(app) for the application that serves it, "
+            "or take its path out of exclude",
+            asked,
+        )
 
 
 def _missing(name: str, *, proven: bool | None) -> Refusal | None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import Depends, HTTPException, WebSocketException
 
 from idlanyard._logins import PLAIN, identify_login
+from idlanyard.integrations.fastapi._parameters import warn_of_no_request
 
 _ID_NAMES: Final = ("user_id", "id", "pk", "sub")
 _MEANT: Final = {
@@ -56,6 +57,7 @@ def identified(
         def find() -> dict[str, object]:
             return {} if user is None else {name: take(user) for name, take in takes.items()}
 
+        warn_of_no_request("identified")
         refusals = HTTPException, WebSocketException
         identify_login("identified", takes, find, remedy=remedy, refusals=refusals)
         return user
