@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -175,6 +176,42 @@ def test_a_further_ids_rule_is_named_by_its_spec() -> None:
     finally:
         undo()
     assert said.endswith("; charset='visible' in its IDSpec allows this one")
+
+
+@pytest.mark.parametrize("name", [None, 5, b"user_id"])
+@pytest.mark.parametrize("ask", [get_id, require], ids=["get_id", "require"])
+def test_a_name_that_is_no_text_is_told_so(ask: Any, name: object) -> None:
+    """
+    R7: what is no name at all is a TypeError that says how an ID is named.
+    """
+    assert refusal_of(lambda: ask(name)).endswith("write 'user_id'")
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"),
+    [
+        pytest.param(7, "str(...)", id="int"),
+        pytest.param(UUID(int=7), "str(...)", id="UUID"),
+        pytest.param(b"alice", "value.decode()", id="bytes"),
+        pytest.param(True, "the ID that is meant, as in str(user.id)", id="bool"),
+        pytest.param(["alice"], "the ID that is meant, as in str(user.id)", id="list"),
+        pytest.param(object(), "the ID that is meant, as in str(user.id)", id="object"),
+    ],
+)
+def test_what_is_no_text_is_told_how_it_becomes_one(value: Any, instead: str) -> None:
+    """
+    R7: what a message says to write gives an ID: the text of a list or an object is none.
+    """
+    said = refusal_of(lambda: identify(user_id=value))
+    assert said == f"user_id must be a str, not {type(value).__name__}: write {instead}"
+
+
+def test_what_is_no_policy_is_told_what_is() -> None:
+    """
+    R14: what is no policy is refused with the call that takes one.
+    """
+    said = refusal_of(lambda: use_policy({"trusted_peers": []}))  # type: ignore[arg-type]
+    assert said == "use_policy takes a Policy, not dict: write use_policy(Policy(...))"
 
 
 def test_a_snapshot_takes_names_as_they_are() -> None:

@@ -12,10 +12,12 @@ from fastapi import FastAPI
 from flask import Flask
 from starlette.applications import Starlette
 
-from idlanyard import EVERYONE, Policy, asgi, wsgi
+import idlanyard
+from idlanyard import EVERYONE, asgi, wsgi
 from idlanyard.integrations import fastapi, flask, starlette
 
 SECRET = "s" * 32
+NAMES = {name: getattr(idlanyard, name) for name in idlanyard.__all__}
 
 TAKERS: dict[str, tuple[str, Callable[..., Any]]] = {
     "asgi": (
@@ -50,6 +52,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a constant": ({"trusted_peers": EVERYONE}, "Policy(trusted_peers=EVERYONE)"),
     "left out": ({"user": None}, "Policy(user=None)"),
     "misspelt": ({"trusted_proxies": ["10.0.0.5"]}, "Policy(trusted_peers=['10.0.0.5'])"),
+    "of one ID": (
+        {"header": "X-Request-ID"},
+        "Policy(session=session_spec(header='X-Request-ID'))",
+    ),
+    "of the user": ({"user_required": True}, "Policy(user=user_spec(required=True))"),
     "in capitals": ({"TRUSTED_PEERS": ["10.0.0.5"]}, "Policy(trusted_peers=['10.0.0.5'])"),
 }
 
@@ -66,7 +73,7 @@ def test_an_option_of_the_policy_is_said(taker: str, name: str) -> None:
     with pytest.raises(TypeError) as caught:
         take(**options)
     assert str(caught.value).endswith(f": write {call.format(written)}")
-    take(eval(written, {"Policy": Policy, "EVERYONE": EVERYONE}))
+    take(eval(written, dict(NAMES)))
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_a_wrong_id_spec_says_what_to_write(changes: dict[str, Any], sentence: s
         pytest.param({"exclude": "/health"}, r"write exclude=\['/health'\]", id="one path"),
         pytest.param(
             {"exclude": ["health"]},
-            "has 'health', which no path is: write '/health'",
+            "has 'health', which is no path: write '/health'",
             id="no slash",
         ),
         pytest.param({"exclude": [5]}, "write paths as text, such as '/health'", id="no path"),

@@ -58,6 +58,13 @@ def outgoing(*, to: Any) -> object:
     return parse_origins(to)
 
 
+async def no_waiting(*_: object) -> str:
+    """
+    Answer as nobody waits for.
+    """
+    raise AssertionError
+
+
 def django(**settings: Any) -> Policy:
     """
     Build a policy as Django's settings describe it.
@@ -200,7 +207,19 @@ CONFIGURED = (
     *rows(SETTINGS, "TRUSTED_PEERS", "*", "10.0.0.5,10.0.0.6", ["10.0.0.5/8"], ["everyone"]),
     *rows(SETTINGS, "EXCLUDE", "/a,/b", ["/a/{b}"]),
 )
-WRONG = [*PEERS, *PATHS, *OTHERS, *RULES_OF_ONE_ID, *SOURCES, *ORIGINS, *CONFIGURED]
+FURTHER = (
+    *rows((Policy,), "session", {"header": "X-A"}, {"HEADER": "X-A"}, ["X-A", "X-B"], [5], False),
+    *rows((Policy,), "session", Header("X-A"), Header.traceparent(), session_spec, {"header": 5}),
+    *rows((Policy,), "user", {"header": "X-Account"}, {"header": "X-Session-ID"}, False),
+    *rows((Policy,), "extra", "X-Device-ID", "device_id", ["X-Device-ID"], "X-Session-ID", "no id"),
+    *rows((Policy,), "extra", [device(), "X-Hop"], ["X-Request-ID"], "X-" + "a" * 80),
+    *rows(SPECS, "must_match", "x", len, no_waiting),
+    *rows(SPECS, "mint", len, no_waiting),
+    *rows(SPECS, "attribute", "", " ", 5),
+    *rows(SETTINGS, "EXTRA", [{"NAME": "device_id"}], [{"HEADER": "X-Device-ID"}], [{}]),
+    *rows(SETTINGS, "EXTRA", [{"NAME": "Device ID"}], [{"HEADER": "Host"}], ["X-Device-ID"]),
+)
+WRONG = [*PEERS, *PATHS, *OTHERS, *RULES_OF_ONE_ID, *SOURCES, *ORIGINS, *CONFIGURED, *FURTHER]
 BASE: dict[Build, dict[str, Any]] = {
     IDSpec: {"header": "X-Device-ID"},
     Admission: {"known": len},

@@ -227,7 +227,9 @@ def use_policy(policy: Policy) -> Callable[[], None]:
         TypeError: it is not a ``Policy``.
     """
     if not isinstance(policy, Policy):
-        raise TypeError(f"use_policy takes a Policy, not {type(policy).__name__}")
+        raise TypeError(
+            f"use_policy takes a Policy, not {type(policy).__name__}: write use_policy(Policy(...))"
+        )
     # A tuple of its own marks this use, also where one policy is used twice.
     entry = (policy,)
     _policies.append(entry)

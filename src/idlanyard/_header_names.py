@@ -108,6 +108,13 @@ def header_for(name: str) -> str:
     return f"X-{_as_written(name)}"
 
 
+def name_for(header: str) -> str:
+    """
+    Return the usual name of the ID in a header: ``device_id`` of ``X-Device-ID``.
+    """
+    return re.sub(r"[^a-z0-9]+", "_", header.lower().removeprefix("x-"))
+
+
 def _as_written(name: str) -> str:
     words = re.findall(r"[A-Za-z0-9]+", name)
     return "-".join("ID" if word.upper() == "ID" else word.capitalize() for word in words)

@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy
+from idlanyard._rules import explain_unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +64,9 @@ def _unknown(call: str, name: str, value: object) -> str:
     if close:
         written = f"Policy({close[0]}={_shown(close[0], value)})"
         return f"{name} is no option: write {call.format(written)}"
+    of_one_id = explain_unknown(name, value, [*_OPTIONS]).partition(": write ")[2]
+    if of_one_id:
+        return f"{name} is no option: write {call.format(f'Policy({of_one_id})')}"
     return (
         f"{name} is no option: write {call.format('Policy(...)')}, which takes "
         f"{', '.join(_OPTIONS)}"

@@ -47,7 +47,7 @@ def find_fault(entry: object) -> str | None:
             f"write {_suggest(entry)}"
         )
     if not entry.startswith("/") or _ESCAPE.search(entry) or "#" in entry:
-        return f"which no path is: write {_suggest(entry)}"
+        return f"which is no path: write {_suggest(entry)}"
     return None
 
 

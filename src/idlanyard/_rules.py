@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from idlanyard._admission import Admission
 from idlanyard._defaults import session_spec, suggest_header, tenant_spec, user_spec
-from idlanyard._header_names import find_plain_fault, is_owned
+from idlanyard._header_names import find_plain_fault, header_for, is_owned, name_for
 from idlanyard._options import answer_unknown, find_meant, options_of
 from idlanyard._paths import find_fault, suggest_list
 from idlanyard._sources import Header
@@ -36,11 +36,30 @@ def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
         code = f"IDSpec(name={extra.name!r}, header={extra.header!r})"
         code = "request_spec()" if extra.name == "request_id" else code
         raise PolicyError.about("extra", f"is a list: write extra=[{code}]", extra)
+    specs: tuple[object, ...] = (extra,)
     if not isinstance(extra, str | Mapping):
         specs = tuple(_iterate(extra, "extra", "request_spec()"))
         if all(isinstance(spec, IDSpec) for spec in specs):
-            return specs
-    raise PolicyError.about("extra", "is a list of IDSpec: write extra=[request_spec()]")
+            return cast("tuple[IDSpec, ...]", specs)
+    wrong = next(spec for spec in specs if not isinstance(spec, IDSpec))
+    raise PolicyError.about("extra", f"is a list of IDSpec: write extra=[{_spec_meant(wrong)}]")
+
+
+def _spec_meant(given: object) -> str:
+    """
+    Return the rules of the further ID of which only the name or the header was written.
+    """
+    if not isinstance(given, str):
+        return "request_spec()"
+    name = name_for(given)
+    header = given if "-" in given else header_for(name)
+    if name == "request_id" or suggest_header("extra", header) is None:
+        return "request_spec()"
+    try:
+        IDSpec(name=name, header=header)
+    except PolicyError:
+        return "request_spec()"
+    return f"IDSpec(name={name!r}, header={header!r})"
 
 
 def _iterate(value: Any, option: str, entry: str) -> list[Any]:
@@ -81,7 +100,10 @@ def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
     if not _is_pair(given):
         colon = isinstance(given, str) and ":" in given
         more = ", and not one text with a colon as in the environment" if colon else ""
-        raise _wrong_secret(f"is (header, secret) or (header, [new, old]){more}")
+        raise _wrong_secret(
+            f"is (header, secret) or (header, [new, old]){more}: write "
+            f"shared_secret=('X-Proxy-Secret', os.environ['PROXY_SECRET'])"
+        )
     header, secrets = cast("tuple[object, Any]", given)
     several: list[Any] = [secrets]
     if not isinstance(secrets, str | bytes) and secrets is not None:
@@ -228,14 +250,28 @@ def _no_spec(option: str, given: object) -> PolicyError:
     """
     Return the error for what stands where the rules of one ID are expected.
     """
-    header = given.header if isinstance(given, IDSpec) else given
-    header = suggest_header(option, header)
-    changes = f"header={header!r}" if header else ""
+    written = "None" if given is False else f"{option}_spec({_changes_meant(option, given)})"
     return PolicyError.about(
-        option,
-        f"takes {option}_spec(...) or None: write {option}={option}_spec({changes})",
-        given,
+        option, f"takes {option}_spec(...) or None: write {option}={written}", given
     )
+
+
+def _changes_meant(option: str, given: object) -> str:
+    """
+    Return the changes of the default rules that *given* was to say, as far as it can be told.
+    """
+    if isinstance(given, list | tuple):
+        entries = [entry for entry in cast("list[object]", given) if suggest_header(option, entry)]
+        return f"sources={entries!r}" if entries else ""
+    if isinstance(given, Mapping):
+        rules = {str(name).lower(): value for name, value in cast("Any", given).items()}
+        given = rules.get("header")
+    if isinstance(given, IDSpec):
+        given = given.header
+    elif isinstance(given, Header) and given.parse is None:
+        given = given.name
+    header = suggest_header(option, given)
+    return f"header={header!r}" if header else ""
 
 
 def _check_admission(policy: Policy) -> None:

@@ -16,6 +16,7 @@ from idlanyard._defaults import (
     tenant_spec,
     user_spec,
 )
+from idlanyard._header_names import header_for, name_for
 from idlanyard._options import find_meant, options_of
 from idlanyard._peers import EVERYONE
 from idlanyard._policy import Policy
@@ -141,11 +142,30 @@ def _build(build: Callable[..., IDSpec], rules: Mapping[str, Any], inside: str, 
     for name in rules:
         _check_rule(name, inside, top)
     if build is IDSpec and not {"NAME", "HEADER"} <= rules.keys():
-        raise PolicyError(f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed")
+        example = _whole_rules(rules)
+        raise PolicyError(
+            f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed: "
+            f"write {_assignment('EXTRA', top)}[{example!r}]",
+            option="extra",
+            value=rules,
+        )
     try:
         return build(**{name.lower(): rule for name, rule in rules.items()})
     except PolicyError as error:
         raise _as_written(error, _RULES, inside, top) from error
+
+
+def _whole_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the rules of a further ID with the name or the header that they lack.
+    """
+    name = str(rules.get("NAME") or name_for(str(rules.get("HEADER"))))
+    header = str(rules.get("HEADER") or header_for(name))
+    try:
+        IDSpec(name=name, header=header)
+    except PolicyError:
+        name, header = "device_id", "X-Device-ID"
+    return {"NAME": name, "HEADER": header}
 
 
 def _check_option(name: object, written: str) -> None:

@@ -39,9 +39,12 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
     """
     kind = type(fn).__name__
     if not callable(fn) or isinstance(fn, staticmethod):
-        raise TypeError(
-            f"bind takes a function, not {kind}: write @bind below @classmethod and @staticmethod"
+        where = (
+            "below @classmethod and @staticmethod"
+            if isinstance(fn, classmethod | staticmethod)
+            else "above a function whose parameters are called as the IDs are"
         )
+        raise TypeError(f"bind takes a function, not {kind}: write @bind {where}")
     signature = _signature(fn)
     if signature is None:
         return fn

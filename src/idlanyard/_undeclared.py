@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from idlanyard._defaults import request_spec
 from idlanyard._spec import IDSpec
@@ -23,6 +23,8 @@ def say_undeclared(name: str, names: Sequence[str]) -> str:
         name: what was asked for.
         names: the IDs that are declared, the three that every policy has first.
     """
+    if not isinstance(cast("object", name), str):
+        return f"an ID is named by text, not {type(name).__name__}: write 'user_id'"
     said = f"{name!r} is not a declared ID ({', '.join(names)})"
     meant = _meant(name, [*names, "customer_id"])
     if meant is not None:

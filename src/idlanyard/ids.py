@@ -24,6 +24,7 @@ _CHARSETS: Final = {
         'visible ASCII without , ; " \\ < >',
     ),
 }
+_NO_IDS: Final = (bool, dict, list, tuple, set)
 _LONGEST: Final = 1_024
 _VISIBLE: Final = "charset='visible'"
 _FILENAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,199}")
@@ -108,8 +109,7 @@ class IDCheck:
                 reason and the option that would allow it, never the value.
         """
         if not isinstance(value, str):
-            remedy = "call it" if callable(value) else "write str(...)"
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}: {remedy}")
+            raise TypeError(_no_text(name, value))
         reason = self.reason(value)
         if reason is None:
             # Of a subclass the text that was checked, and not what it says of itself.
@@ -130,6 +130,26 @@ class IDCheck:
         wider = IDCheck("visible", self.max_length).reason(value) is None
         said = f"allowed are {allowed}, first a letter or digit"
         return f"{said}{_offer(name, _VISIBLE, wider)}"
+
+
+def _no_text(name: str, value: object) -> str:
+    """
+    Return the sentence for what is no text: how its ID is written.
+    """
+    kind = type(value).__name__
+    instead = "write str(...)"
+    if isinstance(value, bytes):
+        instead = "write value.decode()"
+    elif callable(value):
+        instead = "call it"
+    elif isinstance(value, _NO_IDS) or _says_nothing(value):
+        # Their text is no ID, or one that changes with every run.
+        instead = "write the ID that is meant, as in str(user.id)"
+    return f"{name} must be a str, not {kind}: {instead}"
+
+
+def _says_nothing(value: object) -> bool:
+    return type(value).__repr__ is object.__repr__
 
 
 def _offer(name: str, change: str, helps: bool) -> str:
