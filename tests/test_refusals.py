@@ -4,7 +4,9 @@ How a request is refused: the problem, its headers, never the value (R8).
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ from idlanyard import (
     Policy,
     asgi,
     get_session_context,
+    get_session_id,
+    get_user_id,
     request_spec,
     session_spec,
     subscribe,
@@ -28,6 +32,13 @@ POISON = "evil<script>value"
 
 def _never(value: str, request: Any) -> bool:
     return False
+
+
+def _later(value: str, request: Any) -> Any:
+    async def answer() -> bool:
+        raise AssertionError
+
+    return answer()
 
 
 def _failing(value: str, request: Any) -> bool:
@@ -88,6 +99,13 @@ REFUSALS = {
     ),
     "no match": (
         Policy(trusted_peers=[PROXY], tenant=tenant_spec(must_match=_never)),
+        [S1, ("X-Tenant-ID", "acme")],
+        403,
+        "tenant_id",
+        "does not match the request",
+    ),
+    "a match that nobody awaits": (
+        Policy(trusted_peers=[PROXY], tenant=tenant_spec(must_match=_later)),
         [S1, ("X-Tenant-ID", "acme")],
         403,
         "tenant_id",
@@ -194,6 +212,77 @@ def test_a_refused_request_binds_nothing(serve: Serve) -> None:
     """
     serve(REJECT, [("X-Session-ID", "a b")])
     assert get_session_context().is_empty()
+
+
+TENANT_NEEDED = Policy(tenant=tenant_spec(required=True), trusted_peers=[PROXY])
+KNOWN: list[Line] = [("X-Session-ID", "s1"), ("X-User-ID", "bob")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        pytest.param("http", ["http.response.start", "http.response.body"], id="http"),
+        pytest.param("websocket", ["websocket.close"], id="websocket"),
+    ],
+)
+def test_the_server_logs_a_refusal_with_its_ids(kind: str, sent: list[str]) -> None:
+    """
+    R4: what a server logs while it sends a refusal has the IDs of the request; what it does
+    once that is sent has not, since it may begin the next request then.
+    """
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    async def send(message: Any) -> None:
+        seen.append((message["type"], get_session_id(), get_user_id()))
+
+    async def receive() -> Any:
+        return {"type": f"{kind}.connect"}
+
+    app = asgi.SessionContextMiddleware(never_called, TENANT_NEEDED)
+    scope = http_scope(KNOWN, peer=PROXY) | {"type": kind}
+    asyncio.run(app(scope, receive, send))
+    assert seen[0] == (sent[0], "s1", "bob")
+    assert seen[1:] == [(each, None, None) for each in sent[1:]]
+
+
+async def never_called(scope: Any, receive: Any, send: Any) -> None:
+    """
+    Fail: a refused request reaches no application.
+    """
+    raise AssertionError
+
+
+def test_the_access_line_of_a_refusal_has_its_ids() -> None:
+    """
+    R4: over WSGI the access line finds the IDs of a refused request in the environ.
+    """
+    environ = environ_of(KNOWN, peer=PROXY)
+    app = wsgi.SessionContextMiddleware(lambda *_: [], TENANT_NEEDED)
+    assert ask_wsgi(app, environ).status.startswith("401")
+    assert (environ["idlanyard.session_id"], environ["idlanyard.user_id"]) == ("s1", "bob")
+    assert "idlanyard.tenant_id" not in environ
+
+
+@BOTH
+def test_what_is_told_of_a_request_is_told_with_its_ids(serve: Serve) -> None:
+    """
+    R6: the line that says why something was dropped, and its event, are found by the session.
+    """
+    seen: list[str | None] = []
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(get_session_id())
+
+    handler = Seen()
+    logging.getLogger("idlanyard").addHandler(handler)
+    undo = subscribe("reject", lambda _: seen.append(get_session_id()))
+    try:
+        serve(Policy(tenant=tenant_spec(required=True)), KNOWN)
+    finally:
+        undo()
+        logging.getLogger("idlanyard").removeHandler(handler)
+    assert seen == ["s1"] * 4
 
 
 @BOTH

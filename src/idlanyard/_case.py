@@ -5,6 +5,7 @@ repeated and nominated headers, sources other than a plain header (R5 to R8).
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final, NamedTuple
 
 from idlanyard import _events
@@ -173,7 +174,7 @@ class Case:
     def _matches(self, field: Field, value: str) -> bool:
         must_match = field.spec.must_match
         try:
-            return must_match is None or bool(must_match(value, self._request()))
+            return must_match is None or _is_fit(must_match(value, self._request()))
         except Exception as error:
             # A check that cannot be made has not been passed.
             _events.failed(f"must_match of {field.name}", error)
@@ -192,3 +193,11 @@ class Case:
         if self._view is None:
             self._view = self._plan.wire.view(self._raw, self._plan.policy)
         return self._view
+
+
+def _is_fit(answer: object) -> bool:
+    if inspect.iscoroutine(answer):
+        # What a plain function may return as well; it is always true.
+        answer.close()
+        raise TypeError("must_match is not awaited: let it return True or False")
+    return bool(answer)

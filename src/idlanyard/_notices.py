@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Final
 
 from idlanyard import _events
-from idlanyard._binding import Scope
+from idlanyard._binding import Scope, bound, put_back
 from idlanyard._case import ABSENT, NOT_UNDERSTOOD, UNKNOWN, UNMATCHED
 from idlanyard._claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
 from idlanyard._events import Event
@@ -107,14 +107,18 @@ def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str
         rejected: each ID that was not believed, with the reason.
     """
     dropped: set[str] = set()
-    for field, reason in rejected:
-        # A request that is refused since its ID was dropped is explained by the first reason.
-        if reason != ABSENT or field not in dropped:
-            _tell(plan, raw, field, reason)
-        dropped.add(field)
-        if "reject" in _events.subscribers:
-            context = snapshot_of(scope.values, scope.policy)
-            _events.emit(Event("reject", context, field, reason))
+    token = bound.set(scope)
+    try:
+        for field, reason in rejected:
+            # A request that is refused since its ID was dropped is explained by the first reason.
+            if reason != ABSENT or field not in dropped:
+                _tell(plan, raw, field, reason)
+            dropped.add(field)
+            if "reject" in _events.subscribers:
+                context = snapshot_of(scope.values, scope.policy)
+                _events.emit(Event("reject", context, field, reason))
+    finally:
+        put_back(token)
 
 
 def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:

@@ -176,9 +176,8 @@ def _receiving(receive: Any, outside: Node) -> Any:
     return receive_outside
 
 
-async def _send_outside(send: Any, message: Any, outside: Node) -> None:
-    # The server may start the next request of the connection from inside this call.
-    token = bound.set(outside)
+async def _send_in(send: Any, message: Any, node: Node) -> None:
+    token = bound.set(node)
     try:
         await send(message)
     finally:
@@ -199,7 +198,8 @@ def _echoing(
         if kind in _STARTS:
             return send(_with_echo(plan, inner, method, message))
         if kind in _LAST:
-            return _send_outside(send, message, outside)
+            # The server may start the next request of the connection from inside this call.
+            return _send_in(send, message, outside)
         return send(message)
 
     # A plain function is twice as fast per chunk; adapters ask whether it is async.
@@ -240,10 +240,12 @@ async def _refuse(
         await receive()
         if "websocket.http.response" not in (scope.get("extensions") or {}):
             code = _TRY_AGAIN_LATER if status == _UNAVAILABLE else _POLICY_VIOLATION
-            await send({"type": "websocket.close", "code": code})
+            await _send_in(send, {"type": "websocket.close", "code": code}, inner)
             return
         prefix = "websocket.http.response"
-    await send({"type": f"{prefix}.start", "status": status, "headers": headers})
+    # Bound, since servers write the access line from inside this call.
+    start = {"type": f"{prefix}.start", "status": status, "headers": headers}
+    await _send_in(send, start, inner)
     body = b"" if scope.get("method") == "HEAD" else body
     # It may be left out, but not every test client knows that.
     await send({"type": f"{prefix}.body", "body": body, "more_body": False})

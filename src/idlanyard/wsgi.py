@@ -230,5 +230,6 @@ def _refuse(
     Answer the request with a problem (R8).
     """
     code, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(scope.values))
+    publish(environ, scope.policy, scope.values)
     start_response(f"{code} {phrase}", headers)
     return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]

@@ -417,7 +417,7 @@ BREACHES = [
         "S28",
         "the last part of a response is sent inside the request's binding",
         "asgi.py",
-        "            return _send_outside(send, message, outside)\n",
+        "            return _send_in(send, message, outside)\n",
         "            return send(message)\n",
         ASGI + "test_the_servers_code_never_runs_inside_the_binding[a body in one part]",
     ),
