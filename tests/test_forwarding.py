@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drive import ask_asgi, http_scope
+from idlanyard import Policy, get_user_id
 from idlanyard._forwarding import Hop, is_rewritten, read_node
+from idlanyard.asgi import SessionContextMiddleware
 
 PEER = "10.0.0.5"
 
@@ -114,3 +117,19 @@ def test_any_text_is_read_or_in_doubt(text: str, structured: bool) -> None:
     readings = read_node(text, structured=structured)
     assert readings is None or all(reading in text for reading in readings)
     is_rewritten(PEER, [Hop(structured, text)])
+
+
+@pytest.mark.parametrize(("lines", "user"), [(40, "u1"), (40_000, None)], ids=["few", "many"])
+def test_a_list_that_no_proxy_writes_proves_nothing(lines: int, user: str | None) -> None:
+    """
+    S19: what is left unread of many forwarding lines may name the peer.
+    """
+    seen: list[str | None] = []
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        seen.append(get_user_id())
+
+    hops = [("x-forwarded-for", "203.0.113.9")] * lines
+    door = SessionContextMiddleware(app, Policy(trusted_peers=[PEER]))
+    ask_asgi(door, http_scope([("x-user-id", "u1"), *hops], peer=PEER))
+    assert seen == [user]
