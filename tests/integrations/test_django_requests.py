@@ -391,6 +391,17 @@ def test_a_request_is_refused(way: str) -> None:
     assert answer.reason_phrase == "Unauthorized"
 
 
+def test_the_access_line_of_a_refusal_has_its_ids() -> None:
+    """
+    R4: over WSGI the access line finds the IDs of a refused request in the environ.
+    """
+    request = RequestFactory().get("/", headers={"X-Session-ID": "s1"})
+    with configured(REQUIRED):
+        assert SessionContextMiddleware(lambda _: HttpResponse())(request).status_code == 401
+    found = {key: value for key, value in request.META.items() if key.startswith("idlanyard.")}
+    assert found == {"idlanyard.session_id": "s1"}
+
+
 def test_a_second_line_adds_nothing() -> None:
     """
     R15: written twice in MIDDLEWARE there are one ID and one echo, and the demands of the inner

@@ -201,9 +201,10 @@ def _opened(
     scope, edits, refusal, rejected = resolve(plan, found, raw)
     if rejected:
         report(plan, raw, scope, rejected)
+    # Of a refused request too, whose access line reads them.
+    requests.publish(request, scope)
     if refusal is None:
         raw[key] = scope
-        requests.publish(request, scope)
         _show(requests, request, edits, scope)
     else:
         # Nothing is bound for it, but the line that is logged about it has the IDs.
