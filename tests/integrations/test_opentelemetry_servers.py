@@ -33,9 +33,10 @@ def installed(provider: TracerProvider) -> Iterator[None]:
 
 def servers(exporter: InMemorySpanExporter) -> list[dict[str, Any]]:
     """
-    Return the attributes of the server spans.
+    Return the attributes of the server spans, in the order in which they started.
     """
-    spans = exporter.get_finished_spans()
+    # A span may end after its response, and so after the next request's.
+    spans = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
     return [attributes(span) for span in spans if span.kind is SpanKind.SERVER]
 
 
