@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _MISSING: Final = 2
+_ABOUT: Final = "Session, user and tenant IDs that go along with a request. Pages: docs/index.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program; left out, the
             process's own.
     """
-    parser = argparse.ArgumentParser(prog="python -m idlanyard", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m idlanyard", description=_ABOUT)
     commands = parser.add_subparsers(dest="command")
-    demo = commands.add_parser("demo", help="send real requests to real servers, and judge")
+    demo = commands.add_parser("demo", help="start two servers, send requests, show what came back")
     demo.add_argument("--serve", action="store_true", help="keep the servers up, to try with curl")
     options = parser.parse_args(arguments)
     if options.command is None:

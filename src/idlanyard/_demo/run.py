@@ -51,7 +51,11 @@ def demo(console: Console | None = None) -> int:
     """
     Run the demo and return its exit status.
     """
-    return show(observed(), console or Console(width=132))
+    console = console or Console(width=132)
+    console.print("Of spoofed and invalid headers the log tells, as it will in your application:")
+    found = observed()
+    console.print()
+    return show(found, console)
 
 
 def curls(asgi_port: int, wsgi_port: int) -> Iterable[str]:
