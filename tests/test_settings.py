@@ -159,3 +159,25 @@ def test_a_message_is_written_as_the_settings_are(
         with pytest.raises(PolicyError) as caught:
             policy_from_settings(settings, written=written)
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        pytest.param("X-Device-ID", "device_id", id="a header"),
+        pytest.param("device_id", "device_id", id="a name"),
+        pytest.param("X-Request-ID", "request_id", id="the header of a request"),
+        pytest.param([{"HEADER": "X-Device-ID"}], "device_id", id="without a name"),
+        pytest.param([{"NAME": "device_id"}], "device_id", id="without a header"),
+    ],
+)
+def test_a_further_id_is_told_whole(given: object, name: str) -> None:
+    """
+    R14: of a further ID that has only a name or a header the message writes both, of that ID.
+    """
+    with pytest.raises(PolicyError) as caught:
+        policy_from_settings({"EXTRA": given}, written="IDLANYARD_{}")
+    written = str(caught.value).partition("write IDLANYARD_EXTRA = ")[2]
+    policy = policy_from_settings({"EXTRA": eval(written)}, written="IDLANYARD_{}")
+    header = "X-Request-ID" if name == "request_id" else "X-Device-ID"
+    assert [(spec.name, spec.header) for spec in policy.extra] == [(name, header)]

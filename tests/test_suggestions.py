@@ -218,6 +218,7 @@ FURTHER = (
     *rows(SPECS, "attribute", "", " ", 5),
     *rows(SETTINGS, "EXTRA", [{"NAME": "device_id"}], [{"HEADER": "X-Device-ID"}], [{}]),
     *rows(SETTINGS, "EXTRA", [{"NAME": "Device ID"}], [{"HEADER": "Host"}], ["X-Device-ID"]),
+    *rows(SETTINGS, "EXTRA", "X-Device-ID", "device_id"),
 )
 WRONG = [*PEERS, *PATHS, *OTHERS, *RULES_OF_ONE_ID, *SOURCES, *ORIGINS, *CONFIGURED, *FURTHER]
 BASE: dict[Build, dict[str, Any]] = {

@@ -121,7 +121,7 @@ def _extra(value: Any, written: str) -> Any:
     if isinstance(value, Mapping):
         rules = dict(cast("Mapping[str, Any]", value))
     elif value != "request_id" and (header := suggest_header("extra", value)):
-        rules["HEADER"] = header
+        rules = _whole_rules({"HEADER" if "-" in header else "NAME": header})
     line = f"{_assignment('EXTRA', written)}[{rules!r}]"
     raise PolicyError(
         f"{written.format('EXTRA')}: extra is a list: write {line}",
