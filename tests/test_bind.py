@@ -477,3 +477,32 @@ def test_fastapi_dependencies_never_let_a_client_name_an_id() -> None:
     described = client.get("/openapi.json").json()["paths"]["/"]["get"]
     assert {p["name"] for p in described["parameters"]} == {"x", "page", "size"}
     assert "requestBody" not in described
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        pytest.param("sesion_id", "session_id", id="a letter"),
+        pytest.param("userid", "user_id", id="no underscore"),
+        pytest.param("tenantId", "tenant_id", id="camel case"),
+        pytest.param("user", "", id="another thing"),
+        pytest.param("session_ids", "", id="several"),
+        pytest.param("order_id", "", id="another ID"),
+        pytest.param("session_id", "", id="as it is called"),
+    ],
+)
+def test_a_misspelt_parameter_is_said(
+    written: str, meant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: a parameter that is nearly an ID's is left to the caller, who may be a client: a line
+    says so once, and how it is called.
+    """
+    names: dict[str, Any] = {"__name__": "shop"}
+    exec(f"def order({written}=None, limit=10): return {written}", names)
+    assert [bind(names["order"])(), bind(names["order"])()] == [None, None]
+    message = (
+        f"idlanyard: bind leaves the parameter {written} of shop.order to the caller: call it "
+        f"{meant} if it is to be that ID"
+    )
+    assert caplog.messages == ([message] if meant else [])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
+from idlanyard import _events
 from idlanyard._access import get_id
 from idlanyard._binding import current
 from idlanyard._inspection import signature_of
@@ -54,6 +55,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
         for p in signature.parameters.values()
         if p.name in known and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
+    _warn_of_misspelt(fn, signature, known)
     if not filled:
         return fn
 
@@ -61,6 +63,34 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
     rest = [p for p in signature.parameters.values() if p not in filled]
     wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     return wrapper
+
+
+def _warn_of_misspelt(
+    fn: Callable[..., Any], signature: inspect.Signature, known: set[str]
+) -> None:
+    """
+    Warn of a parameter that is nearly called as an ID is: the caller supplies it.
+    """
+    for name in signature.parameters.keys() - known:
+        meant = "" if name.endswith("s") else _nearest(name, known)
+        if meant:
+            place = f"{fn.__module__}.{getattr(fn, '__qualname__', type(fn).__name__)}"
+            _events.warn_once(
+                f"parameter {name} of {place}",
+                "idlanyard: bind leaves the parameter %s of %s to the caller: call it %s if it is "
+                "to be that ID",
+                name,
+                place,
+                meant,
+            )
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    plain = {each.replace("_", ""): each for each in known}
+    close = get_close_matches(name.lower().replace("_", ""), plain, n=1, cutoff=0.88)
+    return plain[close[0]] if close else ""
 
 
 def _filling(

@@ -78,6 +78,14 @@ POLICY_BREACHES = [
         "tests/test_functions.py::test_a_function_is_told_from_what_is_none[async]",
     ),
     Breach(
+        "R6",
+        "a misspelt parameter of bind is left to clients, and nobody is told",
+        "_signature.py",
+        "    _warn_of_misspelt(fn, signature, known)\n",
+        "",
+        "tests/test_bind.py::test_a_misspelt_parameter_is_said[a letter]",
+    ),
+    Breach(
         "R8",
         "a coroutine of must_match lets every ID pass",
         "_case.py",
