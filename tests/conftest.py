@@ -110,6 +110,14 @@ def _is_silent(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and item.cls is None and not inspect.getdoc(item.obj)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """
+    Return two workers for each core: servers, brokers and databases are waited for.
+    """
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """
