@@ -105,6 +105,8 @@ PARTS = (
     "_records",
     "_exporter",
     "_propagation",
+    "_runserver",
+    "management",
     "apps",
     "__init__",
 )

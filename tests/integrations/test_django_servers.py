@@ -73,12 +73,16 @@ SERVERS = [
     pytest.param(("-m", "waitress", "--listen=127.0.0.1:{port}", f"{APP}:wsgi"), [], id="waitress"),
     pytest.param(
         ("-c", RUNSERVER.format(app="wsgi")),
-        ['line - - django.server "GET /nowhere HTTP/1.1" 404'],
+        [
+            'line s1 alice django.server "GET /nowhere HTTP/1.1" 404',
+            'line s1 alice django.server "GET /boom HTTP/1.1" 500',
+            'line s1 alice django.server "GET /stream HTTP/1.1" 418',
+        ],
         id="runserver",
     ),
     pytest.param(
         ("-c", RUNSERVER.format(app="wsgi_around")),
-        ['line - - django.server "GET /nowhere HTTP/1.1" 404'],
+        ['line s1 alice django.server "GET /nowhere HTTP/1.1" 404'],
         id="runserver, wrapped",
     ),
 ]
@@ -104,3 +108,29 @@ def test_the_lines_of_a_request(
         ask_all(up)
         text = lines(up, *OURS, *access)
     assert sorted(line for line in text.splitlines() if line in OURS) == sorted(OURS)
+
+
+KEPT = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nX-Session-ID: one\r\n\r\n"
+    b"GET / HTTP/1.1\r\nHost: x\r\nX-Session-ID: two\r\n\r\n"
+    b"nonsense\r\n\r\n"
+)
+
+
+def test_each_line_of_a_kept_connection_of_runserver_is_of_its_request(serving: Serving) -> None:
+    """
+    Of two requests and nonsense on one connection each access line has its own IDs, or none.
+    """
+    words = ("-c", RUNSERVER.format(app="wsgi"))
+    with serving("uvicorn", *words, access=UVICORN_ACCESS) as up:
+        with up.connect() as connection:
+            connection.sendall(KEPT)
+            while connection.recv(65536):
+                pass
+        text = lines(
+            up,
+            'line one - django.server "GET / HTTP/1.1" 200',
+            'line two - django.server "GET / HTTP/1.1" 200',
+            "Bad request syntax",
+        )
+    assert [line for line in text.splitlines() if "Bad request" in line and "two" in line] == []

@@ -21,6 +21,15 @@ LOGINS = TESTS + "test_logins.py::"
 
 INTEGRATION_BREACHES = [
     Breach(
+        "S28",
+        "a line of runserver has the IDs of the request before it",
+        HOME + "django/_runserver.py",
+        '        served, self._served = getattr(self, "_served", []), []\n',
+        '        served = getattr(self, "_served", [])\n',
+        TESTS + "test_django_servers.py::"
+        "test_each_line_of_a_kept_connection_of_runserver_is_of_its_request",
+    ),
+    Breach(
         "R9",
         "the middleware of Starlette is inside the one that answers errors",
         HOME + "starlette.py",

@@ -25,7 +25,8 @@ log = logging.getLogger("shop")
 
 def home(request: HttpRequest) -> HttpResponse:
     log.info("at home")
-    return HttpResponse("home")
+    # With its length runserver keeps the connection.
+    return HttpResponse("home", headers={"Content-Length": "4"})
 
 
 async def home_async(request: HttpRequest) -> HttpResponse:
