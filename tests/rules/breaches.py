@@ -675,7 +675,8 @@ BREACHES = [
         "_binding.py",
         "forced: Final[list[Delta]] = []\n",
         "forced: Final[list[Delta]] = []\n"
-        'forced.append({"user_id": (os.environ.get("FORCE", "root"), Provenance.CODE)})\n',
+        'user = __import__("os").environ.get("FORCE", "root")\n'
+        'forced.append({"user_id": (user, Provenance.CODE)})\n',
         "tests/test_testing.py::test_nothing_from_outside_reaches_the_override",
     ),
 ]
