@@ -217,7 +217,8 @@ class Contract:
         assert answer.json()["how"]["user_id"] == "code"
         assert answer.all("X-User-ID") == ["alice"]
         if side == "server":
-            assert JOURNAL.wait_for("access") == ["alice" if self.logs_inside else None]
+            lines = JOURNAL.wait_for("access /login")
+            assert lines == ["alice" if self.logs_inside else None]
 
     def test_background_work_has_the_ids(self, ask: Ask) -> None:
         """

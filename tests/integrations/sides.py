@@ -115,7 +115,8 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "uvicorn.access":
-            JOURNAL.note("access", get_user_id())
+            path = record.args[2] if isinstance(record.args, tuple) else ""
+            JOURNAL.note(f"access {path}", get_user_id())
         elif record.exc_info and record.exc_info[1]:
             carried = carried_by(record.exc_info[1])
             JOURNAL.note("error", carried and carried.session_id)
@@ -186,13 +187,15 @@ class Noted:
         self._app = app
 
     def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
+        path = environ["PATH_INFO"]
         body = self._app(environ, start_response)
         try:
             yield from body
         finally:
             if hasattr(body, "close"):
                 body.close()
-            JOURNAL.note("access", environ.get("idlanyard.user_id"))
+            # By its path, since a line may come when the next test has begun.
+            JOURNAL.note(f"access {path}", environ.get("idlanyard.user_id"))
 
 
 @contextmanager

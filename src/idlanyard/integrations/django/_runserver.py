@@ -40,6 +40,19 @@ def command_behind(label: str) -> type[Any]:
     return runserver.Command
 
 
+def command_with_ids(label: str, module: str) -> type[Any]:
+    """
+    Return the class of a ``runserver`` whose access lines have the IDs.
+
+    Args:
+        label: our application's.
+        module: where Django finds the command.
+    """
+    behind = command_behind(label)
+    own = {"__module__": module, "server_cls": with_ids(behind.server_cls)}
+    return type("Command", (behind,), own)
+
+
 def with_ids(server: type[Any]) -> type[Any]:
     """
     Return the class of a server whose access lines have the IDs of their requests.

@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from idlanyard.integrations.django._runserver import command_behind, with_ids
+from idlanyard.integrations.django._runserver import command_with_ids
 
-_Behind: Any = command_behind("idlanyard")
+if TYPE_CHECKING:
+    from django.core.management.base import BaseCommand
 
-
-class Command(_Behind):  # type: ignore[misc]
-    """
-    The ``runserver`` of the application behind ours in ``INSTALLED_APPS``, or Django's own.
-    """
-
-    server_cls = with_ids(_Behind.server_cls)
+Command: type[BaseCommand] = command_with_ids("idlanyard", __name__)
+"""
+The ``runserver`` of the application behind ours in ``INSTALLED_APPS``, or Django's own.
+"""
