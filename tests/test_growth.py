@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from counting import Name
 from drive import ask_asgi_at_once
 from idlanyard._caches import Caches
 from idlanyard._wires import ASGI, WSGI
@@ -89,22 +90,6 @@ def test_lines_for_caches_are_joined_once(header: bytes) -> None:
     Text.copied = 0
     assert Caches(ASGI).weigh("GET", 200, lines) is not None
     assert Text.copied <= 13 * sum(len(value) for _, value in lines)
-
-
-class Name(str):
-    """
-    A header's name that counts how often it is compared.
-    """
-
-    __slots__ = ()
-
-    compared = 0
-
-    def __eq__(self, other: object) -> bool:
-        Name.compared += 1
-        return str.__eq__(self, other)
-
-    __hash__ = str.__hash__
 
 
 def test_each_header_that_is_silent_is_looked_for_once() -> None:

@@ -19,6 +19,7 @@ from django.views.decorators.cache import cache_control, never_cache
 
 from apps.django_settings import OURS
 from cache_cases import CASES, Case, expected
+from counting import Name
 from idlanyard import EVERYONE, Policy
 from idlanyard._plan import Plan
 from idlanyard._wires import WSGI
@@ -57,22 +58,6 @@ class Routes:
         path("never", never_cache(plain)),
         path("private", cache_control(private=True, max_age=60)(plain)),
     )
-
-
-class Name(str):
-    """
-    A header's name that counts how often it is compared.
-    """
-
-    __slots__ = ()
-
-    compared = 0
-
-    def __eq__(self, other: object) -> bool:
-        Name.compared += 1
-        return str.__eq__(self, other)
-
-    __hash__ = str.__hash__
 
 
 def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
