@@ -5,6 +5,7 @@ What holds for every test: no skip where none is allowed, a sentence for each, a
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sysconfig
 from collections.abc import Generator, Iterator
@@ -127,7 +128,13 @@ def nothing_is_left() -> Iterator[None]:
     warned.clear()
     if INHERITS:
         warned.add("threads that inherit")
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     yield
+    # Litestar 2 configures the root logger for good when an application is made: the next test
+    # would find the lines of others among its own.
+    root.setLevel(level)
+    root.handlers[:] = handlers
     left = (current(), list(forced), dict(subscribers), current().policy)
     bound.set(UNBOUND)
     assert left == (UNBOUND, [], {}, DEFAULT_POLICY)
