@@ -15,7 +15,7 @@ from idlanyard._functions import find_fault
 if TYPE_CHECKING:
     from idlanyard._snapshot import SessionContext
 
-EventName: TypeAlias = Literal["bind", "mint", "reject", "identify"]
+EventName: TypeAlias = Literal["bind", "mint", "reject", "identify", "registry"]
 
 LOGGER: Final = logging.getLogger("idlanyard")
 NAMES: Final[tuple[str, ...]] = get_args(EventName)
@@ -44,12 +44,20 @@ class Event(NamedTuple):
     What a subscriber is told.
 
     Attributes:
-        name: ``"bind"``, ``"mint"``, ``"reject"`` or ``"identify"``.
+        name: ``"bind"``, ``"mint"``, ``"reject"``, ``"identify"`` or ``"registry"``.
         context: the IDs in force after it.
         field: the ID that was minted or rejected, else ``None``.
         reason: why it was rejected, else ``None``; never the value.
         begins: ``"request"`` or ``"job"`` where one begins with a ``bind``,
             so that the span in progress is its own; ``None`` for a block.
+        verb: for ``"registry"`` the verb that was called, as in ``"create"``.
+        outcome: for ``"registry"`` ``"created"``, ``"repeated"`` (a create that
+            its idempotency key says was made before), ``"exists"``, ``"found"``,
+            ``"not found"``, ``"touched"``, ``"ended"``, ``"purged"``,
+            ``"refused"`` (an argument is wrong), ``"unavailable"`` or
+            ``"misconfigured"``.
+        seconds: for ``"registry"`` how long the verb took.
+        store: for ``"registry"`` the kind of store, as in ``"redis"``.
     """
 
     name: str
@@ -57,6 +65,10 @@ class Event(NamedTuple):
     field: str | None = None
     reason: str | None = None
     begins: Literal["request", "job"] | None = None
+    verb: str | None = None
+    outcome: str | None = None
+    seconds: float | None = None
+    store: str | None = None
 
 
 def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], None]:
@@ -68,7 +80,8 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
     the next one still runs; nothing reaches the request.
 
     Args:
-        event: ``"bind"``, ``"mint"``, ``"reject"`` or ``"identify"``.
+        event: ``"bind"``, ``"mint"``, ``"reject"``, ``"identify"`` or
+            ``"registry"`` (each verb of a registry, when it is done).
         fn: takes the event; what it returns is ignored. The same function
             twice is called twice.
 

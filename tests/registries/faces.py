@@ -22,9 +22,25 @@ class Awaiting:
     An asynchronous registry whose verbs are awaited on one event loop, call by call.
     """
 
-    def __init__(self, registry: AsyncSessionRegistry, runner: asyncio.Runner) -> None:
+    def __init__(self, registry: Any, runner: asyncio.Runner) -> None:
         self._registry = registry
         self._runner = runner
+
+    def walk(self) -> list[Any]:
+        """
+        Return what the walk meets.
+        """
+
+        async def walked() -> list[Any]:
+            return [record async for record in self._registry.walk()]
+
+        return self._runner.run(walked())
+
+    def store(self) -> Opened:
+        """
+        Return the registry's store, behind the same set of calls.
+        """
+        return _AwaitingStore(self._registry._store, self._runner)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         verb = getattr(self._registry, name)
@@ -33,6 +49,18 @@ class Awaiting:
             return self._runner.run(verb(*args, **kwargs))
 
         return called
+
+
+class _AwaitingStore(Awaiting):
+    def walk(self, *args: Any) -> Any:
+        return self._runner.run(self._registry.walk(*args))
+
+
+def store_of(registry: Opened) -> Opened:
+    """
+    Return the store behind a registry, as if it waited.
+    """
+    return registry.store() if isinstance(registry, Awaiting) else registry._store
 
 
 @contextmanager

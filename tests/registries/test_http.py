@@ -56,7 +56,6 @@ from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
 from idlanyard.registry.http import Question, Reply, SessionRequest, SessionsHandler
 from idlanyard.registry.wsgi import wsgi_app
-from registries.contract import eventually
 from registries.http_contract import (
     ASYNC,
     POLICY,
@@ -72,6 +71,7 @@ from registries.http_contract import (
     said,
     said_async,
 )
+from registries.naming import eventually
 
 TESTS = Path(__file__).parents[1]
 TTL = 3600.0

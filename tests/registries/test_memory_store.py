@@ -8,7 +8,8 @@ import pytest
 
 from idlanyard import PolicyError
 from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
-from registries.contract import AwaitedContract, RacingContract, fresh
+from registries.contract import AwaitedContract, RacingContract
+from registries.naming import eventually, fresh
 
 
 class TestMemory(RacingContract):
@@ -53,8 +54,9 @@ def test_purging_forgets() -> None:
     """
     with SessionRegistry.open("memory://") as registry:
         for _ in range(3):
-            registry.create(client_id="c", ttl=0.000001)
-        registry.create(ttl=0.000001)
+            registry.create(client_id="c", ttl=0.05)
+        name = registry.create(ttl=0.05).session_id
+        eventually(lambda: not registry.exists(name))
         assert registry.purge_expired() == 4
 
 

@@ -19,8 +19,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from idlanyard.registry import RegistryUnavailable
-from registries.contract import AwaitedContract, RegistryContract, eventually, fresh
+from registries.contract import AwaitedContract, RegistryContract
 from registries.faces import Opened, asynchronous, synchronous
+from registries.naming import eventually, fresh
 from registries.postgres import execute, free_port, fresh_database, postgres
 
 __all__ = ["postgres"]

@@ -36,8 +36,9 @@ from idlanyard.registry import (
 from idlanyard.registry._postgresql import _table
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._statements import BATCH, Statements
-from registries.contract import DEADLINE, AwaitedContract, RacingContract, eventually, fresh
+from registries.contract import AwaitedContract, RacingContract
 from registries.faces import Opened, asynchronous, synchronous
+from registries.naming import DEADLINE, eventually, fresh
 from registries.postgres import (
     PASSWORD,
     QUOTED,

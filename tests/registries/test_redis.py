@@ -55,8 +55,9 @@ from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import BATCH, delete, drop, insert
 from idlanyard.registry._redis._scripts import INSERT
 from idlanyard.registry._rules import since_1970
-from registries.contract import AwaitedContract, RacingContract, eventually, fresh
+from registries.contract import AwaitedContract, RacingContract
 from registries.faces import Opened, asynchronous, synchronous
+from registries.naming import eventually, fresh
 from registries.relay import Relay
 from registries.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, until, valkey
 

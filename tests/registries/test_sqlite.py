@@ -33,7 +33,8 @@ from idlanyard.registry._sqlite._layout import LAYOUT, Layout
 from idlanyard.registry._sqlite._store import SQLiteStore
 from idlanyard.registry._sqlite._threaded import ThreadedStore
 from registries import forking
-from registries.contract import AwaitedContract, RacingContract, eventually, fresh
+from registries.contract import AwaitedContract, RacingContract
+from registries.naming import eventually, fresh
 
 IN_TIME = 60.0
 OUT_OF_TIME = 0.1

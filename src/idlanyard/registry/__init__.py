@@ -1,12 +1,14 @@
 """
-The registry of sessions: unique custom IDs, metadata, expiry (R16).
+The registry of sessions: unique custom IDs, metadata, expiry.
 """
 
 from __future__ import annotations
 
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import (
+    IdempotencyMismatch,
     MissingExtra,
+    RegistryMisconfigured,
     RegistryUnavailable,
     SessionExists,
     SessionNotFound,
@@ -17,7 +19,9 @@ from idlanyard.registry._rules import strict
 
 __all__ = [
     "AsyncSessionRegistry",
+    "IdempotencyMismatch",
     "MissingExtra",
+    "RegistryMisconfigured",
     "RegistryUnavailable",
     "SessionExists",
     "SessionNotFound",

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from idlanyard._events import subscribers
 from idlanyard.ids import timestamped
-from idlanyard.registry._opening import checked, home_of
-from idlanyard.registry._record import SessionRecord
+from idlanyard.registry._opening import Opened, open_store
+from idlanyard.registry._record import SessionRecord, record_of
+from idlanyard.registry._rules import IdempotencyKey
 from idlanyard.registry._store import AsyncStore
+from idlanyard.registry._telling import Telling
 from idlanyard.registry._verbs import Verb, Verbs
 
 T = TypeVar("T")
@@ -29,10 +32,12 @@ class AsyncSessionRegistry:
     in time; nothing stands in for it. A session that has expired is absent.
     """
 
-    __slots__ = ("_store", "_verbs")
+    __slots__ = ("_name", "_outages", "_store", "_verbs")
 
-    def __init__(self, store: AsyncStore, verbs: Verbs) -> None:
-        self._store = store
+    def __init__(self, opened: Opened, verbs: Verbs) -> None:
+        self._store: AsyncStore = opened.store
+        self._outages = opened.outages
+        self._name = opened.name
         self._verbs = verbs
 
     @classmethod
@@ -45,6 +50,9 @@ class AsyncSessionRegistry:
         validator: Callable[[str], object] | None = None,
         timeout: float = 5.0,
         namespace: str = "idlanyard",
+        pool_size: int | None = None,
+        pool_max: int | None = None,
+        pool_wait: float | None = None,
     ) -> AsyncSessionRegistry:
         """
         Return the registry that a URL names. It connects when it is first used.
@@ -56,10 +64,17 @@ class AsyncSessionRegistry:
                 to write instead.
             MissingExtra: the scheme needs an extra that is not installed.
         """
-        scheme, home = home_of(url)
-        options = checked(timeout=timeout, namespace=namespace)
         verbs = Verbs(mint=mint, validator=validator, ttl=ttl)
-        return cls(home.async_store(url, scheme=scheme, **options), verbs)
+        opened = open_store(
+            url,
+            timeout=timeout,
+            namespace=namespace,
+            is_async=True,
+            pool_size=pool_size,
+            pool_max=pool_max,
+            pool_wait=pool_wait,
+        )
+        return cls(opened, verbs)
 
     async def create(
         self,
@@ -68,11 +83,14 @@ class AsyncSessionRegistry:
         client_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         ttl: float | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
         As ``SessionRegistry.create``.
         """
-        return await self._run(self._verbs.create(session_id, client_id, metadata, ttl))
+        return await self._run(
+            "create", self._verbs.create(session_id, client_id, metadata, ttl, idempotency_key)
+        )
 
     async def create_or_suffix(
         self,
@@ -82,37 +100,47 @@ class AsyncSessionRegistry:
         client_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         ttl: float | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
         As ``SessionRegistry.create_or_suffix``.
         """
         return await self._run(
-            self._verbs.create_or_suffix(base, retries, client_id, metadata, ttl)
+            "create_or_suffix",
+            self._verbs.create_or_suffix(base, retries, client_id, metadata, ttl, idempotency_key),
         )
 
     async def get(self, session_id: str) -> SessionRecord:
         """
         As ``SessionRegistry.get``.
         """
-        return await self._run(self._verbs.get(session_id))
+        return await self._run("get", self._verbs.get(session_id))
 
     async def exists(self, session_id: str) -> bool:
         """
         As ``SessionRegistry.exists``.
         """
-        return await self._run(self._verbs.exists(session_id))
+        return await self._run("exists", self._verbs.exists(session_id))
 
-    async def touch(self, session_id: str, *, ttl: float | None = None) -> SessionRecord:
+    async def touch(
+        self,
+        session_id: str,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> SessionRecord:
         """
         As ``SessionRegistry.touch``.
         """
-        return await self._run(self._verbs.touch(session_id, ttl))
+        verb = self._verbs.touch(session_id, ttl, metadata, created_at)
+        return await self._run("touch", verb)
 
     async def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
         As ``SessionRegistry.end``.
         """
-        return await self._run(self._verbs.end(session_id, created_at))
+        return await self._run("end", self._verbs.end(session_id, created_at))
 
     async def find(
         self, *, client_id: str, limit: int = 100, after: str | None = None
@@ -120,13 +148,38 @@ class AsyncSessionRegistry:
         """
         As ``SessionRegistry.find``.
         """
-        return await self._run(self._verbs.find(client_id, limit, after))
+        return await self._run("find", self._verbs.find(client_id, limit, after))
 
     async def purge_expired(self) -> int:
         """
         As ``SessionRegistry.purge_expired``.
         """
-        return await self._run(self._verbs.purge_expired())
+        return await self._run("purge_expired", self._verbs.purge_expired())
+
+    async def count(self) -> int:
+        """
+        As ``SessionRegistry.count``.
+        """
+        return await self._run("count", self._verbs.count())
+
+    async def walk(self) -> AsyncGenerator[SessionRecord, None]:
+        """
+        As ``SessionRegistry.walk``.
+        """
+        after: str | None = None
+        while True:
+            stretch = await self._run("walk", self._verbs.walk(after))
+            for kept in stretch.sessions:
+                yield record_of(kept.row())
+            after = stretch.after
+            if after is None:
+                return
+
+    async def check(self) -> list[str]:
+        """
+        As ``SessionRegistry.check``.
+        """
+        return await self._run("check", self._verbs.check())
 
     async def close(self) -> None:
         """
@@ -145,12 +198,24 @@ class AsyncSessionRegistry:
     ) -> None:
         await self.close()
 
-    async def _run(self, verb: Verb[T]) -> T:
+    async def _run(self, name: str, verb: Verb[T]) -> T:
+        if "registry" not in subscribers:
+            return await self._follow(verb, None)
+        with Telling(self._name, name) as telling:
+            value = await self._follow(verb, telling)
+            if isinstance(value, bool):
+                telling.answer = value
+            return value
+
+    async def _follow(self, verb: Verb[T], telling: Telling | None) -> T:
         answer = None
         try:
             while True:
                 method, arguments = verb.send(answer)
-                answer = await getattr(self._store, method)(*arguments)
+                with self._outages.asking(method):
+                    answer = await getattr(self._store, method)(*arguments)
+                if telling is not None:
+                    telling.answer = answer
         except StopIteration as done:
             value: T = done.value
             return value

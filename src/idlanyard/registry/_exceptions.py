@@ -52,14 +52,57 @@ class RegistryUnavailable(IDLanyardError):
 
     Attributes:
         scheme: the kind of store, as in ``"redis"``.
+        stale: whether the connection that failed had answered before, so that
+            asking again, by a new one, may work at once.
     """
 
-    def __init__(self, scheme: str) -> None:
+    def __init__(self, scheme: str, *, stale: bool = False) -> None:
         super().__init__(f"the session registry's {scheme} store is unavailable")
         self.scheme = scheme
+        self.stale = stale
 
-    def __reduce__(self) -> tuple[type[RegistryUnavailable], tuple[str]]:
-        return type(self), (self.scheme,)
+    def __reduce__(self) -> tuple[type[RegistryUnavailable], tuple[str], dict[str, bool]]:
+        return type(self), (self.scheme,), {"stale": self.stale}
+
+
+class RegistryMisconfigured(IDLanyardError):
+    """
+    The registry cannot work as it is set up, and waiting will not mend that.
+
+    A wrong password, missing rights, a layout of another version. The cause
+    (``__cause__``) is the library's own error; the message has no part of it.
+
+    Attributes:
+        scheme: the kind of store, as in ``"redis"``.
+        fault: the sentence that says what is wrong and what to do.
+    """
+
+    def __init__(self, scheme: str, fault: str) -> None:
+        super().__init__(f"the session registry's {scheme} store is misconfigured: {fault}")
+        self.scheme = scheme
+        self.fault = fault
+
+    def __reduce__(self) -> tuple[type[RegistryMisconfigured], tuple[str, str]]:
+        return type(self), (self.scheme, self.fault)
+
+
+class IdempotencyMismatch(IDLanyardError):
+    """
+    The idempotency key belongs to a living session that another request has created.
+
+    Attributes:
+        idempotency_key: the key.
+    """
+
+    def __init__(self, idempotency_key: str) -> None:
+        super().__init__(
+            "This idempotency key has been used for another request: "
+            "send the same request again, or another key."
+        )
+        self.idempotency_key = idempotency_key
+
+    def __reduce__(self) -> tuple[type[IdempotencyMismatch], tuple[str]]:
+        return type(self), (self.idempotency_key,)
 
 
 class MissingExtra(IDLanyardError, ImportError):

@@ -4,22 +4,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from heapq import heappop, heappush
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from idlanyard.exceptions import PolicyError
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+
+_SWEPT: Final = 4
+"""
+How many sessions at most are given up in passing; more than a verb can add.
+"""
+_BATCH: Final = 1000
 
 
-class _Kept(NamedTuple):
-    row: Row
+class _Held(NamedTuple):
+    kept: Kept
     client_key: bytes | None
-    ttl: int | None
 
     def is_live(self, now: int) -> bool:
-        return self.row.expires is None or self.row.expires > now
+        return self.kept.expires is None or self.kept.expires > now
 
 
 class _Index:
@@ -27,11 +36,12 @@ class _Index:
     One client's sessions, put in order when somebody looks.
     """
 
-    __slots__ = ("keys", "order")
+    __slots__ = ("gone", "keys", "order")
 
     def __init__(self) -> None:
         self.keys: dict[bytes, bytes] = {}
         self.order: list[bytes] | None = None
+        self.gone = 0
 
     def add(self, name: bytes, key: bytes) -> None:
         self.keys[name] = key
@@ -40,9 +50,16 @@ class _Index:
         else:
             self.order = None
 
+    def remove(self, name: bytes) -> None:
+        del self.keys[name]
+        self.gone += 1
+        # The names of what is gone stay in the order, but never more of them than others.
+        if self.gone > len(self.keys):
+            self.order, self.gone = None, 0
+
     def behind(self, after: str | None) -> tuple[list[bytes], int]:
         if self.order is None:
-            self.order = sorted(self.keys)
+            self.order, self.gone = sorted(self.keys), 0
         return self.order, 0 if after is None else bisect_right(self.order, after.encode())
 
 
@@ -53,59 +70,73 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: dict[bytes, _Kept] = {}
+        self._held: dict[bytes, _Held] = {}
         self._clients: dict[bytes, _Index] = {}
+        self._creates: dict[bytes, bytes] = {}
+        # By when to look at a session again; one that is in it may live longer by then.
+        self._ends: list[tuple[int, bytes]] = []
+        self._order: list[bytes] = []
 
-    def insert(self, draft: Draft) -> Row | None:
+    def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``Store.insert``.
         """
         with self._lock:
             now = time.time_ns() // 1000
-            there = self._kept.get(draft.key)
-            if there is not None:
-                if there.is_live(now):
-                    return None
-                self._forget(draft.key, there)
+            self._sweep(now, _SWEPT)
+            before = self._made_by(draft.idempotency, now)
+            if before is not None:
+                return Repeated(before.kept.row(), before.kept.request or b"")
+            if self._is_taken(draft.key, now):
+                return None
             expires = None if draft.ttl is None else now + draft.ttl
-            row = Row(draft.session_id, draft.client_id, draft.metadata, now, expires)
-            self._kept[draft.key] = _Kept(row, draft.client_key, draft.ttl)
-            if draft.client_key is not None:
-                index = self._clients.setdefault(draft.client_key, _Index())
-                index.add(draft.session_id.encode(), draft.key)
-            return row
+            _, session_id, client_key, client_id, metadata, ttl, idempotency, request = draft
+            kept = Kept(session_id, client_id, metadata, ttl, now, expires, idempotency, request)
+            self._hold(draft.key, _Held(kept, client_key))
+            return kept.row()
 
     def read(self, key: bytes) -> Row | None:
         """
         As ``Store.read``.
         """
-        kept = self._kept.get(key)
-        return kept.row if kept is not None and kept.is_live(time.time_ns() // 1000) else None
+        held = self._held.get(key)
+        return held.kept.row() if held and held.is_live(time.time_ns() // 1000) else None
 
-    def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``Store.extend``.
         """
         with self._lock:
             now = time.time_ns() // 1000
-            kept = self._kept.get(key)
-            if kept is None or not kept.is_live(now):
+            held = self._held.get(key)
+            if held is None or not held.is_live(now) or created not in (None, held.kept.created):
                 return None
-            ttl = kept.ttl if ttl is None else ttl
-            row = kept.row._replace(expires=None if ttl is None else now + ttl)
-            self._kept[key] = _Kept(row, kept.client_key, ttl)
-            return row
+            kept = held.kept
+            if metadata is not None:
+                kept = kept._replace(metadata=metadata)
+            lifetime = kept.ttl if ttl is None else ttl
+            if lifetime is not None:
+                ends = now + lifetime
+                if ttl is None and kept.expires is not None:
+                    ends = max(ends, kept.expires)
+                kept = kept._replace(ttl=lifetime, expires=ends)
+                if held.kept.expires is None or ends < held.kept.expires:
+                    heappush(self._ends, (ends, key))
+            self._held[key] = _Held(kept, held.client_key)
+            return kept.row()
 
     def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None or created not in (None, kept.row.created):
+            held = self._held.get(key)
+            if held is None or created not in (None, held.kept.created):
                 return None
-            self._forget(key, kept)
-            return kept.row if kept.is_live(time.time_ns() // 1000) else None
+            self._forget(key, held)
+            return held.kept.row() if held.is_live(time.time_ns() // 1000) else None
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
@@ -119,37 +150,147 @@ class MemoryStore:
             now = time.time_ns() // 1000
             order, start = index.behind(after)
             for place in range(start, len(order)):
-                # What was ended since stays in the order until it is made anew.
-                kept = self._kept.get(index.keys.get(order[place], b""))
-                if kept is not None and kept.is_live(now):
-                    rows.append(kept.row)
+                # A session that has ended stays in the order until that is made anew.
+                held = self._held.get(index.keys.get(order[place], b""))
+                if held is not None and held.is_live(now):
+                    rows.append(held.kept.row())
                     if len(rows) == limit:
                         break
         return rows
 
     def purge(self) -> int:
         """
-        As ``Store.purge``.
+        As ``Store.purge``: in batches, between which others have their turn.
+        """
+        return sum(self.purge_batches())
+
+    def purge_batches(self) -> Iterator[int]:
+        """
+        Give up the expired sessions, and say of each batch how many those were.
+        """
+        now = time.time_ns() // 1000
+        while self._ends and self._ends[0][0] <= now:
+            with self._lock:
+                swept = self._sweep(now, _BATCH)
+            yield swept
+
+    def count(self) -> int:
+        """
+        As ``Store.count``.
         """
         with self._lock:
             now = time.time_ns() // 1000
-            dead = [(key, kept) for key, kept in self._kept.items() if not kept.is_live(now)]
-            for key, kept in dead:
-                self._forget(key, kept)
-            return len(dead)
+            return sum(held.is_live(now) for held in self._held.values())
+
+    def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``Store.walk``: in the order of keys, as they were when the walk began.
+        """
+        with self._lock:
+            now = time.time_ns() // 1000
+            if after is None or not self._order:
+                self._order = sorted(self._held)
+            start = 0 if after is None else bisect_right(self._order, _place_of(after))
+            keys = self._order[start : start + limit]
+            held = filter(None, map(self._held.get, keys))
+            live = [one.kept for one in held if one.is_live(now)]
+            if start + limit < len(self._order):
+                return Stretch(live, keys[-1].hex())
+            self._order = []
+            return Stretch(live, None)
+
+    def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``Store.put``.
+        """
+        with self._lock:
+            now = time.time_ns() // 1000
+            return [self._put(kept, now) for kept in sessions]
+
+    def check(self) -> list[str]:
+        """
+        As ``Store.check``.
+        """
+        return []
 
     def close(self) -> None:
         """
         As ``Store.close``: the sessions stay until the registry goes.
         """
 
-    def _forget(self, key: bytes, kept: _Kept) -> None:
-        del self._kept[key]
-        if kept.client_key is not None:
-            index = self._clients[kept.client_key]
-            del index.keys[kept.row.session_id.encode()]
+    def _put(self, kept: Kept, now: int) -> Put:
+        if kept.expires is not None and kept.expires <= now:
+            return "expired"
+        key = sha256(kept.session_id.encode()).digest()
+        there = self._held.get(key)
+        is_same = there is not None and there.is_live(now) and there.kept.created == kept.created
+        before = self._made_by(kept.idempotency, now)
+        if before is not None and before.kept.session_id != kept.session_id:
+            return "taken"
+        if there is not None and is_same:
+            self._forget(key, there)
+        elif self._is_taken(key, now):
+            return "taken"
+        client_key = None if kept.client_id is None else sha256(kept.client_id.encode()).digest()
+        self._hold(key, _Held(kept, client_key))
+        return "same" if is_same else "kept"
+
+    def _is_taken(self, key: bytes, now: int) -> bool:
+        there = self._held.get(key)
+        if there is not None and not there.is_live(now):
+            self._forget(key, there)
+            return False
+        return there is not None
+
+    def _made_by(self, idempotency: bytes | None, now: int) -> _Held | None:
+        """
+        Return the living session that a create with this key has made.
+        """
+        if idempotency is None:
+            return None
+        held = self._held.get(self._creates.get(idempotency, b""))
+        return held if held is not None and held.is_live(now) else None
+
+    def _hold(self, key: bytes, held: _Held) -> None:
+        kept = held.kept
+        self._held[key] = held
+        if held.client_key is not None:
+            index = self._clients.setdefault(held.client_key, _Index())
+            index.add(kept.session_id.encode(), key)
+        if kept.idempotency is not None:
+            self._creates[kept.idempotency] = key
+        if kept.expires is not None:
+            heappush(self._ends, (kept.expires, key))
+
+    def _sweep(self, now: int, most: int) -> int:
+        """
+        Give up some sessions whose time is over, and return how many those were.
+        """
+        swept = 0
+        for _ in range(most):
+            if not self._ends or self._ends[0][0] > now:
+                break
+            _, key = heappop(self._ends)
+            held = self._held.get(key)
+            if held is None or held.kept.expires is None:
+                continue
+            if held.is_live(now):
+                heappush(self._ends, (held.kept.expires, key))
+                continue
+            self._forget(key, held)
+            swept += 1
+        return swept
+
+    def _forget(self, key: bytes, held: _Held) -> None:
+        del self._held[key]
+        kept = held.kept
+        if self._creates.get(kept.idempotency or b"") == key:
+            del self._creates[kept.idempotency or b""]
+        if held.client_key is not None:
+            index = self._clients[held.client_key]
+            index.remove(kept.session_id.encode())
             if not index.keys:
-                del self._clients[kept.client_key]
+                del self._clients[held.client_key]
 
 
 class AsyncMemoryStore:
@@ -160,7 +301,7 @@ class AsyncMemoryStore:
     def __init__(self) -> None:
         self._store = MemoryStore()
 
-    async def insert(self, draft: Draft) -> Row | None:
+    async def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``AsyncStore.insert``.
         """
@@ -172,11 +313,13 @@ class AsyncMemoryStore:
         """
         return self._store.read(key)
 
-    async def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    async def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``AsyncStore.extend``.
         """
-        return self._store.extend(key, ttl)
+        return self._store.extend(key, ttl, metadata, created)
 
     async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
@@ -192,9 +335,37 @@ class AsyncMemoryStore:
 
     async def purge(self) -> int:
         """
-        As ``AsyncStore.purge``.
+        As ``AsyncStore.purge``: between two batches the event loop has its turn.
         """
-        return self._store.purge()
+        purged = 0
+        for batch in self._store.purge_batches():
+            purged += batch
+            await asyncio.sleep(0)
+        return purged
+
+    async def count(self) -> int:
+        """
+        As ``AsyncStore.count``.
+        """
+        return self._store.count()
+
+    async def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``AsyncStore.walk``.
+        """
+        return self._store.walk(after, limit)
+
+    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``AsyncStore.put``.
+        """
+        return self._store.put(sessions)
+
+    async def check(self) -> list[str]:
+        """
+        As ``AsyncStore.check``.
+        """
+        return self._store.check()
 
     async def close(self) -> None:
         """
@@ -227,3 +398,10 @@ def async_store(url: str, **_: object) -> AsyncMemoryStore:
 def _only(url: str) -> None:
     if url not in ("memory:", "memory://"):
         raise PolicyError.about("url", "names nothing in memory: write 'memory://'")
+
+
+def _place_of(after: str) -> bytes:
+    try:
+        return bytes.fromhex(after)
+    except ValueError:
+        raise ValueError("this place is not one of memory://: begin anew") from None

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 _SECOND: Final = 1_000_000
 # A double tells microseconds apart until the year 2255.
@@ -48,6 +48,8 @@ class Draft(NamedTuple):
         client_id: the client's ID, or ``None``.
         metadata: a JSON object as ASCII text.
         ttl: after how many microseconds without a touch it expires, or ``None``.
+        idempotency: the SHA-256 of the idempotency key and whose it is, or ``None``.
+        request: the SHA-256 of what was asked for, where there is an idempotency key.
     """
 
     key: bytes
@@ -56,6 +58,8 @@ class Draft(NamedTuple):
     client_id: str | None
     metadata: str
     ttl: int | None
+    idempotency: bytes | None = None
+    request: bytes | None = None
 
 
 class Row(NamedTuple):
@@ -76,6 +80,69 @@ class Row(NamedTuple):
     created: int
     expires: int | None
 
+
+class Repeated(NamedTuple):
+    """
+    The living session that an earlier create with the same idempotency key has made.
+
+    Attributes:
+        row: the session.
+        request: the SHA-256 of what that create asked for.
+    """
+
+    row: Row
+    request: bytes
+
+
+class Kept(NamedTuple):
+    """
+    Everything that a store keeps of a session, as it goes from one store to another.
+
+    Attributes:
+        session_id: the ID.
+        client_id: the client's ID, or ``None``.
+        metadata: a JSON object as ASCII text.
+        ttl: after how many microseconds without a touch it expires, or ``None``.
+        created: microseconds since 1970, UTC.
+        expires: the same, or ``None``.
+        idempotency: as in ``Draft``.
+        request: as in ``Draft``.
+    """
+
+    session_id: str
+    client_id: str | None
+    metadata: str
+    ttl: int | None
+    created: int
+    expires: int | None
+    idempotency: bytes | None = None
+    request: bytes | None = None
+
+    def row(self) -> Row:
+        """
+        Return the session as its verbs see it.
+        """
+        return Row(self.session_id, self.client_id, self.metadata, self.created, self.expires)
+
+
+class Stretch(NamedTuple):
+    """
+    A part of all the living sessions of a store.
+
+    Attributes:
+        sessions: those of this part, in the store's own order.
+        after: where the next part begins; ``None`` where this is the last.
+    """
+
+    sessions: list[Kept]
+    after: str | None
+
+
+Put: TypeAlias = Literal["kept", "same", "taken", "expired"]
+"""
+Outcome of putting a session into a store: it is kept now, was there before, another session has
+its ID or its idempotency key, or its time is over.
+"""
 
 # Plain stores into slots cost a third of what a frozen __init__ does.
 _slots: Final[Any] = SessionRecord

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from idlanyard._events import subscribers
 from idlanyard.ids import timestamped
-from idlanyard.registry._opening import checked, home_of
-from idlanyard.registry._record import SessionRecord
+from idlanyard.registry._opening import Opened, open_store
+from idlanyard.registry._record import SessionRecord, record_of
+from idlanyard.registry._rules import IdempotencyKey
 from idlanyard.registry._store import Store
+from idlanyard.registry._telling import Telling
 from idlanyard.registry._verbs import Verb, Verbs
 
 T = TypeVar("T")
@@ -29,10 +32,12 @@ class SessionRegistry:
     in time; nothing stands in for it. A session that has expired is absent.
     """
 
-    __slots__ = ("_store", "_verbs")
+    __slots__ = ("_name", "_outages", "_store", "_verbs")
 
-    def __init__(self, store: Store, verbs: Verbs) -> None:
-        self._store = store
+    def __init__(self, opened: Opened, verbs: Verbs) -> None:
+        self._store: Store = opened.store
+        self._outages = opened.outages
+        self._name = opened.name
         self._verbs = verbs
 
     @classmethod
@@ -45,6 +50,9 @@ class SessionRegistry:
         validator: Callable[[str], object] | None = None,
         timeout: float = 5.0,
         namespace: str = "idlanyard",
+        pool_size: int | None = None,
+        pool_max: int | None = None,
+        pool_wait: float | None = None,
     ) -> SessionRegistry:
         """
         Return the registry that a URL names. It connects when it is first used.
@@ -61,16 +69,28 @@ class SessionRegistry:
                 ``idlanyard.registry.strict``.
             timeout: the most seconds that one question may take.
             namespace: what the store's tables and keys begin with.
+            pool_size: how many connections to a server this process keeps
+                open; 10 where nothing is said.
+            pool_max: how many it may have open at once; left out, as many.
+            pool_wait: the most seconds to wait for a free one; left out, the
+                timeout. The three may stand in the URL instead, as in
+                ``postgresql://host/database?pool_size=5&pool_max=20``.
 
         Raises:
             PolicyError: an option cannot be followed; the message says what
                 to write instead.
             MissingExtra: the scheme needs an extra that is not installed.
         """
-        scheme, home = home_of(url)
-        options = checked(timeout=timeout, namespace=namespace)
         verbs = Verbs(mint=mint, validator=validator, ttl=ttl)
-        return cls(home.store(url, scheme=scheme, **options), verbs)
+        opened = open_store(
+            url,
+            timeout=timeout,
+            namespace=namespace,
+            pool_size=pool_size,
+            pool_max=pool_max,
+            pool_wait=pool_wait,
+        )
+        return cls(opened, verbs)
 
     def create(
         self,
@@ -79,6 +99,7 @@ class SessionRegistry:
         client_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         ttl: float | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
         Create a session, in one atomic step at the store.
@@ -86,20 +107,27 @@ class SessionRegistry:
         Args:
             session_id: the ID, taken as it is, case and all: any text of 1
                 to 1,024 bytes of UTF-8 without control characters. ``None``
-                and ``""`` mint one (S-D1).
+                and ``""`` mint one.
             client_id: whose session it is, of the same shape; for ``find``.
             metadata: a JSON object, up to 16 KiB and 8 levels.
             ttl: after how many seconds without a ``touch`` it expires;
                 fractions count.
+            idempotency_key: text of the caller's choice, such as a UUID, that
+                makes this create repeatable while its session lives: sent
+                again, it returns the record that it made. It counts for its
+                ``client_id`` only.
 
         Raises:
             SessionExists: the ID is taken.
-            ValueError: the ID, the client's ID, the metadata or the time to
-                live is refused.
+            IdempotencyMismatch: the key has made a session from other arguments.
+            ValueError: the ID, the client's ID, the metadata, the time to
+                live or the key is refused.
             TypeError: one of them is of a wrong type.
             PolicyError: the registry's ``mint`` makes what is no ID.
         """
-        return self._run(self._verbs.create(session_id, client_id, metadata, ttl))
+        return self._run(
+            "create", self._verbs.create(session_id, client_id, metadata, ttl, idempotency_key)
+        )
 
     def create_or_suffix(
         self,
@@ -109,9 +137,10 @@ class SessionRegistry:
         client_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         ttl: float | None = None,
+        idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
-        Create the session ``base``, else ``base_1``, ``base_2`` ..., else a minted one (S-D18).
+        Create the session ``base``, else ``base_1``, ``base_2`` ..., else a minted one.
 
         Args:
             base: the ID that is wanted.
@@ -119,12 +148,17 @@ class SessionRegistry:
             client_id: as in ``create``.
             metadata: as in ``create``.
             ttl: as in ``create``.
+            idempotency_key: as in ``create``.
 
         Raises:
+            IdempotencyMismatch: as ``create``.
             ValueError: as ``create``.
             TypeError: as ``create``.
         """
-        return self._run(self._verbs.create_or_suffix(base, retries, client_id, metadata, ttl))
+        return self._run(
+            "create_or_suffix",
+            self._verbs.create_or_suffix(base, retries, client_id, metadata, ttl, idempotency_key),
+        )
 
     def get(self, session_id: str) -> SessionRecord:
         """
@@ -133,31 +167,44 @@ class SessionRegistry:
         Raises:
             SessionNotFound: there is none.
         """
-        return self._run(self._verbs.get(session_id))
+        return self._run("get", self._verbs.get(session_id))
 
     def exists(self, session_id: str) -> bool:
         """
-        Say whether there is such a session.
+        Return whether there is such a session.
         """
-        return self._run(self._verbs.exists(session_id))
+        return self._run("exists", self._verbs.exists(session_id))
 
-    def touch(self, session_id: str, *, ttl: float | None = None) -> SessionRecord:
+    def touch(
+        self,
+        session_id: str,
+        *,
+        ttl: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        created_at: datetime | None = None,
+    ) -> SessionRecord:
         """
-        Let a session live on: its time begins anew (S-D16).
+        Let a session live on: its time begins anew.
 
         Args:
             session_id: the ID.
             ttl: how many seconds from now on, and after later touches; left
                 out, what it had.
+            metadata: takes the place of what was left with it; left out, that stays.
+            created_at: as in the record of the session that is meant; one that
+                has been created with its ID since is left alone.
 
         Raises:
-            SessionNotFound: there is none.
+            SessionNotFound: there is none, or another one.
+            ValueError: the time to live or the metadata is refused.
+            TypeError: one of them is of a wrong type.
         """
-        return self._run(self._verbs.touch(session_id, ttl))
+        verb = self._verbs.touch(session_id, ttl, metadata, created_at)
+        return self._run("touch", verb)
 
     def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
-        Forget a session, and return what it was; its ID is free again (S-D11).
+        Forget a session, and return what it was; its ID is free again .
 
         Args:
             session_id: the ID.
@@ -167,7 +214,7 @@ class SessionRegistry:
         Raises:
             SessionNotFound: there is none, or another one.
         """
-        return self._run(self._verbs.end(session_id, created_at))
+        return self._run("end", self._verbs.end(session_id, created_at))
 
     def find(
         self, *, client_id: str, limit: int = 100, after: str | None = None
@@ -182,8 +229,12 @@ class SessionRegistry:
             client_id: whose sessions.
             limit: how many at most, up to 1,000.
             after: begin behind this session ID.
+
+        Raises:
+            ValueError: the limit is none of 1 to 1,000, or an ID is refused.
+            TypeError: an ID is no text.
         """
-        return self._run(self._verbs.find(client_id, limit, after))
+        return self._run("find", self._verbs.find(client_id, limit, after))
 
     def purge_expired(self) -> int:
         """
@@ -192,7 +243,47 @@ class SessionRegistry:
         They are absent without it; this is for the disk. On Redis, which
         gives them up by itself, there is little to do.
         """
-        return self._run(self._verbs.purge_expired())
+        return self._run("purge_expired", self._verbs.purge_expired())
+
+    def count(self) -> int:
+        """
+        Return how many sessions are living.
+        """
+        return self._run("count", self._verbs.count())
+
+    def walk(self) -> Generator[SessionRecord, None, None]:
+        """
+        Go through all living sessions, whoever has them, in the store's own order.
+
+        Each that lives during the whole walk is met; on Redis one may be met
+        twice. What is created meanwhile may be met or not.
+        """
+        after: str | None = None
+        while True:
+            stretch = self._run("walk", self._verbs.walk(after))
+            for kept in stretch.sessions:
+                yield record_of(kept.row())
+            after = stretch.after
+            if after is None:
+                return
+
+    def check(self) -> list[str]:
+        """
+        Ask the store whether it can keep what the registry promises.
+
+        Call it when the service starts, and from the check of its health with
+        a registry of a short ``timeout``.
+
+        Returns:
+            A sentence for each setting that voids a promise, such as an
+            evicting Redis, with what to write instead; empty where all is well.
+
+        Raises:
+            RegistryMisconfigured: the registry cannot work there: waiting will
+                not mend it, and the message says what will.
+            RegistryUnavailable: the store does not answer.
+        """
+        return self._run("check", self._verbs.check())
 
     def close(self) -> None:
         """
@@ -211,12 +302,24 @@ class SessionRegistry:
     ) -> None:
         self.close()
 
-    def _run(self, verb: Verb[T]) -> T:
+    def _run(self, name: str, verb: Verb[T]) -> T:
+        if "registry" not in subscribers:
+            return self._follow(verb, None)
+        with Telling(self._name, name) as telling:
+            value = self._follow(verb, telling)
+            if isinstance(value, bool):
+                telling.answer = value
+            return value
+
+    def _follow(self, verb: Verb[T], telling: Telling | None) -> T:
         answer = None
         try:
             while True:
                 method, arguments = verb.send(answer)
-                answer = getattr(self._store, method)(*arguments)
+                with self._outages.asking(method):
+                    answer = getattr(self._store, method)(*arguments)
+                if telling is not None:
+                    telling.answer = answer
         except StopIteration as done:
             value: T = done.value
             return value

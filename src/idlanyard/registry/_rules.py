@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STRICT: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -119,6 +119,48 @@ def _name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"metadata has a key of type {type(name).__name__}: write str(...)")
     return name
+
+
+class IdempotencyKey(NamedTuple):
+    """
+    What makes a create that is sent again answer as it did the first time.
+
+    Attributes:
+        key: the text that the caller chose for this one create.
+        request: what was asked for, as bytes; the same for each retry.
+    """
+
+    key: str
+    request: bytes
+
+
+def idempotency_of(
+    given: object, client_id: str | None, asked: tuple[object, ...]
+) -> tuple[bytes | None, bytes | None]:
+    """
+    Return the digests of an idempotency key and of the request that it is for.
+
+    A key is its client's own: another client's same key is another one.
+
+    Args:
+        given: the key as text, or an ``IdempotencyKey``; ``None`` is none.
+        client_id: whose session it is.
+        asked: what the session is created with.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: as ``key_of``.
+    """
+    if given is None:
+        return None, None
+    if isinstance(given, IdempotencyKey):
+        text: object = given.key
+        request = given.request
+    else:
+        text, request = given, json.dumps(asked).encode()
+    key = key_of("idempotency_key", text)
+    whose = b"" if client_id is None else sha256(client_id.encode()).digest()
+    return sha256(whose + key).digest(), sha256(request).digest()
 
 
 def microseconds(ttl: object) -> int:

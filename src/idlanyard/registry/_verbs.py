@@ -9,20 +9,43 @@ registries ask, one in its thread, the other on its event loop.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import timestamped
-from idlanyard.registry._exceptions import SessionExists, SessionNotFound
-from idlanyard.registry._record import Draft, Row, SessionRecord, record_of
-from idlanyard.registry._rules import MOST_BYTES, key_of, metadata_text, microseconds, since_1970
+from idlanyard.registry._exceptions import IdempotencyMismatch, SessionExists, SessionNotFound
+from idlanyard.registry._record import Draft, Repeated, Row, SessionRecord, Stretch, record_of
+from idlanyard.registry._rules import (
+    MOST_BYTES,
+    IdempotencyKey,
+    idempotency_of,
+    key_of,
+    metadata_text,
+    microseconds,
+    since_1970,
+)
+
+
+class _Rest(NamedTuple):
+    """
+    What a draft has besides its ID.
+    """
+
+    client_key: bytes | None
+    client_id: str | None
+    metadata: str
+    ttl: int | None
+    idempotency: bytes | None = None
+    request: bytes | None = None
+    idempotency_key: str = ""
+
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, tuple[Any, ...]]
 Verb: TypeAlias = Generator[Question, Any, T]
 
 _MINTS: Final = 5
-_MOST_ON_A_PAGE: Final = 1000
+MOST_ON_A_PAGE: Final = 1000
 
 
 class Verbs:
@@ -61,41 +84,47 @@ class Verbs:
             raise PolicyError(str(error), option="ttl", value=ttl) from None
 
     def create(
-        self, session_id: object, client_id: object, metadata: object, ttl: object
+        self,
+        session_id: object,
+        client_id: object,
+        metadata: object,
+        ttl: object,
+        idempotency_key: object,
     ) -> Verb[SessionRecord]:
         """
-        Create one session, minting its ID where none is given (S-D1).
+        Create one session, minting its ID where none is given.
         """
-        rest = self._rest(client_id, metadata, ttl)
-        if session_id is None or session_id == "":
+        wanted = None if session_id == "" else session_id
+        rest = self._rest(wanted, client_id, metadata, ttl, idempotency_key)
+        if wanted is None:
             return (yield from self._minted(rest))
-        key = key_of("session_id", session_id)
-        text = str(session_id)
-        if self._validator is not None:
-            self._validator(text)
-        row: Row | None = yield "insert", (Draft(key, text, *rest),)
-        if row is None:
-            raise SessionExists(text)
-        return record_of(row)
+        return (yield from self._named(wanted, rest))
 
     def create_or_suffix(
-        self, base: object, retries: int, client_id: object, metadata: object, ttl: object
+        self,
+        base: object,
+        retries: int,
+        client_id: object,
+        metadata: object,
+        ttl: object,
+        idempotency_key: object,
     ) -> Verb[SessionRecord]:
         """
-        Try ``base``, ``base_1``, ``base_2`` and so on, then mint (S-D18).
+        Try ``base``, ``base_1``, ``base_2`` and so on, then mint.
         """
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 1:
             raise ValueError("retries is how many names are tried: write 1 or more")
         key_of("base", base)
+        rest = self._rest(base, client_id, metadata, ttl, idempotency_key)
         for number in range(retries):
             name = f"{base}_{number}" if number else str(base)
-            if len(name.encode()) > MOST_BYTES:
+            if number and not self._is_allowed(name):
                 break
             try:
-                return (yield from self.create(name, client_id, metadata, ttl))
+                return (yield from self._named(name, rest))
             except SessionExists:
                 continue
-        return (yield from self._minted(self._rest(client_id, metadata, ttl)))
+        return (yield from self._minted(rest))
 
     def get(self, session_id: object) -> Verb[SessionRecord]:
         """
@@ -105,7 +134,7 @@ class Verbs:
 
     def exists(self, session_id: object) -> Verb[bool]:
         """
-        Say whether there is such a session.
+        Return whether there is such a session.
         """
         try:
             yield from self._known(session_id, "read")
@@ -113,12 +142,16 @@ class Verbs:
             return False
         return True
 
-    def touch(self, session_id: object, ttl: object) -> Verb[SessionRecord]:
+    def touch(
+        self, session_id: object, ttl: object, metadata: object, created_at: object
+    ) -> Verb[SessionRecord]:
         """
-        Let one session live on.
+        Let one session live on, perhaps with other metadata.
         """
         longer = None if ttl is None else microseconds(ttl)
-        return record_of((yield from self._known(session_id, "extend", longer)))
+        text = None if metadata is None else metadata_text(metadata)
+        created = None if created_at is None else since_1970(created_at)
+        return record_of((yield from self._known(session_id, "extend", longer, text, created)))
 
     def end(self, session_id: object, created_at: object) -> Verb[SessionRecord]:
         """
@@ -131,11 +164,15 @@ class Verbs:
         """
         Return one page of a client's sessions.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValueError("limit is how many at most: write 1 to 1000")
+        if (
+            isinstance(limit, bool)
+            or not isinstance(limit, int)
+            or not 1 <= limit <= MOST_ON_A_PAGE
+        ):
+            raise ValueError(f"limit is how many at most: write 1 to {MOST_ON_A_PAGE}")
         if after is not None:
             key_of("after", after)
-        question = key_of("client_id", client_id), after, min(limit, _MOST_ON_A_PAGE)
+        question = key_of("client_id", client_id), after, limit
         rows: list[Row] = yield "page", question
         return [record_of(row) for row in rows]
 
@@ -146,21 +183,78 @@ class Verbs:
         purged: int = yield "purge", ()
         return purged
 
+    def count(self) -> Verb[int]:
+        """
+        Return how many sessions are living.
+        """
+        counted: int = yield "count", ()
+        return counted
+
+    def walk(self, after: str | None) -> Verb[Stretch]:
+        """
+        Return the next part of all the living sessions.
+        """
+        stretch: Stretch = yield "walk", (after, MOST_ON_A_PAGE)
+        return stretch
+
+    def check(self) -> Verb[list[str]]:
+        """
+        Return a sentence for each setting of the store that voids a promise.
+        """
+        faults: list[str] = yield "check", ()
+        return faults
+
     def _rest(
-        self, client_id: object, metadata: object, ttl: object
-    ) -> tuple[bytes | None, str | None, str, int | None]:
+        self,
+        session_id: object,
+        client_id: object,
+        metadata: object,
+        ttl: object,
+        idempotency_key: object,
+    ) -> _Rest:
         """
         Return what a draft has besides its ID.
         """
         lifetime = self._ttl if ttl is None else microseconds(ttl)
         text = metadata_text(metadata)
-        if client_id is None or client_id == "":
-            return None, None, text, lifetime
-        return key_of("client_id", client_id), str(client_id), text, lifetime
+        client_key, client = None, None
+        if client_id is not None and client_id != "":
+            client_key, client = key_of("client_id", client_id), str(client_id)
+        if idempotency_key is None:
+            return _Rest(client_key, client, text, lifetime)
+        if session_id is not None:
+            key_of("session_id", session_id)
+        asked = (session_id, client, text, lifetime)
+        digests = idempotency_of(idempotency_key, client, asked)
+        return _Rest(client_key, client, text, lifetime, *digests, _text_of(idempotency_key))
 
-    def _minted(
-        self, rest: tuple[bytes | None, str | None, str, int | None]
-    ) -> Verb[SessionRecord]:
+    def _is_allowed(self, name: str) -> bool:
+        """
+        Return whether a name of our own making may be registered.
+        """
+        if len(name.encode()) > MOST_BYTES:
+            return False
+        try:
+            if self._validator is not None:
+                self._validator(name)
+        except ValueError:
+            return False
+        return True
+
+    def _named(self, session_id: object, rest: _Rest) -> Verb[SessionRecord]:
+        """
+        Create a session with the ID that was asked for.
+        """
+        key = key_of("session_id", session_id)
+        text = str(session_id)
+        if self._validator is not None:
+            self._validator(text)
+        record = yield from self._inserted(key, text, rest)
+        if record is None:
+            raise SessionExists(text)
+        return record
+
+    def _minted(self, rest: _Rest) -> Verb[SessionRecord]:
         """
         Create a session with a fresh ID; one that is taken is drawn again.
         """
@@ -171,10 +265,27 @@ class Verbs:
                 key = key_of("its ID", made)
             except (TypeError, ValueError) as error:
                 raise PolicyError.about("mint", f"makes what is no ID: {error}") from None
-            row: Row | None = yield "insert", (Draft(key, made, *rest),)
-            if row is not None:
-                return record_of(row)
+            record = yield from self._inserted(key, made, rest)
+            if record is not None:
+                return record
         raise SessionExists(made)
+
+    def _inserted(self, key: bytes, session_id: str, rest: _Rest) -> Verb[SessionRecord | None]:
+        """
+        Return the new session, or the one that the idempotency key has made before.
+        """
+        draft = Draft(key, session_id, *rest[:6])
+        answer: Row | Repeated | None = yield "insert", (draft,)
+        if answer is None:
+            return None
+        if isinstance(answer, Repeated):
+            if answer.request != rest.request:
+                raise IdempotencyMismatch(rest.idempotency_key)
+            # As it was answered first, whatever has touched it since.
+            row, ttl = answer.row, rest.ttl
+            expires = None if ttl is None else row.created + ttl
+            return record_of(row._replace(metadata=rest.metadata, expires=expires))
+        return record_of(answer)
 
     def _known(self, session_id: object, method: str, *more: object) -> Verb[Row]:
         """
@@ -189,3 +300,8 @@ class Verbs:
         if row is None or row.session_id != session_id:
             raise SessionNotFound(str(session_id))
         return row
+
+
+def _text_of(idempotency_key: object) -> str:
+    given = idempotency_key
+    return given.key if isinstance(given, IdempotencyKey) else str(given)

@@ -1,0 +1,186 @@
+"""
+A known outage of a store: told once, its end once, and answered at once for a moment.
+
+Where a store does not answer, each question waits for the whole timeout. Once
+that is known, questions are answered at once for a moment; then one of them
+tries the store again while the others are still answered at once. Reads and
+writes are told apart: a full disk, or a server that may only be read, answers
+the ones and refuses the others.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from time import monotonic
+from types import TracebackType
+from typing import Final, Literal, TypeAlias
+
+from idlanyard._events import LOGGER
+from idlanyard.registry._exceptions import RegistryUnavailable
+
+Kind: TypeAlias = Literal["reads", "writes"]
+
+_KINDS: Final[dict[str, Kind]] = {
+    "insert": "writes",
+    "extend": "writes",
+    "delete": "writes",
+    "purge": "writes",
+    "put": "writes",
+}
+_MOMENT: Final = 1.0
+_WHOLE: Final = 0.5
+"""
+The part of the timeout from which on a failure counts as a wait.
+"""
+
+
+class _Outage:
+    """
+    What is known of one outage, of reads or of writes.
+    """
+
+    __slots__ = ("cause", "closed_until", "is_closed", "waited_until")
+
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+        self.is_closed = False
+        self.closed_until = 0.0
+        self.waited_until: float | None = None
+
+
+class Outages:
+    """
+    The outages of one registry's store. Threads may share it.
+
+    Args:
+        scheme: the kind of store.
+        timeout: the most seconds that a question may take.
+        remembers: whether a known outage is answered at once; not where the
+            store is a file, which is locked now and then.
+    """
+
+    def __init__(self, scheme: str, *, timeout: float, remembers: bool) -> None:
+        self._scheme = scheme
+        self._timeout = timeout
+        self._remembers = remembers
+        self._known: dict[Kind, _Outage] = {}
+        self._began: float | None = None
+        self._lock = Lock()
+
+    def asking(self, method: str) -> Asking:
+        """
+        Return a block in which one question is asked of the store.
+
+        Raises:
+            RegistryUnavailable: when it is entered, in a known outage.
+        """
+        return Asking(self, _KINDS.get(method, "reads"))
+
+    def admit(self, kind: Kind) -> None:
+        """
+        Let a question pass, unless it would only wait.
+
+        Raises:
+            RegistryUnavailable: an outage is known, and another question tries the store.
+        """
+        outage = self._known.get(kind)
+        if outage is None or not outage.is_closed:
+            return
+        with self._lock:
+            now = monotonic()
+            if now >= outage.closed_until:
+                # This one tries; the others need not wait for what becomes of it.
+                outage.closed_until = now + self._timeout
+                return
+        raise RegistryUnavailable(self._scheme) from outage.cause
+
+    def fail(self, kind: Kind, error: RegistryUnavailable, began: float) -> None:
+        """
+        Remember a failure, and log the first one of an outage.
+        """
+        now = monotonic()
+        cause = error.__cause__ or error
+        with self._lock:
+            is_first = not self._known
+            outage = self._known.setdefault(kind, _Outage(cause))
+            self._note_wait(outage, error, began, now)
+            if is_first:
+                self._began = now
+        if is_first:
+            LOGGER.error(
+                "idlanyard: %s for %s: %s", error, kind, _first_line(cause), exc_info=error
+            )
+
+    def answer(self, kind: Kind) -> None:
+        """
+        Remember that the store answered, and log the end of an outage.
+        """
+        with self._lock:
+            if self._known.pop(kind, None) is None or self._known:
+                return
+            lasted = monotonic() - (self._began or 0.0)
+        LOGGER.warning(
+            "idlanyard: the session registry's %s store answers again, after %.1f seconds",
+            self._scheme,
+            lasted,
+        )
+
+    @property
+    def is_known(self) -> bool:
+        """
+        Whether there is an outage.
+        """
+        return bool(self._known)
+
+    def _note_wait(
+        self, outage: _Outage, error: RegistryUnavailable, began: float, now: float
+    ) -> None:
+        """
+        Close the way for a moment where the store let a question wait.
+
+        A connection that died in the pool says nothing about the store: the
+        next question, by a new one, does.
+        """
+        if not self._remembers or now - began < _WHOLE * self._timeout:
+            return
+        is_second = outage.waited_until is not None and began >= outage.waited_until
+        outage.waited_until = now
+        if is_second or not error.stale:
+            outage.is_closed = True
+            outage.closed_until = now + min(_MOMENT, self._timeout / 2)
+
+
+class Asking:
+    """
+    One question to a store, from when it is asked until it is answered.
+    """
+
+    __slots__ = ("_began", "_kind", "_outages")
+
+    def __init__(self, outages: Outages, kind: Kind) -> None:
+        self._outages = outages
+        self._kind: Kind = kind
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        outages = self._outages
+        if outages.is_known:
+            outages.admit(self._kind)
+        self._began = monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            if self._outages.is_known:
+                self._outages.answer(self._kind)
+        elif isinstance(error, RegistryUnavailable):
+            self._outages.fail(self._kind, error, self._began)
+
+
+def _first_line(cause: BaseException) -> str:
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__

@@ -1,0 +1,81 @@
+"""
+What subscribers are told of a verb: how it ended, and how long it took.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from idlanyard._access import get_session_context
+from idlanyard._events import Event, emit
+from idlanyard.registry._exceptions import (
+    RegistryMisconfigured,
+    RegistryUnavailable,
+    SessionExists,
+    SessionNotFound,
+)
+from idlanyard.registry._record import Repeated
+
+_DONE: Final = {
+    "create": "created",
+    "create_or_suffix": "created",
+    "touch": "touched",
+    "end": "ended",
+    "purge_expired": "purged",
+}
+_FAILED: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (SessionExists, "exists"),
+    (SessionNotFound, "not found"),
+    (RegistryUnavailable, "unavailable"),
+    (RegistryMisconfigured, "misconfigured"),
+    (Exception, "refused"),
+    (BaseException, "cancelled"),
+)
+
+
+class Telling:
+    """
+    A block in which one verb runs, at whose end ``"registry"`` is told.
+
+    Attributes:
+        answer: the store's last answer, or the verb's own where that is a ``bool``.
+    """
+
+    __slots__ = ("_began", "_store", "_verb", "answer")
+
+    def __init__(self, store: str, verb: str) -> None:
+        self._store = store
+        self._verb = verb
+        self._began = monotonic()
+        self.answer: object = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        emit(
+            Event(
+                "registry",
+                get_session_context(),
+                verb=self._verb,
+                outcome=self._outcome(error),
+                seconds=monotonic() - self._began,
+                store=self._store,
+            )
+        )
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if error is not None:
+            return next(outcome for kind, outcome in _FAILED if isinstance(error, kind))
+        if isinstance(self.answer, Repeated):
+            return "repeated"
+        if self.answer is False:
+            return "not found"
+        return _DONE.get(self._verb, "found")
