@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
+from idlanyard.registry._opening import Opened as Opening
+from idlanyard.registry._outages import Outages
+from idlanyard.registry._verbs import Verbs
 
 Opened = Any
 """
@@ -61,6 +64,14 @@ def store_of(registry: Opened) -> Opened:
     Return the store behind a registry, as if it waited.
     """
     return registry.store() if isinstance(registry, Awaiting) else registry._store
+
+
+def registry_on(store: Any, kind: Any = SessionRegistry, **options: Any) -> Any:
+    """
+    Return a registry on a store of the test's own.
+    """
+    outages = Outages("memory", timeout=5.0, remembers=False)
+    return kind(Opening(store, outages, "memory"), Verbs(**options))
 
 
 @contextmanager

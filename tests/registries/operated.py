@@ -153,6 +153,7 @@ class Operated:
         name = fresh()
         registry.create(name, ttl=60)
         [later] = [one for one in walked(registry) if one.session_id == name]
+        assert later.expires is not None
         later = later._replace(expires=later.expires + 3_600_000_000)
         assert store_of(registry).put([later]) == ["same"]
         ends = registry.get(name).expires_at

@@ -51,11 +51,11 @@ from idlanyard.registry import (
     SessionRegistry,
 )
 from idlanyard.registry._http._event_loop import EventLoopThread
-from idlanyard.registry._verbs import Verbs
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
 from idlanyard.registry.http import Question, Reply, SessionRequest, SessionsHandler
 from idlanyard.registry.wsgi import wsgi_app
+from registries.faces import registry_on
 from registries.http_contract import (
     ASYNC,
     POLICY,
@@ -485,7 +485,7 @@ def broken(store: Any) -> SessionRegistry | AsyncSessionRegistry:
     Return the registry on a store that is down.
     """
     kind = AsyncSessionRegistry if isinstance(store, AsyncDown) else SessionRegistry
-    return kind(store, Verbs())
+    return registry_on(store, kind)
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -33,6 +33,7 @@ from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._record import Draft, Row, record_of
 from idlanyard.registry._rules import key_of, metadata_text, microseconds
 from idlanyard.registry._verbs import Verbs
+from registries.faces import registry_on
 
 BOTH = pytest.mark.parametrize("registry", [SessionRegistry, AsyncSessionRegistry])
 SECRET = "hunter2"
@@ -321,7 +322,7 @@ def test_two_ids_with_one_key_are_not_mixed_up() -> None:
     """
     Issue 5, item 2: the ID is kept beside its key and compared on read.
     """
-    registry = SessionRegistry(Colliding(), Verbs())
+    registry = registry_on(Colliding())
     assert registry.get("another").session_id == "another"
     with pytest.raises(SessionNotFound):
         registry.get("one")
@@ -350,7 +351,7 @@ def test_a_verb_asks_and_never_waits() -> None:
     """
     House rule: verbs are pure: each yields its question and is sent the answer.
     """
-    verb = Verbs(ttl=1.5).create("s1", None, None, None)
+    verb = Verbs(ttl=1.5).create("s1", None, None, None, None)
     method, (draft,) = next(verb)
     assert method == "insert"
     assert draft == Draft(sha256(b"s1").digest(), "s1", None, None, "{}", 1_500_000)

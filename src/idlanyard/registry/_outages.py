@@ -10,6 +10,7 @@ the ones and refuses the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 from types import TracebackType
@@ -57,9 +58,18 @@ class Outages:
         timeout: the most seconds that a question may take.
         remembers: whether a known outage is answered at once; not where the
             store is a file, which is locked now and then.
+        clock: returns the moment, in seconds.
     """
 
-    def __init__(self, scheme: str, *, timeout: float, remembers: bool) -> None:
+    def __init__(
+        self,
+        scheme: str,
+        *,
+        timeout: float,
+        remembers: bool,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.clock = clock
         self._scheme = scheme
         self._timeout = timeout
         self._remembers = remembers
@@ -87,7 +97,7 @@ class Outages:
         if outage is None or not outage.is_closed:
             return
         with self._lock:
-            now = monotonic()
+            now = self.clock()
             if now >= outage.closed_until:
                 # This one tries; the others need not wait for what becomes of it.
                 outage.closed_until = now + self._timeout
@@ -98,7 +108,7 @@ class Outages:
         """
         Remember a failure, and log the first one of an outage.
         """
-        now = monotonic()
+        now = self.clock()
         cause = error.__cause__ or error
         with self._lock:
             is_first = not self._known
@@ -118,7 +128,7 @@ class Outages:
         with self._lock:
             if self._known.pop(kind, None) is None or self._known:
                 return
-            lasted = monotonic() - (self._began or 0.0)
+            lasted = self.clock() - (self._began or 0.0)
         LOGGER.warning(
             "idlanyard: the session registry's %s store answers again, after %.1f seconds",
             self._scheme,
@@ -166,7 +176,7 @@ class Asking:
         outages = self._outages
         if outages.is_known:
             outages.admit(self._kind)
-        self._began = monotonic()
+        self._began = outages.clock()
 
     def __exit__(
         self,
