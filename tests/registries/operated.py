@@ -219,6 +219,14 @@ class Operated:
         eventually(lambda: not registry.exists(expired))
         assert registry.count() - before == 2
 
+    def test_a_store_is_checked(self, registry: Opened) -> None:
+        """
+        A check returns sentences, and leaves nothing behind.
+        """
+        before = registry.count()
+        assert all(isinstance(fault, str) for fault in registry.check())
+        assert registry.count() == before
+
     # Moving to another store.
 
     def test_what_is_put_is_as_it_was(self, registry: Opened) -> None:

@@ -5,6 +5,7 @@ What the registries say without any store: options, errors, what an ID may be.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import pickle
 import subprocess
@@ -21,7 +22,9 @@ from hypothesis import strategies as st
 from idlanyard import IDLanyardError, PolicyError
 from idlanyard.registry import (
     AsyncSessionRegistry,
+    IdempotencyMismatch,
     MissingExtra,
+    RegistryMisconfigured,
     RegistryUnavailable,
     SessionExists,
     SessionNotFound,
@@ -386,3 +389,37 @@ def test_a_registry_is_a_context_manager() -> None:
             assert isinstance(awaited, AsyncSessionRegistry)
 
     asyncio.run(opened())
+
+
+def test_a_walk_goes_through_all_of_its_parts() -> None:
+    """
+    A walk through more sessions than a part has meets them all, by both registries.
+    """
+    with SessionRegistry.open("memory://") as registry:
+        names = {registry.create(client_id="c").session_id for _ in range(1500)}
+        assert {record.session_id for record in registry.walk()} == names
+
+    async def walk() -> None:
+        registry = AsyncSessionRegistry.open("memory://")
+        made = {(await registry.create()).session_id for _ in range(1500)}
+        assert {record.session_id async for record in registry.walk()} == made
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RegistryUnavailable("redis", stale=True), id="unavailable"),
+        pytest.param(RegistryMisconfigured("redis", "the password is wrong"), id="misconfigured"),
+        pytest.param(IdempotencyMismatch("k1"), id="mismatch"),
+    ],
+)
+def test_an_error_goes_to_another_process_whole(error: IDLanyardError) -> None:
+    """
+    An error is copied and pickled with its evidence.
+    """
+    for other in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert vars(other) == vars(error)
