@@ -218,7 +218,7 @@ class SessionsHandler:
         """
         down = False
         try:
-            return (yield Question(verb, (session_id,)))
+            return (yield Question(verb, (session_id,), is_verb=True))
         except RegistryUnavailable as error:
             down = True
             if not self._down:

@@ -34,6 +34,9 @@ class SessionRequest:
             ``"end"``; not to be changed.
         headers: the request's headers, names in lower case; more lines of
             one name are joined by a comma.
+        framework_request: the framework's own request: Starlette's or Flask's
+            ``Request``, Django's ``HttpRequest``, the ``environ`` of a plain
+            WSGI application; for who is logged in.
     """
 
     action: Action
@@ -41,6 +44,7 @@ class SessionRequest:
     record: SessionRecord | None
     body: Mapping[str, Any] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    framework_request: Any = field(default=None, repr=False, compare=False)
 
 
 Authorize: TypeAlias = Callable[[SessionRequest], bool | Awaitable[bool]]
@@ -55,11 +59,13 @@ class Question(NamedTuple):
         call: a plain function or an async one.
         arguments: what it is called with.
         session_id: the session to bind meanwhile, if any.
+        is_verb: whether it is a verb of the registry, and no function of the application's.
     """
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
     session_id: str | None = None
+    is_verb: bool = False
 
 
 Asking: TypeAlias = Generator[Question, Any, T]
