@@ -46,6 +46,7 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
+from idlanyard.registry._pools import Pool
 from idlanyard.registry._record import Draft
 from idlanyard.registry._redis import async_store
 from idlanyard.registry._redis._address import options_of
@@ -342,7 +343,7 @@ def test_tls_is_spoken_and_certificates_are_checked(
                 made = registry.create(client_id="c")
                 assert made in registry.find(client_id="c")
         for options in ("", f"?ssl_ca_certs={certificate}.not"):
-            refused = pytest.raises(RegistryUnavailable, match="rediss store")
+            refused = pytest.raises(RegistryUnavailable, match="redis store")
             with face(home + options, timeout=20) as registry, refused:
                 registry.exists("x")
 
@@ -1563,7 +1564,9 @@ def test_a_store_is_made_without_a_loop() -> None:
     """
     Issue 5, item 1: opening is a plain call, without an event loop and without a connection.
     """
-    made = async_store("redis://nowhere.invalid", scheme="redis", timeout=1.0, namespace="x")
+    made = async_store(
+        "redis://nowhere.invalid", scheme="redis", timeout=1.0, namespace="x", pool=Pool(1, 1, 1.0)
+    )
     assert asyncio.run(made.close()) is None
 
 

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as Torn
 from redis.exceptions import NoScriptError, RedisClusterException
 
 from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._pools import Pool
 from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._redis import _questions
 from idlanyard.registry._redis._address import options_of
@@ -37,11 +38,12 @@ class AsyncRedisStore:
     """
 
     def __init__(
-        self, options: dict[str, Any], scheme: str, timeout: float, namespace: str
+        self, options: dict[str, Any], scheme: str, timeout: float, namespace: str, pool: Pool
     ) -> None:
         self._options = options
         self._scheme = scheme
         self._timeout = timeout
+        self._pool = pool
         self._layout = Layout(namespace)
         self._place: AsyncServer | AsyncCluster | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,7 +126,7 @@ class AsyncRedisStore:
                     await place.drop(client)
                     raise
         except FAILURES as error:
-            raise RegistryUnavailable(self._scheme) from error
+            raise RegistryUnavailable("redis") from error
 
     def _belong(self) -> asyncio.AbstractEventLoop:
         """
@@ -209,11 +211,13 @@ _METHODS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
 }
 
 
-def async_store(url: str, *, scheme: str, timeout: float, namespace: str) -> AsyncRedisStore:
+def async_store(
+    url: str, *, scheme: str, timeout: float, namespace: str, pool: Pool
+) -> AsyncRedisStore:
     """
     Return the store that a URL names; it connects when it is first asked.
 
     Raises:
         PolicyError: the URL cannot be followed.
     """
-    return AsyncRedisStore(options_of(url, scheme), scheme, timeout, namespace)
+    return AsyncRedisStore(options_of(url, scheme), scheme, timeout, namespace, pool)

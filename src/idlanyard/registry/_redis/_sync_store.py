@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as Torn
 from redis.exceptions import NoScriptError, RedisClusterException
 
 from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._pools import Pool
 from idlanyard.registry._record import Draft, Row
 from idlanyard.registry._redis import _questions
 from idlanyard.registry._redis._address import options_of
@@ -35,11 +36,12 @@ class RedisStore:
     """
 
     def __init__(
-        self, options: dict[str, Any], scheme: str, timeout: float, namespace: str
+        self, options: dict[str, Any], scheme: str, timeout: float, namespace: str, pool: Pool
     ) -> None:
         self._options = options
         self._scheme = scheme
         self._timeout = timeout
+        self._pool = pool
         self._layout = Layout(namespace)
         self._places: dict[int, Server | Cluster] = {}
 
@@ -116,7 +118,7 @@ class RedisStore:
                 place.drop(client)
                 raise
         except FAILURES as error:
-            raise RegistryUnavailable(self._scheme) from error
+            raise RegistryUnavailable("redis") from error
         finally:
             deadline.reset(token)
 
@@ -186,11 +188,11 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def store(url: str, *, scheme: str, timeout: float, namespace: str) -> RedisStore:
+def store(url: str, *, scheme: str, timeout: float, namespace: str, pool: Pool) -> RedisStore:
     """
     Return the store that a URL names; it connects when it is first asked.
 
     Raises:
         PolicyError: the URL cannot be followed.
     """
-    return RedisStore(options_of(url, scheme), scheme, timeout, namespace)
+    return RedisStore(options_of(url, scheme), scheme, timeout, namespace, pool)
