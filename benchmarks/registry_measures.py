@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
-from registry_stores import Sessions, Store, name_of
+from registry_stores import Sessions, Store, fill, name_of
 
 if TYPE_CHECKING:
     from registry_faces import Face
@@ -135,7 +135,7 @@ def filled(face: Face, store: Store, sessions: Sessions) -> Iterator[Any]:
     Lend a registry with sessions in it.
     """
     with store.empty() as url, face.lent(face.kind.open(url)) as registry:
-        store.fill(face, registry, url, sessions)
+        fill(face, registry, url, sessions)
         yield registry
 
 

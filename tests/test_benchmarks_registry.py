@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from registry_faces import faces
-from registry_stores import PER_CLIENT, STORES, Sessions, Store, name_of, started
+from registry_stores import PER_CLIENT, STORES, Sessions, Store, fill, name_of, started
 
 PROGRAM = Path(__file__).parents[1] / "benchmarks" / "registry.py"
 FACES = ["sync", "async"]
@@ -56,7 +56,7 @@ def test_a_store_is_filled_with_sessions(store: Store, face: str) -> None:
     with faces() as both, store.empty() as url:
         (chosen,) = (one for one in both if one.name == face)
         with chosen.lent(chosen.kind.open(url)) as registry:
-            store.fill(chosen, registry, url, Sessions(2 * PER_CLIENT))
+            fill(chosen, registry, url, Sessions(2 * PER_CLIENT))
             last = chosen.done(registry.get(name_of(2 * PER_CLIENT - 1)))
             assert (last.client_id, last.metadata) == ("client-1", {})
             for client in ("client-0", "client-1"):
@@ -102,3 +102,38 @@ def test_races_and_kills_are_counted() -> None:
     kills = [row for row in rows if row[1] in ("client", "server")]
     assert {row[0].partition(",")[0] for row in kills} == {"SQLite", "Valkey"}
     assert all(row[5] == "0" for row in kills if "no persistence" not in row[0])
+
+
+def test_scale_is_measured() -> None:
+    """
+    One short run says what each verb takes with few sessions and more, and how it grows.
+    """
+    command = [sys.executable, str(PROGRAM.with_name("registry_scale.py"))]
+    command += ["--stores", "memory", "SQLite", "--sizes", "100", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    verbs = [verb for store, verb, *_ in rows if store == "SQLite"]
+    assert verbs == [
+        "create",
+        "get",
+        "touch",
+        "find, a client of many",
+        "find, one client",
+        "find among the dead",
+    ]
+    assert len(rows) == 12
+
+
+def test_load_is_measured() -> None:
+    """
+    One short run says how long clients over HTTP wait, and that each had an answer.
+    """
+    command = [sys.executable, str(PROGRAM.with_name("registry_load.py"))]
+    command += ["--stores", "memory", "--seconds", "0.5", "--clients", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    store, _, p50, p99, slowest, others = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    assert store == "memory"
+    assert float(p50) <= float(p99) <= float(slowest)
+    assert others == "0"

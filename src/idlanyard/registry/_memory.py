@@ -142,6 +142,14 @@ class MemoryStore:
         """
         As ``Store.page``.
         """
+        # Each session is given up once, and so skipped once at most.
+        self.purge()
+        return self.page_swept(client_key, after, limit)
+
+    def page_swept(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
+        """
+        Return a page, where the expired sessions have been given up.
+        """
         rows: list[Row] = []
         with self._lock:
             index = self._clients.get(client_key)
@@ -331,7 +339,8 @@ class AsyncMemoryStore:
         """
         As ``AsyncStore.page``.
         """
-        return self._store.page(client_key, after, limit)
+        await self.purge()
+        return self._store.page_swept(client_key, after, limit)
 
     async def purge(self) -> int:
         """
