@@ -176,7 +176,7 @@ def is_unavailable(ask: Callable[[], object]) -> BaseException:
         "postgresql://u:s3cret@[::1/db",
         "postgresql://u:s3cret%zz@h/db",
         "postgresql+asyncpg://u:s3cret@h/db",
-        "postgres://u:s3cret@h/db",
+        "postgres+psycopg://u:s3cret@h/db",
     ],
 )
 def test_a_url_that_libpq_does_not_take_is_told(registry: type[SessionRegistry], url: str) -> None:

@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._postgresql._connections import async_engine_of, deadline
+from idlanyard.registry._postgresql._connections import SCHEME, async_engine_of, deadline
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._statements import BATCH, Statements, one, values_of
 from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
@@ -22,6 +22,8 @@ from idlanyard.registry._record import Draft, Row
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
+    from idlanyard.registry._pools import Pool
+
 
 class AsyncPostgresqlStore:
     """
@@ -29,14 +31,13 @@ class AsyncPostgresqlStore:
     """
 
     def __init__(
-        self, parameters: dict[str, Any], scheme: str, timeout: float, namespace: str
+        self, parameters: dict[str, Any], *, timeout: float, namespace: str, pool: Pool
     ) -> None:
-        self._scheme = scheme
         self._timeout = timeout
         self._table = table_of(namespace)
         self._statements = Statements(self._table)
         self._is_ready = False
-        self._engine = async_engine_of(parameters, timeout)
+        self._engine = async_engine_of(parameters, pool)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def insert(self, draft: Draft) -> Row | None:
@@ -101,7 +102,7 @@ class AsyncPostgresqlStore:
                 async with self._engine.connect() as connection:
                     return (await connection.execute(statement, values)).all()
         except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
-            raise RegistryUnavailable(self._scheme) from error
+            raise RegistryUnavailable(SCHEME) from error
         finally:
             deadline.reset(token)
 
@@ -124,11 +125,14 @@ class AsyncPostgresqlStore:
             self._is_ready = True
 
 
-def async_store(url: str, *, scheme: str, timeout: float, namespace: str) -> AsyncPostgresqlStore:
+def async_store(
+    url: str, *, timeout: float, namespace: str, pool: Pool, **_: object
+) -> AsyncPostgresqlStore:
     """
     Return the store of a ``postgresql://`` URL, as libpq takes it.
 
     Raises:
         PolicyError: libpq does not understand the URL.
     """
-    return AsyncPostgresqlStore(parameters_of(url, timeout), scheme, timeout, namespace)
+    parameters = parameters_of(url, timeout)
+    return AsyncPostgresqlStore(parameters, timeout=timeout, namespace=namespace, pool=pool)

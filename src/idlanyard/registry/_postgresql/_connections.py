@@ -23,7 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from idlanyard.registry._pools import Pool
+
 T = TypeVar("T")
+
+SCHEME: Final = "postgresql"
 
 # The moment at which the question of this thread or task has taken too long.
 deadline: Final = ContextVar("idlanyard_registry_deadline", default=math.inf)
@@ -32,7 +36,6 @@ _attempts: Final[ContextVar[list[Generator[Any, Any, Any]]]] = ContextVar(
     "idlanyard_registry_attempts"
 )
 _DIALECT: Final = "postgresql+psycopg://"
-_CONNECTIONS: Final = 10
 _LONGEST: Final = 60.0
 # SQL_ASCII keeps the bytes of UTF-8 as they are; every other encoding changes them.
 _ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
@@ -118,7 +121,7 @@ def _until(moment: float, waits: Generator[Any, Any, T]) -> Generator[Any, Any, 
         ready = yield wanted
 
 
-def engine_of(parameters: dict[str, Any], timeout: float) -> Engine:
+def engine_of(parameters: dict[str, Any], pool: Pool) -> Engine:
     """
     Return an engine for threads; each of its statements is a transaction.
     """
@@ -132,12 +135,12 @@ def engine_of(parameters: dict[str, Any], timeout: float) -> Engine:
             raise
         return connection
 
-    engine = create_engine(_DIALECT, creator=connect, **_settings(timeout))
+    engine = create_engine(_DIALECT, creator=connect, **_settings(pool))
     event.listen(engine, "checkout", _check_alive)
     return engine
 
 
-def async_engine_of(parameters: dict[str, Any], timeout: float) -> AsyncEngine:
+def async_engine_of(parameters: dict[str, Any], pool: Pool) -> AsyncEngine:
     """
     Return the same for an event loop.
     """
@@ -151,17 +154,17 @@ def async_engine_of(parameters: dict[str, Any], timeout: float) -> AsyncEngine:
             raise
         return connection
 
-    engine = create_async_engine(_DIALECT, async_creator=connect, **_settings(timeout))
+    engine = create_async_engine(_DIALECT, async_creator=connect, **_settings(pool))
     event.listen(engine.sync_engine, "checkout", _check_alive)
     return engine
 
 
-def _settings(timeout: float) -> dict[str, Any]:
+def _settings(pool: Pool) -> dict[str, Any]:
     return {
         "isolation_level": "AUTOCOMMIT",
-        "pool_size": _CONNECTIONS,
-        "max_overflow": 0,
-        "pool_timeout": timeout,
+        "pool_size": pool.size,
+        "max_overflow": pool.most - pool.size,
+        "pool_timeout": pool.wait,
         "pool_use_lifo": True,
         "use_native_hstore": False,
         "hide_parameters": True,

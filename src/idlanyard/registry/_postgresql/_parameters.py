@@ -42,7 +42,7 @@ def parameters_of(url: str, timeout: float) -> dict[str, Any]:
 
 def _asked(url: str) -> dict[str, Any]:
     try:
-        if url.startswith("postgresql://"):
+        if url.startswith(("postgresql://", "postgres://")):
             return dict(conninfo_to_dict(url))
     except psycopg.Error:
         # Its message may have the password.

@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._postgresql._connections import deadline, engine_of
+from idlanyard.registry._postgresql._connections import SCHEME, deadline, engine_of
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._statements import BATCH, Statements, one, values_of
 from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
@@ -21,6 +21,8 @@ from idlanyard.registry._record import Draft, Row
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Executable
+
+    from idlanyard.registry._pools import Pool
 
 
 class PostgresqlStore:
@@ -31,11 +33,11 @@ class PostgresqlStore:
     """
 
     def __init__(
-        self, parameters: dict[str, Any], scheme: str, timeout: float, namespace: str
+        self, parameters: dict[str, Any], *, timeout: float, namespace: str, pool: Pool
     ) -> None:
         self._parameters = parameters
-        self._scheme = scheme
         self._timeout = timeout
+        self._pool = pool
         self._table = table_of(namespace)
         self._statements = Statements(self._table)
         self._is_ready = False
@@ -101,7 +103,7 @@ class PostgresqlStore:
             with engine.connect() as connection:
                 return connection.execute(statement, values).all()
         except (SQLAlchemyError, psycopg.Error) as error:
-            raise RegistryUnavailable(self._scheme) from error
+            raise RegistryUnavailable(SCHEME) from error
         finally:
             deadline.reset(token)
 
@@ -112,7 +114,7 @@ class PostgresqlStore:
         process = os.getpid()
         engine = self._engines.get(process)
         if engine is None:
-            made = engine_of(self._parameters, self._timeout)
+            made = engine_of(self._parameters, self._pool)
             engine = self._engines.setdefault(process, made)
         return engine
 
@@ -125,11 +127,12 @@ class PostgresqlStore:
             self._is_ready = True
 
 
-def store(url: str, *, scheme: str, timeout: float, namespace: str) -> PostgresqlStore:
+def store(url: str, *, timeout: float, namespace: str, pool: Pool, **_: object) -> PostgresqlStore:
     """
     Return the store of a ``postgresql://`` URL, as libpq takes it.
 
     Raises:
         PolicyError: libpq does not understand the URL.
     """
-    return PostgresqlStore(parameters_of(url, timeout), scheme, timeout, namespace)
+    parameters = parameters_of(url, timeout)
+    return PostgresqlStore(parameters, timeout=timeout, namespace=namespace, pool=pool)
