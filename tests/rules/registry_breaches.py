@@ -13,6 +13,7 @@ SQLITE = "tests/registries/test_sqlite.py::TestSQLite::"
 POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registries/test_redis.py::TestRedis::"
 HTTP = "tests/registries/test_http.py::"
+OUTAGES = "tests/registries/test_outages.py::"
 MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
 
 REGISTRY_BREACHES = [
@@ -20,15 +21,15 @@ REGISTRY_BREACHES = [
         "S-D1",
         "an empty ID is an ID",
         HOME + "_verbs.py",
-        'if session_id is None or session_id == "":\n            return (yield',
-        "if session_id is None:\n            return (yield",
+        'wanted = None if session_id == "" else session_id\n',
+        "wanted = session_id\n",
         MEMORY + "test_no_id_mints",
     ),
     Breach(
         "S-D4",
         "a duplicate overwrites",
         HOME + "_memory.py",
-        "                if there.is_live(now):\n                    return None\n",
+        "            if self._is_taken(draft.key, now):\n                return None\n",
         "",
         MEMORY + "test_a_duplicate_is_refused_in_the_guides_words",
     ),
@@ -52,8 +53,8 @@ REGISTRY_BREACHES = [
         "S-D11",
         "an ended session stays",
         HOME + "_memory.py",
-        "            self._forget(key, kept)\n            return kept.row if",
-        "            return kept.row if",
+        "            self._forget(key, held)\n            return held.kept.row() if",
+        "            return held.kept.row() if",
         MEMORY + "test_an_ended_id_is_free_again",
     ),
     Breach(
@@ -61,10 +62,10 @@ REGISTRY_BREACHES = [
         "asking and keeping are two steps",
         HOME + "_memory.py",
         "        with self._lock:\n            now = time.time_ns() // 1000\n"
-        "            there = self._kept.get(draft.key)\n            if there is not None:\n",
-        "        there = self._kept.get(draft.key)\n        time.sleep(0.001)\n"
+        "            self._sweep(now, _SWEPT)\n",
+        "        is_taken = draft.key in self._held\n        time.sleep(0.001)\n"
         "        with self._lock:\n            now = time.time_ns() // 1000\n"
-        "            if there is not None:\n",
+        "            if not is_taken:\n                self._held.pop(draft.key, None)\n",
         MEMORY + "test_of_many_threads_one_creates",
     ),
     Breach(
@@ -128,9 +129,8 @@ REGISTRY_BREACHES = [
         "S-D16",
         "an expired session is found",
         HOME + "_memory.py",
-        "return kept.row if kept is not None and kept.is_live(time.time_ns() // 1000) else None\n\n"
-        "    def extend",
-        "return kept.row if kept is not None else None\n\n    def extend",
+        "return held.kept.row() if held and held.is_live(time.time_ns() // 1000) else None\n",
+        "return held.kept.row() if held else None\n",
         MEMORY + "test_a_touch_keeps_a_session_from_expiring",
     ),
     Breach(
@@ -204,5 +204,93 @@ REGISTRY_BREACHES = [
         "        async with asyncio.timeout(admission.timeout):\n",
         "        async with asyncio.timeout(admission.timeout * 1000):\n",
         ADMISSION + "test_an_answer_has_its_time",
+    ),
+    Breach(
+        "R16",
+        "an idempotency key answers any request",
+        HOME + "_verbs.py",
+        "            if answer.request != rest.request:\n",
+        "            if not answer.request:\n",
+        MEMORY + "test_a_key_is_for_one_request",
+    ),
+    Breach(
+        "R16",
+        "an idempotency key counts for everybody",
+        HOME + "_rules.py",
+        'whose = b"" if client_id is None else sha256(client_id.encode()).digest()',
+        'whose = b""',
+        MEMORY + "test_a_key_is_its_clients_own",
+    ),
+    Breach(
+        "R16",
+        "an idempotency key is forgotten",
+        HOME + "_memory.py",
+        "            self._creates[kept.idempotency] = key\n",
+        "            pass\n",
+        MEMORY + "test_a_retry_is_answered_as_before",
+    ),
+    Breach(
+        "R16",
+        "a retry is answered as things are now",
+        HOME + "_verbs.py",
+        "            return record_of(row._replace(metadata=rest.metadata, expires=expires))\n",
+        "            return record_of(row)\n",
+        MEMORY + "test_a_retry_is_answered_as_before",
+    ),
+    Breach(
+        "S29",
+        "a limit is cut in silence",
+        HOME + "_verbs.py",
+        "or not 1 <= limit <= MOST_ON_A_PAGE",
+        "or limit < 1",
+        MEMORY + "test_a_limit_that_is_none_is_refused",
+    ),
+    Breach(
+        "S-D16",
+        "a touch may bring the end nearer",
+        HOME + "_memory.py",
+        "                if ttl is None and kept.expires is not None:\n",
+        "                if False and kept.expires is not None:\n",
+        MEMORY + "test_a_touch_moves_no_end_backwards",
+    ),
+    Breach(
+        "S-D16",
+        "what expired waits for a purge",
+        HOME + "_memory.py",
+        "            self._sweep(now, _SWEPT)\n",
+        "",
+        MEMORY + "test_what_expired_leaves_in_passing",
+    ),
+    Breach(
+        "R14",
+        "reads that work end an outage of writes",
+        HOME + "_outages.py",
+        '    "insert": "writes",\n',
+        '    "insert": "reads",\n',
+        OUTAGES + "test_reads_that_work_do_not_end_an_outage_of_writes",
+    ),
+    Breach(
+        "R14",
+        "each question waits for a store that is gone",
+        HOME + "_outages.py",
+        "            outage.is_closed = True\n",
+        "            outage.is_closed = False\n",
+        OUTAGES + "test_a_known_outage_is_answered_at_once",
+    ),
+    Breach(
+        "R14",
+        "after a moment everybody tries a store that is gone",
+        HOME + "_outages.py",
+        "                outage.closed_until = now + self._timeout\n",
+        "",
+        OUTAGES + "test_while_one_tries_the_others_do_not_wait",
+    ),
+    Breach(
+        "R14",
+        "one dead connection of a pool is an outage",
+        HOME + "_outages.py",
+        "        if is_second or not error.stale:\n",
+        "        if True:\n",
+        OUTAGES + "test_what_is_no_known_outage_is_asked_again",
     ),
 ]
