@@ -7,10 +7,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from drive import (
@@ -474,13 +483,39 @@ def test_an_asynchronous_registry_answers() -> None:
     assert by_asgi(registry.exists, STRANGE, unknown="refuse")[0] == 404
 
 
-def test_wsgi_says_at_once_that_it_cannot_await() -> None:
+class Knowing:
     """
-    Issue 5, item 4: an async function on WSGI is refused when the middleware is built.
+    An object that is called, and awaited.
     """
-    registry = AsyncSessionRegistry.open("memory://")
+
+    async def __call__(self, session_id: str) -> bool:
+        return session_id == KNOWN
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(AsyncSessionRegistry.open("memory://").exists, id="a method"),
+        pytest.param(awaited(knows), id="a function"),
+        pytest.param(partial(awaited(knows)), id="a partial"),
+        pytest.param(Knowing(), id="an object"),
+        pytest.param(partial(Knowing()), id="a partial of an object"),
+    ],
+)
+def test_wsgi_says_at_once_that_it_cannot_await(known: Any) -> None:
+    """
+    Issue 5, item 4: what is awaited is refused on WSGI when the middleware is built.
+    """
     with pytest.raises(PolicyError, match="cannot await"):
-        wsgi.SessionContextMiddleware(unreached_too, policy(registry.exists, None, {}))
+        wsgi.SessionContextMiddleware(unreached_too, policy(known, None, {}))
+
+
+@pytest.mark.parametrize("known", [Knowing(), partial(Knowing()), partial(awaited(knows))])
+def test_asgi_awaits_whatever_is_awaited(known: Any) -> None:
+    """
+    Issue 5, item 4: on ASGI objects and partials are awaited as functions are.
+    """
+    assert by_asgi(known, CLAIM)[2]["id"] == KNOWN
 
 
 def test_wsgi_never_takes_a_promise_for_leave() -> None:
@@ -490,18 +525,215 @@ def test_wsgi_never_takes_a_promise_for_leave() -> None:
     assert by_wsgi(promised(knows), CLAIM)[0] == 503
 
 
-def test_the_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+ALLOWED = {"refuse": "such requests are answered 503", "mint": "such requests get a fresh session"}
+
+
+@pytest.mark.parametrize("side", ["asgi", "wsgi"])
+@pytest.mark.parametrize("choice", ["refuse", "mint"])
+def test_an_outage_is_told_once_and_its_end_once(
+    side: str, choice: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
-    R14: the log has the store's failure once, with its traceback; each one is counted.
+    R14: an outage is one line, with its cause and what is answered meanwhile, and its end another.
     """
-    with caplog.at_level(logging.ERROR, logger="idlanyard"):
-        by_wsgi(fails, CLAIM)
-        by_wsgi(fails, CLAIM)
-    assert [record.message for record in caplog.records] == [
-        "idlanyard: admission failed; the request goes on, further failures are counted only"
-    ]
-    assert caplog.records[0].exc_info is not None
-    assert failures["admission"] == 2
+    down = True
+
+    def known(session_id: str) -> bool:
+        if down:
+            raise RegistryUnavailable("redis")
+        return True
+
+    ask = asking(side, policy(known, None, {"unavailable": choice}))
+    for outage in (1, 2):
+        down = True
+        assert [ask(CLAIM), ask(CLAIM), ask(CLAIM)] == [503 if choice == "refuse" else 204] * 3
+        told = [record for record in caplog.records if "Admission" in record.getMessage()]
+        assert len(told) == 2 * outage - 1
+        assert told[-1].levelno == logging.ERROR
+        assert told[-1].exc_info is not None
+        assert told[-1].getMessage() == (
+            "idlanyard: Admission cannot ask whether a session is known: RegistryUnavailable: "
+            f"the session registry's redis store is unavailable; {ALLOWED[choice]}"
+        )
+        down = False
+        assert [ask(CLAIM), ask(CLAIM)] == [204, 204]
+        told = [record for record in caplog.records if "Admission" in record.getMessage()]
+        assert len(told) == 2 * outage
+        assert told[-1].levelno == logging.WARNING
+        assert "is answered again, after" in told[-1].getMessage()
+        assert "3 requests without" in told[-1].getMessage()
+    assert failures["admission"] == 6
+    assert "the request goes on" not in caplog.text
+
+
+def asking(side: str, rules: Policy) -> Callable[[list[Line]], int]:
+    """
+    Return what asks one middleware again and again, and returns the status.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    def waiting(environ: Any, start_response: Any) -> Any:
+        start_response("204 No Content", [])
+        return []
+
+    if side == "asgi":
+        around = asgi.SessionContextMiddleware(app, rules)
+        return lambda lines: int(ask_asgi(around, http_scope(lines))[0]["status"])
+    beside = wsgi.SessionContextMiddleware(waiting, rules)
+    return lambda lines: int(ask_wsgi(beside, environ_of(lines)).status[:3])
+
+
+def test_an_answer_from_before_the_outage_does_not_end_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    R14: a question asked before the first failure says nothing about whether that is over.
+    """
+    begun, release = threading.Event(), threading.Event()
+
+    def known(session_id: str) -> bool:
+        if session_id == "slow":
+            begun.set()
+            return release.wait(20)
+        raise RegistryUnavailable("redis")
+
+    ask = asking("wsgi", policy(known, None, {}))
+    slow = threading.Thread(target=ask, args=([("X-Session-ID", "slow")],))
+    slow.start()
+    assert begun.wait(20)
+    assert ask(CLAIM) == 503
+    release.set()
+    slow.join()
+    assert ask(CLAIM) == 503
+    assert len([record for record in caplog.records if "Admission" in record.getMessage()]) == 1
+
+
+def test_two_outages_that_end_at_once_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R14: of several answers at the end of an outage one tells of it.
+    """
+    together = threading.Barrier(8)
+    down = True
+
+    def known(session_id: str) -> bool:
+        if down:
+            raise RegistryUnavailable("redis")
+        together.wait(20)
+        return True
+
+    ask = asking("wsgi", policy(known, None, {}))
+    assert ask(CLAIM) == 503
+    down = False
+    asked = [threading.Thread(target=ask, args=(CLAIM,)) for _ in range(8)]
+    for one in asked:
+        one.start()
+    for one in asked:
+        one.join()
+    told = [record for record in caplog.records if "Admission" in record.getMessage()]
+    assert [record.levelno for record in told] == [logging.ERROR, logging.WARNING]
+
+
+def test_a_silent_store_takes_no_thread_of_the_loop() -> None:
+    """
+    Finding 3: however many requests wait for a plain function, the loop's own threads are free,
+    and each has its answer in time, the wait for a thread included.
+    """
+    release = threading.Event()
+    most = threading.active_count() + 16
+
+    def known(session_id: str) -> bool:
+        return release.wait(20)
+
+    middleware = asgi.SessionContextMiddleware(unreached, policy(known, None, {"timeout": 0.5}))
+
+    async def one() -> tuple[int, float]:
+        began = time.monotonic()
+        start, _ = await serve_asgi(middleware, http_scope(CLAIM))
+        return start["status"], time.monotonic() - began
+
+    async def ask() -> list[tuple[int, float]]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        many = [asyncio.create_task(one()) for _ in range(200)]
+        await asyncio.sleep(0)
+        # The loop has one thread, and it is free.
+        assert await asyncio.to_thread(threading.active_count) <= most + 1
+        assert not any(task.done() for task in many)
+        return await asyncio.gather(*many)
+
+    answers = asyncio.run(ask())
+    release.set()
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 1.0
+
+
+TRIO = """
+from idlanyard import Admission, Policy, asgi, get_session_id
+from idlanyard.registry import SessionRegistry
+
+registry = SessionRegistry.open("memory://")
+registry.create("crm_user_1")
+
+
+async def show(scope, receive, send):
+    body = get_session_id().encode()
+    head = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def awaited(session_id):
+    return registry.exists(session_id)
+
+
+def app_of(known):
+    policy = Policy(admission=Admission(known, unknown="refuse"))
+    return asgi.SessionContextMiddleware(show, policy)
+
+
+APPS = {"/plain": app_of(registry.exists), "/awaited": app_of(awaited)}
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await APPS[scope["path"]](scope, receive, send)
+        return
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
+"""
+
+
+def test_hypercorn_on_trio(tmp_path: Path) -> None:
+    """
+    Finding 9: on a loop of trio the same questions are asked, in threads and awaited.
+    """
+    tmp_path.joinpath("on_trio.py").write_text(TRIO, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        words = ["-m", "hypercorn", "-k", "trio", "-b", f"fd://{listening.fileno()}", "on_trio:app"]
+        with tmp_path.joinpath("output").open("wb") as log:
+            server = subprocess.Popen(
+                [sys.executable, *words],
+                pass_fds=[listening.fileno()],
+                env=environment,
+                cwd=tmp_path,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            for path in ("/plain", "/awaited"):
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                    answer = client.get(path, headers={"X-Session-ID": KNOWN})
+                    assert (answer.status_code, answer.text) == (200, KNOWN)
+                    assert client.get(path, headers={"X-Session-ID": "nobody"}).status_code == 404
+        finally:
+            server.terminate()
+            server.wait(60)
+    assert "Traceback" not in tmp_path.joinpath("output").read_text(encoding="utf-8")
 
 
 @SIDES

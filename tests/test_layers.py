@@ -26,6 +26,7 @@ LAYERS = {
         "_events",
         "_forks",
         "_threads",
+        "_worker_threads",
         "_inspection",
         "_request",
         "_origins",
@@ -52,6 +53,8 @@ LAYERS = {
         "_wires",
         "_inheriting",
         "_binding",
+        "_steps",
+        "_known_sessions",
         "_view",
         "_field",
         "_caches",
@@ -65,7 +68,6 @@ LAYERS = {
         "_notices",
         "_echo",
         "_access",
-        "_steps",
         "_admitted",
         "_change",
         "_logins",
@@ -122,7 +124,7 @@ FOUNDATIONS = (
     "_outages",
     "_pools",
     "_telling",
-    "_loops",
+    "_worker_threads",
     "_opening",
     "_registry",
     "_async_registry",
@@ -148,7 +150,7 @@ COMPANIONS = {"django": {"asgiref"}, "flask": {"werkzeug"}, "sentry": {"sentry_s
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
 # What a file may import when it is used, beyond what importing it needs.
-LATE = {"testing": {"pytest"}}
+LATE = {"_worker_threads": {"anyio"}, "testing": {"pytest"}}
 # What the demo's files are for; nothing but the command imports them, when it is run.
 DEMO = {
     "_demo.servers": {"uvicorn", "waitress"},

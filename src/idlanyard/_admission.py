@@ -18,21 +18,22 @@ class Admission(Options):
     Take only sessions that are known, as ``Policy(admission=Admission(registry.exists))``.
 
     Each session ID that a request brings is looked up; one that is minted here
-    needs no leave. This is for services that hand out sessions from a
+    is not. This is for services that hand out sessions from a
     registry. A session ID is a reference, and proves nothing about its sender.
 
     Args:
         known: a function of a session ID that returns ``True`` where it is
             known, else ``False``: the ``exists`` of an
             ``AsyncSessionRegistry`` under ASGI, of a ``SessionRegistry``
-            under WSGI. Under ASGI a plain function runs in a worker thread;
-            under WSGI it must be one.
+            under WSGI. Under ASGI a plain function runs in one of 16 worker
+            threads of the middleware's own; under WSGI it must be one.
         unknown: how to answer a request whose session is not known:
             ``"mint"`` treats the ID as absent, ``"refuse"`` answers 404.
         unavailable: how to answer where *known* fails or takes too long:
             ``"refuse"`` answers 503, ``"mint"`` treats the ID as absent.
-        timeout: the most seconds that an answer may take, under ASGI; under
-            WSGI, where nothing can be interrupted, it is the registry's own.
+        timeout: the most seconds that an answer may take, under ASGI, the
+            wait for a thread included; under WSGI, where nothing can be
+            interrupted, it is the registry's own.
 
     Raises:
         PolicyError: an option cannot be followed.

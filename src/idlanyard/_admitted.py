@@ -5,25 +5,19 @@ anything is bound, and what follows from the answer.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Final, TypeAlias
 
-from idlanyard import _events
 from idlanyard._admission import Admission
 from idlanyard._binding import Scope, changed
 from idlanyard._case import UNKNOWN, Refusal
+from idlanyard._known_sessions import Answer
 from idlanyard._notices import report
 from idlanyard._plan import Plan
 from idlanyard._policy import Policy
 from idlanyard._resolve import Edits
-from idlanyard._steps import is_coroutine_function
+from idlanyard._steps import is_awaited
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import Provenance
-
-Answer: TypeAlias = bool | None
-"""
-Known, not known, or no answer.
-"""
 
 Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
 
@@ -36,9 +30,9 @@ def check_waits(policy: Policy) -> None:
     Refuse an ``Admission`` whose function is awaited, where nothing can be.
 
     Raises:
-        PolicyError: it is a coroutine function.
+        PolicyError: its calls are awaited.
     """
-    if policy.admission is not None and is_coroutine_function(policy.admission.known):
+    if policy.admission is not None and is_awaited(policy.admission.known):
         raise PolicyError.about(
             "admission",
             "has an async function, which WSGI cannot await: write "
@@ -65,7 +59,7 @@ async def admitted(
     session = _asked(plan, inner)
     if session is None:
         return edits, None
-    answer = await _answer(admission, session)
+    answer = await plan.known_sessions.ask_async(session)
     return _follow(plan, admission, raw, inner, edits, answer)
 
 
@@ -78,12 +72,7 @@ def admitted_waiting(
     session = _asked(plan, inner)
     if session is None:
         return edits, None
-    try:
-        answer: Answer = _said(admission.known(session))
-    except Exception as error:
-        _events.failed("admission", error)
-        answer = None
-    return _follow(plan, admission, raw, inner, edits, answer)
+    return _follow(plan, admission, raw, inner, edits, plan.known_sessions.ask(session))
 
 
 def _asked(plan: Plan, inner: Scope) -> str | None:
@@ -93,32 +82,6 @@ def _asked(plan: Plan, inner: Scope) -> str | None:
     position = plan.policy.index["session_id"]
     how = inner.values[plan.width + position]
     return None if how in _OURS else inner.values[position]
-
-
-async def _answer(admission: Admission, session: str) -> Answer:
-    import asyncio
-
-    try:
-        async with asyncio.timeout(admission.timeout):
-            if is_coroutine_function(admission.known):
-                answer = admission.known(session)
-            else:
-                answer = await asyncio.to_thread(admission.known, session)
-            return _said(await answer if inspect.isawaitable(answer) else answer)
-    except Exception as error:
-        _events.failed("admission", error)
-        return None
-
-
-def _said(answer: object) -> bool:
-    """
-    Return the answer if it is one; an object that is merely true lets nobody in.
-    """
-    if isinstance(answer, bool):
-        return answer
-    if inspect.iscoroutine(answer):
-        answer.close()
-    raise TypeError(f"Admission's function returned {type(answer).__name__}: return True or False")
 
 
 def _follow(

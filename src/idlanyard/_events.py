@@ -138,19 +138,24 @@ def failed(where: str, error: Exception, *, reason: str = "") -> None:
         reason: one of few, each of which is counted and logged by itself;
             never a value.
     """
-    if _strict:
-        raise error
-    kind = f"{where}: {reason}" if reason else where
-    with _writing:
-        failures[kind] += 1
-        first = failures[kind] == 1
-    if first:
+    if count_failure(f"{where}: {reason}" if reason else where, error) == 1:
         LOGGER.error(
             "idlanyard: %s failed%s; the request goes on, further failures are counted only",
             where,
             f" ({reason})" if reason else "",
             exc_info=error,
         )
+
+
+def count_failure(where: str, error: Exception) -> int:
+    """
+    Return how often this has failed by now, or raise the failure under test.
+    """
+    if _strict:
+        raise error
+    with _writing:
+        failures[where] += 1
+        return failures[where]
 
 
 def warn_once(about: str, message: str, *args: object) -> None:

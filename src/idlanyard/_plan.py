@@ -13,6 +13,7 @@ from idlanyard._caches import Caches
 from idlanyard._field import Field, managed
 from idlanyard._header_names import is_owned
 from idlanyard._inheriting import warn_of_inheritance
+from idlanyard._known_sessions import KnownSessions
 from idlanyard._policy import Policy
 from idlanyard._snapshot import Values
 from idlanyard._sources import Header
@@ -87,6 +88,7 @@ class Plan:
         marks: whether every echo of a response that says nothing to caches
             makes it private.
         admission: the policy's rules for known sessions, or ``None``.
+        known_sessions: who asks by those.
         partial: whether there are paths for which nothing is bound.
         plain_names: response headers seen that the echo does not depend on;
             bounded.
@@ -106,6 +108,7 @@ class Plan:
         "forwarded_key",
         "harmless",
         "hop_keys",
+        "known_sessions",
         "lines",
         "marks",
         "owned",
@@ -163,6 +166,8 @@ class Plan:
         self.caches = Caches(wire)
         self.marks = policy.mark_private and not self.always_echoed
         self.admission = policy.admission
+        if policy.admission is not None:
+            self.known_sessions = KnownSessions(policy.admission)
         self.partial = bool(policy.exclude) or not policy.enabled
         self.told: dict[str, count[int]] = {}
         self.plain_names: set[Any] = set()

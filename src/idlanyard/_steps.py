@@ -59,6 +59,18 @@ def _is(kind: Callable[[Any], bool], fn: Any) -> bool:
     return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
 
 
+def is_awaited(fn: Any) -> bool:
+    """
+    Return whether calls of *fn* are awaited, as far as that can be told without calling it.
+
+    So they are of a coroutine function, of an object whose ``__call__`` is
+    one, and of a ``functools.partial`` of either.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return _is(is_coroutine_function, fn)
+
+
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 

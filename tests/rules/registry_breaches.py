@@ -184,7 +184,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R8",
         "what is merely true lets in",
-        "_admitted.py",
+        "_known_sessions.py",
         "    if isinstance(answer, bool):\n        return answer\n",
         "    return bool(answer)\n",
         ADMISSION + "test_only_true_lets_in",
@@ -200,9 +200,9 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "an answer may take as long as it likes",
-        "_admitted.py",
-        "        async with asyncio.timeout(admission.timeout):\n",
-        "        async with asyncio.timeout(admission.timeout * 1000):\n",
+        "_known_sessions.py",
+        "            async with time_limit(self._admission.timeout):\n",
+        "            async with time_limit(self._admission.timeout * 1000):\n",
         ADMISSION + "test_an_answer_has_its_time",
     ),
     Breach(
@@ -292,5 +292,21 @@ REGISTRY_BREACHES = [
         "        if is_second or not error.stale:\n",
         "        if True:\n",
         OUTAGES + "test_what_is_no_known_outage_is_asked_again",
+    ),
+    Breach(
+        "R14",
+        "a silent store takes the event loop's own threads",
+        "_known_sessions.py",
+        "        answer = await self._threads.run(known, session)\n",
+        "        import asyncio\n\n        answer = await asyncio.to_thread(known, session)\n",
+        ADMISSION + "test_a_silent_store_takes_no_thread_of_the_loop",
+    ),
+    Breach(
+        "R14",
+        "an outage is told anew with each request",
+        "_known_sessions.py",
+        "            is_first = self._outage is None\n",
+        "            is_first = True\n",
+        ADMISSION + "test_an_outage_is_told_once_and_its_end_once",
     ),
 ]
