@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,14 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._postgresql._connections import SCHEME, async_engine_of, deadline
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._statements import BATCH, Statements, one, values_of
+from idlanyard.registry._postgresql._questions import Asking, Questions
+from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from idlanyard.registry._pools import Pool
+
+T = TypeVar("T")
 
 
 class AsyncPostgresqlStore:
@@ -35,53 +38,73 @@ class AsyncPostgresqlStore:
     ) -> None:
         self._timeout = timeout
         self._table = table_of(namespace)
-        self._statements = Statements(self._table)
+        self._questions = Questions(Statements(self._table))
         self._is_ready = False
         self._engine = async_engine_of(parameters, pool)
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def insert(self, draft: Draft) -> Row | None:
+    async def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``AsyncStore.insert``.
         """
-        times = await self._ask(self._statements.insert, values_of(draft))
-        return Row(draft.session_id, draft.client_id, draft.metadata, *times[0]) if times else None
+        return await self._answer(self._questions.insert(draft))
 
     async def read(self, key: bytes) -> Row | None:
         """
         As ``AsyncStore.read``.
         """
-        return one(await self._ask(self._statements.read, {"at": key}))
+        return await self._answer(self._questions.read(key))
 
-    async def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    async def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``AsyncStore.extend``.
         """
-        return one(await self._ask(self._statements.extend, {"at": key, "lifetime": ttl}))
+        return await self._answer(self._questions.extend(key, ttl, metadata, created))
 
     async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return one(await self._ask(self._statements.delete, {"at": key, "created": created}))
+        return await self._answer(self._questions.delete(key, created))
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
         As ``AsyncStore.page``.
         """
-        values = {"whose": client_key, "after": after or "", "most": limit}
-        return [Row(*row) for row in await self._ask(self._statements.page, values)]
+        return await self._answer(self._questions.page(client_key, after, limit))
 
     async def purge(self) -> int:
         """
         As ``AsyncStore.purge``: in batches, each of them a question of its own.
         """
-        purged = 0
-        while True:
-            batch: int = (await self._ask(self._statements.purge, {}))[0][0]
-            purged += batch
-            if batch < BATCH:
-                return purged
+        return await self._answer(self._questions.purge())
+
+    async def count(self) -> int:
+        """
+        As ``AsyncStore.count``.
+        """
+        return await self._answer(self._questions.count())
+
+    async def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``AsyncStore.walk``: in the order of keys.
+        """
+        return await self._answer(self._questions.walk(after, limit))
+
+    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``AsyncStore.put``.
+        """
+        return await self._answer(self._questions.put(sessions))
+
+    async def check(self) -> list[str]:
+        """
+        As ``AsyncStore.check``.
+        """
+        await self._answer(self._questions.count())
+        return []
 
     async def close(self) -> None:
         """
@@ -89,6 +112,18 @@ class AsyncPostgresqlStore:
         """
         await self._engine.dispose()
         self._loop = None
+
+    async def _answer(self, asking: Asking[T]) -> T:
+        """
+        Ask what a verb wants to know, one question after another.
+        """
+        try:
+            question = next(asking)
+            while True:
+                question = asking.send(await self._ask(*question))
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
 
     async def _ask(self, statement: Executable, values: dict[str, Any]) -> Sequence[Any]:
         self._check_loop()

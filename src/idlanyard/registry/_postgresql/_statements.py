@@ -1,9 +1,10 @@
 """
-What a PostgreSQL registry asks: one statement a verb, by the server's clock.
+What a PostgreSQL registry asks, by the server's clock; each statement is one atomic step.
 
 ``statement_timestamp()`` is one moment for the whole of a statement, so that a
 session's creation and expiry are measured from the same one, and an index can
-be searched for it.
+be searched for it. A touch that has waited for another one is measured by
+``clock_timestamp()``, when it has its turn.
 """
 
 from __future__ import annotations
@@ -12,29 +13,57 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     DateTime,
     Executable,
     Interval,
+    LargeBinary,
+    Select,
     Table,
+    Text,
+    and_,
     bindparam,
+    case,
     cast,
+    column,
     delete,
     extract,
     func,
     literal_column,
+    null,
     or_,
     select,
+    true,
+    union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._postgresql._table import FOREVER
+from idlanyard.registry._record import Draft, Kept, Row
 
 BATCH: Final = 1000
+SWEPT: Final = 128
+"""
+How many expired sessions a create gives up in passing, where it does.
+"""
+NEAR: Final = 1000
+"""
+How many sessions more than a page has are looked at in the order of their IDs.
+"""
+LIVING: Final = 5000
+"""
+How many living sessions of a client are put in order, where most that are near have expired.
+"""
 _NOW: Final = func.statement_timestamp(type_=DateTime(timezone=True))
+_TURN: Final = func.clock_timestamp(type_=DateTime(timezone=True))
 _MICROSECOND: Final = literal_column("interval '1 microsecond'", Interval())
+_ONE: Final = literal_column("1", BigInteger)
+_EPOCH: Final = literal_column("timestamptz 'epoch'", DateTime(timezone=True))
+_OF_RETRIES: Final = ("idempotency", "request", "requested_at")
+_OF_DRAFTS: Final = ("key", "session_id", "client_key", "client_id", "metadata")
 
 
 class Statements:
@@ -43,36 +72,58 @@ class Statements:
 
     Attributes:
         insert: keep a session where there is none, or only an expired one.
+        insert_sweeping: the same, and give up a few that have expired.
+        insert_once: keep a session where neither its ID nor its idempotency key is there.
+        insert_once_sweeping: the same, and give up a few that have expired.
+        made: the living sessions with the ID or the idempotency key of a draft.
+        give_way: forget the expired sessions with either of them.
         read: by ``at``.
-        extend: by ``at``, for ``lifetime`` or, where that is null, the time it had.
+        extend: by ``at`` and ``created``, for ``lifetime`` or, where that is null, the time it had.
         delete: by ``at``, and ``created`` where that is not null.
-        page: by ``whose``, behind ``after``, ``most`` of them.
+        page: by ``whose``, behind ``after``, ``most`` of them, unless too many are in
+            between that have expired: then the last row has nothing but a session ID.
+        living: the same, by what lives; of too many the last row has nothing but an ID.
+        ordered: the same, however many are in between.
         purge: the next expired sessions, and how many those were.
+        count: how many are living.
+        walk: all from ``after`` on, in the order of their keys, and whether they live.
+        known: the moment, and which of ``keys`` live, with their moments of creation.
+        give_all_way: forget the expired sessions with one of ``idempotencies``.
+        put: keep sessions as they were elsewhere, and return the keys of those that are kept.
     """
 
     def __init__(self, table: Table) -> None:
         columns = table.c
         times = (_microseconds(columns.created_at), _microseconds(columns.expires_at))
-        row = (columns.session_id, columns.client_id, columns.metadata, *times)
-        live = or_(columns.expires_at.is_(None), columns.expires_at > _NOW)
+        live = _is_live(columns.expires_at)
         this = (columns.key == bindparam("at"), live)
         self.insert: Executable = _insert(table).returning(*times)
-        self.read: Executable = select(*row).where(*this)
-        self.extend: Executable = _extend(table).where(*this).returning(*row)
-        created = func.coalesce(bindparam("created", type_=BigInteger), times[0])
-        chosen = delete(table).where(*this, times[0] == created)
-        self.delete: Executable = chosen.returning(*row)
-        self.page: Executable = (
-            select(*row)
-            .where(
-                columns.client_key == bindparam("whose"),
-                columns.session_id > bindparam("after"),
-                live,
-            )
-            .order_by(columns.session_id)
-            .limit(bindparam("most", type_=BigInteger))
+        self.insert_sweeping: Executable = _sweeping(table, _insert(table).returning(*times))
+        once = _insert_once(table).returning(*times)
+        self.insert_once: Executable = once
+        self.insert_once_sweeping: Executable = _sweeping(table, once)
+        self.made: Executable = _made(table)
+        self.give_way: Executable = _give_way(
+            table, columns.idempotency == bindparam("idempotency"), columns.key == bindparam("at")
         )
-        self.purge: Executable = _purge(table)
+        self.read: Executable = select(*_row(columns)).where(*this)
+        self.extend: Executable = _extend(table).returning(*_row(columns))
+        chosen = delete(table).where(*this, times[0] == _created(times[0]))
+        self.delete: Executable = chosen.returning(*_row(columns))
+        self.page: Executable = _page(table)
+        self.living: Executable = _living(table)
+        most = bindparam("most", type_=BigInteger)
+        self.ordered: Executable = select(*_row(columns)).where(live, *_whose(table))
+        self.ordered = self.ordered.order_by(columns.session_id).limit(most)
+        gone = _gone(table, BATCH)
+        self.purge: Executable = select(func.count()).select_from(gone)
+        self.count: Executable = select(func.count()).select_from(table).where(live)
+        self.walk: Executable = _walk(table)
+        self.known: Executable = _known(table)
+        self.give_all_way: Executable = _give_way(
+            table, columns.idempotency == func.any(_array("idempotencies"))
+        )
+        self.put: Executable = _put(table)
 
 
 def values_of(draft: Draft) -> dict[str, Any]:
@@ -89,6 +140,17 @@ def values_of(draft: Draft) -> dict[str, Any]:
     }
 
 
+def arrays_of(sessions: Sequence[tuple[bytes, bytes | None, Kept]]) -> dict[str, Any]:
+    """
+    Return the parameters of ``Statements.put``: sessions with their keys and their clients'.
+    """
+    return {
+        "keys": [key for key, _, _ in sessions],
+        "client_keys": [client_key for _, client_key, _ in sessions],
+        **{name: [getattr(kept, name) for _, _, kept in sessions] for name in Kept._fields},
+    }
+
+
 def one(rows: Sequence[Any]) -> Row | None:
     """
     Return what was found of the one session that was asked about.
@@ -96,39 +158,237 @@ def one(rows: Sequence[Any]) -> Row | None:
     return Row(*rows[0]) if rows else None
 
 
+def _row(columns: Any) -> tuple[ColumnElement[Any], ...]:
+    times = (_microseconds(columns.created_at), _microseconds(columns.expires_at))
+    return (columns.session_id, columns.client_id, columns.metadata, *times)
+
+
 def _insert(table: Table) -> Any:
-    lifetime = bindparam("lifetime", type_=BigInteger)
-    new = insert(table).values(ttl=lifetime, created_at=_NOW, expires_at=_after(lifetime))
+    new = _new(table, dict.fromkeys(_OF_RETRIES, null()))
     rest = {column.name: new.excluded[column.name] for column in table.c if column.name != "key"}
     return new.on_conflict_do_update(
         index_elements=[table.c.key], set_=rest, where=table.c.expires_at <= _NOW
     )
 
 
+def _insert_once(table: Table) -> Any:
+    """
+    Return a statement that does nothing where anything is in its way.
+    """
+    return _new(table, {"requested_at": _NOW}).on_conflict_do_nothing()
+
+
+def _new(table: Table, more: dict[str, Any]) -> Insert:
+    lifetime = bindparam("lifetime", type_=BigInteger)
+    times = {"ttl": lifetime, "created_at": _NOW, "expires_at": _after(_NOW, lifetime)}
+    return insert(table).values(times | more)
+
+
+def _sweeping(table: Table, statement: Any) -> Any:
+    # It is swept after the new session is there, and waits for nobody.
+    return statement.add_cte(_gone(table, SWEPT, table.c.key != bindparam("at")))
+
+
+def _made(table: Table) -> Select[Any]:
+    columns = table.c
+    is_made = _is_made(columns)
+    made = and_(columns.idempotency == bindparam("idempotency"), is_made)
+    return select(made, columns.request, *_row(columns)).where(
+        or_(made, columns.key == bindparam("at")), _is_live(columns.expires_at)
+    )
+
+
+def _is_made(columns: Any) -> ColumnElement[bool]:
+    """
+    Return whether a session is the one that its idempotency key has made.
+
+    Versions before this one leave the key there when they replace an expired session.
+    """
+    held: ColumnElement[bool] = columns.requested_at == columns.created_at
+    return held
+
+
+def _give_way(table: Table, idempotency: Any, *others: Any) -> Any:
+    columns = table.c
+    replaced = (
+        update(table)
+        .where(
+            idempotency,
+            columns.requested_at.is_distinct_from(columns.created_at),
+            _is_live(columns.expires_at),
+        )
+        .values(dict.fromkeys(_OF_RETRIES, null()))
+        .cte("replaced")
+    )
+    expired = delete(table).where(or_(idempotency, *others), columns.expires_at <= _NOW)
+    return expired.add_cte(replaced).returning(columns.key)
+
+
 def _extend(table: Table) -> Any:
-    lifetime = func.coalesce(bindparam("lifetime", type_=BigInteger), table.c.ttl)
-    return update(table).values(ttl=lifetime, expires_at=_after(lifetime))
+    columns = table.c
+    given = bindparam("lifetime", type_=BigInteger)
+    metadata = func.coalesce(bindparam("metadata", type_=Text), columns.metadata)
+    created = _microseconds(columns.created_at)
+    # Its own time may bring an end nearer; greatest() passes over nulls.
+    ends = case(
+        (given.is_(None), func.greatest(columns.expires_at, _after(_TURN, columns.ttl))),
+        else_=_after(_TURN, given),
+    )
+    return (
+        update(table)
+        .where(
+            columns.key == bindparam("at"),
+            _is_live(columns.expires_at, _TURN),
+            created == _created(created),
+        )
+        .values(ttl=func.coalesce(given, columns.ttl), expires_at=ends, metadata=metadata)
+    )
 
 
-def _purge(table: Table) -> Any:
+def _whose(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    columns = table.c
+    return columns.client_key == bindparam("whose"), columns.session_id > bindparam("after")
+
+
+def _page(table: Table) -> Any:
+    most = bindparam("most", type_=BigInteger)
+    near = bindparam("near", type_=BigInteger)
+    behind = select(table).where(*_whose(table)).order_by(table.c.session_id)
+    looked = behind.limit(near).subquery("looked").c
+    found = select(*_row(looked)).where(_is_live(looked.expires_at))
+    found = found.order_by(looked.session_id).limit(most)
+    # It is looked for only where the page is not full.
+    beyond = select(table.c.session_id).where(*_whose(table))
+    beyond = beyond.order_by(table.c.session_id).offset(near).limit(_ONE)
+    return _or_more(found, beyond, most)
+
+
+def _living(table: Table) -> Any:
+    most = bindparam("most", type_=BigInteger)
+    many = bindparam("many", type_=BigInteger)
+    # This order, that of an index, makes the planner use it.
+    lasting = func.coalesce(table.c.expires_at, FOREVER)
+    living = select(table).where(*_whose(table), lasting > _NOW).order_by(lasting)
+    some = living.limit(many).subquery("some").c
+    found = select(*_row(some)).order_by(some.session_id).limit(most)
+    beyond = living.with_only_columns(table.c.session_id).offset(many).limit(_ONE)
+    return _or_more(found, beyond, most + _ONE)
+
+
+def _or_more(found: Any, beyond: Any, most: Any) -> Any:
+    more = beyond.subquery("beyond")
+    nothing = (null(), null(), cast(null(), BigInteger), cast(null(), BigInteger))
+    either = union_all(select(found.subquery("found")), select(more.c.session_id, *nothing))
+    return either.limit(most)
+
+
+def _gone(table: Table, most: int, *only: Any) -> Any:
     # Who touches or replaces a session at this moment keeps it.
     expired = (
         select(table.c.key)
-        .where(table.c.expires_at <= _NOW)
-        .limit(BATCH)
+        .where(table.c.expires_at <= _NOW, *only)
+        .limit(literal_column(str(most)))
         .with_for_update(skip_locked=True)
     )
-    gone = (
+    return (
         delete(table)
         .where(table.c.key == func.any(func.array(expired.scalar_subquery())))
         .returning(table.c.key)
         .cte("gone")
     )
-    return select(func.count()).select_from(gone)
 
 
-def _after(lifetime: ColumnElement[int]) -> ColumnElement[Any]:
-    return _NOW + lifetime * _MICROSECOND
+def _walk(table: Table) -> Select[Any]:
+    columns = table.c
+    is_made = _is_made(columns)
+    return (
+        select(
+            columns.key,
+            _is_live(columns.expires_at),
+            columns.session_id,
+            columns.client_id,
+            columns.metadata,
+            columns.ttl,
+            _microseconds(columns.created_at),
+            _microseconds(columns.expires_at),
+            case((is_made, columns.idempotency)),
+            case((is_made, columns.request)),
+        )
+        .where(columns.key > bindparam("after"))
+        .order_by(columns.key)
+        .limit(bindparam("most", type_=BigInteger))
+    )
+
+
+def _known(table: Table) -> Select[Any]:
+    columns = table.c
+    moment = select(_microseconds(_NOW).label("now")).subquery("moment")
+    there = and_(columns.key == func.any(_array("keys")), _is_live(columns.expires_at))
+    return select(moment.c.now, columns.key, _microseconds(columns.created_at)).select_from(
+        moment.outerjoin(table, there)
+    )
+
+
+def _put(table: Table) -> Any:
+    columns = table.c
+    new = _given()
+    created, expires = _moment(new.created), _moment(new.expires)
+    values: dict[str, Any] = {
+        **{name: new[name] for name in (*_OF_DRAFTS, "ttl", "idempotency", "request")},
+        "created_at": created,
+        "expires_at": expires,
+        "requested_at": case((new.idempotency.is_not(None), created)),
+    }
+    other = table.alias("other").c
+    another = select(true()).where(other.idempotency == new.idempotency, other.key != new.key)
+    kept = select(*values.values()).where(_is_live(expires), ~another.exists())
+    statement = insert(table).from_select(list(values), kept)
+    rest = {name: statement.excluded[name] for name in values if name != "key"}
+    return statement.on_conflict_do_update(
+        index_elements=[columns.key],
+        set_=rest,
+        where=or_(columns.expires_at <= _NOW, columns.created_at == statement.excluded.created_at),
+    ).returning(columns.key)
+
+
+def _given() -> Any:
+    """
+    Return the rows that the parameters of ``arrays_of`` are.
+    """
+    arrays = {
+        "key": _array("keys"),
+        "session_id": _array("session_id", Text),
+        "client_key": _array("client_keys"),
+        "client_id": _array("client_id", Text),
+        "metadata": _array("metadata", Text),
+        "ttl": _array("ttl", BigInteger),
+        "created": _array("created", BigInteger),
+        "expires": _array("expires", BigInteger),
+        "idempotency": _array("idempotency"),
+        "request": _array("request"),
+    }
+    named = [column(name, array.type.item_type) for name, array in arrays.items()]
+    return func.unnest(*arrays.values()).table_valued(*named, name="new").render_derived().c
+
+
+def _array(name: str, of: Any = LargeBinary) -> Any:
+    return bindparam(name, type_=ARRAY(of))
+
+
+def _created(there: ColumnElement[Any]) -> Any:
+    return func.coalesce(bindparam("created", type_=BigInteger), there)
+
+
+def _is_live(expires: ColumnElement[Any], moment: ColumnElement[Any] = _NOW) -> Any:
+    return or_(expires.is_(None), expires > moment)
+
+
+def _after(moment: ColumnElement[Any], lifetime: ColumnElement[Any]) -> ColumnElement[Any]:
+    return moment + lifetime * _MICROSECOND
+
+
+def _moment(microseconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 def _microseconds(moment: ColumnElement[Any]) -> ColumnElement[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,14 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._postgresql._connections import SCHEME, deadline, engine_of
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._statements import BATCH, Statements, one, values_of
+from idlanyard.registry._postgresql._questions import Asking, Questions
+from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Executable
 
     from idlanyard.registry._pools import Pool
+
+T = TypeVar("T")
 
 
 class PostgresqlStore:
@@ -39,52 +42,72 @@ class PostgresqlStore:
         self._timeout = timeout
         self._pool = pool
         self._table = table_of(namespace)
-        self._statements = Statements(self._table)
+        self._questions = Questions(Statements(self._table))
         self._is_ready = False
         self._engines: dict[int, Engine] = {}
 
-    def insert(self, draft: Draft) -> Row | None:
+    def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``Store.insert``.
         """
-        times = self._ask(self._statements.insert, values_of(draft))
-        return Row(draft.session_id, draft.client_id, draft.metadata, *times[0]) if times else None
+        return self._answer(self._questions.insert(draft))
 
     def read(self, key: bytes) -> Row | None:
         """
         As ``Store.read``.
         """
-        return one(self._ask(self._statements.read, {"at": key}))
+        return self._answer(self._questions.read(key))
 
-    def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``Store.extend``.
         """
-        return one(self._ask(self._statements.extend, {"at": key, "lifetime": ttl}))
+        return self._answer(self._questions.extend(key, ttl, metadata, created))
 
     def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
-        return one(self._ask(self._statements.delete, {"at": key, "created": created}))
+        return self._answer(self._questions.delete(key, created))
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
         As ``Store.page``.
         """
-        values = {"whose": client_key, "after": after or "", "most": limit}
-        return [Row(*row) for row in self._ask(self._statements.page, values)]
+        return self._answer(self._questions.page(client_key, after, limit))
 
     def purge(self) -> int:
         """
         As ``Store.purge``: in batches, each of them a question of its own.
         """
-        purged = 0
-        while True:
-            batch: int = self._ask(self._statements.purge, {})[0][0]
-            purged += batch
-            if batch < BATCH:
-                return purged
+        return self._answer(self._questions.purge())
+
+    def count(self) -> int:
+        """
+        As ``Store.count``.
+        """
+        return self._answer(self._questions.count())
+
+    def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``Store.walk``: in the order of keys.
+        """
+        return self._answer(self._questions.walk(after, limit))
+
+    def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``Store.put``.
+        """
+        return self._answer(self._questions.put(sessions))
+
+    def check(self) -> list[str]:
+        """
+        As ``Store.check``.
+        """
+        self._answer(self._questions.count())
+        return []
 
     def close(self) -> None:
         """
@@ -93,6 +116,18 @@ class PostgresqlStore:
         engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
             engine.dispose()
+
+    def _answer(self, asking: Asking[T]) -> T:
+        """
+        Ask what a verb wants to know, one question after another.
+        """
+        try:
+            question = next(asking)
+            while True:
+                question = asking.send(self._ask(*question))
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
 
     def _ask(self, statement: Executable, values: dict[str, Any]) -> Sequence[Any]:
         token = deadline.set(monotonic() + self._timeout)

@@ -16,12 +16,20 @@ the schema that comes first in its ``search_path``. A role that has only
         metadata text NOT NULL,
         ttl bigint,
         created_at timestamptz NOT NULL,
-        expires_at timestamptz
+        expires_at timestamptz,
+        idempotency bytea,
+        request bytea,
+        requested_at timestamptz
     );
     CREATE INDEX idlanyard_sessions_by_client
         ON idlanyard_sessions (client_key, session_id) WHERE client_key IS NOT NULL;
     CREATE INDEX idlanyard_sessions_by_expiry
         ON idlanyard_sessions (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE INDEX idlanyard_sessions_by_living
+        ON idlanyard_sessions (client_key, coalesce(expires_at, 'infinity'::timestamptz))
+        WHERE client_key IS NOT NULL;
+    CREATE UNIQUE INDEX idlanyard_sessions_by_retry
+        ON idlanyard_sessions (idempotency) WHERE idempotency IS NOT NULL;
 
 The keys are SHA-256; ``ttl`` is in microseconds. Metadata is text, since
 ``jsonb`` refuses ``\u0000`` and changes numbers. The database's encoding is
@@ -45,11 +53,13 @@ from sqlalchemy import (
     Text,
     func,
     inspect,
+    literal_column,
     select,
 )
 
 # Making the table is the one transaction that has more than a statement.
 TRANSACTION: Final[dict[str, Any]] = {"isolation_level": "READ COMMITTED"}
+FOREVER: Final = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 
 
 def table_of(namespace: str) -> Table:
@@ -67,13 +77,23 @@ def table_of(namespace: str) -> Table:
         Column("ttl", BigInteger),
         Column("created_at", DateTime(timezone=True), nullable=False),
         Column("expires_at", DateTime(timezone=True)),
+        Column("idempotency", LargeBinary),
+        Column("request", LargeBinary),
+        Column("requested_at", DateTime(timezone=True)),
     )
-    for name, columns in (("client", ("client_key", "session_id")), ("expiry", ("expires_at",))):
-        first = table.c[columns[0]]
+    columns = table.c
+    lasting = func.coalesce(columns.expires_at, FOREVER)
+    for name, indexed, is_unique in (
+        ("client", (columns.client_key, columns.session_id), False),
+        ("expiry", (columns.expires_at,), False),
+        ("living", (columns.client_key, lasting), False),
+        ("retry", (columns.idempotency,), True),
+    ):
         Index(
             f"{table.name}_by_{name}",
-            *(table.c[column] for column in columns),
-            postgresql_where=first.is_not(None),
+            *indexed,
+            unique=is_unique,
+            postgresql_where=indexed[0].is_not(None),
         )
     return table
 
