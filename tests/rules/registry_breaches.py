@@ -80,8 +80,8 @@ REGISTRY_BREACHES = [
         "S-D11",
         "who may end one session ends its successor",
         HOME + "http.py",
-        "created_at=record.created_at if record else None",
-        "created_at=None",
+        "self._registry.end, created_at=_created(seen)",
+        "self._registry.end",
         HTTP + "test_who_may_end_one_session_ends_no_other",
     ),
     Breach(
@@ -112,8 +112,8 @@ REGISTRY_BREACHES = [
         "S-D13",
         "input to an unknown session creates it",
         HOME + "http.py",
-        "record = yield from self._known(self._registry.touch, session_id)",
-        "record = yield from self._asked("
+        'record = yield from self._known("input", touch, session_id)',
+        'record = yield from self._asked("input", '
         "partial(self._registry.create_or_suffix, retries=1), session_id)",
         HTTP + "TestStarlette::test_an_unknown_session_is_not_found",
     ),
@@ -121,8 +121,8 @@ REGISTRY_BREACHES = [
         "S18",
         "what is merely true is allowed",
         HOME + "http.py",
-        "if answer is not True:",
-        "if not answer:",
+        "if answer is True:",
+        "if answer:",
         HTTP + "test_only_true_allows",
     ),
     Breach(

@@ -10,7 +10,7 @@ from starlette.routing import Match, Route, Router
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._http._starlette import planned, whole
+from idlanyard.registry._http._starlette import planned, refuse_method, whole
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
@@ -27,7 +27,7 @@ def asgi_app(
     """
     Return the API as an application: served as it is, or mounted.
 
-    Its routes are ``POST /session/create``, ``GET`` and ``DELETE
+    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
     /session/{id}``, and ``POST /session/{id}/input`` where there is an
     ``on_input``. Whatever is none of them has Starlette's own answer.
 
@@ -37,8 +37,9 @@ def asgi_app(
         on_input: ``on_input(record, body)`` returns the reply to an input, as
             JSON has it; plain functions run in a worker thread, async ones
             are awaited. The session is bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for who may;
-            plain or async. ``EVERYONE`` spells out that nobody is checked.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
+            who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
+            spells out that nobody is checked.
         max_body: the most bytes of a body; more are answered 413.
 
     Raises:
@@ -65,3 +66,10 @@ class _WholeID(Route):
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
         return whole(scope, *super().matches(scope))
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        methods = self.methods or set()
+        if scope["method"] in methods:
+            await super().handle(scope, receive, send)
+        else:
+            await refuse_method(scope, receive, send, methods)

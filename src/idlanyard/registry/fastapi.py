@@ -9,13 +9,14 @@ from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._session_request import Action
-from idlanyard.registry._http._starlette import planned, whole
+from idlanyard.registry._http._starlette import planned, refuse_method, whole
 from idlanyard.registry._registry import SessionRegistry
+from idlanyard.registry._rules import MOST_SECONDS
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
 __all__ = ["sessions_router"]
@@ -30,10 +31,25 @@ _PARAMETER: Final[dict[str, Any]] = {
 }
 
 
+_KEY: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": (
+        "Text of the caller's choice for this one create, such as a UUID. The same request sent "
+        "again with it, while its session lives, is answered as the first time. It may stand in "
+        "quotes."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
 class SessionCreateRequest(BaseModel):
     """
-    What a session is created with; everything may be left out.
+    Fields that a session is created with; all may be left out.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     session_id: str | None = Field(
         None,
@@ -47,6 +63,31 @@ class SessionCreateRequest(BaseModel):
     metadata: dict[str, Any] | None = Field(
         None, description="Any JSON object, up to 16 KiB and 8 levels."
     )
+    ttl: float | None = Field(
+        None,
+        gt=0,
+        le=MOST_SECONDS,
+        description="After how many seconds without input or an update it expires; left out, "
+        "as the service has it.",
+    )
+
+
+class SessionUpdateRequest(BaseModel):
+    """
+    Changes of a session; with none of them its time begins anew, and that is all.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    ttl: float | None = Field(
+        None,
+        gt=0,
+        le=MOST_SECONDS,
+        description="How many seconds from now on, and after later updates; left out, as it was.",
+    )
+    metadata: dict[str, Any] | None = Field(
+        None, description="Takes the place of what was left with the session; left out, that stays."
+    )
 
 
 class SessionCreated(BaseModel):
@@ -56,6 +97,7 @@ class SessionCreated(BaseModel):
 
     session_id: str
     created_at: datetime
+    expires_at: datetime | None
     status: Literal["active"]
     message: str
 
@@ -96,7 +138,8 @@ _ERRORS: Final = {
     404: "No such session.",
     409: "The session ID is taken.",
     413: "The body is too long.",
-    422: "The body is refused.",
+    422: "The body, or the idempotency key, is refused.",
+    500: "The registry is set up wrongly.",
     503: "The registry is unavailable.",
 }
 
@@ -111,7 +154,7 @@ def sessions_router(
     """
     Return the API as a router, for ``app.include_router``.
 
-    Its routes are ``POST /session/create``, ``GET`` and ``DELETE
+    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
     /session/{id}``, and ``POST /session/{id}/input`` where there is an
     ``on_input``. Whatever is none of them has FastAPI's own answer.
 
@@ -121,8 +164,9 @@ def sessions_router(
         on_input: ``on_input(record, body)`` returns the reply to an input, as
             JSON has it; plain functions run in a worker thread, async ones
             are awaited. The session is bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for who may;
-            plain or async. ``EVERYONE`` spells out that nobody is checked.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
+            who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
+            spells out that nobody is checked.
         max_body: the most bytes of a body; more are answered 413.
 
     Raises:
@@ -145,6 +189,13 @@ class _WholeID(APIRoute):
     def matches(self, scope: Any) -> tuple[Any, Any]:
         return whole(scope, *super().matches(scope))
 
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        methods = self.methods or set()
+        if scope["method"] in methods:
+            await super().handle(scope, receive, send)
+        else:
+            await refuse_method(scope, receive, send, methods)
+
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorReply, "description": _ERRORS[status]} for status in statuses}
@@ -160,28 +211,37 @@ _DESCRIBED: Final[dict[Action, dict[str, Any]]] = {
         "name": "create_session",
         "summary": "Create a session",
         "response_model": SessionCreated,
-        "responses": _errors(403, 409, 413, 422, 503),
-        "openapi_extra": _body(SessionCreateRequest.model_json_schema(), required=False),
+        "responses": _errors(403, 409, 413, 422, 500, 503),
+        "openapi_extra": {"parameters": [_KEY]}
+        | _body(SessionCreateRequest.model_json_schema(), required=False),
     },
     "input": {
         "name": "send_session_input",
         "summary": "Send input to a session",
         "response_model": Any,
-        "responses": _errors(403, 404, 413, 422, 503),
+        "responses": _errors(403, 404, 413, 422, 500, 503),
         "openapi_extra": {"parameters": [_PARAMETER]} | _body({"type": "object"}, required=True),
     },
     "read": {
         "name": "read_session",
         "summary": "Look a session up",
         "response_model": SessionState,
-        "responses": _errors(403, 404, 503),
+        "responses": _errors(403, 404, 500, 503),
         "openapi_extra": {"parameters": [_PARAMETER]},
+    },
+    "update": {
+        "name": "update_session",
+        "summary": "Let a session live on, perhaps changed",
+        "response_model": SessionState,
+        "responses": _errors(403, 404, 413, 422, 500, 503),
+        "openapi_extra": {"parameters": [_PARAMETER]}
+        | _body(SessionUpdateRequest.model_json_schema(), required=False),
     },
     "end": {
         "name": "end_session",
         "summary": "End a session",
         "response_model": SessionEnded,
-        "responses": _errors(403, 404, 503),
+        "responses": _errors(403, 404, 500, 503),
         "openapi_extra": {"parameters": [_PARAMETER]},
     },
 }

@@ -13,12 +13,29 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from idlanyard import _events
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._exceptions import RegistryUnavailable, SessionExists, SessionNotFound
+from idlanyard.registry._exceptions import (
+    IdempotencyMismatch,
+    RegistryMisconfigured,
+    RegistryUnavailable,
+    SessionExists,
+    SessionNotFound,
+)
+from idlanyard.registry._http._faults import Faults
+from idlanyard.registry._http._fields import (
+    CREATE,
+    UPDATE,
+    check_names,
+    metadata_of,
+    seconds_of,
+    text_of,
+)
+from idlanyard.registry._http._grant import Grant
+from idlanyard.registry._http._idempotency import idempotency_key
 from idlanyard.registry._http._json_body import fields_of
 from idlanyard.registry._http._replies import Refused, Reply, moment, reply
 from idlanyard.registry._http._session_request import (
@@ -32,8 +49,25 @@ from idlanyard.registry._http._session_request import (
 )
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
+from idlanyard.registry._rules import IdempotencyKey
 
-__all__ = ["Authorize", "OnInput", "Question", "Reply", "SessionRequest", "SessionsHandler"]
+__all__ = [
+    "Action",
+    "Authorize",
+    "Grant",
+    "OnInput",
+    "Question",
+    "Reply",
+    "SessionRequest",
+    "SessionsHandler",
+]
+
+T = TypeVar("T")
+
+_GRANT_FOR_OTHERS: Final = (
+    "idlanyard: authorize answered a request to %s a session with a Grant, which is for creates "
+    "only, and was taken for a no: return True for callers who may"
+)
 
 
 class SessionsHandler:
@@ -44,7 +78,7 @@ class SessionsHandler:
         registry: the sessions.
         on_input: ``on_input(record, body)`` returns the reply to an input;
             ``None`` offers no such route.
-        authorize: says who may; ``EVERYONE`` asks nobody.
+        authorize: decides about each request; ``EVERYONE`` asks nobody.
         max_body: the most bytes of a body.
         clock: returns the moment, in UTC, that errors are stamped with; left out, it is now.
 
@@ -57,7 +91,7 @@ class SessionsHandler:
         PolicyError: ``max_body`` is no number of bytes.
     """
 
-    __slots__ = ("_authorize", "_clock", "_down", "_on_input", "_registry", "max_body")
+    __slots__ = ("_authorize", "_clock", "_faults", "_on_input", "_registry", "max_body")
 
     def __init__(
         self,
@@ -73,7 +107,7 @@ class SessionsHandler:
         self._on_input: Any = on_input
         self._authorize: Any = authorize
         self._clock = clock or partial(datetime.now, UTC)
-        self._down = False
+        self._faults = Faults()
         self.max_body: int = max_body
 
     @property
@@ -112,60 +146,58 @@ class SessionsHandler:
             return (yield from self._create(headers, body))
         if action == "input":
             return (yield from self._input(session_id, headers, body))
-        return (yield from self._read_or_end(action, session_id, headers))
+        if action == "update":
+            return (yield from self._update(session_id, headers, body))
+        if action == "end":
+            return (yield from self._end(session_id, headers))
+        return (yield from self._read(session_id, headers))
 
     def _create(self, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
         fields = _fields(headers, body, may_be_empty=True)
-        session_id, client_id = _text(fields, "session_id"), _text(fields, "client_id")
-        metadata = fields.get("metadata")
-        if metadata is not None and not isinstance(metadata, dict):
-            raise Refused(422, "metadata must be an object or null.")
-        yield from self._permit("create", session_id, None, fields, headers)
-        create = partial(self._registry.create, client_id=client_id, metadata=metadata)
+        session_id, asked, key = _understood(_asked_for, fields, headers)
+        grant = yield from self._permit("create", session_id, None, fields, headers)
+        given = asked if grant is None else grant.over(asked)
+        create = partial(self._registry.create, idempotency_key=key, **given)
         try:
-            record: SessionRecord = yield from self._asked(create, session_id)
+            record: SessionRecord = yield from self._asked("create", create, session_id)
         except SessionExists as error:
             if session_id is None:
                 # The generator is at fault, and whose ID it met is nobody's business.
                 raise
             raise Refused(409, str(error)) from None
-        except (TypeError, ValueError) as error:
+        except (IdempotencyMismatch, TypeError, ValueError) as error:
             raise Refused(422, str(error)) from None
-        return reply(
-            session_id=record.session_id,
-            created_at=moment(record.created_at),
-            status=record.status,
-            message="Session created successfully.",
-        )
+        return reply(**_shown(record), message="Session created successfully.")
 
-    def _read_or_end(
-        self, action: Action, session_id: str, headers: Mapping[str, str]
-    ) -> Asking[Reply]:
-        record = yield from self._authorized(action, session_id, {}, headers)
-        if action == "end":
-            # What was allowed is to end this session, and none that took its ID meanwhile.
-            end = partial(self._registry.end, created_at=record.created_at if record else None)
-            record = yield from self._known(end, session_id)
-            message = "Session ended successfully."
-            return reply(session_id=record.session_id, status=record.status, message=message)
-        record = record or (yield from self._known(self._registry.get, session_id))
-        return reply(
-            session_id=record.session_id,
-            created_at=moment(record.created_at),
-            expires_at=None if record.expires_at is None else moment(record.expires_at),
-            status=record.status,
-        )
+    def _read(self, session_id: str, headers: Mapping[str, str]) -> Asking[Reply]:
+        record = yield from self._authorized("read", session_id, {}, headers)
+        if record is None:
+            record = yield from self._known("read", self._registry.get, session_id)
+        return reply(**_shown(record))
+
+    def _end(self, session_id: str, headers: Mapping[str, str]) -> Asking[Reply]:
+        seen = yield from self._authorized("end", session_id, {}, headers)
+        end = partial(self._registry.end, created_at=_created(seen))
+        record = yield from self._known("end", end, session_id)
+        message = "Session ended successfully."
+        return reply(session_id=record.session_id, status=record.status, message=message)
+
+    def _update(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
+        fields = _fields(headers, body, may_be_empty=True)
+        changes = _understood(_changed, fields)
+        seen = yield from self._authorized("update", session_id, fields, headers)
+        touch = partial(self._registry.touch, created_at=_created(seen), **changes)
+        return reply(**_shown((yield from self._known("update", touch, session_id))))
 
     def _input(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
         fields = _fields(headers, body, may_be_empty=False)
         if fields.get("session_id") not in (None, "", session_id):
             raise Refused(422, "session_id is another one than in the path: leave it out.")
         seen = yield from self._authorized("input", session_id, fields, headers)
-        record = yield from self._known(self._registry.touch, session_id)
-        if seen is not None and seen.created_at != record.created_at:
-            # It ended meanwhile, and this is somebody's new one, whom nobody asked about.
-            raise _not_found(session_id)
-        return Reply.of(200, (yield Question(self._on_input, (record, fields), session_id)))
+        touch = partial(self._registry.touch, created_at=_created(seen))
+        record = yield from self._known("input", touch, session_id)
+        question = Question(self._on_input, (record, fields), session_id)
+        return Reply.of(200, (yield from self._put(question, "on_input")))
 
     def _authorized(
         self, action: Action, session_id: str, fields: dict[str, Any], headers: Mapping[str, str]
@@ -176,7 +208,9 @@ class SessionsHandler:
         if isinstance(self._authorize, Everyone):
             return None
         try:
-            record: SessionRecord | None = yield from self._asked(self._registry.get, session_id)
+            record: SessionRecord | None = yield from self._asked(
+                "read", self._registry.get, session_id
+            )
         except SessionNotFound:
             record = None
         yield from self._permit(action, session_id, record, fields, headers)
@@ -191,9 +225,12 @@ class SessionsHandler:
         record: SessionRecord | None,
         fields: dict[str, Any],
         headers: Mapping[str, str],
-    ) -> Asking[None]:
+    ) -> Asking[Grant | None]:
+        """
+        Ask ``authorize``, and return the grant where it answers with one.
+        """
         if isinstance(self._authorize, Everyone):
-            return
+            return None
         request = SessionRequest(
             action=action,
             session_id=session_id,
@@ -201,50 +238,116 @@ class SessionsHandler:
             body=MappingProxyType(fields),
             headers=MappingProxyType(dict(headers)),
         )
-        answer: object = yield Question(self._authorize, (request,))
-        if answer is not True:
+        question = Question(self._authorize, (request,))
+        answer: object = yield from self._put(question, f"authorize {action}")
+        if answer is True:
+            return None
+        if not isinstance(answer, Grant):
             raise Refused(403, "This is not allowed.")
+        if action != "create":
+            _events.warn_once(f"grant for {action}", _GRANT_FOR_OTHERS, action)
+            raise Refused(403, "This is not allowed.")
+        return answer
 
-    def _known(self, verb: Callable[[str], Any], session_id: str) -> Asking[SessionRecord]:
+    def _known(
+        self, action: Action, verb: Callable[[str], Any], session_id: str
+    ) -> Asking[SessionRecord]:
         try:
-            record: SessionRecord = yield from self._asked(verb, session_id)
+            record: SessionRecord = yield from self._asked(action, verb, session_id)
         except SessionNotFound:
             raise _not_found(session_id) from None
+        except (TypeError, ValueError) as error:
+            raise Refused(422, str(error)) from None
         return record
 
-    def _asked(self, verb: Callable[..., Any], session_id: str | None) -> Asking[Any]:
+    def _asked(
+        self, action: Action, verb: Callable[..., Any], session_id: str | None
+    ) -> Asking[Any]:
         """
-        Ask the registry; an outage is answered every time, and logged once.
+        Ask the registry.
         """
-        down = False
+        return (yield from self._put(Question(verb, (session_id,), is_verb=True), action))
+
+    def _put(self, question: Question, name: str) -> Asking[Any]:
+        """
+        Put a question; an outage is a 503, and a registry that is set up wrongly a 500.
+
+        The registry has logged the outage itself.
+        """
         try:
-            return (yield Question(verb, (session_id,), is_verb=True))
-        except RegistryUnavailable as error:
-            down = True
-            if not self._down:
-                _events.LOGGER.error("idlanyard: %s, answering 503", error, exc_info=error)
+            answer = yield question
+        except RegistryUnavailable:
             message = "The session registry is unavailable. Please try again."
             raise Refused(503, message) from None
-        finally:
-            self._down = down
+        except RegistryMisconfigured as error:
+            self._faults.note(error, name)
+            raise Refused(500, "The session registry cannot answer.") from None
+        self._faults.forget(name)
+        return answer
 
 
-def _not_found(session_id: str) -> Refused:
-    return Refused(404, str(SessionNotFound(session_id)))
+def _asked_for(
+    fields: dict[str, Any], headers: Mapping[str, str]
+) -> tuple[str | None, dict[str, Any], IdempotencyKey | None]:
+    """
+    Return the ID that a create asks for, the rest of its session, and its idempotency key.
+
+    Raises:
+        ValueError: one of them is refused.
+    """
+    check_names(fields, CREATE)
+    session_id = text_of(fields, "session_id")
+    rest = {
+        "client_id": text_of(fields, "client_id"),
+        "metadata": metadata_of(fields),
+        "ttl": seconds_of(fields),
+    }
+    whole = {"session_id": session_id, **rest, "metadata": rest["metadata"] or {}}
+    return session_id, rest, idempotency_key(headers, whole)
 
 
-def _fields(headers: Mapping[str, str], body: bytes, *, may_be_empty: bool) -> dict[str, Any]:
+def _changed(fields: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the changes that an update asks for.
+
+    Raises:
+        ValueError: one of them is refused.
+    """
+    check_names(fields, UPDATE)
+    return {"ttl": seconds_of(fields), "metadata": metadata_of(fields)}
+
+
+def _understood(read: Callable[..., T], *arguments: object) -> T:
     try:
-        return fields_of(body, headers.get("content-type", ""), may_be_empty=may_be_empty)
+        return read(*arguments)
     except ValueError as error:
         raise Refused(422, str(error)) from None
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
+def _fields(headers: Mapping[str, str], body: bytes, *, may_be_empty: bool) -> dict[str, Any]:
+    kind = headers.get("content-type", "")
+    return _understood(partial(fields_of, may_be_empty=may_be_empty), body, kind)
+
+
+def _created(seen: SessionRecord | None) -> datetime | None:
     """
-    Return a field; null, "" and absent are the same (S-D1), and a number is none (S-D8).
+    Return which session was allowed, so that none that has taken its ID meanwhile is meant.
     """
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Refused(422, f"{name} must be a string or null.")
-    return value or None
+    return None if seen is None else seen.created_at
+
+
+def _shown(record: SessionRecord) -> dict[str, Any]:
+    """
+    Return the fields of a living session that a reply has.
+    """
+    expires = record.expires_at
+    return {
+        "session_id": record.session_id,
+        "created_at": moment(record.created_at),
+        "expires_at": None if expires is None else moment(expires),
+        "status": record.status,
+    }
+
+
+def _not_found(session_id: str) -> Refused:
+    return Refused(404, str(SessionNotFound(session_id)))

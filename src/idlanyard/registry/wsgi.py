@@ -24,7 +24,7 @@ from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._conversation import converse
 from idlanyard.registry._http._event_loop import EventLoopThread
-from idlanyard.registry._http._session_request import routes_at
+from idlanyard.registry._http._session_request import READS_BODY, routes_at
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
 
@@ -46,7 +46,7 @@ def wsgi_app(
     """
     Return the API as an application: served as it is, or mounted.
 
-    Its routes are ``POST /session/create``, ``GET`` and ``DELETE
+    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
     /session/{id}``, and ``POST /session/{id}/input`` where there is an
     ``on_input``. Whatever is none of them has werkzeug's own answer.
 
@@ -57,8 +57,9 @@ def wsgi_app(
         on_input: ``on_input(record, body)`` returns the reply to an input, as
             JSON has it; async functions run on that loop. The session is
             bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for who may;
-            plain or async. ``EVERYONE`` spells out that nobody is checked.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
+            who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
+            spells out that nobody is checked.
         max_body: the most bytes of a body; more are answered 413.
 
     Raises:
@@ -114,7 +115,7 @@ class SessionsApp:
         if found is None:
             raise MethodNotAllowed(sorted(routes))
         action, session_id = found
-        reads_body = action in ("create", "input")
+        reads_body = action in READS_BODY
         body = _body_of(environ, self._handler.max_body) if reads_body else b""
         conversation = self._handler.handle(action, session_id, _headers_of(environ), body)
         return converse(conversation, self._loop.wait_for)

@@ -46,7 +46,7 @@ def reply(**fields: Any) -> Reply:
 
 class Refused(Exception):
     """
-    A request that is answered with an error (S-D4, S-D12).
+    A request that is answered with an error.
 
     Args:
         status: as in 404.

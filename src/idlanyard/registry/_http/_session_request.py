@@ -11,11 +11,17 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 from idlanyard._peers import Everyone
 from idlanyard.exceptions import PolicyError
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._http._grant import Grant
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
 
 T = TypeVar("T")
-Action: TypeAlias = Literal["create", "read", "end", "input"]
+Action: TypeAlias = Literal["create", "read", "update", "end", "input"]
+
+READS_BODY: Final[frozenset[Action]] = frozenset({"create", "update", "input"})
+"""
+Actions whose requests have a body that is read.
+"""
 
 _PREFIX: Final = "/session/"
 _INPUT: Final = "/input"
@@ -27,7 +33,8 @@ class SessionRequest:
     What ``authorize`` decides about.
 
     Attributes:
-        action: what is asked for: ``"create"``, ``"read"``, ``"end"`` or ``"input"``.
+        action: what is asked for: ``"create"``, ``"read"``, ``"update"``,
+            ``"end"`` or ``"input"``.
         session_id: of which session; ``None`` where an ID is to be minted.
         record: the session, where it is known; ``None`` for ``"create"``.
         body: the JSON object that was sent, empty for ``"read"`` and
@@ -47,7 +54,7 @@ class SessionRequest:
     framework_request: Any = field(default=None, repr=False, compare=False)
 
 
-Authorize: TypeAlias = Callable[[SessionRequest], bool | Awaitable[bool]]
+Authorize: TypeAlias = Callable[[SessionRequest], bool | Grant | Awaitable[bool | Grant]]
 OnInput: TypeAlias = Callable[[SessionRecord, dict[str, Any]], Any]
 
 
@@ -75,8 +82,8 @@ def routes_at(path: str, *, takes_input: bool) -> dict[str, tuple[Action, str | 
     """
     Return what each method asks for, and of which session; where there is nothing, no route is.
 
-    Everything behind ``/session/`` is an ID where it is read or ended,
-    whatever it looks like.
+    Everything behind ``/session/`` is an ID where it is read, updated or
+    ended, whatever it looks like.
 
     Args:
         path: decoded, and relative to where the API is mounted.
@@ -87,6 +94,7 @@ def routes_at(path: str, *, takes_input: bool) -> dict[str, tuple[Action, str | 
         return {}
     found: dict[str, tuple[Action, str | None]] = {}
     found["GET"], found["DELETE"] = ("read", session_id), ("end", session_id)
+    found["PATCH"] = "update", session_id
     if session_id == "create":
         found["POST"] = "create", None
     elif takes_input and session_id.endswith(_INPUT) and session_id != _INPUT:
@@ -111,8 +119,8 @@ def check_options(registry: object, on_input: object, authorize: object, max_bod
         raise TypeError("on_input is a function of the record and the body, or None")
     if not isinstance(authorize, Everyone) and not callable(authorize):
         raise TypeError(
-            "authorize is missing: write a function of the request that returns True for who "
-            "may, or authorize=idlanyard.EVERYONE where nobody is to be checked"
+            "authorize is missing: write a function of the request that returns True for callers "
+            "who may, or authorize=idlanyard.EVERYONE where nobody is to be checked"
         )
     if isinstance(max_body, bool) or not isinstance(max_body, int) or max_body < 1:
         raise PolicyError.about("max_body", "is a number of bytes: write 65_536", max_body)

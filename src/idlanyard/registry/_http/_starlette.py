@@ -4,17 +4,18 @@ What the faces on Starlette share: whole IDs out of paths, bodies up to a limit,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
 
 from idlanyard.registry._http._conversation import converse_async
-from idlanyard.registry._http._session_request import Action
+from idlanyard.registry._http._session_request import READS_BODY, Action
 from idlanyard.registry.http import SessionsHandler
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -35,13 +36,15 @@ class Planned(NamedTuple):
     path: str
 
 
-# The first that matches has the request: the last two match any path of the others.
+# The first that matches has the request: the last three match any path of the others.
 _PLANNED: Final = (
     Planned("create", "POST", "/session/create"),
     Planned("input", "POST", "/session/{session_id:path}/input"),
     Planned("read", "GET", "/session/{session_id:path}"),
+    Planned("update", "PATCH", "/session/{session_id:path}"),
     Planned("end", "DELETE", "/session/{session_id:path}"),
 )
+_OF_ANY_ID: Final = frozenset({"GET", "PATCH", "DELETE"})
 
 
 def planned(handler: SessionsHandler) -> Iterator[tuple[Planned, Endpoint]]:
@@ -54,7 +57,7 @@ def planned(handler: SessionsHandler) -> Iterator[tuple[Planned, Endpoint]]:
 
 
 def _endpoint_of(handler: SessionsHandler, action: Action) -> Endpoint:
-    reads_body = action in ("create", "input")
+    reads_body = action in READS_BODY
 
     async def endpoint(request: Request) -> Response:
         # Before the body: a server may go on writing into its list while that is read.
@@ -84,6 +87,22 @@ def whole(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
     if scope["path"].endswith("\n") or not _is_text(scope):
         return Match.NONE, {}
     return match, found
+
+
+async def refuse_method(scope: Any, receive: Any, send: Any, methods: Iterable[str]) -> None:
+    """
+    Answer 405 as Starlette does, with all the methods of the path and not only a route's own.
+
+    Args:
+        scope: the request's.
+        receive: as in ASGI.
+        send: as in ASGI.
+        methods: those of the route that matches the path first.
+    """
+    headers = {"Allow": ", ".join(sorted(_OF_ANY_ID.union(methods)))}
+    if "app" in scope:
+        raise HTTPException(405, headers=headers)
+    await PlainTextResponse("Method Not Allowed", 405, headers)(scope, receive, send)
 
 
 def _is_text(scope: Any) -> bool:
