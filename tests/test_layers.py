@@ -143,6 +143,7 @@ FOUNDATIONS = (
     "_http._starlette",
 )
 DRIVERS = {
+    "_command": {"rich"},
     "_http._starlette": {"starlette"},
     "_postgresql": {"psycopg", "sqlalchemy"},
     "_redis": {"redis"},
@@ -152,6 +153,8 @@ DRIVERS = {
 }
 COMPANIONS = {"django": {"asgiref"}, "flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
 ORDER = tuple(itertools.chain.from_iterable(LAYERS.values()))
+# The command line runs it when it is asked for.
+COMMAND = ("__main__", "registry._command._run")
 STRANGERS = {("asgi", "wsgi"), ("wsgi", "asgi")}
 # What a file may import when it is used, beyond what importing it needs.
 LATE = {"_worker_threads": {"anyio"}, "testing": {"pytest"}}
@@ -241,6 +244,8 @@ def _verdict(importer: str, imported: str) -> str | None:
         return _integration_verdict(importer, imported)
     if importer.startswith(REGISTRY):
         return _registry_verdict(importer, imported)
+    if (importer, imported) == COMMAND:
+        return None
     for name in (importer, imported):
         if name not in ORDER:
             return f"{importer} imports {imported}, and {name} stands in no row of LAYERS"
@@ -360,6 +365,9 @@ def test_nothing_else_is_needed(name: str) -> None:
         pytest.param("registry._record", "registry._verbs", "FOUNDATIONS", id="foundations-up"),
         pytest.param("registry._registry", "registry._redis", "side by side", id="registry-store"),
         pytest.param("registry.asgi", "integrations.starlette", "core only", id="face-integration"),
+        pytest.param("__main__", "registry._command._run", None, id="command"),
+        pytest.param("__main__", "registry._redis", "no row", id="command-store"),
+        pytest.param("registry._command._run", "registry._redis", "side by side", id="its-store"),
         pytest.param("registry._verbs", "__init__", "core only", id="registry-front"),
         pytest.param(
             "integrations.django.apps", "integrations.django._checks", None, id="parts-down"

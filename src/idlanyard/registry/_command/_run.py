@@ -1,0 +1,193 @@
+"""
+Running one command: its stores, its signals, its exit status.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+from idlanyard.registry._command import _ending, _files, _listing, _moving
+from idlanyard.registry._command._parser import PROGRAM, Line, parsed, split_words
+from idlanyard.registry._command._places import (
+    VARIABLE,
+    Address,
+    Place,
+    refuse_missing_file,
+    refuse_same,
+    url_of,
+)
+from idlanyard.registry._command._printing import Printer, Streams
+from idlanyard.registry._command._statuses import (
+    BROKEN_PIPE,
+    FAULTS,
+    FINE,
+    SIGNALLED,
+    USAGE,
+    Failed,
+    Interrupted,
+    Undone,
+    UsageError,
+)
+
+_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
+_MAKING: Final = ("check", "import")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Run ``python -m idlanyard registry`` with these arguments, and return its exit status.
+    """
+    streams = Streams(sys.stdin.buffer, sys.stdout, sys.stderr)
+    try:
+        status = run(arguments, streams, os.environ)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        _drop_output()
+        streams.err.write(f"the output cannot be written: {error.strerror}\n")
+        return FAULTS
+
+
+def _drop_output() -> None:
+    # Python would try to write the rest when it ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) -> int:
+    """
+    Run one command, and return its exit status.
+
+    Args:
+        arguments: the command line, from the command on.
+        streams: where it reads and writes.
+        environ: the environment.
+
+    Raises:
+        OSError: the output cannot be written.
+    """
+    named = (word.removeprefix("env:") for word in arguments if word.startswith("env:"))
+    urls = [url for name in (VARIABLE, *named) if (url := environ.get(name))]
+    urls += [match[0] for word in arguments if (match := _URL.search(word))]
+    printer = Printer(streams, urls, is_json="--json" in arguments)
+    try:
+        with _quiet(), _interrupting():
+            line = parsed(arguments)
+            return FINE if line is None else _follow(line, streams, printer, environ)
+    except UsageError as error:
+        printer.say(f"{PROGRAM}: {error}")
+        return USAGE
+    except (Undone, ValueError) as error:
+        printer.say(str(error))
+        return FAULTS if isinstance(error, Undone) else USAGE
+    except Failed as failed:
+        printer.say(failed.sentence())
+        return failed.status
+    except Interrupted as interrupted:
+        printer.say("stopped: run it again to complete it")
+        return SIGNALLED + interrupted.signal
+
+
+def _follow(line: Line, streams: Streams, printer: Printer, environ: Mapping[str, str]) -> int:
+    """
+    Do what a command line says.
+    """
+    first, last = split_words(line)
+    options = line.options
+    source = Address(url_of(first, environ), options.timeout, options.namespace)
+    if line.command == "move":
+        url = url_of(last, environ)
+        target = Address(url, options.timeout, options.to_namespace or options.namespace)
+        refuse_same(source, target)
+    else:
+        target = None
+    if line.command not in _MAKING:
+        refuse_missing_file(source.url)
+    with Place(source) as place:
+        if target is None:
+            return _one(line, place, printer, streams, last)
+        with Place(target) as other:
+            return _moving.move(
+                place,
+                other,
+                printer,
+                timeout=options.timeout,
+                is_copy=options.copy,
+                copied_at=options.copied_at,
+            )
+
+
+def _one(
+    line: Line, place: Place, printer: Printer, streams: Streams, session_id: str | None
+) -> int:
+    """
+    Run a command that works on one store.
+    """
+    match line.command:
+        case "check":
+            return _listing.check(place, printer)
+        case "count":
+            return _listing.count(place, printer)
+        case "list":
+            return _listing.list_sessions(place, printer, line)
+        case "show":
+            return _listing.show(place, printer, session_id or "")
+        case "end":
+            return _ending.end(place, printer, line, session_id)
+        case "purge":
+            return _ending.purge(place, printer)
+        case "export":
+            return _files.export(place, printer, streams.out)
+        case _:
+            return _files.import_sessions(place, printer, streams.input)
+
+
+@contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """
+    Keep drivers and stores from logging tracebacks where no logging is set up.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+@contextmanager
+def _interrupting() -> Generator[None, None, None]:
+    """
+    Let a signal that asks the process to end raise ``Interrupted``, once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    # nohup lets SIGHUP be ignored, and so it stays.
+    numbers = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

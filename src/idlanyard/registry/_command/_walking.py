@@ -1,0 +1,51 @@
+"""
+Going through all the sessions of a store, in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from idlanyard.registry._command._places import Place
+from idlanyard.registry._record import Kept, Row
+from idlanyard.registry._rules import key_of
+
+BATCH: Final = 500
+LEASE_ID: Final = "idlanyard.registry.move"
+"""
+The session that a move keeps in its target for as long as it runs; no one else's.
+"""
+
+
+def stretches(place: Place) -> Iterator[list[Kept]]:
+    """
+    Return the living sessions of a store in parts, in each part none twice.
+    """
+    after: str | None = None
+    while True:
+        stretch = place.ask(place.store.walk, after, BATCH)
+        yield list({kept.session_id: kept for kept in stretch.sessions}.values())
+        after = stretch.after
+        if after is None:
+            return
+
+
+def rows_of(place: Place, client_id: str | None) -> Iterator[Row]:
+    """
+    Return the living sessions of a store one by one; a client's only, if one is given.
+
+    Raises:
+        ValueError: there can be no such client.
+    """
+    if client_id is None:
+        for stretch in stretches(place):
+            yield from (kept.row() for kept in stretch if kept.session_id != LEASE_ID)
+        return
+    key, after = key_of("client", client_id), None
+    while True:
+        page = place.ask(place.store.page, key, after, BATCH)
+        yield from page
+        if len(page) < BATCH:
+            return
+        after = page[-1].session_id
