@@ -190,7 +190,7 @@ def words_of(name: str, client: str | None = None) -> list[Any]:
     words: list[Any] = [urandom(16), name.encode(), "{}", b""]
     if client is not None:
         client_key = sha256(client.encode()).digest()
-        keys.append(LAYOUT.index(key, client_key))
+        keys += (LAYOUT.index(key, client_key), LAYOUT.ends(key, client_key))
         words += [client.encode(), client_key]
     return [INSERT.sha, len(keys), *keys, *words]
 

@@ -270,7 +270,7 @@ def valkey() -> Iterator[str]:
     if given:
         yield given
         return
-    with Valkey(maxmemory_policy="noeviction") as server:
+    with Valkey(maxmemory_policy="noeviction", appendonly="yes") as server:
         yield server.url
 
 
@@ -279,5 +279,5 @@ def cluster() -> Iterator[str]:
     """
     Return the URL of a cluster that runs as long as the tests, and is not to be harmed.
     """
-    with ValkeyCluster(maxmemory_policy="noeviction") as servers:
+    with ValkeyCluster(maxmemory_policy="noeviction", appendonly="yes") as servers:
         yield servers.url

@@ -104,7 +104,7 @@ REGISTRY_BREACHES = [
         "S-D15",
         "Redis lets the last one win",
         HOME + "_redis/_scripts.py",
-        "  return kept[1] == nonce and {kept[2], kept[3]}\n",
+        "  return is_ours and {kept[2], kept[3], {}, false, kept[1], kept[5]}\n",
         "",
         REDIS + "test_of_many_threads_one_creates",
     ),

@@ -7,23 +7,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ConnectionError as Torn
-from redis.exceptions import NoScriptError, RedisClusterException
+from redis.exceptions import NoScriptError, RedisClusterException, ResponseError
 
-from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._pools import Pool
-from idlanyard.registry._record import Draft, Row
-from idlanyard.registry._redis import _questions
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._redis import _moving, _questions, _settings
 from idlanyard.registry._redis._address import options_of
 from idlanyard.registry._redis._async_servers import AsyncCluster, AsyncServer, async_reached
+from idlanyard.registry._redis._claims import Question
 from idlanyard.registry._redis._connections import FAILURES, TORN
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._paging import page
-from idlanyard.registry._redis._questions import SCANNED, Question
-from idlanyard.registry._redis._scripts import Script
+from idlanyard.registry._redis._scripts import Asked, Script
 from idlanyard.registry._redis._servers import Client
 
 T = TypeVar("T")
@@ -45,14 +45,15 @@ class AsyncRedisStore:
         self._timeout = timeout
         self._pool = pool
         self._layout = Layout(namespace)
+        self._looked = _settings.Looked()
         self._place: AsyncServer | AsyncCluster | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def insert(self, draft: Draft) -> Row | None:
+    async def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``AsyncStore.insert``.
         """
-        return await self._follow(_questions.insert(self._layout, draft))
+        return await self._follow(_questions.insert(self._layout, draft, self._timeout))
 
     async def read(self, key: bytes) -> Row | None:
         """
@@ -60,11 +61,14 @@ class AsyncRedisStore:
         """
         return await self._follow(_questions.read(self._layout, key))
 
-    async def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    async def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``AsyncStore.extend``.
         """
-        return await self._follow(_questions.extend(self._layout, key, ttl))
+        question = _questions.extend(self._layout, key, ttl, metadata, created, self._timeout)
+        return await self._follow(question)
 
     async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
@@ -84,6 +88,30 @@ class AsyncRedisStore:
         """
         return await self._follow(_questions.purge(self._layout), anew=True)
 
+    async def count(self) -> int:
+        """
+        As ``AsyncStore.count``: in batches, each of them a question of its own.
+        """
+        return await self._follow(_moving.count(self._layout), anew=True)
+
+    async def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``AsyncStore.walk``.
+        """
+        return await self._follow(_moving.walk(self._layout, after, limit))
+
+    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``AsyncStore.put``: in batches, each of them a question of its own.
+        """
+        return await self._follow(_moving.put(self._layout, sessions, self._timeout), anew=True)
+
+    async def check(self) -> list[str]:
+        """
+        As ``AsyncStore.check``.
+        """
+        return await self._follow(_settings.check(self._layout))
+
     async def close(self) -> None:
         """
         As ``AsyncStore.close``; afterwards another event loop may use it.
@@ -100,6 +128,7 @@ class AsyncRedisStore:
         """
         Take the steps to an answer, all of them in time or, *anew*, each of them.
         """
+        question = _settings.begun(self._looked, self._layout, question)
         loop = self._belong()
         try:
             async with asyncio.timeout(self._timeout) as limit, self._turns:
@@ -126,6 +155,9 @@ class AsyncRedisStore:
                     await place.drop(client)
                     raise
         except FAILURES as error:
+            fault = _settings.fault_of(error, self._layout)
+            if fault is not None:
+                raise RegistryMisconfigured("redis", fault) from error
             raise RegistryUnavailable("redis") from error
 
     def _belong(self) -> asyncio.AbstractEventLoop:
@@ -194,12 +226,45 @@ def _is_cluster(client: Client) -> bool:
     return isinstance(client, RedisCluster)
 
 
-async def _scan(client: Client, node: Any, match: str, place: int) -> tuple[int, Sequence[bytes]]:
+async def _at(client: Client, node: Any, *command: Any) -> Any:
     if node is None:
-        found: tuple[int, Sequence[bytes]] = await client.scan(place, match, SCANNED, "zset")
-        return found
-    places, indexes = await client.scan(place, match, SCANNED, "zset", target_nodes=node)
-    return places[node.name], indexes
+        return await client.execute_command(*command)
+    answer = await client.execute_command(*command, target_nodes=node)
+    if command[0] == "SCAN":
+        places, keys = answer
+        return places[node.name], keys
+    named = cast("dict[str, Any]", answer if isinstance(answer, dict) else {})
+    return named.get(node.name, answer)
+
+
+async def _told(client: Client, node: Any, *command: Any) -> Any:
+    try:
+        return await _at(client, node, *command)
+    except ResponseError:
+        return None
+
+
+async def _runs(client: Client, asked: Sequence[Asked]) -> list[Any]:
+    """
+    Run scripts, each where its first key is.
+    """
+    answers: dict[int, Any] = {}
+    while len(answers) < len(asked):
+        missing = [number for number in range(len(asked)) if number not in answers]
+        async with client.pipeline(transaction=False) as pipeline:
+            for script, keys, words in map(asked.__getitem__, missing):
+                pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *words)
+            given = await pipeline.execute(raise_on_error=False)
+        for number, answer in zip(missing, given, strict=True):
+            if isinstance(answer, NoScriptError) and number == missing[0]:
+                answers[number] = await _run(client, *asked[number])
+            elif isinstance(answer, NoScriptError):
+                continue
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                answers[number] = answer
+    return [answers[number] for number in range(len(asked))]
 
 
 _METHODS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
@@ -207,7 +272,9 @@ _METHODS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "ask": _ask,
     "batch": _batch,
     "nodes": _nodes,
-    "scan": _scan,
+    "at": _at,
+    "told": _told,
+    "runs": _runs,
 }
 
 

@@ -4,6 +4,12 @@ One page of a client's sessions, out of the 64 indexes that they are spread over
 Of each index a little more is read than its share of the page, so that one
 round of questions finds the page, and however long the indexes are no more
 than some pages are ever held.
+
+Of those that expire the server knows when, and reads past the dead. A bounded
+number of them leave their index with each page; what that finds to be living
+after all, since an older version of the library has touched it, is read again.
+What an older version has left has no such mark: it is looked into, by
+thousands where most of it is dead.
 """
 
 from __future__ import annotations
@@ -14,10 +20,17 @@ from hashlib import sha256
 from typing import Final
 
 from idlanyard.registry._record import Row
-from idlanyard.registry._redis._layout import FIELDS, TAGS, Fields, Layout, row_of
-from idlanyard.registry._redis._questions import BATCH, Question, drop
+from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._layout import FIELDS, TAGS, Fields, Layout, ends_of, row_of
+from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
+from idlanyard.registry._redis._scripts import READ, Asked
 
 _SPARE: Final = 8
+_DEAD: Final = 32
+"""
+How many of the dead leave each index with a page.
+"""
+_MANY: Final = 16
 _WANTED: Final = (*FIELDS, "client_key")
 
 
@@ -26,26 +39,27 @@ class _Walk:
     How far one index has been read: the IDs that wait, and whether more may follow.
     """
 
-    __slots__ = ("gone", "has_more", "index", "names", "share", "start")
+    __slots__ = ("dead", "gone", "has_more", "index", "is_littered", "names", "share", "start")
 
     def __init__(self, index: bytes, start: bytes, share: int) -> None:
         self.index = index
         self.start = start
         self.share = share
         self.names: deque[bytes] = deque()
+        self.dead: list[bytes] = []
         self.gone: list[bytes] = []
         self.has_more = True
+        self.is_littered = False
 
-    def command(self) -> tuple[object, ...]:
-        return "ZRANGEBYLEX", self.index, self.start, b"+", "LIMIT", 0, self.share
+    def reading(self) -> Asked:
+        return READ, [self.index, ends_of(self.index)], [self.start, self.share, _DEAD]
 
-    def add(self, names: Sequence[bytes]) -> None:
+    def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
         self.names.extend(names)
-        self.has_more = len(names) == self.share
+        self.has_more = bool(has_more)
         # Whose index is longer than others is asked for more the next time.
-        self.share = min(self.share * 2, BATCH * 10)
-        if names:
-            self.start = b"(" + names[-1]
+        self.share = min(self.share * 2, SCANNED)
+        self.start = start
 
 
 def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Question[list[Row]]:
@@ -54,28 +68,64 @@ def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Qu
     """
     start = b"-" if after is None else b"(" + after.encode()
     share = limit // TAGS * 2 + _SPARE
-    walks = [_Walk(index, start, share) for index in layout.indexes_of(client_key)]
+    walks = yield from _begun(layout, client_key, start, share)
     rows: list[Row] = []
     while len(rows) < limit:
-        yield from _read_on(walks)
+        yield from _read_on(layout, walks)
         found = _next(walks, min(limit - len(rows), BATCH))
         if not found:
             break
         rows += yield from _rows(layout, client_key, found)
-        yield from _forget(layout, walks, BATCH)
+        yield from _forget(layout, walks, _MANY)
     yield from _forget(layout, walks, 1)
     return rows
 
 
-def _read_on(walks: Sequence[_Walk]) -> Question[None]:
+def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Question[list[_Walk]]:
+    """
+    Begin to read each index, and give up some of what is dead in it.
+    """
+    while True:
+        walks = [_Walk(index, start, share) for index in layout.indexes_of(client_key)]
+        yield from _read(walks)
+        littered = [walk for walk in walks if walk.dead]
+        if not littered:
+            return walks
+        asked = [dropping(layout, walk.index, walk.dead) for walk in littered]
+        answers = yield "runs", (asked,)
+        if not any(living for _, living in answers):
+            return walks
+
+
+def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
     """
     Read of every index whose next ID is not known.
     """
-    short = [walk for walk in walks if walk.has_more and not walk.names]
-    if short:
-        answers = yield "batch", ([walk.command() for walk in short],)
-        for walk, names in zip(short, answers, strict=True):
-            walk.add(names)
+    while short := [walk for walk in walks if walk.has_more and not walk.names]:
+        yield from _read(short)
+        littered = [walk for walk in short if walk.is_littered and walk.names]
+        if littered:
+            yield from _sift(layout, littered)
+
+
+def _read(walks: Sequence[_Walk]) -> Question[None]:
+    """
+    Read a part of each of these indexes.
+    """
+    answers = yield "runs", ([walk.reading() for walk in walks],)
+    for walk, (names, has_more, start, dead) in zip(walks, answers, strict=True):
+        walk.add(names, has_more, start)
+        walk.dead = dead
+
+
+def _sift(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
+    """
+    Leave of the IDs that wait those whose sessions live.
+    """
+    asked = [dropping(layout, walk.index, walk.names) for walk in walks]
+    answers = yield "runs", (asked,)
+    for walk, (_, living) in zip(walks, answers, strict=True):
+        walk.names = deque(walk.names[number] for number in living)
 
 
 def _next(walks: Sequence[_Walk], most: int) -> list[tuple[bytes, _Walk]]:
@@ -119,5 +169,7 @@ def _forget(layout: Layout, walks: Sequence[_Walk], least: int) -> Question[None
     """
     for walk in walks:
         if len(walk.gone) >= least:
+            if least >= _MANY:
+                walk.is_littered, walk.share = True, SCANNED
             yield from drop(layout, walk.index, walk.gone)
             walk.gone.clear()

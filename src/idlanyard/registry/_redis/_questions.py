@@ -7,46 +7,93 @@ arguments, and is sent the answers. It decides, and never waits.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from math import ceil
-from os import urandom
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
-from idlanyard.registry._record import Draft, Row
-from idlanyard.registry._redis._layout import FIELDS, Layout, client_key_of, row_of
-from idlanyard.registry._redis._scripts import DELETE, DROP, EXTEND, INSERT
-
-T = TypeVar("T")
-Step: TypeAlias = tuple[str, tuple[Any, ...]]
-Question: TypeAlias = Generator[Step, Any, T]
+from idlanyard.registry._record import Draft, Repeated, Row
+from idlanyard.registry._redis._claims import (
+    DAY,
+    Claim,
+    Made,
+    Question,
+    claim,
+    confirm,
+    fresh_nonce,
+    keep,
+    made_by,
+    put_in,
+    release,
+    repeated,
+    slack,
+)
+from idlanyard.registry._redis._layout import FIELDS, Layout, client_key_of, ends_of, row_of
+from idlanyard.registry._redis._scripts import DELETE, DROP, EXTEND, Asked
 
 BATCH: Final = 100
 SCANNED: Final = 1000
-_NONCE: Final = 16
 
 
-def insert(layout: Layout, draft: Draft) -> Question[Row | None]:
+def insert(layout: Layout, draft: Draft, timeout: float) -> Question[Row | Repeated | None]:
     """
     As ``Store.insert``; asked again by redis-py, it answers as it did.
     """
-    keys = [layout.session(draft.key)]
-    ttl = b"" if draft.ttl is None else draft.ttl
-    words = [urandom(_NONCE), draft.session_id.encode(), draft.metadata, ttl]
-    if draft.client_key is not None and draft.client_id is not None:
-        keys.append(layout.index(draft.key, draft.client_key))
-        words += (draft.client_id.encode(), draft.client_key)
-    times = yield "run", (INSERT, keys, words)
-    if times is None:
-        return None
-    created, expires = times
-    return Row(
-        draft.session_id,
-        draft.client_id,
-        draft.metadata,
-        int(created),
-        None if expires is None else int(expires),
-    )
+    nonce, replaced = fresh_nonce(), b""
+    if draft.idempotency is None:
+        made = yield from _made(layout, draft, nonce)
+        return made and made.row
+    while True:
+        held = yield from claim(layout, draft, nonce, replaced, timeout)
+        replaced = b""
+        if held.is_done or held.request != draft.request:
+            row = yield from made_by(layout, held)
+            if row is not None:
+                return Repeated(row, held.request)
+            if not held.is_done and held.is_busy:
+                return repeated(held, draft)
+            # Its session is gone, or was never made.
+            replaced = held.nonce
+            continue
+        done, answer = yield from _claimed(layout, draft, held, timeout)
+        if done and isinstance(answer, Row) and held.nonce != nonce:
+            return Repeated(answer, held.request)
+        if done:
+            return answer
+
+
+def _claimed(
+    layout: Layout, draft: Draft, held: Claim, timeout: float
+) -> Question[tuple[bool, Row | Repeated | None]]:
+    """
+    Make the session of a claim, which others may be making too; false asks to begin again.
+    """
+    wanted = draft._replace(session_id=held.session_id, key=held.key())
+    idempotency = draft.idempotency or b""
+    made = yield from _made(layout, wanted, held.nonce)
+    if made is None:
+        yield from release(layout, idempotency, held.nonce)
+        return held.session_id == draft.session_id, None
+    if made.nonce != held.nonce:
+        # Its own claim was lost.
+        yield from release(layout, idempotency, held.nonce)
+        return True, Repeated(made.row, made.request)
+    if (yield from confirm(layout, draft, held, timeout)):
+        return True, made.row
+    if made.is_new:
+        yield from delete(layout, wanted.key, made.row.created, timeout)
+    return False, None
+
+
+def _made(layout: Layout, draft: Draft, nonce: bytes) -> Question[Made | None]:
+    """
+    Keep a draft, and give up some of what is dead of the same client.
+    """
+    made = yield from put_in(layout, draft, nonce)
+    if made is not None and made.dead:
+        index = layout.index(draft.key, draft.client_key or b"")
+        yield from drop(layout, index, made.dead)
+    return made
 
 
 def read(layout: Layout, key: bytes) -> Question[Row | None]:
@@ -57,16 +104,28 @@ def read(layout: Layout, key: bytes) -> Question[Row | None]:
     return None if kept[0] is None else row_of(kept)
 
 
-def extend(layout: Layout, key: bytes, ttl: int | None) -> Question[Row | None]:
+def extend(
+    layout: Layout,
+    key: bytes,
+    ttl: int | None,
+    metadata: str | None,
+    created: int | None,
+    timeout: float,
+) -> Question[Row | None]:
     """
     As ``Store.extend``.
     """
-    given = b"" if ttl is None else ttl
-    kept = yield "run", (EXTEND, [layout.session(key)], [given, b""])
-    while isinstance(kept, bytes):
-        keys = [layout.session(key), layout.index(key, kept)]
-        kept = yield "run", (EXTEND, keys, [given, kept])
-    return None if kept is None else row_of(kept)
+    given = [b"" if one is None else one for one in (ttl, metadata, created)]
+    keys, owner, lives = [layout.session(key)], b"", b""
+    while True:
+        kept = yield "run", (EXTEND, keys, [*given, owner, lives])
+        if isinstance(kept, bytes):
+            keys, owner = [keys[0], layout.index(key, kept), layout.ends(key, kept)], kept
+        elif kept is not None and len(kept) < len(FIELDS):
+            idempotency, nonce, lives = kept
+            yield from keep(layout, idempotency, nonce, lives + slack(timeout))
+        else:
+            return None if kept is None else row_of(kept)
 
 
 def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Question[Row | None]:
@@ -74,23 +133,36 @@ def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Q
     As ``Store.delete``; asked again by redis-py, within *timeout*, it answers as it did.
     """
     words = [ceil(timeout * 2000), b"" if created is None else created]
-    keys = [layout.session(key), layout.ended(key, urandom(_NONCE))]
-    kept = yield "run", (DELETE, keys, [*words, b""])
-    while isinstance(kept, bytes):
-        kept = yield "run", (DELETE, [*keys, layout.index(key, kept)], [*words, kept])
-    return None if kept is None else row_of(kept)
+    keys, owner, lives = [layout.session(key), layout.ended(key, fresh_nonce())], b"", b""
+    while True:
+        kept = yield "run", (DELETE, keys, [*words, owner, lives])
+        if isinstance(kept, bytes):
+            keys, owner = [*keys[:2], layout.index(key, kept), layout.ends(key, kept)], kept
+        elif kept is not None and len(kept) < len(FIELDS):
+            # Whatever becomes of this end, nothing of it stays for ever.
+            idempotency, nonce = kept
+            yield from keep(layout, idempotency, nonce, DAY)
+            lives = b"soon"
+        else:
+            break
+    if kept is None:
+        return None
+    *row, idempotency, nonce = kept
+    if idempotency is not None:
+        yield from release(layout, idempotency, nonce)
+    return row_of(row)
 
 
 def purge(layout: Layout) -> Question[int]:
     """
-    As ``Store.purge``: what has expired is gone, but not from its client's index.
+    As ``Store.purge``: what has expired is gone, but perhaps not from its client's index.
     """
     purged = 0
     nodes = yield "nodes", ()
     for node in nodes:
         place = 0
         while True:
-            place, indexes = yield "scan", (node, layout.indexes, place)
+            place, indexes = yield from scan(node, layout.indexes, place, SCANNED, "zset")
             for index in indexes:
                 purged += yield from _swept(layout, index)
             if not place:
@@ -102,10 +174,28 @@ def drop(layout: Layout, index: bytes, names: Sequence[bytes]) -> Question[int]:
     """
     Take session IDs out of an index whose sessions are not its client's any more.
     """
-    client_key = client_key_of(index)
+    gone, _ = yield "run", dropping(layout, index, names)
+    counted: int = gone
+    return counted
+
+
+def dropping(layout: Layout, index: bytes, names: Sequence[bytes]) -> Asked:
+    """
+    Return the script that does that, its keys and its arguments.
+    """
     keys = [layout.session(sha256(name).digest()) for name in names]
-    gone: int = yield "run", (DROP, [index, *keys], [client_key, *names])
-    return gone
+    return DROP, [index, ends_of(index), *keys], [client_key_of(index), *names]
+
+
+def scan(
+    node: Any, match: str, place: int, number: int, kind: str
+) -> Question[tuple[int, Sequence[bytes]]]:
+    """
+    Return some keys of a node, about *number*, and where to go on.
+    """
+    words = ("SCAN", place, "MATCH", match, "COUNT", number, "TYPE", kind)
+    found = yield "at", (node, *words)
+    return int(found[0]), found[1]
 
 
 def _swept(layout: Layout, index: bytes) -> Question[int]:
@@ -114,9 +204,9 @@ def _swept(layout: Layout, index: bytes) -> Question[int]:
     """
     gone, start = 0, b"-"
     while True:
-        names = yield "ask", ("ZRANGEBYLEX", index, start, b"+", "LIMIT", 0, BATCH)
+        names = yield "ask", ("ZRANGEBYLEX", index, start, b"+", "LIMIT", 0, SCANNED)
         if names:
             gone += yield from drop(layout, index, names)
             start = b"(" + names[-1]
-        if len(names) < BATCH:
+        if len(names) < SCANNED:
             return gone

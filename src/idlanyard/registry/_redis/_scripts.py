@@ -1,20 +1,30 @@
 """
-What happens at the server in one step: scripts in Lua, which name every key they use.
+What happens at the server in one step: scripts in Lua.
 
 A session is a hash: ``id``, ``metadata``, ``created`` and ``nonce``; with a
 time to live ``ttl`` and ``expires`` (microseconds all); with a client
-``client``, ``client_key`` and ``indexed``. A client's index is a sorted set of
-session IDs with one score, so that they are in the order of their bytes.
+``client``, ``client_key`` and ``indexed``; with an idempotency key
+``idempotency``, ``request`` and ``claimed``.
 
-An index expires, at the earliest when its last session does: ``indexed`` is
-until when it surely lives, in milliseconds, and empty where that is for ever.
-It is given as much again as the session needs, so that few touches move it.
+A client's index is a sorted set of session IDs with one score, so that they
+are in the order of their bytes. Beside it stand the ends: a sorted set of
+those that expire, by when they do, so that the dead are found without a walk.
+
+Both expire, at the earliest when their last session does: ``indexed`` is
+until when they surely live, in milliseconds, and empty where that is for ever.
+They are given as much again as the session needs, so that few touches move
+them. ``claimed`` is the same for the claim of the idempotency key.
+
+Scripts name every key they use but one: a touch moves the session's end in
+``ends``, where it is. That key is in the same slot; where it is on its way to
+another node the end stays as it was, which whoever reads it looks into.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha1
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 
 class Script(NamedTuple):
@@ -26,12 +36,21 @@ class Script(NamedTuple):
     sha: str
 
 
-def _script(*parts: str) -> Script:
+Asked: TypeAlias = tuple[Script, Sequence[bytes], Sequence[Any]]
+"""
+A script, its keys and its arguments.
+"""
+
+
+def script_of(*parts: str) -> Script:
+    """
+    Return a script that is made of these parts.
+    """
     text = "".join(parts)
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-_TIMES: Final = """
+TIMES: Final = """
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
@@ -42,107 +61,170 @@ local function last(moment, expires)
   return math.max(math.floor(expires / 1000), math.floor(moment / 1000) + 1)
 end
 
+-- Up to when a session that ended is surely gone: its key is, two milliseconds later.
+local function gone(moment)
+  return moment - 2000
+end
+"""
+
+INDEXES: Final = """
+-- Let a key live until 'wanted' at least.
+local function outlive(key, is_new, moment, wanted)
+  if not is_new then
+    local left = redis.call('PTTL', key)
+    if left == -1 or math.floor(moment / 1000) + left >= wanted then
+      return
+    end
+  end
+  redis.call('PEXPIREAT', key, wanted)
+end
+
+-- Note when a session in an index ends.
+local function note(ends, id, moment, expires, wanted)
+  local is_new = redis.call('EXISTS', ends) == 0
+  redis.call('ZADD', ends, expires, id)
+  outlive(ends, is_new, moment, wanted)
+end
+
 -- Put a session into an index, which lives until 'wanted' or, without it, for ever.
-local function enter(index, id, moment, wanted)
+local function enter(index, ends, id, moment, expires, wanted)
   local is_new = redis.call('EXISTS', index) == 0
   redis.call('ZADD', index, 0, id)
-  if not wanted then
+  if not expires then
     redis.call('PERSIST', index)
+    redis.call('ZREM', ends, id)
     return ''
   end
-  if not is_new then
-    local left = redis.call('PTTL', index)
-    if left == -1 then
-      return ''
-    end
-    local there = math.floor(moment / 1000) + left
-    if there >= wanted then
-      return there
-    end
-  end
-  redis.call('PEXPIREAT', index, wanted)
+  outlive(index, is_new, moment, wanted)
+  note(ends, id, moment, expires, wanted)
   return wanted
 end
 """
 
-INSERT: Final = _script(
-    _TIMES,
+INSERT: Final = script_of(
+    TIMES,
+    INDEXES,
     """
-local session, index = KEYS[1], KEYS[2]
-local nonce, id, metadata, ttl, client, client_key = unpack(ARGV)
+local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
+local nonce, id, metadata, ttl, client, client_key, idempotency, request = unpack(ARGV)
 if redis.call('EXISTS', session) == 1 then
-  local kept = redis.call('HMGET', session, 'nonce', 'created', 'expires')
-  return kept[1] == nonce and {kept[2], kept[3]}
+  local kept = redis.call('HMGET', session, 'nonce', 'created', 'expires', 'idempotency', 'request')
+  local is_ours = kept[1] == nonce or (idempotency and kept[4] == idempotency)
+  return is_ours and {kept[2], kept[3], {}, false, kept[1], kept[5]}
 end
 local created = now()
 local expires = ttl ~= '' and created + ttl
 local dies = expires and last(created, expires)
+local wanted = dies and dies + math.ceil(ttl / 1000)
+local dead = {}
 -- What may be refused comes first: what a script has done is not undone.
 if index then
-  local indexed = enter(index, id, created, dies and dies + math.ceil(ttl / 1000))
+  local indexed = enter(index, ends, id, created, expires, wanted)
   redis.call('HSET', session, 'client', client, 'client_key', client_key, 'indexed', indexed)
+  local count = redis.call('ZCOUNT', ends, '-inf', gone(created))
+  if count > 15 or count * 4 > redis.call('ZCARD', index) then
+    dead = redis.call('ZRANGEBYSCORE', ends, '-inf', gone(created), 'LIMIT', 0, 100)
+  end
 end
 redis.call('HSET', session, 'id', id, 'metadata', metadata, 'created', created, 'nonce', nonce)
+if idempotency then
+  redis.call('HSET', session,
+    'idempotency', idempotency, 'request', request, 'claimed', wanted or '')
+end
 if expires then
   redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
   redis.call('PEXPIREAT', session, dies)
 end
-return {created, expires}
+return {created, expires, dead, true}
 """,
 )
 """
-Keep a new session: its moments, or nothing where its key is taken by another.
+Keep a new session, or answer nothing where its key is taken by another.
 
-Keys: the session, the index (where there is a client). Arguments: nonce, ID,
-metadata, time to live or nothing, client, the client's key.
+The answer is its moments, which of its client's sessions are dead, in case
+those are a fourth of the index or many, whether it is new, and of one that is
+not its nonce and its request.
+
+Keys: the session; where there is a client, its index and its ends. Arguments:
+nonce, ID, metadata, time to live or nothing; client and its key, or nothing;
+the idempotency key and the request, where there are any.
 """
 
-EXTEND: Final = _script(
-    _TIMES,
+EXTEND: Final = script_of(
+    TIMES,
+    INDEXES,
     """
-local session, index = KEYS[1], KEYS[2]
-local given, client_key = ARGV[1], ARGV[2]
+local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
+local given, metadata, created, client_key, lives = unpack(ARGV)
 local kept = redis.call(
-  'HMGET', session, 'id', 'client', 'metadata', 'created', 'ttl', 'client_key', 'indexed')
-local id, ttl, owner, indexed = kept[1], kept[5], kept[6], kept[7]
-if not id then
+  'HMGET', session, 'id', 'client', 'metadata', 'created', 'ttl', 'expires',
+  'client_key', 'indexed', 'idempotency', 'claimed', 'nonce')
+local id, ttl, ended, owner, indexed = kept[1], kept[5], kept[6], kept[7], kept[8]
+if not id or (created ~= '' and created ~= kept[4]) then
   return false
 end
+local text = metadata == '' and kept[3] or metadata
 if given ~= '' then
   ttl = given
 end
 if not ttl then
-  return {id, kept[2], kept[3], kept[4], false}
+  if metadata ~= '' then
+    redis.call('HSET', session, 'metadata', text)
+  end
+  return {id, kept[2], text, kept[4], false}
 end
 local moment = now()
 local expires = moment + ttl
+if given == '' and ended and tonumber(ended) > expires then
+  expires = tonumber(ended)
+end
 local dies = last(moment, expires)
-if owner and indexed ~= '' and tonumber(indexed) < dies then
+local wanted = dies + math.ceil(ttl / 1000)
+local claimed = kept[10]
+if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
+  claimed = lives ~= '' and math.floor(moment / 1000) + lives
+  if not claimed or claimed < dies then
+    return {kept[9], kept[11], wanted - math.floor(moment / 1000)}
+  end
+  redis.call('HSET', session, 'claimed', claimed)
+end
+if owner and (indexed == '' or tonumber(indexed) < dies) then
   if owner ~= client_key then
     return owner
   end
-  redis.call('HSET', session, 'indexed', enter(index, id, moment, dies + math.ceil(ttl / 1000)))
+  redis.call('HSET', session, 'indexed', enter(index, ends, id, moment, expires, wanted))
+elseif owner then
+  redis.pcall('ZADD', string.sub(session, 1, -41) .. 'ends:' .. owner, 'XX', expires, id)
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
+if metadata ~= '' then
+  redis.call('HSET', session, 'metadata', text)
+end
 redis.call('PEXPIREAT', session, dies)
-return {id, kept[2], kept[3], kept[4], expires}
+return {id, kept[2], text, kept[4], expires}
 """,
 )
 """
-Let a session live on: what it is, nothing where there is none, or the key of
-its client, where that one's index is to be named for it.
+Let a session live on: what it is, or nothing where there is none.
 
-Keys: the session, that index. Arguments: time to live or nothing, the client's key.
+Where first something else is to be done, the answer is that: the key of its
+client, whose index is to be named for it; or its idempotency key, its nonce
+and for how many milliseconds the claim is to live.
+
+Keys: the session, that index, its ends. Arguments: time to live, metadata,
+when it was created, the client's key, for how long the claim lives; each of
+them may be nothing.
 """
 
-DELETE: Final = _script(
+DELETE: Final = script_of(
     """
-local session, ended, index = KEYS[1], KEYS[2], KEYS[3]
-local stays, created, client_key = unpack(ARGV)
+local session, ended, index, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stays, created, client_key, lives = unpack(ARGV)
 local there = redis.call('EXISTS', ended) == 1 and ended or session
 local kept = redis.call(
-  'HMGET', there, 'id', 'client', 'metadata', 'created', 'expires', 'client_key')
-local id, owner = kept[1], kept[6]
+  'HMGET', there, 'id', 'client', 'metadata', 'created', 'expires',
+  'client_key', 'idempotency', 'claimed', 'nonce')
+local id, owner, idempotency = kept[1], kept[6], kept[7]
 if not id then
   return false
 end
@@ -150,42 +232,113 @@ if there == session then
   if created ~= '' and created ~= kept[4] then
     return false
   end
+  if idempotency and kept[8] == '' and lives == '' then
+    return {idempotency, kept[9]}
+  end
   if owner then
     if owner ~= client_key then
       return owner
     end
     redis.call('ZREM', index, id)
+    redis.call('ZREM', ends, id)
   end
   redis.call('RENAME', session, ended)
   redis.call('PEXPIRE', ended, stays)
 end
-return {id, kept[2], kept[3], kept[4], kept[5]}
+return {id, kept[2], kept[3], kept[4], kept[5], idempotency, kept[9]}
 """,
 )
 """
-Forget a session: what it was, nothing where there is none, or the key of its
-client, where that one's index is to be named for it.
+Forget a session: what it was, with its idempotency key and its nonce, or
+nothing where there is none.
+
+Where first something else is to be done, the answer is that: the key of its
+client, whose index is to be named for it; or its idempotency key and its
+nonce, whose claim is for ever and is to be so no more.
 
 It is put aside, so that the same question asked again has the same answer,
 and a new session with its ID is left alone.
 
-Keys: the session, where it is put, the index. Arguments: for how many
-milliseconds, when it was created or nothing, the client's key.
+Keys: the session, where it is put, the index, its ends. Arguments: for how
+many milliseconds, when it was created or nothing, the client's key or
+nothing, and something once the claim is not for ever.
 """
 
-DROP: Final = _script(
+DROP: Final = script_of(
+    TIMES,
+    INDEXES,
     """
-local gone = {}
-for at = 2, #KEYS do
-  if redis.call('HGET', KEYS[at], 'client_key') ~= ARGV[1] then
-    gone[#gone + 1] = ARGV[at]
+local index, ends, moment = KEYS[1], KEYS[2], now()
+local dead, living = {}, {}
+for at = 3, #KEYS do
+  local id = ARGV[at - 1]
+  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires', 'ttl')
+  if kept[1] ~= ARGV[1] then
+    dead[#dead + 1] = id
+  else
+    living[#living + 1] = at - 3
+    if kept[2] then
+      local dies = last(moment, tonumber(kept[2]))
+      note(ends, id, moment, kept[2], dies + math.ceil(kept[3] / 1000))
+    else
+      redis.call('ZREM', ends, id)
+    end
   end
 end
-return #gone == 0 and 0 or redis.call('ZREM', KEYS[1], unpack(gone))
+if #dead == 0 then
+  return {0, living}
+end
+redis.call('ZREM', ends, unpack(dead))
+return {redis.call('ZREM', index, unpack(dead)), living}
 """,
 )
 """
-Take out of an index what is not its client's any more: how many those were.
+Take out of an index what is not its client's any more, and note when the others end.
 
-Keys: the index, the sessions. Arguments: the client's key, the sessions' IDs.
+The answer is how many those were, and which others, by their numbers.
+
+Keys: the index, its ends, the sessions. Arguments: the client's key, the
+sessions' IDs.
+"""
+
+READ: Final = script_of(
+    TIMES,
+    """
+local index, ends = KEYS[1], KEYS[2]
+local start, count, most = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local before = gone(now())
+local dead = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, most)
+local living, seen = {}, 0
+while true do
+  local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+  if #names > 0 then
+    start = '(' .. names[#names]
+  end
+  if #dead == 0 then
+    return {names, #names == count, start, dead}
+  end
+  for _, name in ipairs(names) do
+    local score = redis.call('ZSCORE', ends, name)
+    if not score or tonumber(score) > before then
+      living[#living + 1] = name
+    end
+  end
+  if #names < count then
+    return {living, false, start, dead}
+  end
+  seen = seen + count
+  if #living >= count or seen >= 5000 then
+    return {living, true, start, dead}
+  end
+end
+""",
+)
+"""
+Read on in an index, past what is dead.
+
+The answer is the sessions' IDs, whether more may follow, where to read on if
+none of them says it, and some of those that are dead.
+
+Keys: the index, its ends. Arguments: from where, how many at once, how many
+of the dead.
 """

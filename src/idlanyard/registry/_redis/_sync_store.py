@@ -7,22 +7,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from redis.cluster import RedisCluster
 from redis.exceptions import ConnectionError as Torn
-from redis.exceptions import NoScriptError, RedisClusterException
+from redis.exceptions import NoScriptError, RedisClusterException, ResponseError
 
-from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._pools import Pool
-from idlanyard.registry._record import Draft, Row
-from idlanyard.registry._redis import _questions
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._redis import _moving, _questions, _settings
 from idlanyard.registry._redis._address import options_of
+from idlanyard.registry._redis._claims import Question
 from idlanyard.registry._redis._connections import FAILURES, TORN, deadline
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._paging import page
-from idlanyard.registry._redis._questions import SCANNED, Question
-from idlanyard.registry._redis._scripts import Script
+from idlanyard.registry._redis._scripts import Asked, Script
 from idlanyard.registry._redis._servers import Client, Cluster, Server, reached
 
 T = TypeVar("T")
@@ -43,13 +43,14 @@ class RedisStore:
         self._timeout = timeout
         self._pool = pool
         self._layout = Layout(namespace)
+        self._looked = _settings.Looked()
         self._places: dict[int, Server | Cluster] = {}
 
-    def insert(self, draft: Draft) -> Row | None:
+    def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``Store.insert``.
         """
-        return self._follow(_questions.insert(self._layout, draft))
+        return self._follow(_questions.insert(self._layout, draft, self._timeout))
 
     def read(self, key: bytes) -> Row | None:
         """
@@ -57,11 +58,14 @@ class RedisStore:
         """
         return self._follow(_questions.read(self._layout, key))
 
-    def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``Store.extend``.
         """
-        return self._follow(_questions.extend(self._layout, key, ttl))
+        question = _questions.extend(self._layout, key, ttl, metadata, created, self._timeout)
+        return self._follow(question)
 
     def delete(self, key: bytes, created: int | None) -> Row | None:
         """
@@ -81,6 +85,30 @@ class RedisStore:
         """
         return self._follow(_questions.purge(self._layout), anew=True)
 
+    def count(self) -> int:
+        """
+        As ``Store.count``: in batches, each of them a question of its own.
+        """
+        return self._follow(_moving.count(self._layout), anew=True)
+
+    def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``Store.walk``.
+        """
+        return self._follow(_moving.walk(self._layout, after, limit))
+
+    def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``Store.put``: in batches, each of them a question of its own.
+        """
+        return self._follow(_moving.put(self._layout, sessions, self._timeout), anew=True)
+
+    def check(self) -> list[str]:
+        """
+        As ``Store.check``.
+        """
+        return self._follow(_settings.check(self._layout))
+
     def close(self) -> None:
         """
         As ``Store.close``.
@@ -93,6 +121,7 @@ class RedisStore:
         """
         Take the steps to an answer, all of them in time or, *anew*, each of them.
         """
+        question = _settings.begun(self._looked, self._layout, question)
         token = deadline.set(monotonic() + self._timeout)
         try:
             place = self._places.get(os.getpid()) or self._reached()
@@ -118,6 +147,9 @@ class RedisStore:
                 place.drop(client)
                 raise
         except FAILURES as error:
+            fault = _settings.fault_of(error, self._layout)
+            if fault is not None:
+                raise RegistryMisconfigured("redis", fault) from error
             raise RegistryUnavailable("redis") from error
         finally:
             deadline.reset(token)
@@ -171,12 +203,45 @@ def _is_cluster(client: Client) -> bool:
     return isinstance(client, RedisCluster)
 
 
-def _scan(client: Client, node: Any, match: str, place: int) -> tuple[int, Sequence[bytes]]:
+def _at(client: Client, node: Any, *command: Any) -> Any:
     if node is None:
-        found: tuple[int, Sequence[bytes]] = client.scan(place, match, SCANNED, "zset")
-        return found
-    places, indexes = client.scan(place, match, SCANNED, "zset", target_nodes=node)
-    return places[node.name], indexes
+        return client.execute_command(*command)
+    answer = client.execute_command(*command, target_nodes=node)
+    if command[0] == "SCAN":
+        places, keys = answer
+        return places[node.name], keys
+    named = cast("dict[str, Any]", answer if isinstance(answer, dict) else {})
+    return named.get(node.name, answer)
+
+
+def _told(client: Client, node: Any, *command: Any) -> Any:
+    try:
+        return _at(client, node, *command)
+    except ResponseError:
+        return None
+
+
+def _runs(client: Client, asked: Sequence[Asked]) -> list[Any]:
+    """
+    Run scripts, each where its first key is.
+    """
+    answers: dict[int, Any] = {}
+    while len(answers) < len(asked):
+        missing = [number for number in range(len(asked)) if number not in answers]
+        with client.pipeline(transaction=False) as pipeline:
+            for script, keys, words in map(asked.__getitem__, missing):
+                pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *words)
+            given = pipeline.execute(raise_on_error=False)
+        for number, answer in zip(missing, given, strict=True):
+            if isinstance(answer, NoScriptError) and number == missing[0]:
+                answers[number] = _run(client, *asked[number])
+            elif isinstance(answer, NoScriptError):
+                continue
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                answers[number] = answer
+    return [answers[number] for number in range(len(asked))]
 
 
 _METHODS: Final[dict[str, Callable[..., Any]]] = {
@@ -184,7 +249,9 @@ _METHODS: Final[dict[str, Callable[..., Any]]] = {
     "ask": _ask,
     "batch": _batch,
     "nodes": _nodes,
-    "scan": _scan,
+    "at": _at,
+    "told": _told,
+    "runs": _runs,
 }
 
 

@@ -1,0 +1,156 @@
+"""
+Whether a server can keep what the registry promises: its layout, rights and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
+
+from idlanyard._events import warn_once
+from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._layout import VERSION, Layout
+
+T = TypeVar("T")
+
+COMMANDS: Final = (
+    "eval evalsha get set hget hmget hset del exists expire pexpire pexpireat persist pttl rename"
+    " scan time zadd zcard zcount zrange zrangebylex zrangebyscore zrem zscore info"
+)
+"""
+What the registry's user may do at the least, as commands of the server.
+"""
+
+
+class Looked:
+    """
+    Whether a server has been looked at.
+    """
+
+    __slots__ = ("is_known",)
+
+    def __init__(self) -> None:
+        self.is_known = False
+
+
+def begun(place: Looked, layout: Layout, question: Question[T]) -> Question[T]:
+    """
+    Ask a question of a server; where it is the first, look at the server before.
+
+    Args:
+        place: what notes by ``is_known`` that it was looked at.
+        layout: which namespace.
+        question: the question.
+    """
+    if not place.is_known:
+        place.is_known = yield from _known(layout)
+        for sentence in (yield from settings()):
+            warn_once(sentence, "idlanyard: %s", sentence)
+    return (yield from question)
+
+
+def check(layout: Layout) -> Question[list[str]]:
+    """
+    As ``Store.check``.
+    """
+    yield from _known(layout)
+    return (yield from settings())
+
+
+def _known(layout: Layout) -> Question[bool]:
+    """
+    Return whether the namespace is noted to have this layout, which is done where it may be.
+
+    Raises:
+        RegistryMisconfigured: it has another one.
+    """
+    there = yield "ask", ("GET", layout.version)
+    if there is None:
+        # Who may only be read, or is full, is asked again the next time.
+        return (yield "told", (None, "SET", layout.version, VERSION, "NX")) is not None
+    if not there.isdigit() or int(there) > VERSION:
+        raise RegistryMisconfigured(
+            "redis",
+            f"the key {layout.version.decode()} says layout {there.decode(errors='replace')!r},"
+            f" and this version of idlanyard knows {VERSION}:"
+            " install the version that made it, or choose another namespace",
+        )
+    return True
+
+
+def settings() -> Question[list[str]]:
+    """
+    Return a sentence for each setting that voids a promise; who may not ask is told nothing.
+    """
+    sentences: list[str] = []
+    nodes = yield "nodes", ()
+    for node in nodes:
+        info = yield "told", (node, "INFO")
+        saving = yield "told", (node, "CONFIG GET", "save")
+        syncing = yield "told", (node, "CONFIG GET", "appendfsync")
+        sentences += faults_of(info or {}, saving or {}, syncing or {})
+    return list(dict.fromkeys(sentences))
+
+
+def faults_of(
+    info: Mapping[str, Any], saving: Mapping[str, Any], syncing: Mapping[str, Any]
+) -> list[str]:
+    """
+    Return a sentence for each of a server's settings that voids a promise.
+
+    Args:
+        info: its answer to INFO.
+        saving: its answer to CONFIG GET save.
+        syncing: its answer to CONFIG GET appendfsync.
+    """
+    sentences: list[str] = []
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        when = "once maxmemory is reached" if info.get("maxmemory") else "once maxmemory is set"
+        sentences.append(
+            f"Redis forgets sessions that have not expired {when}, and gives their IDs again,"
+            f" by maxmemory-policy {policy}: write maxmemory-policy noeviction"
+        )
+    if info.get("role") == "slave":
+        sentences.append(
+            "Redis is a replica here, which takes no sessions: write the primary's address"
+        )
+    if info.get("aof_enabled") == 0:
+        kept = (
+            "what was created since its last snapshot"
+            if saving.get("save", "snapshots")
+            else "every session"
+        )
+        sentences.append(
+            f"Redis loses {kept} when it is stopped or killed, by appendonly no:"
+            " write appendonly yes"
+        )
+    elif syncing.get("appendfsync") == "no":
+        sentences.append(
+            "Redis leaves it to the system when sessions are written, by appendfsync no:"
+            " write appendfsync everysec, or always"
+        )
+    return sentences
+
+
+def fault_of(error: BaseException, layout: Layout) -> str | None:
+    """
+    Return what waiting will not mend, and what to do; ``None`` where it may.
+    """
+    if isinstance(error, NoPermissionError):
+        start = layout.version.decode().removesuffix("layout}")
+        rights = " ".join(f"+{command}" for command in COMMANDS.split())
+        return (
+            "the server's user lacks a right that the registry needs:"
+            f" write ACL SETUSER with resetkeys ~{start}* {rights}"
+        )
+    foreign = isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+    if foreign or isinstance(error, InvalidResponse):
+        return (
+            "a key of the namespace has something in it that the registry has not written:"
+            " choose another namespace, or remove that key"
+        )
+    return None
