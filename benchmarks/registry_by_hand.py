@@ -26,7 +26,7 @@ from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._scripts import INSERT
-from idlanyard.registry._sqlite._layout import Layout as SqliteLayout
+from idlanyard.registry._sqlite._statements import Statements as SqliteStatements
 
 DIALECT = "postgresql+psycopg://"
 POOL: dict[str, Any] = {
@@ -39,7 +39,7 @@ POOL: dict[str, Any] = {
 }
 STATEMENTS = Statements(table_of("idlanyard"))
 LAYOUT = Layout("idlanyard")
-SQLITE = SqliteLayout("idlanyard")
+SQLITE = SqliteStatements("idlanyard")
 
 
 class MemoryByHand:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from idlanyard.registry import (
     AsyncSessionRegistry,
+    RegistryMisconfigured,
     RegistryUnavailable,
     SessionExists,
     SessionRegistry,
@@ -279,24 +281,25 @@ def run_out_of_room(url: str) -> Any:
         return cause, len(created) > 3, missing
 
 
-def write_where_one_may_only_read(url: str) -> Any:
+def write_where_one_may_only_read(url: str, verb: str) -> Any:
     """
-    As an ordinary user, create in a file that is there and may not be written.
+    As an ordinary user, ask for something in a file that is there and may not be written.
     """
     with SessionRegistry.open(url) as registry:
         user = os.geteuid()
         if user == 0:
             os.seteuid(NOBODY)
         try:
-            registry.create("x")
-        except RegistryUnavailable as error:
-            return str(error.__cause__)
+            return repr(getattr(registry, verb)("there"))
+        except RegistryMisconfigured as error:
+            return error.fault
         finally:
             os.seteuid(user)
-    return None
 
 
 if __name__ == "__main__":
     _, name, arguments = sys.argv
+    # What is logged would be taken for something that went wrong.
+    logging.getLogger("idlanyard").addHandler(logging.NullHandler())
     outcome = globals()[name](*json.loads(arguments))
     json.dump(outcome, sys.stdout)

@@ -8,11 +8,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,17 +24,26 @@ from idlanyard.registry import (
 )
 from idlanyard.registry._rules import key_of
 from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
-from idlanyard.registry._sqlite._file import File, Place
+from idlanyard.registry._sqlite._file import File
 from idlanyard.registry._sqlite._forks import forks
-from idlanyard.registry._sqlite._layout import LAYOUT, Layout
+from idlanyard.registry._sqlite._layout import Layout
+from idlanyard.registry._sqlite._place import Place
+from idlanyard.registry._sqlite._statements import Statements
 from idlanyard.registry._sqlite._store import SQLiteStore
 from idlanyard.registry._sqlite._threaded import ThreadedStore
 from registries import forking
 from registries.contract import AwaitedContract, RacingContract
+from registries.files import (
+    IN_TIME,
+    OUT_OF_TIME,
+    by_hand,
+    cause_of,
+    count_of,
+    let_expire,
+    locked,
+    remove,
+)
 from registries.naming import eventually, fresh
-
-IN_TIME = 60.0
-OUT_OF_TIME = 0.1
 
 
 @pytest.fixture
@@ -56,6 +62,12 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def leave(connection: sqlite3.Connection, *, reads_only: bool, seconds: float) -> None:
+    """
+    Prepare nothing.
+    """
+
+
 class TestSQLite(RacingContract):
     """
     The contract, by the registry that waits.
@@ -66,62 +78,6 @@ class TestSQLiteAwaited(AwaitedContract):
     """
     The contract, by the registry that is awaited.
     """
-
-
-@contextmanager
-def by_hand(path: Path) -> Iterator[sqlite3.Connection]:
-    """
-    Lend a connection that is none of ours.
-    """
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as one:
-        yield one
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[Callable[[], object]]:
-    """
-    Let nobody write to the file, until the block or what it is lent ends that.
-    """
-    with by_hand(path) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield lambda: connection.execute("ROLLBACK")
-
-
-def let_expire(connection: sqlite3.Connection, count: int) -> None:
-    """
-    Leave many sessions that have expired.
-    """
-    connection.execute(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-        "INSERT INTO idlanyard_sessions (key, session_id, metadata, created, expires) "
-        "SELECT randomblob(32), 's' || i, '{}', 0, i FROM n",
-        (count,),
-    )
-
-
-def count_of(connection: sqlite3.Connection) -> int:
-    """
-    Return how many sessions are there, expired or not.
-    """
-    return int(connection.execute("SELECT count(*) FROM idlanyard_sessions").fetchone()[0])
-
-
-def remove(path: Path) -> None:
-    """
-    Remove a database and what belongs to it.
-    """
-    for one in path.parent.glob(f"{path.name}*"):
-        one.unlink()
-
-
-def cause_of(call: Callable[[], object]) -> str:
-    """
-    Return why the store is unavailable.
-    """
-    with pytest.raises(RegistryUnavailable) as raised:
-        call()
-    assert raised.value.scheme == "sqlite"
-    return str(raised.value.__cause__)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +200,6 @@ def test_the_file_keeps_what_it_acknowledges(path: Path) -> None:
         Layout("idlanyard").prepare(connection)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (LAYOUT,)
 
 
 def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
@@ -270,17 +225,23 @@ def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
         pytest.param("page", (b"", "", 0, 1), id="page"),
         pytest.param("purge", (0, 1), id="purge"),
         pytest.param("delete", (b"", None), id="delete"),
-        pytest.param("extend", {"key": b"", "ttl": 0, "now": 0}, id="extend"),
+        pytest.param(
+            "extend", dict.fromkeys(("key", "ttl", "metadata", "created", "now")), id="extend"
+        ),
+        pytest.param("walk", (b"", 1), id="walk"),
+        pytest.param("look", (0, b""), id="look"),
+        pytest.param("repeated", (b"",), id="repeated"),
+        pytest.param("forget", (b"",), id="forget"),
     ],
 )
 def test_no_statement_reads_all(path: Path, statement: str, values: Any) -> None:
     """
     Issue 5, tests: every statement finds its rows by an index, and sorts none.
     """
-    layout = Layout("idlanyard")
     with by_hand(path) as connection:
-        layout.prepare(connection)
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {getattr(layout, statement)}", values)
+        Layout("idlanyard").prepare(connection)
+        sql = getattr(Statements("idlanyard"), statement)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
         steps = " ".join(row[3] for row in plan)
     assert "SEARCH" in steps
     assert "SCAN" not in steps
@@ -298,7 +259,9 @@ def test_namespaces_share_a_file_in_any_order(url: str, path: Path) -> None:
             registry.create()
     with by_hand(path) as connection:
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        assert {name for (name,) in tables} == {"somebodys", "one_sessions", "two_sessions"}
+        own = ("sessions", "creates", "layout")
+        ours = {f"{namespace}_{table}" for namespace in ("one", "two") for table in own}
+        assert {name for (name,) in tables} == {"somebodys", *ours}
         assert connection.execute("SELECT count(*) FROM one_sessions").fetchone() == (2,)
 
 
@@ -352,11 +315,13 @@ def test_a_locked_file_stays_open(path: Path) -> None:
     """
     Issue 5, item 5: a connection that only had to wait too long is used again.
     """
-    file = File(Place(path), lambda connection: None, OUT_OF_TIME)
-    connected = file.ask(lambda connection: connection)
+    file = File(Place(path), leave, OUT_OF_TIME)
+    connected = file.ask(None, lambda connection: connection)
     with locked(path):
-        assert "locked" in cause_of(lambda: file.ask(lambda one: one.execute("BEGIN IMMEDIATE")))
-    assert file.ask(lambda connection: connection) is connected
+        assert "locked" in cause_of(
+            lambda: file.ask(None, lambda one: one.execute("BEGIN IMMEDIATE"))
+        )
+    assert file.ask(None, lambda connection: connection) is connected
     file.close()
 
 
@@ -386,7 +351,7 @@ def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
     """
     Issue 5, item 5: while another thread uses the connection, the time for a turn is bounded.
     """
-    file = File(Place(path), lambda connection: None, OUT_OF_TIME)
+    file = File(Place(path), leave, OUT_OF_TIME)
     using, used = threading.Event(), threading.Event()
 
     def use(connection: sqlite3.Connection) -> bool:
@@ -395,10 +360,10 @@ def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
 
     path.touch()
     with ThreadPoolExecutor(1) as pool:
-        one = pool.submit(file.ask, use)
+        one = pool.submit(file.ask, None, use)
         assert using.wait(IN_TIME)
-        assert "other threads" in cause_of(lambda: file.ask(lambda connection: None))
-        assert "other threads" in cause_of(file.close)
+        assert "no turn" in cause_of(lambda: file.ask(None, lambda connection: None))
+        assert "no turn" in cause_of(file.close)
         used.set()
         assert one.result()
     file.close()
@@ -431,41 +396,6 @@ def test_a_missing_folder_is_unavailable_until_it_is_there(tmp_path: Path) -> No
         assert not folder.exists()
         folder.mkdir()
         registry.create()
-
-
-@pytest.mark.parametrize("content", [b"x" * 4096, b"not a database"])
-def test_a_file_that_is_no_database_is_unavailable(url: str, path: Path, content: bytes) -> None:
-    """
-    Issue 5, item 5: a file of something else is left as it is.
-    """
-    path.write_bytes(content)
-    with SessionRegistry.open(url) as registry:
-        assert "not a database" in cause_of(registry.create)
-        assert path.read_bytes() == content
-        path.unlink()
-        registry.create()
-
-
-def test_a_folder_is_no_file(url: str, path: Path) -> None:
-    """
-    Issue 5, item 5: a path that leads to a folder is unavailable.
-    """
-    path.mkdir()
-    with SessionRegistry.open(url) as registry:
-        assert "unable to open" in cause_of(registry.create)
-
-
-@pytest.mark.parametrize("version", [LAYOUT + 1, -1])
-def test_a_file_of_a_newer_version_is_left_alone(url: str, path: Path, version: int) -> None:
-    """
-    Issue 5, item 5: a layout that this version does not know is unavailable, with the remedy.
-    """
-    with by_hand(path) as connection:
-        connection.execute(f"PRAGMA user_version = {version}")
-    before = path.read_bytes()
-    with SessionRegistry.open(url) as registry:
-        assert f"layout {version}" in cause_of(registry.create)
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("verb", ["create", "exists"])
@@ -518,22 +448,6 @@ def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
         registry.create("x")
 
 
-def test_a_file_that_may_only_be_read_is_unavailable() -> None:
-    """
-    Issue 5, item 5: who may not write to the file is told that the store is unavailable.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = folder / "sessions.db"
-        with SessionRegistry.open(f"sqlite:///{path}") as registry:
-            registry.create()
-        path.chmod(0o444)
-        folder.chmod(0o555)
-        cause = forking.outcome_of(forking.write_where_one_may_only_read, f"sqlite:///{path}")
-        folder.chmod(0o755)
-    assert "readonly" in cause
-
-
 def test_a_full_disk_is_unavailable_and_loses_nothing(url: str) -> None:
     """
     Issue 5, item 5: what does not fit is not acknowledged, and what fitted before is there.
@@ -548,9 +462,9 @@ def test_a_mistake_of_ours_stays_one(path: Path) -> None:
     """
     R14: an error in a statement is not dressed up as a store that is down.
     """
-    file = File(Place(path), lambda connection: None, IN_TIME)
+    file = File(Place(path), leave, IN_TIME)
     with pytest.raises(sqlite3.ProgrammingError):
-        file.ask(lambda connection: connection.execute("SELECT ?"))
+        file.ask(None, lambda connection: connection.execute("SELECT ?"))
     file.close()
 
 
@@ -611,10 +525,10 @@ def test_a_fork_is_noticed_once(path: Path) -> None:
     """
     S-D15: a thread that notices a fork when another one has already takes away nothing.
     """
-    file = File(Place(path), lambda connection: None, IN_TIME)
-    connected = file.ask(lambda connection: connection)
+    file = File(Place(path), leave, IN_TIME)
+    connected = file.ask(None, lambda connection: connection)
     forks.notice()
-    assert file.ask(lambda connection: connection) is connected
+    assert file.ask(None, lambda connection: connection) is connected
     file.close()
 
 
@@ -799,7 +713,7 @@ def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
 
     async def use() -> None:
         waiting = Reluctant(path, timeout=IN_TIME, namespace="idlanyard")
-        store = ThreadedStore(waiting, scheme="sqlite", timeout=IN_TIME)
+        store = ThreadedStore(waiting, timeout=IN_TIME)
         assert await store.read(b"") is None
         await store.close()
         assert waiting.told == 2

@@ -71,7 +71,7 @@ REGISTRY_BREACHES = [
     Breach(
         "S-D15",
         "SQLite lets the last one win",
-        HOME + "_sqlite/_layout.py",
+        HOME + "_sqlite/_statements.py",
         "    WHERE there.expires <= excluded.created\n",
         "",
         SQLITE + "test_of_many_threads_one_creates",

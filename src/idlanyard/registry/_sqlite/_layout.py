@@ -1,23 +1,34 @@
 """
-The table of a namespace, and the statements that ask it.
+The tables of a namespace, how they come to be, and which version of them a file has.
 
-Each statement is one transaction: what it says, it says atomically.
+The version stands in a table of the namespace's own: the file may be an
+application's, and ``PRAGMA user_version`` is the application's then. Before
+there was such a table, layout 1 said itself there, and nothing else of it has
+changed: processes that know only layout 1 go on beside this one.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from math import inf
+from typing import Final, NamedTuple
 
-LAYOUT: Final = 1
+from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._sqlite._faults import is_busy
+from idlanyard.registry._sqlite._patience import Patience
+
+LAYOUT: Final = 2
 """
-The version of what is below, as the file says it (``PRAGMA user_version``).
+The version of what is below.
+"""
+_ROOM: Final = 50_000_000
+"""
+How many bytes of a file are certainly gone through in a second.
 """
 
 # The rows stand in the index of keys itself: whoever looks one up in a large file touches one
 # place less.
-_TABLES: Final = (
-    """
+_SESSIONS: Final = """
     CREATE TABLE IF NOT EXISTS idlanyard_sessions (
         key BLOB NOT NULL PRIMARY KEY,
         session_id TEXT NOT NULL,
@@ -28,100 +39,229 @@ _TABLES: Final = (
         created INTEGER NOT NULL,
         expires INTEGER
     ) WITHOUT ROWID
-    """,
-    """
+"""
+_BY_CLIENT: Final = """
     CREATE INDEX IF NOT EXISTS idlanyard_sessions_by_client
-    ON idlanyard_sessions (client_key, session_id) WHERE client_key IS NOT NULL
-    """,
+    ON idlanyard_sessions (client_key, session_id, expires) WHERE client_key IS NOT NULL
+"""
+# Triggers, since processes that know only layout 1 delete and renew sessions as well.
+_REST: Final = (
     """
     CREATE INDEX IF NOT EXISTS idlanyard_sessions_by_expiry
     ON idlanyard_sessions (expires) WHERE expires IS NOT NULL
     """,
+    """
+    CREATE TABLE IF NOT EXISTS idlanyard_creates (
+        idempotency BLOB NOT NULL PRIMARY KEY,
+        request BLOB NOT NULL,
+        key BLOB NOT NULL,
+        created INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS idlanyard_creates_by_key ON idlanyard_creates (key)
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS idlanyard_sessions_gone
+    AFTER DELETE ON idlanyard_sessions BEGIN
+        DELETE FROM idlanyard_creates WHERE key = OLD.key;
+    END
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS idlanyard_sessions_renewed
+    AFTER UPDATE OF created ON idlanyard_sessions BEGIN
+        DELETE FROM idlanyard_creates WHERE key = NEW.key AND created <> NEW.created;
+    END
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS idlanyard_layout (version INTEGER NOT NULL)
+    """,
 )
-_INSERT: Final = """
-    INSERT INTO idlanyard_sessions AS there
-        (key, session_id, client_key, client_id, metadata, ttl, created, expires)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET
-        session_id = excluded.session_id, client_key = excluded.client_key,
-        client_id = excluded.client_id, metadata = excluded.metadata,
-        ttl = excluded.ttl, created = excluded.created, expires = excluded.expires
-    WHERE there.expires <= excluded.created
-"""
-_READ: Final = """
-    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
-    WHERE key = ? AND (expires IS NULL OR expires > ?)
-"""
-_EXTEND: Final = """
-    UPDATE idlanyard_sessions
-    SET ttl = coalesce(:ttl, ttl), expires = :now + coalesce(:ttl, ttl)
-    WHERE key = :key AND (expires IS NULL OR expires > :now)
-    RETURNING session_id, client_id, metadata, created, expires
-"""
-_DELETE: Final = """
-    DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
-    RETURNING session_id, client_id, metadata, created, expires
-"""
-_PAGE: Final = """
-    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
-    WHERE client_key = ? AND session_id > ? AND (expires IS NULL OR expires > ?)
-    ORDER BY session_id LIMIT ?
-"""
-_PURGE: Final = """
-    DELETE FROM idlanyard_sessions WHERE key IN (
-        SELECT key FROM idlanyard_sessions WHERE expires <= ? LIMIT ?
-    )
-"""
+_COLUMNS: Final = {
+    "sessions": frozenset(
+        ("key", "session_id", "client_key", "client_id", "metadata", "ttl", "created", "expires")
+    ),
+    "creates": frozenset(("idempotency", "request", "key", "created")),
+    "layout": frozenset(("version",)),
+}
+
+
+class _State(NamedTuple):
+    """
+    What a file has of a namespace.
+    """
+
+    is_there: bool
+    is_current: bool
+    is_indexed: bool
 
 
 class Layout:
     """
-    The tables and statements of one namespace.
+    The tables of one namespace.
     """
 
     def __init__(self, namespace: str) -> None:
         def own(sql: str) -> str:
             return sql.replace("idlanyard_", f"{namespace}_")
 
-        self._table = own("idlanyard_sessions")
-        self._tables = [own(sql) for sql in _TABLES]
-        self.insert = own(_INSERT)
-        self.read = own(_READ)
-        self.extend = own(_EXTEND)
-        self.delete = own(_DELETE)
-        self.page = own(_PAGE)
-        self.purge = own(_PURGE)
+        self._namespace = namespace
+        self._sessions = own(_SESSIONS)
+        self._by_client = own(_BY_CLIENT)
+        self._rest = [own(sql) for sql in _REST]
+        self._version_there = own("SELECT max(version) FROM idlanyard_layout")
+        self._versionless = own("DELETE FROM idlanyard_layout")
+        self._versioned = own("INSERT INTO idlanyard_layout VALUES (?)")
 
-    def prepare(self, connection: sqlite3.Connection) -> None:
+    def prepare(
+        self, connection: sqlite3.Connection, *, reads_only: bool = False, seconds: float = 5.0
+    ) -> None:
         """
-        Make a new connection durable, and make the tables where there are none.
+        Make a new connection durable, and the tables where they are not what they are to be.
+
+        Args:
+            connection: the connection.
+            reads_only: whether it is used without what it could not make.
+            seconds: how long that may take.
 
         Raises:
-            sqlite3.Error: the file is none of ours, or of a newer version, or locked.
+            RegistryMisconfigured: the file's tables are none of ours, or of a newer version.
+            sqlite3.Error: the file is no database, or locked.
         """
         # An acknowledged session survives a power cut, too.
         connection.execute("PRAGMA synchronous = FULL")
-        self._is_made(connection)
-        # Where the file system cannot do it, the journal stays as it is, and is as safe.
-        connection.execute("PRAGMA journal_mode = WAL")
-        if not self._is_made(connection):
-            self._make(connection)
+        state = self._state(connection)
+        try:
+            # Where the file system cannot do it, the journal stays as it is, and is as safe.
+            connection.execute("PRAGMA journal_mode = WAL")
+            if not state.is_current:
+                self._make(connection)
+        except sqlite3.OperationalError:
+            # Neither a full disk nor somebody who writes keeps anybody from reading.
+            if not (reads_only and state.is_there):
+                raise
+        if not (reads_only or state.is_indexed) and _size_of(connection) < seconds * _ROOM:
+            self._index_if_possible(connection)
+
+    def index(self, connection: sqlite3.Connection, patience: Patience | None = None) -> None:
+        """
+        Make the index by which clients' sessions are found, where it is of layout 1.
+
+        Nobody writes meanwhile, for a second or two per million sessions.
+
+        Args:
+            connection: the connection.
+            patience: how long to wait for a turn; the rest may take as long as it does.
+
+        Raises:
+            sqlite3.Error: the file is locked, or the time is over.
+        """
+        if self.is_indexed(connection):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        if patience is not None:
+            patience.until = inf
+        with connection:
+            if self.is_indexed(connection):
+                return
+            connection.execute(f"DROP INDEX IF EXISTS {self._namespace}_sessions_by_client")
+            connection.execute(self._by_client)
+
+    def is_indexed(self, connection: sqlite3.Connection) -> bool:
+        """
+        Return whether ``find`` has the index that it needs.
+        """
+        return self._state(connection).is_indexed
+
+    def _index_if_possible(self, connection: sqlite3.Connection) -> None:
+        try:
+            self.index(connection)
+        except sqlite3.OperationalError as error:
+            # Without it find is slow, and everything is right.
+            if is_busy(error):
+                raise
 
     def _make(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have been here meanwhile.
-        self._is_made(connection)
-        for sql in self._tables:
-            connection.execute(sql)
-        connection.execute(f"PRAGMA user_version = {LAYOUT}")
-        connection.execute("COMMIT")
+        with connection:
+            # Another process may have been here meanwhile.
+            state = self._state(connection)
+            if state.is_current:
+                return
+            connection.execute(self._sessions)
+            if not state.is_there:
+                connection.execute(self._by_client)
+            for sql in self._rest:
+                connection.execute(sql)
+            connection.execute(self._versionless)
+            connection.execute(self._versioned, (LAYOUT,))
 
-    def _is_made(self, connection: sqlite3.Connection) -> bool:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, LAYOUT):
-            raise sqlite3.DatabaseError(
-                f"the file says that it has layout {version}, and this idlanyard knows {LAYOUT}: "
-                "use the version that made it, or name another file"
+    def _state(self, connection: sqlite3.Connection) -> _State:
+        """
+        Return what there is of the namespace.
+
+        Raises:
+            RegistryMisconfigured: it is none of ours, or of a newer version.
+        """
+        (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+        if encoding != "UTF-8":
+            raise RegistryMisconfigured(
+                "sqlite",
+                f"the file's text is {encoding}, which sorts IDs otherwise: name another file",
             )
-        table = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (self._table,))
-        return version == LAYOUT and table.fetchone() is not None
+        there = {kind for kind in _COLUMNS if self._is_there(connection, kind)}
+        version = self._version(connection) if "layout" in there else 0
+        return _State(
+            "sessions" in there, len(there) == 3 and version == LAYOUT, self._has_index(connection)
+        )
+
+    def _is_there(self, connection: sqlite3.Connection, kind: str) -> bool:
+        """
+        Return whether a table is there, and ours.
+
+        Raises:
+            RegistryMisconfigured: it is somebody else's.
+        """
+        name = f"{self._namespace}_{kind}"
+        found = connection.execute(
+            "SELECT type FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (name,)
+        ).fetchone()
+        if found is None:
+            return False
+        columns = connection.execute("SELECT name FROM pragma_table_info(?)", (name,))
+        if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:
+            raise RegistryMisconfigured(
+                "sqlite",
+                f"the file has a {found[0]} {name} that is somebody else's: open the registry "
+                f"with another namespace, or name another file",
+            )
+        return True
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """
+        Return the version that the file says it has of the namespace.
+
+        Raises:
+            RegistryMisconfigured: it is a newer one.
+        """
+        (version,) = connection.execute(self._version_there).fetchone()
+        if version is not None and version > LAYOUT:
+            raise RegistryMisconfigured(
+                "sqlite",
+                f"the namespace '{self._namespace}' has layout {version} in this file, and this "
+                f"idlanyard knows {LAYOUT}: install the idlanyard that made it, or open the "
+                "registry with another namespace",
+            )
+        return version or 0
+
+    def _has_index(self, connection: sqlite3.Connection) -> bool:
+        columns = connection.execute(
+            "SELECT name FROM pragma_index_info(?)", (f"{self._namespace}_sessions_by_client",)
+        )
+        return ("expires",) in columns.fetchall()
+
+
+def _size_of(connection: sqlite3.Connection) -> int:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages * page)

@@ -1,144 +1,185 @@
 """
-The stores of ``sqlite://``: one waits, the other has threads that wait.
+The store of ``sqlite://``, for code that waits.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from idlanyard.registry._record import Draft, Row
-from idlanyard.registry._sqlite._address import path_of, refuse_old, refuse_reserved
-from idlanyard.registry._sqlite._file import File, Place
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._sqlite._faults import sentences_on
+from idlanyard.registry._sqlite._file import File
 from idlanyard.registry._sqlite._layout import Layout
-from idlanyard.registry._sqlite._threaded import ThreadedStore
+from idlanyard.registry._sqlite._patience import Patience
+from idlanyard.registry._sqlite._place import Place
+from idlanyard.registry._sqlite._questions import Questions
 
 _BATCH: Final = 200
 
 
-class SQLiteStore:
+class Files:
     """
-    One file; see ``Store``.
+    The connections to one file, so that who looks one session up waits for nobody.
 
-    It has two connections, so that no reader waits for a writer's disk. What
-    is asked after ``close`` connects anew.
+    Attributes:
+        writer: for what changes the file, which waits for the disk.
+        reader: for what looks up one session.
+        finder: for what goes through many.
+        closings: how often they have been closed.
     """
 
-    def __init__(self, path: Path, *, timeout: float, namespace: str) -> None:
-        self._place = Place(path)
-        self._sql = Layout(namespace)
-        self._writer = File(self._place, self._sql.prepare, timeout)
-        self._reader = File(self._place, self._sql.prepare, timeout)
-        self._closings = 0
+    def __init__(self, path: Path, layout: Layout, timeout: float) -> None:
+        self.place = Place(path)
+        self.layout = layout
+        self.timeout = timeout
+        self.writer = File(self.place, layout.prepare, timeout)
+        self.reader = File(self.place, layout.prepare, timeout, reads_only=True)
+        self.finder = File(self.place, layout.prepare, timeout, reads_only=True)
+        self.closings = 0
 
-    def insert(self, draft: Draft) -> Row | None:
+    def close(self) -> None:
+        """
+        End the connections; what is asked later begins new ones.
+        """
+        self.closings += 1
+        for one in (self.writer, self.reader, self.finder):
+            one.close()
+        self.place.known = False
+
+
+class Verbs:
+    """
+    What a file is asked, by who has so much patience.
+
+    Args:
+        files: the connections.
+        questions: what they are asked.
+        patience: how long a verb may take; ``None`` is the timeout of the files.
+    """
+
+    __slots__ = ("_files", "_patience", "_questions")
+
+    def __init__(self, files: Files, questions: Questions, patience: Patience | None) -> None:
+        self._files = files
+        self._questions = questions
+        self._patience = patience
+
+    def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``Store.insert``.
         """
-        return self._writer.ask(self._insert, draft)
+        return self._files.writer.ask(self._patience, self._questions.insert, draft)
 
     def read(self, key: bytes) -> Row | None:
         """
         As ``Store.read``.
         """
-        return self._reader.ask(self._read, key)
+        return self._files.reader.ask(self._patience, self._questions.read, key)
 
-    def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``Store.extend``.
         """
-        return self._writer.ask(self._extend, key, ttl)
+        question = self._questions.extend
+        return self._files.writer.ask(self._patience, question, key, ttl, metadata, created)
 
     def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``Store.delete``.
         """
-        return self._writer.ask(self._delete, key, created)
+        return self._files.writer.ask(self._patience, self._questions.delete, key, created)
 
     def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
         As ``Store.page``.
         """
-        return self._reader.ask(self._page, client_key, after or "", limit)
+        question = self._questions.page
+        return self._files.finder.ask(self._patience, question, client_key, after or "", limit)
 
     def purge(self) -> int:
         """
         As ``Store.purge``: in batches, between which others have their turn; ``close`` ends it.
         """
-        now, closings, purged = time_ns() // 1000, self._closings, 0
-        while closings == self._closings:
-            batch = self._writer.ask(self._purge, now)
+        files = self._files
+        now, closings, purged = time_ns() // 1000, files.closings, 0
+        while closings == files.closings:
+            batch = files.writer.ask(self._patience, self._questions.purge, now, _BATCH)
             purged += batch
             if batch < _BATCH:
+                patience = self._patience or Patience.of(files.timeout)
+                files.writer.ask(patience, files.layout.index, patience)
                 break
         return purged
+
+    def count(self) -> int:
+        """
+        As ``Store.count``.
+        """
+        return self._files.finder.ask(self._patience, self._questions.count)
+
+    def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``Store.walk``: in the order of keys.
+        """
+        place = b"" if after is None else _place_of(after)
+        return self._files.finder.ask(self._patience, self._questions.walk, place, limit)
+
+    def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``Store.put``: all of them in one transaction.
+        """
+        return self._files.writer.ask(self._patience, self._questions.put, sessions)
+
+    def check(self) -> list[str]:
+        """
+        As ``Store.check``: reads, and writes what is there already.
+        """
+        self._files.reader.ask(self._patience, self._questions.read, b"")
+        return self._files.writer.ask(self._patience, self._check)
+
+    def _check(self, connection: sqlite3.Connection) -> list[str]:
+        self._questions.attempt(connection)
+        sentences = sentences_on(connection, self._files.place.path)
+        if not self._files.layout.is_indexed(connection):
+            sentences.append(
+                "the session registry's file has an index of an older version, with which find "
+                "is slow: run purge_expired() once, or 'python -m idlanyard registry purge'"
+            )
+        return sentences
+
+
+class SQLiteStore(Verbs):
+    """
+    One file; see ``Store``. What is asked after ``close`` connects anew.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, path: Path, *, timeout: float, namespace: str) -> None:
+        files = Files(path, Layout(namespace), timeout)
+        super().__init__(files, Questions(namespace), None)
+
+    def within(self, patience: Patience) -> Verbs:
+        """
+        Return the verbs for who has so much patience.
+        """
+        return Verbs(self._files, self._questions, patience)
 
     def close(self) -> None:
         """
         As ``Store.close``.
         """
-        self._closings += 1
-        self._writer.close()
-        self._reader.close()
-        self._place.known = False
-
-    def _insert(self, connection: sqlite3.Connection, draft: Draft) -> Row | None:
-        now = time_ns() // 1000
-        expires = None if draft.ttl is None else now + draft.ttl
-        done = connection.execute(self._sql.insert, (*draft, now, expires))
-        if not done.rowcount:
-            return None
-        return Row(draft.session_id, draft.client_id, draft.metadata, now, expires)
-
-    def _read(self, connection: sqlite3.Connection, key: bytes) -> Row | None:
-        found = connection.execute(self._sql.read, (key, time_ns() // 1000)).fetchone()
-        return None if found is None else Row._make(found)
-
-    def _extend(self, connection: sqlite3.Connection, key: bytes, ttl: int | None) -> Row | None:
-        values = {"key": key, "ttl": ttl, "now": time_ns() // 1000}
-        found = connection.execute(self._sql.extend, values).fetchone()
-        return None if found is None else Row._make(found)
-
-    def _delete(
-        self, connection: sqlite3.Connection, key: bytes, created: int | None
-    ) -> Row | None:
-        now = time_ns() // 1000
-        found = connection.execute(self._sql.delete, (key, created)).fetchone()
-        if found is None:
-            return None
-        row = Row._make(found)
-        return row if row.expires is None or row.expires > now else None
-
-    def _page(
-        self, connection: sqlite3.Connection, client_key: bytes, after: str, limit: int
-    ) -> list[Row]:
-        values = (client_key, after, time_ns() // 1000, limit)
-        return [Row._make(found) for found in connection.execute(self._sql.page, values)]
-
-    def _purge(self, connection: sqlite3.Connection, now: int) -> int:
-        return connection.execute(self._sql.purge, (now, _BATCH)).rowcount
+        self._files.close()
 
 
-def store(url: str, *, timeout: float, namespace: str, **_: object) -> SQLiteStore:
-    """
-    Return the store of a file.
-
-    Raises:
-        PolicyError: the URL names no file, or the namespace no table.
-    """
-    refuse_old()
-    refuse_reserved(namespace)
-    return SQLiteStore(path_of(url), timeout=timeout, namespace=namespace)
-
-
-def async_store(url: str, *, scheme: str, timeout: float, namespace: str) -> ThreadedStore:
-    """
-    Return the same for an event loop.
-
-    Raises:
-        PolicyError: the URL names no file, or the namespace no table.
-    """
-    waiting = store(url, timeout=timeout, namespace=namespace)
-    return ThreadedStore(waiting, scheme=scheme, timeout=timeout)
+def _place_of(after: str) -> bytes:
+    try:
+        return bytes.fromhex(after)
+    except ValueError:
+        raise ValueError("this place is not one of sqlite://: begin anew") from None

@@ -1,22 +1,28 @@
 """
-An ``AsyncStore`` made of a ``Store`` and threads of its own, which do the waiting.
+An ``AsyncStore`` made of a file's ``Store`` and threads of its own, which do the waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._record import Draft, Row
-from idlanyard.registry._store import Store
+from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._sqlite._patience import Patience
+from idlanyard.registry._sqlite._store import SQLiteStore, Verbs
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_GRACE: Final = 0.25
+"""
+How many seconds a thread whose time is over has to say what became of its verb.
+"""
 
 
 class _Threads:
@@ -24,8 +30,7 @@ class _Threads:
     Single threads by what they do, each begun when it is needed, and anew after a fork.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._pid = os.getpid()
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
@@ -36,7 +41,7 @@ class _Threads:
         pools, self._pools = self._pools, {}
         return list(pools.values())
 
-    def thread(self, work: str) -> Executor:
+    def thread(self, work: str) -> ThreadPoolExecutor:
         """
         Return the thread for this work.
         """
@@ -44,7 +49,7 @@ class _Threads:
             # The parent's have stayed there.
             self._pid, self._pools = os.getpid(), {}
         if work not in self._pools:
-            name = f"idlanyard-{self._name}-{work}"
+            name = f"idlanyard-sqlite-{work}"
             self._pools[work] = ThreadPoolExecutor(1, thread_name_prefix=name)
         return self._pools[work]
 
@@ -53,50 +58,51 @@ class ThreadedStore:
     """
     A store for event loops, whichever; see ``AsyncStore``.
 
-    What reads waits for nothing that writes, and neither for a purge. A verb
-    that is cancelled, or out of time, is not begun any more, or ends unheard.
+    Who looks one session up waits for nothing that writes or goes through
+    many, and nobody for a purge. A verb that is cancelled, or out of time, is
+    given up in its thread as well, and not done later.
 
     Args:
         store: what the threads ask.
-        scheme: the kind of store.
         timeout: the most seconds that a verb may take, the time in the queue included.
     """
 
-    def __init__(self, store: Store, *, scheme: str, timeout: float) -> None:
+    def __init__(self, store: SQLiteStore, *, timeout: float) -> None:
         self._store = store
-        self._scheme = scheme
         self._timeout = timeout
-        self._threads = _Threads(scheme)
+        self._threads = _Threads()
 
-    async def insert(self, draft: Draft) -> Row | None:
+    async def insert(self, draft: Draft) -> Row | Repeated | None:
         """
         As ``AsyncStore.insert``.
         """
-        return await self._in_time("write", self._store.insert, draft)
+        return await self._in_time("write", Verbs.insert, draft)
 
     async def read(self, key: bytes) -> Row | None:
         """
         As ``AsyncStore.read``.
         """
-        return await self._in_time("read", self._store.read, key)
+        return await self._in_time("read", Verbs.read, key)
 
-    async def extend(self, key: bytes, ttl: int | None) -> Row | None:
+    async def extend(
+        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
+    ) -> Row | None:
         """
         As ``AsyncStore.extend``.
         """
-        return await self._in_time("write", self._store.extend, key, ttl)
+        return await self._in_time("write", Verbs.extend, key, ttl, metadata, created)
 
     async def delete(self, key: bytes, created: int | None) -> Row | None:
         """
         As ``AsyncStore.delete``.
         """
-        return await self._in_time("write", self._store.delete, key, created)
+        return await self._in_time("write", Verbs.delete, key, created)
 
     async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
         """
         As ``AsyncStore.page``.
         """
-        return await self._in_time("read", self._store.page, client_key, after, limit)
+        return await self._in_time("find", Verbs.page, client_key, after, limit)
 
     async def purge(self) -> int:
         """
@@ -104,6 +110,30 @@ class ThreadedStore:
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads.thread("purge"), self._store.purge)
+
+    async def count(self) -> int:
+        """
+        As ``AsyncStore.count``.
+        """
+        return await self._in_time("find", Verbs.count)
+
+    async def walk(self, after: str | None, limit: int) -> Stretch:
+        """
+        As ``AsyncStore.walk``.
+        """
+        return await self._in_time("find", Verbs.walk, after, limit)
+
+    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
+        """
+        As ``AsyncStore.put``.
+        """
+        return await self._in_time("write", Verbs.put, sessions)
+
+    async def check(self) -> list[str]:
+        """
+        As ``AsyncStore.check``.
+        """
+        return await self._in_time("write", Verbs.check)
 
     async def close(self) -> None:
         """
@@ -123,19 +153,27 @@ class ThreadedStore:
             pool.shutdown()
         self._store.close()
 
-    async def _in_time(self, work: str, verb: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def _in_time(self, work: str, verb: Callable[[Verbs, *Ts], T], *args: *Ts) -> T:
         # As asyncio.timeout would do it, at half the price, which every verb pays.
         loop, cancelled = asyncio.get_running_loop(), _cancelled()
-        answer = loop.run_in_executor(self._threads.thread(work), verb, *args)
-        end = loop.call_later(self._timeout, answer.cancel)
+        patience = Patience.of(self._timeout)
+        begun = self._threads.thread(work).submit(verb, self._store.within(patience), *args)
+        answer = asyncio.wrap_future(begun)
+        ends = [
+            # What has not had its turn by then never has it.
+            loop.call_later(self._timeout, begun.cancel),
+            loop.call_later(self._timeout + _GRACE, answer.cancel),
+        ]
         try:
             return await answer
         except asyncio.CancelledError:
+            patience.end()
             if _cancelled() > cancelled:
                 raise
-            raise RegistryUnavailable(self._scheme) from TimeoutError("no answer in time")
+            raise RegistryUnavailable("sqlite") from TimeoutError("no answer in time")
         finally:
-            end.cancel()
+            for end in ends:
+                end.cancel()
 
 
 def _cancelled() -> int:
