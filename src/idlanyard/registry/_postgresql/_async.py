@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
-from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._postgresql._connections import SCHEME, async_engine_of, deadline
+from idlanyard.registry._postgresql._faults import fault_of, is_gone
+from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._questions import Asking, Questions
 from idlanyard.registry._postgresql._statements import Statements
-from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
+from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ class AsyncPostgresqlStore:
     ) -> None:
         self._timeout = timeout
         self._table = table_of(namespace)
-        self._questions = Questions(Statements(self._table))
-        self._is_ready = False
+        self._layout = Layout(self._table)
+        self._questions = Questions(Statements(self._table), self._layout)
         self._engine = async_engine_of(parameters, pool)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -120,7 +122,15 @@ class AsyncPostgresqlStore:
         try:
             question = next(asking)
             while True:
-                question = asking.send(await self._ask(*question))
+                try:
+                    rows = await self._ask(*question)
+                except RegistryMisconfigured as error:
+                    if not is_gone(error.__cause__):
+                        raise
+                    # Somebody dropped the table: it is made anew.
+                    self._layout.forget()
+                    rows = await self._ask(*question)
+                question = asking.send(rows)
         except StopIteration as done:
             answer: T = done.value
             return answer
@@ -132,11 +142,14 @@ class AsyncPostgresqlStore:
         token = deadline.set(monotonic() + 0.95 * self._timeout)
         try:
             async with asyncio.timeout(self._timeout):
-                if not self._is_ready:
+                if self._layout.is_due:
                     await self._prepare()
                 async with self._engine.connect() as connection:
                     return (await connection.execute(statement, values)).all()
         except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
+            fault = fault_of(error, self._table.name)
+            if fault is not None:
+                raise RegistryMisconfigured(SCHEME, fault) from error
             raise RegistryUnavailable(SCHEME) from error
         finally:
             deadline.reset(token)
@@ -151,13 +164,9 @@ class AsyncPostgresqlStore:
                 "open one registry for each loop"
             )
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> list[str]:
         async with self._engine.connect() as connection:
-            self._is_ready = await connection.run_sync(is_there, self._table)
-        if not self._is_ready:
-            async with self._engine.execution_options(**TRANSACTION).begin() as connection:
-                await connection.run_sync(create, self._table)
-            self._is_ready = True
+            return await connection.run_sync(self._layout.prepare)
 
 
 def async_store(

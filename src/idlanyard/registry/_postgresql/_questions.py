@@ -12,6 +12,9 @@ from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._postgresql._connections import SCHEME
+from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._statements import (
     BATCH,
     LIVING,
@@ -35,6 +38,7 @@ _SWEEPS_EVERY: Final = 32
 One of so many creates gives up what has expired; the first of each process is one.
 """
 _ATTEMPTS: Final = 5
+_LOOKS: Final = 10
 _KEY: Final = 32
 
 
@@ -43,8 +47,9 @@ class Questions:
     The questions about one table. Threads may share it.
     """
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, layout: Layout) -> None:
         self._statements = statements
+        self._layout = layout
         self._creates = count()
 
     def insert(self, draft: Draft) -> Asking[Row | Repeated | None]:
@@ -145,6 +150,7 @@ class Questions:
         both = {"at": draft.key, "idempotency": draft.idempotency}
         if insert is self._statements.insert_once_sweeping:
             values["at"] = draft.key
+        yield from self._keep_retries(both)
         for _ in range(_ATTEMPTS):
             row = _new(draft, (yield insert, values))
             if row is not None:
@@ -158,6 +164,27 @@ class Questions:
             # What was in the way has expired, or has just ended.
             yield self._statements.give_way, both
         return None
+
+    def _keep_retries(self, both: dict[str, Any]) -> Asking[None]:
+        """
+        Wait for the index that keeps idempotency keys unique, where it is being made.
+
+        Raises:
+            RegistryUnavailable: that takes longer than a moment.
+        """
+        layout = self._layout
+        if not layout.keeps_retries:
+            # Any question has the layout looked at first.
+            yield self._statements.made, both
+        for _ in range(_LOOKS):
+            if layout.keeps_retries:
+                return
+            yield self._statements.pause, {}
+            layout.forget()
+            yield self._statements.made, both
+        raise RegistryUnavailable(SCHEME) from TimeoutError(
+            "the index for idempotency keys is being made"
+        )
 
     def _put(self, batch: dict[int, Kept]) -> Asking[dict[int, Put]]:
         """

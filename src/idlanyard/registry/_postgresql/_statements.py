@@ -90,6 +90,7 @@ class Statements:
         known: the moment, and which of ``keys`` live, with their moments of creation.
         give_all_way: forget the expired sessions with one of ``idempotencies``.
         put: keep sessions as they were elsewhere, and return the keys of those that are kept.
+        pause: wait for a moment, at the server.
     """
 
     def __init__(self, table: Table) -> None:
@@ -124,6 +125,7 @@ class Statements:
             table, columns.idempotency == func.any(_array("idempotencies"))
         )
         self.put: Executable = _put(table)
+        self.pause: Executable = select(func.pg_sleep(literal_column("0.1")))
 
 
 def values_of(draft: Draft) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
-from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._postgresql._connections import SCHEME, deadline, engine_of
+from idlanyard.registry._postgresql._faults import fault_of, is_gone
+from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
 from idlanyard.registry._postgresql._questions import Asking, Questions
 from idlanyard.registry._postgresql._statements import Statements
-from idlanyard.registry._postgresql._table import TRANSACTION, create, is_there, table_of
+from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
@@ -42,8 +44,8 @@ class PostgresqlStore:
         self._timeout = timeout
         self._pool = pool
         self._table = table_of(namespace)
-        self._questions = Questions(Statements(self._table))
-        self._is_ready = False
+        self._layout = Layout(self._table)
+        self._questions = Questions(Statements(self._table), self._layout)
         self._engines: dict[int, Engine] = {}
 
     def insert(self, draft: Draft) -> Row | Repeated | None:
@@ -124,7 +126,15 @@ class PostgresqlStore:
         try:
             question = next(asking)
             while True:
-                question = asking.send(self._ask(*question))
+                try:
+                    rows = self._ask(*question)
+                except RegistryMisconfigured as error:
+                    if not is_gone(error.__cause__):
+                        raise
+                    # Somebody dropped the table: it is made anew.
+                    self._layout.forget()
+                    rows = self._ask(*question)
+                question = asking.send(rows)
         except StopIteration as done:
             answer: T = done.value
             return answer
@@ -133,11 +143,14 @@ class PostgresqlStore:
         token = deadline.set(monotonic() + self._timeout)
         try:
             engine = self._engine()
-            if not self._is_ready:
+            if self._layout.is_due:
                 self._prepare(engine)
             with engine.connect() as connection:
                 return connection.execute(statement, values).all()
         except (SQLAlchemyError, psycopg.Error) as error:
+            fault = fault_of(error, self._table.name)
+            if fault is not None:
+                raise RegistryMisconfigured(SCHEME, fault) from error
             raise RegistryUnavailable(SCHEME) from error
         finally:
             deadline.reset(token)
@@ -153,13 +166,9 @@ class PostgresqlStore:
             engine = self._engines.setdefault(process, made)
         return engine
 
-    def _prepare(self, engine: Engine) -> None:
+    def _prepare(self, engine: Engine) -> list[str]:
         with engine.connect() as connection:
-            self._is_ready = is_there(connection, self._table)
-        if not self._is_ready:
-            with engine.execution_options(**TRANSACTION).begin() as connection:
-                create(connection, self._table)
-            self._is_ready = True
+            return self._layout.prepare(connection)
 
 
 def store(url: str, *, timeout: float, namespace: str, pool: Pool, **_: object) -> PostgresqlStore:

@@ -30,6 +30,8 @@ the schema that comes first in its ``search_path``. A role that has only
         WHERE client_key IS NOT NULL;
     CREATE UNIQUE INDEX idlanyard_sessions_by_retry
         ON idlanyard_sessions (idempotency) WHERE idempotency IS NOT NULL;
+    CREATE TABLE idlanyard_layout (version integer PRIMARY KEY, claimed timestamptz);
+    INSERT INTO idlanyard_layout (version) VALUES (2);
 
 The keys are SHA-256; ``ttl`` is in microseconds. Metadata is text, since
 ``jsonb`` refuses ``\u0000`` and changes numbers. The database's encoding is
@@ -43,22 +45,33 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    ClauseElement,
     Column,
-    Connection,
     DateTime,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
     func,
-    inspect,
     literal_column,
-    select,
 )
+from sqlalchemy.dialects.postgresql import dialect, insert
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-# Making the table is the one transaction that has more than a statement.
-TRANSACTION: Final[dict[str, Any]] = {"isolation_level": "READ COMMITTED"}
+LAYOUT: Final = 2
+"""
+The version of the layout; before there were versions, it was 1.
+"""
+_ADDED: Final = ("idempotency", "request", "requested_at")
+_TYPES: Final[dict[type[Any], str]] = {
+    LargeBinary: "bytea",
+    Text: "text",
+    BigInteger: "bigint",
+    DateTime: "timestamp with time zone",
+}
+_DIALECT: Final[Any] = dialect()  # type: ignore[no-untyped-call]
 FOREVER: Final = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 
 
@@ -95,21 +108,104 @@ def table_of(namespace: str) -> Table:
             unique=is_unique,
             postgresql_where=indexed[0].is_not(None),
         )
+    Table(
+        f"{namespace}_layout",
+        table.metadata,
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("claimed", DateTime(timezone=True)),
+        implicit_returning=False,
+    )
     return table
 
 
-def is_there(connection: Connection, table: Table) -> bool:
+def layout_of(table: Table) -> Table:
     """
-    Say whether the table was made before.
+    Return the table that has the layout's version, and since when indexes are being made.
     """
-    return inspect(connection).has_table(table.name)
+    return table.metadata.tables[f"{table.name.removesuffix('_sessions')}_layout"]
 
 
-def create(connection: Connection, table: Table) -> None:
+def indexes_of(table: Table) -> list[Index]:
     """
-    Make the table in the transaction at hand; of many at once, one makes it.
+    Return a table's indexes, in an order of their own.
+    """
+    return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def columns_of(table: Table) -> dict[str, tuple[str, bool]]:
+    """
+    Return the type of each column, as the server calls it, and whether a migration adds it.
+    """
+    return {column.name: (_TYPES[type(column.type)], column.name in _ADDED) for column in table.c}
+
+
+def making(table: Table) -> str:
+    """
+    Return the statements that make the tables.
+    """
+    indexes = "".join(f"{making_index(index)}; " for index in indexes_of(table))
+    return f"{_sql(CreateTable(table, if_not_exists=True))}; {indexes}{making_layout(table)}"
+
+
+def making_columns(table: Table) -> str:
+    """
+    Return the statements that add the columns which an earlier layout lacks.
+    """
+    added = ", ".join(
+        f"ADD COLUMN IF NOT EXISTS {name} {_TYPES[type(table.c[name].type)]}" for name in _ADDED
+    )
+    return f"ALTER TABLE {table.name} {added};"
+
+
+def changing(table: Table) -> str:
+    """
+    Return the same for many processes at once, of which one makes all others wait for a moment.
+    """
+    names = ", ".join(f"'{name}'" for name in _ADDED)
+    return (
+        f"SET LOCAL lock_timeout = 1000; {turn_of(table)}"
+        # One that comes late would wait for the indexes, and everybody else for it.
+        f"DO $$ BEGIN PERFORM 1 FROM pg_attribute WHERE attrelid = CAST('{table.name}' AS regclass)"
+        f" AND attname IN ({names}) HAVING count(*) = {len(_ADDED)};"
+        f" IF NOT FOUND THEN {making_columns(table)} END IF; {making_layout(table)} END $$"
+    )
+
+
+def making_layout(table: Table) -> str:
+    """
+    Return the statements that make the table of the layout's version.
+    """
+    layout = layout_of(table)
+    version = insert(layout).values(version=literal_column(str(LAYOUT))).on_conflict_do_nothing()
+    return f"{_sql(CreateTable(layout, if_not_exists=True))}; {_sql(version)}; "
+
+
+def making_index(index: Index, *, is_online: bool = False) -> str:
+    """
+    Return the statement that makes an index, also while the table is in use.
+    """
+    made = _sql(CreateIndex(index, if_not_exists=True))
+    return made.replace("INDEX", "INDEX CONCURRENTLY", 1) if is_online else made
+
+
+def turn_of(table: Table) -> str:
+    """
+    Return the statement that lets one process at a time make or change the tables.
     """
     # Two CREATE TABLE IF NOT EXISTS at one moment end in a unique violation.
-    turn = int.from_bytes(sha256(table.name.encode()).digest()[:8], signed=True)
-    connection.execute(select(func.pg_advisory_xact_lock(turn)))
-    table.metadata.create_all(connection)
+    number = int.from_bytes(sha256(table.name.encode()).digest()[:8], signed=True)
+    return f"SELECT pg_advisory_xact_lock({number}); "
+
+
+def grant_of(table: Table, role: str) -> str:
+    """
+    Return the statements that give a role the rights which a registry needs.
+    """
+    return (
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.name} TO {role}; "
+        f"GRANT SELECT ON {layout_of(table).name} TO {role}"
+    )
+
+
+def _sql(statement: ClauseElement) -> str:
+    return " ".join(str(statement.compile(dialect=_DIALECT)).split())
