@@ -32,7 +32,7 @@ from waitress.server import create_server
 
 from idlanyard import EVERYONE, Policy, get_session_id, get_user_id, identify
 from idlanyard.registry import AsyncSessionRegistry, SessionRecord, SessionRegistry
-from idlanyard.registry.http import SessionRequest
+from idlanyard.registry.http import Grant, SessionRequest
 
 MOST = 65_536
 JSON = {"Content-Type": "application/json"}
@@ -119,8 +119,64 @@ WRONG_TYPES: dict[str, dict[str, Any]] = {
     "metadata that is text": {"metadata": "x"},
     "metadata that is a list": {"metadata": []},
     "metadata that is a number": {"metadata": 0},
+    "a time to live that is text": {"ttl": "60"},
+    "a time to live that is true": {"ttl": True},
+    "a time to live that is a list": {"ttl": [60]},
+    "no time to live": {"ttl": 0},
+    "a time to live that is over": {"ttl": -1},
+    "a time to live of ages": {"ttl": 1e11},
+    "a time to live of more than ages": {"ttl": 10**40},
     "metadata of 9 levels": {"metadata": json.loads('{"x":' * 9 + "1" + "}" * 9)},
     "metadata over 16 KiB": {"metadata": {"x": "y" * (16 * 1024)}},
+}
+
+UNKNOWN: dict[str, tuple[str, str]] = {
+    "a letter is missing": ("sesion_id", "'session_id'"),
+    "in capitals": ("SESSION_ID", "'session_id'"),
+    "as JavaScript writes it": ("clientId", "'client_id'"),
+    "with a dash": ("client-id", "'client_id'"),
+    "plural": ("metadatas", "'metadata'"),
+    "one letter too many": ("ttls", "'ttl'"),
+    "nothing near": ("x", "session_id, client_id, metadata and ttl"),
+    "empty": ("", "session_id, client_id, metadata and ttl"),
+    "the server's own": ("created_at", "session_id, client_id, metadata and ttl"),
+    "a quotation mark": ("'", "session_id, client_id, metadata and ttl"),
+    "long": ("x" * 60_000, "session_id, client_id, metadata and ttl"),
+    "long and near": ("session_id" * 6_000, "session_id, client_id, metadata and ttl"),
+}
+
+KEYS = {
+    "a UUID": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    "quoted": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+    "one character": "!",
+    "a space": "a b",
+    "escapes": r'"a\"b\\c"',
+    "a quoted comma": '"a,b"',
+    "colons": "order:17;try=1",
+    "longest": "k" * 255,
+    "longest, quoted": f'"{"k" * 255}"',
+}
+
+NO_KEYS = {
+    "empty": b"",
+    "spaces": b"   ",
+    "empty quotes": b'""',
+    "too long": b"k" * 256,
+    "too long, quoted": b'"' + b"k" * 256 + b'"',
+    "a tab": b"a\tb",
+    "a quoted tab": b'"a\tb"',
+    "non-ASCII": "s\u00e9ance".encode(),
+    "Latin-1": b"s\xe9ance",
+    "a comma": b"a,b",
+    "joined": b"a, b",
+    "joined and quoted": b'"a", "b"',
+    "joined and quoted and close": b'"a","b"',
+    "a quote that is not closed": b'"a',
+    "a quote that is not opened": b'a"',
+    "a quote inside": b'a"b',
+    "an escape of something else": rb'"a\b"',
+    "an escape of the end": b'"a\\"',
+    "parameters": b'"a"; x=1',
 }
 
 NO_TYPES = {
@@ -197,6 +253,25 @@ async def may_async(request: SessionRequest) -> bool:
     return may(request)
 
 
+def grants(request: SessionRequest) -> bool | Grant:
+    """
+    Give each user sessions of his own, for as long as the server says.
+    """
+    user = get_user_id()
+    if user is None:
+        return False
+    if request.action == "create":
+        return Grant(client_id=user, ttl=60, metadata={"by": user})
+    return request.record is not None and request.record.client_id == user
+
+
+async def grants_async(request: SessionRequest) -> bool | Grant:
+    """
+    The same, awaited.
+    """
+    return grants(request)
+
+
 @dataclass(frozen=True)
 class Kind:
     """
@@ -206,10 +281,11 @@ class Kind:
     open: Callable[..., SessionRegistry | AsyncSessionRegistry]
     on_input: Callable[[SessionRecord, dict[str, Any]], Any]
     authorize: Callable[[SessionRequest], bool | Awaitable[bool]]
+    grant: Callable[[SessionRequest], bool | Grant | Awaitable[bool | Grant]]
 
 
-SYNC = Kind(SessionRegistry.open, said, may)
-ASYNC = Kind(AsyncSessionRegistry.open, said_async, may_async)
+SYNC = Kind(SessionRegistry.open, said, may, grants)
+ASYNC = Kind(AsyncSessionRegistry.open, said_async, may_async, grants_async)
 
 
 @contextmanager
@@ -267,7 +343,7 @@ class Answer:
 
     def is_ours(self) -> bool:
         """
-        Say whether the API wrote it, and not a framework.
+        Return whether the API wrote it, and not a framework.
         """
         return (self.headers.get("content-type"), self.headers.get("cache-control")) == (
             "application/json",
@@ -278,7 +354,7 @@ class Answer:
 class Site:
     """
     The API where it is served: ``/api/v1`` for everyone, ``/guarded`` for owners,
-    ``/silent`` without input.
+    ``/silent`` without input, ``/granted`` where the server names the owner.
     """
 
     def __init__(self, port: int) -> None:
@@ -307,6 +383,25 @@ class Site:
         """
         headers = JSON if user is None else JSON | {"X-User-ID": user}
         return self.ask("POST", f"{at}/session/create", json.dumps(fields).encode(), headers)
+
+    def keyed(
+        self, key: str, at: str = "/api/v1", user: str | None = None, **fields: Any
+    ) -> Answer:
+        """
+        Create a session by an idempotency key.
+        """
+        headers = JSON | {"Idempotency-Key": key} | ({} if user is None else {"X-User-ID": user})
+        return self.ask("POST", f"{at}/session/create", json.dumps(fields).encode(), headers)
+
+    def update(
+        self, name: str, /, at: str = "/api/v1", user: str | None = None, **fields: Any
+    ) -> Answer:
+        """
+        Change a session.
+        """
+        headers = JSON if user is None else JSON | {"X-User-ID": user}
+        target = f"{at}/session/{quote(name, safe='')}"
+        return self.ask("PATCH", target, json.dumps(fields).encode(), headers)
 
     def at(
         self, method: str, session_id: str, at: str = "/api/v1", user: str | None = None
@@ -349,7 +444,7 @@ class Site:
 
     def alive(self) -> bool:
         """
-        Say whether it still answers.
+        Return whether it still answers.
         """
         return self.create().status == 200
 
@@ -423,6 +518,7 @@ class HTTPBasics:
             "/api/v1": {"on_input": kind.on_input, "authorize": EVERYONE},
             "/guarded": {"on_input": kind.on_input, "authorize": kind.authorize},
             "/silent": {"authorize": EVERYONE},
+            "/granted": {"on_input": kind.on_input, "authorize": kind.grant},
         }
 
     @pytest.mark.parametrize("fields", [{}, {"session_id": None}, {"session_id": ""}])
@@ -444,7 +540,8 @@ class HTTPBasics:
 
     def test_the_reply_to_create(self, site: Site) -> None:
         """
-        S-D9, S-D10: create replies four fields; neither the client nor metadata is returned.
+        S-D9, S-D10: create replies the session's fields and the end of its time; neither the
+        client nor metadata is returned.
         """
         name = fresh()
         answer = site.create(session_id=name, client_id="c1", metadata={"platform": "mobile"})
@@ -454,9 +551,11 @@ class HTTPBasics:
         assert answer.json == {
             "session_id": name,
             "created_at": answer.json["created_at"],
+            "expires_at": site.at("GET", name).json["expires_at"],
             "status": "active",
             "message": "Session created successfully.",
         }
+        assert moment(answer.json["expires_at"]) > created
 
     def test_the_reply_to_get(self, site: Site) -> None:
         """
@@ -484,6 +583,150 @@ class HTTPBasics:
         assert (answer.status, answer.is_ours()) == (200, True)
         message = "Session ended successfully."
         assert answer.json == {"session_id": name, "status": "ended", "message": message}
+
+    def test_a_time_to_live_is_taken(self, site: Site) -> None:
+        """
+        Issue 11, finding 21: a create may say for how many seconds, fractions too.
+        """
+        for ttl in (90, 90.5, 1e3):
+            made = site.create(ttl=ttl).json
+            lasts = moment(made["expires_at"]) - moment(made["created_at"])
+            assert abs(lasts.total_seconds() - ttl) < 0.001
+
+    def test_the_reply_to_an_update(self, site: Site) -> None:
+        """
+        Issue 11, finding 21: an update without changes is a touch, with a ttl it is another end,
+        and it replies as GET does.
+        """
+        name = fresh()
+        made = site.create(session_id=name, client_id="c1", metadata={"a": 1}).json
+        touched = site.update(name)
+        assert (touched.status, touched.is_ours()) == (200, True)
+        assert touched.json.keys() == {"session_id", "created_at", "expires_at", "status"}
+        assert touched.json == site.at("GET", name).json
+        assert touched.json["created_at"] == made["created_at"]
+        assert moment(touched.json["expires_at"]) > moment(made["expires_at"])
+        shorter = site.update(name, ttl=60, metadata={"b": 2})
+        assert moment(shorter.json["expires_at"]) < moment(made["expires_at"])
+        # The time to live stays, for touches and for input.
+        for again in (site.update(name, metadata=None, ttl=None), site.input(name)):
+            assert again.status == 200
+            seen = site.at("GET", name).json
+            assert moment(seen["expires_at"]) < moment(made["expires_at"])
+
+    def test_a_retry_is_answered_as_the_first_time(self, site: Site) -> None:
+        """
+        Issue 11, finding 10: the same key and request answer the first reply again, byte for byte,
+        however the request is spelled, and whatever has touched the session since.
+        """
+        name, key = fresh("it's"), fresh("key")
+        fields: dict[str, Any] = {"session_id": name, "client_id": "c1", "metadata": {"a": [1]}}
+        first = site.keyed(key, ttl=90, **fields)
+        assert (first.status, first.json["session_id"]) == (200, name)
+        site.update(name, ttl=500, metadata={"b": 2})
+        site.input(name)
+        spelled = (
+            json.dumps({"ttl": 90.0, **dict(reversed(fields.items()))}).replace("[1]", "[1.0]"),
+            json.dumps({**fields, "ttl": 9e1}, indent=3),
+            json.dumps({**fields, "ttl": 90}).replace("it's", "\\u0069t\\u0027s"),
+        )
+        headers = JSON | {"Idempotency-Key": f'"{key}"'}
+        for body in spelled:
+            again = site.ask("POST", "/api/v1/session/create", body.encode(), headers)
+            assert (again.status, again.body) == (200, first.body)
+
+    def test_a_retry_mints_no_second_id(self, site: Site) -> None:
+        """
+        Issue 11, finding 10: absent, null and "" are the same request, and get the ID of the first.
+        """
+        key = fresh("key")
+        first = site.keyed(key)
+        nothing: dict[str, Any] = {"session_id": "", "client_id": None, "metadata": None}
+        assert site.keyed(key, **nothing).body == first.body
+        assert site.keyed(key, client_id="", metadata={}, ttl=None).body == first.body
+        headers = {"Idempotency-Key": key}
+        assert site.ask("POST", "/api/v1/session/create", None, headers).body == first.body
+        assert site.create().body != first.body
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            pytest.param({}, id="no ID"),
+            pytest.param({"session_id": "other"}, id="another ID"),
+            pytest.param({"metadata": {"a": 1}}, id="metadata"),
+            pytest.param({"ttl": 90}, id="a time to live"),
+        ],
+    )
+    def test_another_request_with_the_key_is_refused(
+        self, site: Site, other: dict[str, Any]
+    ) -> None:
+        """
+        Issue 11, finding 10: a key is for one request; another one with it creates nothing.
+        """
+        name, key = fresh(), fresh("key")
+        assert site.keyed(key, session_id=name).status == 200
+        session_id = {} if not other else {"session_id": other.get("session_id", name)}
+        answer = site.keyed(key, **{**other, **session_id})
+        message = error_of(answer, 422, "RequestValidationError")
+        assert message.startswith("This idempotency key has been used for another request")
+        assert name not in message
+        assert site.at("GET", "other").status == 404
+
+    def test_a_key_lives_with_its_session(self, site: Site) -> None:
+        """
+        Issue 11, finding 10: when the session has ended its key is free, and without a key, or
+        with another one, a taken ID is 409 as before.
+        """
+        name, key = fresh(), fresh("key")
+        first = site.keyed(key, session_id=name)
+        assert site.create(session_id=name).status == 409
+        assert site.keyed(fresh("key"), session_id=name).status == 409
+        assert site.keyed(key, session_id=name).body == first.body
+        site.at("DELETE", name)
+        second = site.keyed(key, session_id=name)
+        assert second.status == 200
+        assert second.json["created_at"] != first.json["created_at"]
+
+    def test_of_many_retries_one_creates(self, site: Site) -> None:
+        """
+        Issue 11, finding 10: of twenty retries at once one creates, and all are answered the same.
+        """
+        key = fresh("key")
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: site.keyed(key), range(20)))
+        assert {(answer.status, answer.body) for answer in answers} == {(200, answers[0].body)}
+
+    def test_a_key_is_its_client_s_own(self, site: Site) -> None:
+        """
+        Issue 11, finding 10: nobody sees another client's session by its key, whatever the body
+        says, and authorize is asked about every retry.
+        """
+        key, at = fresh("key"), "/granted"
+        alice = site.keyed(key, at, "alice", metadata={"a": 1})
+        assert alice.status == 200
+        assert site.keyed(key, at, "alice", metadata={"a": 1}).body == alice.body
+        for claimed in ({}, {"client_id": "alice"}):
+            mallory = site.keyed(key, at, "mallory", metadata={"a": 1}, **claimed)
+            assert mallory.status == 200
+            assert mallory.json["session_id"] != alice.json["session_id"]
+            # The next round is another request of her own.
+            site.at("DELETE", mallory.json["session_id"], at, "mallory")
+        error_of(site.keyed(key, at, None, metadata={"a": 1}), 403)
+        error_of(site.keyed(key, "/guarded", None, metadata={"a": 1}), 403)
+
+    def test_the_server_s_grant_wins(self, site: Site) -> None:
+        """
+        Issue 11, finding 11: owner, time to live and metadata are the server's where it says so.
+        """
+        name, at = fresh(), "/granted"
+        made = site.create(at, "alice", session_id=name, client_id="bob", ttl=9_999, metadata={})
+        assert made.status == 200
+        lasts = moment(made.json["expires_at"]) - moment(made.json["created_at"])
+        assert lasts == timedelta(seconds=60)
+        error_of(site.at("GET", name, at, "bob"), 403)
+        assert site.at("GET", name, at, "alice").status == 200
+        assert site.update(name, at, "alice").status == 200
+        error_of(site.update(name, at, "bob"), 403)
 
     def test_a_duplicate_is_refused(self, site: Site) -> None:
         """
@@ -519,6 +762,7 @@ class HTTPBasics:
         name = fresh()
         for answer in (site.at("GET", name), site.at("DELETE", name), site.input(name, x=1)):
             assert error_of(answer, 404) == f"Session ID '{name}' not found."
+        assert error_of(site.update(name, ttl=1), 404) == f"Session ID '{name}' not found."
         assert site.at("GET", name).status == 404
         assert site.create(session_id=name).status == 200
 
@@ -576,6 +820,7 @@ class HTTPContract(HTTPBasics):
         made = site.create(session_id=name)
         assert (made.status, made.json["session_id"]) == (200, name)
         assert site.at("GET", name).json["session_id"] == name
+        assert site.update(name).json["session_id"] == name
         assert site.input(name, x=1).json["record"] == name
         assert site.at("DELETE", name).json["session_id"] == name
         assert site.at("GET", name).status == 404
@@ -641,13 +886,85 @@ class HTTPContract(HTTPBasics):
 
     def test_what_may_be_null(self, site: Site) -> None:
         """
-        S-D1, S-D9: null is the same as absent for each field, and unknown fields are ignored.
+        S-D1, S-D9: null is the same as absent for each field.
         """
-        fields: dict[str, Any] = dict.fromkeys(("session_id", "client_id", "metadata", "x"))
-        fields |= {"ttl": 1, "y": [None]}
+        fields: dict[str, Any] = dict.fromkeys(("session_id", "client_id", "metadata", "ttl"))
         answer = site.create(**fields)
         assert (answer.status, answer.json["session_id"][:8]) == (200, "session_")
         assert site.create(client_id="", metadata={}).status == 200
+
+    @pytest.mark.parametrize("row", named(UNKNOWN))
+    def test_unknown_fields_are_refused(self, site: Site, row: tuple[str, str]) -> None:
+        """
+        Issue 11, finding 21: a field that is not known is 422, and the nearest that is is named.
+        """
+        name, meant = row
+        session_id = fresh()
+        for fields in ({name: "y", "session_id": session_id}, {"session_id": session_id, name: 1}):
+            message = error_of(site.create(**fields), 422, "RequestValidationError")
+            assert message.startswith(f"Unknown field '{name[:64]}")
+            assert message.endswith(f"{meant}.")
+            assert len(message) < 200
+        assert site.create(session_id=session_id).status == 200
+        if name not in ("metadatas", "ttls"):
+            changes: dict[str, Any] = {name: 1}
+            message = error_of(site.update(session_id, **changes), 422, "RequestValidationError")
+            assert message.endswith("the fields are ttl and metadata.")
+
+    def test_the_suggestion_works(self, site: Site) -> None:
+        """
+        Issue 11, finding 21: what the message says to write instead is taken.
+        """
+        name = fresh()
+        message = error_of(site.create(sesion_id=name), 422, "RequestValidationError")
+        (meant,) = re.findall("write '(.*)'", message)
+        assert site.create(**{meant: name}).json["session_id"] == name
+
+    @pytest.mark.parametrize("fields", named(WRONG_TYPES))
+    def test_wrong_changes_are_refused(self, site: Site, fields: dict[str, Any]) -> None:
+        """
+        Issue 11, finding 21: an update takes what a create takes, and changes nothing otherwise.
+        """
+        name = fresh()
+        made = site.create(session_id=name).json
+        error_of(site.update(name, **fields), 422, "RequestValidationError")
+        assert site.at("GET", name).json["expires_at"] == made["expires_at"]
+
+    @pytest.mark.parametrize("key", named(KEYS))
+    def test_keys(self, site: Site, key: str) -> None:
+        """
+        Issue 11, finding 10: 1 to 255 characters of ASCII are a key, in quotes or without.
+        """
+        client = fresh()
+        first = site.keyed(key, client_id=client)
+        assert first.status == 200
+        assert site.keyed(key, client_id=client).body == first.body
+
+    @pytest.mark.parametrize("key", named(NO_KEYS))
+    def test_what_is_no_key_is_refused(self, site: Site, key: bytes) -> None:
+        """
+        Issue 11, finding 10: such a header is 422 and creates nothing; it is never cut or mended.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name}).encode()
+        headers: dict[str, Any] = JSON | {"Idempotency-Key": key}
+        answer = site.ask("POST", "/api/v1/session/create", body, headers)
+        message = error_of(answer, 422, "RequestValidationError")
+        assert message.startswith("Idempotency-Key is refused: ")
+        assert site.at("GET", name).status == 404
+
+    def test_two_keys_are_none(self, site: Site) -> None:
+        """
+        S4: two lines of the header are refused, by the server or here, even if they are the same.
+        """
+        name = fresh()
+        body = json.dumps({"session_id": name}).encode()
+        head = b"POST /api/v1/session/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+        for second in (b"k", b"other", b""):
+            lines = b"Idempotency-Key: k\r\nidempotency-key: " + second + b"\r\n\r\n"
+            assert site.raw(head + lines + body) in ([400], [422])
+        assert site.at("GET", name).status == 404
 
     def test_input_needs_no_session_in_the_body(self, site: Site) -> None:
         """
@@ -686,7 +1003,9 @@ class HTTPContract(HTTPBasics):
             ("HEAD", "/session/x"),
             ("OPTIONS", "/session/x"),
             ("PUT", "/session/x"),
-            ("PATCH", "/session/create"),
+            ("PUT", "/session/create"),
+            ("PUT", "/session/x/input"),
+            ("HEAD", "/session/create"),
             ("POST", "/session/x"),
             ("POST", "/session/create/"),
             ("POST", "/session/x/input/"),
@@ -697,11 +1016,14 @@ class HTTPContract(HTTPBasics):
         self, site: Site, method: str, target: str
     ) -> None:
         """
-        S-D20: a method that is no route is the framework's 405.
+        S-D20, issue 11, finding 22: a method that is no route is the framework's 405, whose Allow
+        names every method of the path.
         """
         answer = site.ask(method, f"/api/v1{target}")
         assert (answer.status, answer.is_ours()) == (405, False)
-        assert set(answer.headers["allow"].split(", ")) <= {"GET", "DELETE", "POST"}
+        posts = target in ("/session/create", "/session/x/input")
+        allowed = ["DELETE", "GET", "PATCH", *(["POST"] if posts else [])]
+        assert sorted(answer.headers["allow"].split(", ")) == allowed
 
     def test_without_on_input_there_is_no_such_route(self, site: Site) -> None:
         """
@@ -712,6 +1034,7 @@ class HTTPContract(HTTPBasics):
         assert site.at("GET", name, "/silent").status == 200
         answer = site.input(name, "/silent")
         assert (answer.status, answer.is_ours()) == (405, False)
+        assert sorted(answer.headers["allow"].split(", ")) == ["DELETE", "GET", "PATCH"]
 
     @pytest.mark.parametrize("body", named(NO_BODIES))
     def test_what_is_no_json_object_is_refused(self, site: Site, body: bytes) -> None:
@@ -850,10 +1173,12 @@ class HTTPContract(HTTPBasics):
                 assert error_of(site.at("GET", known, at, user), 403) == refused
                 assert error_of(site.at("DELETE", known, at, user), 403) == refused
                 assert error_of(site.input(known, at, user), 403) == refused
+                assert error_of(site.update(known, at, user), 403) == refused
         error_of(site.create(at, "bob", session_id=name), 409)
         error_of(site.at("GET", fresh(), at, "admin"), 404)
         error_of(site.at("DELETE", fresh(), at, "admin"), 404)
         error_of(site.input(fresh(), at, "admin"), 404)
+        error_of(site.update(fresh(), at, "admin"), 404)
 
     def test_nobody_owns_what_is_nobody_s(self, site: Site) -> None:
         """
@@ -894,7 +1219,7 @@ class HTTPContract(HTTPBasics):
         """
         S29: no bytes in a path cause a 5xx, or reach a session.
         """
-        for method in (b"GET", b"DELETE", b"POST"):
+        for method in (b"GET", b"PATCH", b"DELETE", b"POST"):
             request = method + b" /api/v1" + target + b" HTTP/1.1\r\nHost: x\r\n"
             statuses = site.raw(request + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
             assert set(statuses) <= {400, 404, 405, 414, 422, 431}

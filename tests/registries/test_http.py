@@ -44,6 +44,7 @@ from idlanyard.integrations import fastapi as idlanyard_fastapi
 from idlanyard.integrations import starlette as idlanyard_starlette
 from idlanyard.registry import (
     AsyncSessionRegistry,
+    IdempotencyMismatch,
     RegistryUnavailable,
     SessionExists,
     SessionNotFound,
@@ -485,7 +486,8 @@ def broken(store: Any) -> SessionRegistry | AsyncSessionRegistry:
     Return the registry on a store that is down.
     """
     kind = AsyncSessionRegistry if isinstance(store, AsyncDown) else SessionRegistry
-    return registry_on(store, kind)
+    registry: SessionRegistry | AsyncSessionRegistry = registry_on(store, kind)
+    return registry
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -502,10 +504,11 @@ def test_a_store_that_is_down_is_seen(
         for method, target in (
             ("POST", "create"),
             ("GET", "s1"),
+            ("PATCH", "s1"),
             ("DELETE", "s1"),
             ("POST", "s1/input"),
         ):
-            body: dict[str, Any] | None = {} if method == "POST" else None
+            body: dict[str, Any] | None = {} if method in ("POST", "PATCH") else None
             answer = ask(method, f"/session/{target}", json=body)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             said_so = answer.json()
@@ -516,10 +519,12 @@ def test_a_store_that_is_down_is_seen(
         assert [record.levelno for record in records] == [logging.ERROR]
         assert "redis.internal:6379" in caplog.text
         kept.up = True
-        assert ask("POST", "/session/s1/input", json={}).status_code == 404
+        assert ask("POST", "/session/create", json={"session_id": "s1"}).status_code == 409
+        ask("GET", "/session/s1")
         kept.up = False
         ask("POST", "/session/s1/input", json={})
-        assert len([record for record in caplog.records if record.name == "idlanyard"]) == 2
+        levels = [record.levelno for record in caplog.records if record.name == "idlanyard"]
+        assert levels == [logging.ERROR, logging.WARNING, logging.ERROR]
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -554,7 +559,7 @@ def test_a_generator_that_repeats_is_a_failure_of_the_service(face: Any) -> None
 RAISED = [
     SessionNotFound("x"),
     SessionExists("x"),
-    RegistryUnavailable("x"),
+    IdempotencyMismatch("x"),
     ValueError("x"),
     Broken(),
 ]
@@ -954,19 +959,24 @@ def test_the_schema() -> None:
         for method, operation in operations.items()
     }
     assert seen == {
-        ("post", "/v1/session/create"): ({"200", "403", "409", "413", "422", "503"}, True),
+        ("post", "/v1/session/create"): ({"200", "403", "409", "413", "422", "500", "503"}, True),
         ("post", "/v1/session/{session_id}/input"): (
-            {"200", "403", "404", "413", "422", "503"},
+            {"200", "403", "404", "413", "422", "500", "503"},
             True,
         ),
-        ("get", "/v1/session/{session_id}"): ({"200", "403", "404", "503"}, False),
-        ("delete", "/v1/session/{session_id}"): ({"200", "403", "404", "503"}, False),
+        ("get", "/v1/session/{session_id}"): ({"200", "403", "404", "500", "503"}, False),
+        ("patch", "/v1/session/{session_id}"): (
+            {"200", "403", "404", "413", "422", "500", "503"},
+            True,
+        ),
+        ("delete", "/v1/session/{session_id}"): ({"200", "403", "404", "500", "503"}, False),
     }
     models = schema["components"]["schemas"]
     assert set(models) == {"SessionCreated", "SessionState", "SessionEnded", "ErrorReply"}
     assert set(models["SessionCreated"]["required"]) == {
         "session_id",
         "created_at",
+        "expires_at",
         "status",
         "message",
     }
@@ -974,7 +984,14 @@ def test_the_schema() -> None:
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             named = [parameter["name"] for parameter in operation.get("parameters", [])]
-            assert named == (["session_id"] if "{session_id}" in path else [])
+            assert named == (["session_id"] if "{session_id}" in path else ["Idempotency-Key"])
+    for method, path, known in (
+        ("post", "/v1/session/create", {"session_id", "client_id", "metadata", "ttl"}),
+        ("patch", "/v1/session/{session_id}", {"metadata", "ttl"}),
+    ):
+        body = schema["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+        assert set(body["properties"]) == known
+        assert body["additionalProperties"] is False
     bare = FastAPI()
     bare.include_router(sessions_router(registry, authorize=EVERYONE))
     assert not [path for path in bare.openapi()["paths"] if path.endswith("input")]
@@ -1010,6 +1027,13 @@ def put(conversation: Any, *answers: object) -> tuple[list[Question], Reply]:
         return questions, done.value
 
 
+def names(questions: list[Question]) -> list[str]:
+    """
+    Return the names of the functions that were to be called.
+    """
+    return [getattr(question.call, "func", question.call).__name__ for question in questions]
+
+
 RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)
 
 
@@ -1035,7 +1059,8 @@ def test_the_handler_asks_and_never_does() -> None:
     questions, reply = put(
         handler().handle("input", "s1", JSON_LINES, b"{}"), RECORD, True, RECORD, {"x": 1}
     )
-    assert [question.call.__name__ for question in questions] == ["get", "may_all", "touch", "said"]
+    assert names(questions) == ["get", "may_all", "touch", "said"]
+    assert [question.is_verb for question in questions] == [True, False, True, False]
     assert [question.session_id for question in questions] == [None, None, None, "s1"]
     assert reply.body == b'{"x": 1}'
 
@@ -1045,16 +1070,14 @@ def test_the_handler_asks_no_more_than_it_must() -> None:
     S-D16: where nobody is checked, one atomic verb finds a session and lets it live on.
     """
     open_ = handler(authorize=EVERYONE)
+    action: Any
     questions, _ = put(open_.handle("input", "s1", JSON_LINES, b"{}"), RECORD, None)
-    assert [question.call.__name__ for question in questions] == ["touch", "said"]
-    questions, _ = put(open_.handle("end", "s1", {}, b""), RECORD)
-    (ending,) = questions
-    assert isinstance(ending.call, partial)
-    assert ending.call.func.__name__ == "end"
-    questions, _ = put(open_.handle("read", "s1", {}, b""), RECORD)
-    assert [question.call.__name__ for question in questions] == ["get"]
+    assert names(questions) == ["touch", "said"]
+    for action, verb in (("update", "touch"), ("end", "end"), ("read", "get")):
+        questions, _ = put(open_.handle(action, "s1", {}, b""), RECORD)
+        assert names(questions) == [verb]
     questions, _ = put(handler().handle("read", "s1", {}, b""), RECORD, True)
-    assert [question.call.__name__ for question in questions] == ["get", "may_all"]
+    assert names(questions) == ["get", "may_all"]
 
 
 JSON_LINES = {"content-type": "application/json"}
@@ -1075,22 +1098,23 @@ def test_who_may_not_changes_nothing() -> None:
     """
     questions, reply = put(handler().handle("create", None, {}, b""), False)
     assert ([question.call for question in questions], reply.status) == ([may_all], 403)
-    for action in ("read", "end", "input"):
-        body = b"{}" if action == "input" else b""
+    for action in ("read", "update", "end", "input"):
+        body = b"{}" if action in ("update", "input") else b""
         for known in (RECORD, SessionNotFound("s1")):
             lines = JSON_LINES if body else {}
             questions, reply = put(handler().handle(action, "s1", lines, body), known, False)
-            assert [question.call.__name__ for question in questions] == ["get", "may_all"]
+            assert names(questions) == ["get", "may_all"]
             assert reply.status == 403
 
 
 @pytest.mark.parametrize(
     ("action", "body", "session_id", "record"),
     [
-        ("create", b'{"session_id": "s2", "x": 1}', "s2", None),
+        ("create", b'{"session_id": "s2", "ttl": 1}', "s2", None),
         ("create", b'{"session_id": ""}', None, None),
         ("create", b"", None, None),
         ("read", b"", "s1", RECORD),
+        ("update", b'{"ttl": 1}', "s1", RECORD),
         ("end", b"", "s1", RECORD),
         ("input", b'{"x": 1}', "s1", RECORD),
     ],

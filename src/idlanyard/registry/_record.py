@@ -49,7 +49,7 @@ class Draft(NamedTuple):
         metadata: a JSON object as ASCII text.
         ttl: after how many microseconds without a touch it expires, or ``None``.
         idempotency: the SHA-256 of the idempotency key and whose it is, or ``None``.
-        request: the SHA-256 of what was asked for, where there is an idempotency key.
+        request: 32 bytes that stand for what was asked for, where there is an idempotency key.
     """
 
     key: bytes
@@ -87,7 +87,7 @@ class Repeated(NamedTuple):
 
     Attributes:
         row: the session.
-        request: the SHA-256 of what that create asked for.
+        request: the 32 bytes that stand for what that create asked for.
     """
 
     row: Row

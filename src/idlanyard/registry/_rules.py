@@ -18,6 +18,7 @@ MOST_BYTES: Final = 1024
 MOST_METADATA: Final = 16 * 1024
 DEEPEST: Final = 8
 MOST_SECONDS: Final = 100 * 366 * 24 * 3600
+_DIGEST: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PLAIN: Final = (str, bool, int, type(None))
@@ -135,17 +136,19 @@ class IdempotencyKey(NamedTuple):
 
 
 def idempotency_of(
-    given: object, client_id: str | None, asked: tuple[object, ...]
+    given: object, client_id: str | None, asked: tuple[object, ...], ttl: int | None
 ) -> tuple[bytes | None, bytes | None]:
     """
-    Return the digests of an idempotency key and of the request that it is for.
+    Return 32 bytes each for an idempotency key and for the request that it is for.
 
-    A key is its client's own: another client's same key is another one.
+    A key is its client's own: another client's same key is another one. The
+    request's end with the time to live, which a server may grant anew each time.
 
     Args:
         given: the key as text, or an ``IdempotencyKey``; ``None`` is none.
         client_id: whose session it is.
         asked: what the session is created with.
+        ttl: its time to live in microseconds.
 
     Raises:
         TypeError: it is no text.
@@ -160,7 +163,22 @@ def idempotency_of(
         text, request = given, json.dumps(asked).encode()
     key = key_of("idempotency_key", text)
     whose = b"" if client_id is None else sha256(client_id.encode()).digest()
-    return sha256(whose + key).digest(), sha256(request).digest()
+    digest = sha256(request).digest()[:_DIGEST]
+    return sha256(whose + key).digest(), digest + (ttl or 0).to_bytes(32 - _DIGEST)
+
+
+def is_repeated(request: bytes | None, first: bytes) -> bool:
+    """
+    Return whether a request is the one that a key was first sent with.
+    """
+    return request is not None and request[:_DIGEST] == first[:_DIGEST]
+
+
+def first_ttl(first: bytes) -> int | None:
+    """
+    Return the time to live that the first request was answered with, in microseconds.
+    """
+    return int.from_bytes(first[_DIGEST:]) or None
 
 
 def microseconds(ttl: object) -> int:

@@ -18,7 +18,9 @@ from idlanyard.registry._record import Draft, Repeated, Row, SessionRecord, Stre
 from idlanyard.registry._rules import (
     MOST_BYTES,
     IdempotencyKey,
+    first_ttl,
     idempotency_of,
+    is_repeated,
     key_of,
     metadata_text,
     microseconds,
@@ -225,7 +227,7 @@ class Verbs:
         if session_id is not None:
             key_of("session_id", session_id)
         asked = (session_id, client, text, lifetime)
-        digests = idempotency_of(idempotency_key, client, asked)
+        digests = idempotency_of(idempotency_key, client, asked, lifetime)
         return _Rest(client_key, client, text, lifetime, *digests, _text_of(idempotency_key))
 
     def _is_allowed(self, name: str) -> bool:
@@ -279,10 +281,10 @@ class Verbs:
         if answer is None:
             return None
         if isinstance(answer, Repeated):
-            if answer.request != rest.request:
+            if not is_repeated(rest.request, answer.request):
                 raise IdempotencyMismatch(rest.idempotency_key)
             # As it was answered first, whatever has touched it since.
-            row, ttl = answer.row, rest.ttl
+            row, ttl = answer.row, first_ttl(answer.request)
             expires = None if ttl is None else row.created + ttl
             return record_of(row._replace(metadata=rest.metadata, expires=expires))
         return record_of(answer)

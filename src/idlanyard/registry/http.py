@@ -282,6 +282,10 @@ class SessionsHandler:
         except RegistryMisconfigured as error:
             self._faults.note(error, name)
             raise Refused(500, "The session registry cannot answer.") from None
+        except (SessionExists, SessionNotFound, IdempotencyMismatch):
+            # Answers as good as any.
+            self._faults.forget(name)
+            raise
         self._faults.forget(name)
         return answer
 

@@ -1,0 +1,441 @@
+"""
+The HTTP API: grants of ``authorize``, idempotency keys, and faults of the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from idlanyard import EVERYONE, UNSET
+from idlanyard.registry import (
+    AsyncSessionRegistry,
+    RegistryMisconfigured,
+    RegistryUnavailable,
+    SessionNotFound,
+    SessionRecord,
+    SessionRegistry,
+)
+from idlanyard.registry.http import Grant, SessionRequest, SessionsHandler
+from registries.faces import registry_on
+from registries.http_contract import said
+from registries.test_http import FACES, JSON_LINES, names, put
+
+NOW = datetime(2025, 10, 15, 8, 34, 11, 753923, tzinfo=UTC)
+RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)
+ASKED: dict[str, Any] = {"client_id": "bob", "ttl": 5, "metadata": {"a": 1}}
+OTHERS = ("read", "update", "end", "input")
+
+
+def handler(authorize: Any = lambda request: True, **options: Any) -> SessionsHandler:
+    """
+    Return a handler whose registry nobody asks.
+    """
+    return SessionsHandler(SessionRegistry.open("memory://"), authorize=authorize, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({}, {}, id="a plain yes"),
+        pytest.param({"client_id": "alice"}, {"client_id": "alice"}, id="an owner"),
+        pytest.param({"client_id": None}, {"client_id": None}, id="no owner"),
+        pytest.param({"client_id": ""}, {"client_id": ""}, id="an empty owner"),
+        pytest.param({"ttl": 60}, {"ttl": 60}, id="a time to live"),
+        pytest.param({"ttl": None}, {"ttl": None}, id="the registry's time to live"),
+        pytest.param({"metadata": {"b": (2,)}}, {"metadata": {"b": [2]}}, id="metadata"),
+        pytest.param({"metadata": None}, {"metadata": {}}, id="no metadata"),
+        pytest.param(
+            {"client_id": "alice", "ttl": 0.5, "metadata": {}},
+            {"client_id": "alice", "ttl": 0.5, "metadata": {}},
+            id="all",
+        ),
+    ],
+)
+def test_a_grant_takes_the_place_of_the_body(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """
+    Issue 11, finding 11: each value of a grant wins, None too; where none is given the body's does.
+    """
+    body = json.dumps({"session_id": "s1", **ASKED}).encode()
+    questions, reply = put(
+        handler().handle("create", None, JSON_LINES, body), Grant(**given), RECORD
+    )
+    assert reply.status == 200
+    create: Any = questions[-1].call
+    assert create.keywords == ASKED | expected | {"idempotency_key": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        pytest.param({"client_id": 5}, TypeError, id="a number as an owner"),
+        pytest.param({"client_id": b"x"}, TypeError, id="bytes as an owner"),
+        pytest.param({"client_id": UNSET}, TypeError, id="UNSET, which elsewhere removes"),
+        pytest.param({"client_id": "a\nb"}, ValueError, id="a control character"),
+        pytest.param({"client_id": "x" * 1025}, ValueError, id="a long owner"),
+        pytest.param({"client_id": "\ud800"}, ValueError, id="a lone surrogate"),
+        pytest.param({"ttl": 0}, ValueError, id="no time"),
+        pytest.param({"ttl": -1}, ValueError, id="less than no time"),
+        pytest.param({"ttl": float("nan")}, ValueError, id="not a number"),
+        pytest.param({"ttl": 1e12}, ValueError, id="ages"),
+        pytest.param({"ttl": "60"}, TypeError, id="text as a time"),
+        pytest.param({"ttl": True}, TypeError, id="true as a time"),
+        pytest.param({"ttl": timedelta(seconds=5)}, TypeError, id="a timedelta"),
+        pytest.param({"metadata": []}, TypeError, id="a list as metadata"),
+        pytest.param({"metadata": {1: 2}}, TypeError, id="a number as a name"),
+        pytest.param({"metadata": {"x": {1}}}, TypeError, id="a set in metadata"),
+        pytest.param({"metadata": {"x": float("inf")}}, ValueError, id="an infinity"),
+        pytest.param({"metadata": {"x": "y" * 20_000}}, ValueError, id="long metadata"),
+    ],
+)
+def test_a_grant_is_checked_when_built(given: dict[str, Any], error: type[Exception]) -> None:
+    """
+    Issue 11, finding 11: what the registry would refuse raises where the server wrote it.
+    """
+    (name,) = given
+    with pytest.raises(error, match=f"^{name} "):
+        Grant(**given)
+
+
+def test_a_grant_is_a_value() -> None:
+    """
+    Issue 11, finding 11: it is frozen, keeps a copy of the metadata, and does not print it.
+    """
+    metadata: dict[str, Any] = {"plan": ["free"]}
+    grant = Grant(client_id="alice", metadata=metadata)
+    metadata["plan"].append("paid")
+    assert grant.metadata == {"plan": ["free"]}
+    assert repr(grant) == "Grant(client_id='alice', ttl=LEFT_OUT)"
+    assert grant == Grant(client_id="alice", metadata={"plan": ["free"]})
+    assert len({grant, Grant(client_id="alice", metadata={"plan": ["free"]})}) == 1
+    with pytest.raises(FrozenInstanceError):
+        grant.client_id = "bob"  # type: ignore[misc]
+    positional: Any = Grant
+    with pytest.raises(TypeError):
+        positional("alice")
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_every_face_takes_a_grant(face: Any, is_async: bool) -> None:
+    """
+    Issue 11, finding 11: what authorize grants is what the registry keeps, on every face.
+    """
+    registry = SessionRegistry.open("memory://")
+
+    def authorize(request: SessionRequest) -> Grant:
+        return Grant(client_id="alice", ttl=60, metadata={"plan": "free"})
+
+    async def authorize_async(request: SessionRequest) -> Grant:
+        return authorize(request)
+
+    with face(registry, authorize=authorize_async if is_async else authorize) as ask:
+        sent = {"session_id": "s1", "client_id": "bob", "metadata": {"plan": "paid"}, "ttl": 9_999}
+        assert ask("POST", "/session/create", json=sent).status_code == 200
+    record = registry.get("s1")
+    assert (record.client_id, record.metadata) == ("alice", {"plan": "free"})
+    assert record.expires_at == record.created_at + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("action", OTHERS)
+def test_a_grant_is_for_creates_only(action: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Issue 11, finding 11: for anything but a create a grant is no yes, and the log says so once.
+
+    A function that grants whatever it is asked about would open all sessions to each user.
+    """
+    for _ in range(3):
+        body = b"{}" if action in ("update", "input") else b""
+        lines = JSON_LINES if body else {}
+        questions, reply = put(
+            handler(on_input=said).handle(action, "s1", lines, body), RECORD, Grant(client_id="c1")
+        )
+        assert (names(questions)[0], reply.status) == ("get", 403)
+    (record,) = caplog.records
+    assert f"to {action} a session with a Grant" in record.getMessage()
+    assert "return True" in record.getMessage()
+
+
+@pytest.mark.parametrize("left", [None, Grant(), Grant(client_id="c9", ttl=7, metadata={})])
+def test_the_key_is_for_the_client_s_own_words(left: Grant | None) -> None:
+    """
+    Issue 11, finding 10: what is compared is the body, however it is spelled and whatever the
+    server grants this time.
+    """
+    spellings = (
+        r'{"session_id": "s1", "metadata": {"a": [1, 2.5, {"x": null}], "b": "\u00e9"}, "ttl": 60}',
+        '{"ttl":60.0,"metadata":{"b":"\u00e9","a":[1.0,2.5,{"x":null}]},"session_id":"s1"}',
+        r"""{"client_id": null, "ttl": 6e1, "session_id": "s1",
+             "metadata": {"a": [1, 25e-1, {"x": null}], "b": "\u00E9"}}""",
+    )
+    seen = {create_of(body.encode(), left).keywords["idempotency_key"] for body in spellings}
+    assert len(seen) == 1
+    assert seen.pop().key == "k"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({}, {"client_id": "c"}, id="a client"),
+        pytest.param({}, {"session_id": "c"}, id="an ID"),
+        pytest.param({"ttl": 1}, {"ttl": 1.5}, id="a fraction"),
+        pytest.param({"metadata": {"a": 1}}, {"metadata": {"a": True}}, id="1 and true"),
+        pytest.param({"metadata": {"a": 1}}, {"metadata": {"a": "1"}}, id="1 and text"),
+        pytest.param({"metadata": {"a": None}}, {"metadata": {}}, id="null and absent inside"),
+        pytest.param(
+            {"metadata": {"a": ""}}, {"metadata": {"a": None}}, id="empty and null inside"
+        ),
+        pytest.param(
+            {"metadata": {"a": [1, 2]}}, {"metadata": {"a": [2, 1]}}, id="order in a list"
+        ),
+        pytest.param(
+            {"metadata": {"a": 2**70}}, {"metadata": {"a": 2**70 + 1}}, id="large numbers"
+        ),
+        pytest.param({"metadata": {"a": "\u00e9"}}, {"metadata": {"a": "e\u0301"}}, id="accents"),
+        pytest.param({"metadata": {"a": "A"}}, {"metadata": {"a": "a"}}, id="case"),
+    ],
+)
+def test_other_requests_are_told_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """
+    Issue 11, finding 10: whatever JSON tells apart is another request.
+    """
+    keys = [
+        create_of(json.dumps(body).encode(), None).keywords["idempotency_key"]
+        for body in (one, other)
+    ]
+    assert keys[0].request != keys[1].request
+
+
+def create_of(body: bytes, grant: Grant | None) -> Any:
+    """
+    Return the create that the registry is asked for by a body with a key.
+    """
+    conversation = handler().handle("create", None, JSON_LINES | {"idempotency-key": "k"}, body)
+    questions, _ = put(conversation, grant or True, RECORD)
+    create: partial[Any] = questions[-1].call  # type: ignore[assignment]
+    return create
+
+
+@pytest.mark.parametrize("ttls", [(60, 30), (30, 60), (60, None), (None, 60)])
+def test_a_retry_is_told_what_the_first_was_granted(
+    ttls: tuple[float | None, float | None],
+) -> None:
+    """
+    Issue 11, finding 10: where the server grants another time the second time, the reply is still
+    the first one, byte for byte.
+    """
+    left = list(ttls)
+    registry = SessionRegistry.open("memory://", ttl=500)
+
+    def authorize(request: SessionRequest) -> Grant:
+        return Grant(client_id="alice", ttl=left.pop(0), metadata={"left": len(left)})
+
+    with FACES[0](registry, authorize=authorize) as ask:
+        headers = {"Idempotency-Key": "k"}
+        first, again = (
+            ask("POST", "/session/create", json={"session_id": "s1"}, headers=headers)
+            for _ in range(2)
+        )
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.content == again.content
+    assert registry.get("s1").metadata == {"left": 1}
+
+
+@pytest.mark.parametrize("depth", [9, 400, 900, 3_000])
+def test_deep_metadata_with_a_key_is_refused(depth: int) -> None:
+    """
+    S29: what is nested deeply is 422 also where a key asks for it to be compared.
+    """
+    body = b'{"metadata": ' + b'{"x":' * depth + b"1" + b"}" * depth + b"}"
+    for headers in ({}, {"idempotency-key": "k"}):
+        questions, reply = put(handler().handle("create", None, JSON_LINES | headers, body))
+        assert (questions, reply.status) == ([], 422)
+
+
+def test_an_update_is_kept() -> None:
+    """
+    Issue 11, finding 21: metadata takes the place of what was there, and null leaves it.
+    """
+    registry = SessionRegistry.open("memory://")
+    registry.create("s1", client_id="c1", metadata={"a": 1}, ttl=60)
+    with FACES[0](registry, authorize=EVERYONE) as ask:
+        for sent, expected in (
+            ({"metadata": {"b": 2}}, {"b": 2}),
+            ({"metadata": None}, {"b": 2}),
+            ({}, {"b": 2}),
+            ({"metadata": {}}, {}),
+        ):
+            assert ask("PATCH", "/session/s1", json=sent).status_code == 200
+            assert registry.get("s1").metadata == expected
+        assert ask("PATCH", "/session/s1").status_code == 200
+        assert registry.get("s1").client_id == "c1"
+
+
+@pytest.mark.parametrize("action", ["update", "input"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_successor_is_not_touched(face: Any, action: str) -> None:
+    """
+    Issue 11, finding 21: what was allowed for one session leaves the next one with its ID alone.
+    """
+    registry = SessionRegistry.open("memory://", ttl=60)
+    registry.create("s1", client_id="alice")
+
+    def authorize(request: SessionRequest) -> bool:
+        registry.end("s1")
+        registry.create("s1", client_id="bob", metadata={"of": "bob"})
+        return True
+
+    with face(registry, on_input=said, authorize=authorize) as ask:
+        if action == "update":
+            answer = ask("PATCH", "/session/s1", json={"ttl": 9_999, "metadata": {}})
+        else:
+            answer = ask("POST", "/session/s1/input", json={})
+    assert answer.status_code == 404
+    record = registry.get("s1")
+    assert record.metadata == {"of": "bob"}
+    assert record.expires_at == record.created_at + timedelta(seconds=60)
+
+
+FAULT = RegistryMisconfigured("redis", "the password of redis.internal:6379 is wrong")
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("where", ["authorize", "on_input"])
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status"), [(RegistryUnavailable("redis"), 503), (FAULT, 500)], ids=["down", "fault"]
+)
+def test_a_registry_that_fails_the_application_fails_the_request(
+    face: Any, where: str, awaited: bool, error: Exception, status: int
+) -> None:
+    """
+    Issue 11, finding 11: an outage inside authorize or on_input is the API's own 503, and a fault
+    of configuration its own 500.
+    """
+
+    def fails(*arguments: object) -> Any:
+        raise error
+
+    async def fails_async(*arguments: object) -> Any:
+        raise error
+
+    registry = SessionRegistry.open("memory://")
+    registry.create("s1")
+    failing: Any = fails_async if awaited else fails
+    options: dict[str, Any] = {"on_input": said, "authorize": EVERYONE, where: failing}
+    with face(registry, **options) as ask:
+        targets = [("POST", "/session/s1/input")]
+        if where == "authorize":
+            targets += [("POST", "/session/create"), ("PATCH", "/session/s1")]
+        for method, target in targets:
+            answer = ask(method, target, json={}, raises=True)
+            assert answer.status_code == status
+            assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
+            said_so = answer.json()
+            assert said_so.keys() == {"error", "message", "timestamp"}
+            assert said_so["error"] == "HTTPException"
+            assert "redis" not in answer.text
+            assert "password" not in answer.text
+
+
+class Faulty:
+    """
+    A store some of whose questions meet a fault; see ``Store``.
+    """
+
+    def __init__(self) -> None:
+        self.faulty = {"insert", "read", "extend", "delete"}
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def verb(*arguments: object) -> None:
+            if name in self.faulty:
+                raise FAULT from PermissionError("redis.internal:6379 says no")
+
+        return verb
+
+
+class AsyncFaulty(Faulty):
+    """
+    The same, awaited; see ``AsyncStore``.
+    """
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        verb = super().__getattr__(name)
+
+        async def awaited(*arguments: object) -> None:
+            verb(*arguments)
+
+        return awaited
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("kind", [SessionRegistry, AsyncSessionRegistry])
+def test_a_fault_is_told_to_the_log_and_nobody_else(
+    face: Any, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Issue 11, "Bad input": a fault of configuration is a 500 that says nothing, and one line in the
+    log that says everything, once until it works again.
+    """
+    store = Faulty() if kind is SessionRegistry else AsyncFaulty()
+
+    def told() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.name == "idlanyard"]
+
+    with face(registry_on(store, kind), on_input=said, authorize=EVERYONE) as ask:
+        requests: list[tuple[str, str, Any]] = [
+            ("POST", "/session/create", {"session_id": "s1"}),
+            ("GET", "/session/s1", None),
+            ("PATCH", "/session/s1", {}),
+            ("DELETE", "/session/s1", None),
+            ("POST", "/session/s1/input", {}),
+        ]
+        for method, target, body in requests * 2:
+            answer = ask(method, target, json=body, raises=True)
+            assert (answer.status_code, "retry-after" in answer.headers) == (500, False)
+            assert answer.json().keys() == {"error", "message", "timestamp"}
+            assert "redis" not in answer.text
+            assert "password" not in answer.text
+        (record,) = told()
+        assert record.levelno == logging.ERROR
+        assert "the password of redis.internal:6379 is wrong" in record.getMessage()
+        assert "PermissionError: redis.internal:6379 says no" in caplog.text
+        assert "Traceback" in caplog.text
+        # Reads work, and say nothing of the writes.
+        store.faulty = {"insert", "extend"}
+        assert ask("GET", "/session/s1").status_code == 404
+        store.faulty |= {"read"}
+        assert ask("PATCH", "/session/s1", json={}).status_code == 500
+        told_before = len(told())
+        store.faulty = set()
+        for method, target, body in requests:
+            ask(method, target, json=body)
+        assert len(told()) == told_before
+        store.faulty = {"insert"}
+        ask("POST", "/session/create", json={"session_id": "s1"})
+        assert len(told()) == told_before + 1
+
+
+def test_two_faults_are_two_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Issue 11, "Bad input": another fault is not covered by one that is known.
+    """
+    decides = handler()
+    other = RegistryMisconfigured("redis", "the server evicts sessions")
+    for error in (FAULT, other, FAULT, other):
+        _, reply = put(decides.handle("read", "s1", {}, b""), error)
+        assert reply.status == 500
+    assert len(caplog.records) == 2
+    _, reply = put(decides.handle("read", "s1", {}, b""), SessionNotFound("s1"), False)
+    assert reply.status == 403
+    put(decides.handle("read", "s1", {}, b""), FAULT)
+    assert len(caplog.records) == 3
