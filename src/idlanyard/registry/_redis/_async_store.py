@@ -234,7 +234,7 @@ async def _at(client: Client, node: Any, *command: Any) -> Any:
         places, keys = answer
         return places[node.name], keys
     named = cast("dict[str, Any]", answer if isinstance(answer, dict) else {})
-    return named.get(node.name, answer)
+    return named.get(node.name, cast("Any", answer))
 
 
 async def _told(client: Client, node: Any, *command: Any) -> Any:

@@ -205,9 +205,9 @@ def _claims(layout: Layout, drafts: dict[int, Draft], timeout: float) -> Questio
 
 def _nonce_of(draft: Draft) -> bytes:
     """
-    Return the same nonce whenever this session is put.
+    Return the same nonce whenever this session is put with this idempotency key.
     """
-    return sha256(b"put" + draft.key).digest()[:NONCE]
+    return sha256(draft.key + (draft.idempotency or b"")).digest()[:NONCE]
 
 
 def _putting(layout: Layout, kept: Kept, draft: Draft, nonce: bytes) -> Asked:

@@ -122,7 +122,7 @@ if index then
   local indexed = enter(index, ends, id, created, expires, wanted)
   redis.call('HSET', session, 'client', client, 'client_key', client_key, 'indexed', indexed)
   local count = redis.call('ZCOUNT', ends, '-inf', gone(created))
-  if count > 15 or count * 4 > redis.call('ZCARD', index) then
+  if count > 15 or count * 16 > redis.call('ZCARD', index) then
     dead = redis.call('ZRANGEBYSCORE', ends, '-inf', gone(created), 'LIMIT', 0, 100)
   end
 end
@@ -142,8 +142,8 @@ return {created, expires, dead, true}
 Keep a new session, or answer nothing where its key is taken by another.
 
 The answer is its moments, which of its client's sessions are dead, in case
-those are a fourth of the index or many, whether it is new, and of one that is
-not its nonce and its request.
+those are many or a sixteenth of the index, whether it is new, and of one that
+is not its nonce and its request.
 
 Keys: the session; where there is a client, its index and its ends. Arguments:
 nonce, ID, metadata, time to live or nothing; client and its key, or nothing;

@@ -16,13 +16,10 @@ from idlanyard.registry._redis._layout import VERSION, Layout
 
 T = TypeVar("T")
 
-COMMANDS: Final = (
-    "eval evalsha get set hget hmget hset del exists expire pexpire pexpireat persist pttl rename"
-    " scan time zadd zcard zcount zrange zrangebylex zrangebyscore zrem zscore info"
+_COMMANDS: Final = (
+    "eval evalsha get set hget hmget hset del exists pexpire pexpireat persist pttl rename scan"
+    " time zadd zcard zcount zrangebylex zrangebyscore zrem zscore info select asking cluster|slots"
 )
-"""
-What the registry's user may do at the least, as commands of the server.
-"""
 
 
 class Looked:
@@ -136,16 +133,22 @@ def faults_of(
     return sentences
 
 
+def rights_of(layout: Layout) -> str:
+    """
+    Return the rights that the server's user needs, as rules of ACL SETUSER.
+    """
+    commands = " ".join(f"+{command}" for command in _COMMANDS.split())
+    return f"~{layout.version.decode().removesuffix('layout}')}* {commands}"
+
+
 def fault_of(error: BaseException, layout: Layout) -> str | None:
     """
     Return what waiting will not mend, and what to do; ``None`` where it may.
     """
     if isinstance(error, NoPermissionError):
-        start = layout.version.decode().removesuffix("layout}")
-        rights = " ".join(f"+{command}" for command in COMMANDS.split())
         return (
             "the server's user lacks a right that the registry needs:"
-            f" write ACL SETUSER with resetkeys ~{start}* {rights}"
+            f" write ACL SETUSER name {rights_of(layout)}"
         )
     foreign = isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
     if foreign or isinstance(error, InvalidResponse):

@@ -211,7 +211,7 @@ def _at(client: Client, node: Any, *command: Any) -> Any:
         places, keys = answer
         return places[node.name], keys
     named = cast("dict[str, Any]", answer if isinstance(answer, dict) else {})
-    return named.get(node.name, answer)
+    return named.get(node.name, cast("Any", answer))
 
 
 def _told(client: Client, node: Any, *command: Any) -> Any:
