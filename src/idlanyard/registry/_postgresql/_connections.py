@@ -1,5 +1,5 @@
 """
-Connections that end when a question's time is up, and the engines that pool them.
+Connections that end when a question's time is up, and the engines that ask by them.
 
 The server ends a statement that takes too long (``statement_timeout``). Where it
 does not answer at all, the waiting ends here, and the connection with it.
@@ -9,36 +9,64 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import waiting
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
-if TYPE_CHECKING:
-    from sqlalchemy.pool import ConnectionPoolEntry
-
-    from idlanyard.registry._pools import Pool
+from idlanyard.registry._postgresql._links import Link
 
 T = TypeVar("T")
-
-SCHEME: Final = "postgresql"
 
 # The moment at which the question of this thread or task has taken too long.
 deadline: Final = ContextVar("idlanyard_registry_deadline", default=math.inf)
 
-_attempts: Final[ContextVar[list[Generator[Any, Any, Any]]]] = ContextVar(
-    "idlanyard_registry_attempts"
-)
 _DIALECT: Final = "postgresql+psycopg://"
 _LONGEST: Final = 60.0
 # SQL_ASCII keeps the bytes of UTF-8 as they are; every other encoding changes them.
 _ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
+
+
+class _Opening:
+    """
+    One connection that is being opened, by way of one host or of several.
+
+    Args:
+        hosts: how many hosts there are to try.
+    """
+
+    def __init__(self, hosts: int) -> None:
+        self._hosts = hosts
+        self._attempts: list[Generator[Any, Any, Any]] = []
+        self.connection: psycopg.BaseConnection[Any] | None = None
+
+    def attempt(self, waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """
+        Let psycopg try one host, for its share of the time that is left.
+        """
+        now, rest = monotonic(), max(1, self._hosts - len(self._attempts))
+        bounded = _until(now + (deadline.get() - now) / rest, waits)
+        self._attempts.append(bounded)
+        return bounded
+
+    def give_up(self) -> None:
+        """
+        Hang up on every host, which psycopg leaves to the garbage collector.
+        """
+        for attempt in self._attempts:
+            attempt.close()
+        if self.connection is not None:
+            self.connection.pgconn.finish()
+
+
+_opening: Final[ContextVar[_Opening]] = ContextVar("idlanyard_registry_opening")
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -48,7 +76,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     @classmethod
     def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
-        return _until(deadline.get(), super()._connect_gen(*arguments, **options))
+        return _opening.get().attempt(super()._connect_gen(*arguments, **options))
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
         """
@@ -71,24 +99,7 @@ class AsyncBoundedConnection(psycopg.AsyncConnection[Any]):
 
     @classmethod
     def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
-        attempt = super()._connect_gen(*arguments, **options)
-        _attempts.get().append(attempt)
-        return attempt
-
-    @classmethod
-    async def opened(cls, parameters: dict[str, Any]) -> Self:
-        """
-        Return a new connection; where the task is cancelled, nothing of it stays.
-        """
-        attempts: list[Generator[Any, Any, Any]] = []
-        token = _attempts.set(attempts)
-        try:
-            return await cls.connect(**parameters, prepare_threshold=None)
-        finally:
-            _attempts.reset(token)
-            # psycopg leaves that to the garbage collector.
-            for attempt in attempts:
-                attempt.close()
+        return _opening.get().attempt(super()._connect_gen(*arguments, **options))
 
     async def wait(self, gen: Generator[Any, Any, T], *_: Any, **__: Any) -> T:
         """
@@ -110,65 +121,80 @@ def _until(moment: float, waits: Generator[Any, Any, T]) -> Generator[Any, Any, 
     Let psycopg wait as it does, until a moment.
     """
     ready = None
-    while True:
-        try:
-            wanted = waits.send(ready)
-        except StopIteration as done:
-            answer: T = done.value
-            return answer
-        if monotonic() >= moment:
-            raise psycopg.errors.ConnectionTimeout("the server did not answer in time")
-        ready = yield wanted
+    try:
+        while True:
+            try:
+                wanted = waits.send(ready)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
+            if monotonic() >= moment:
+                raise psycopg.errors.ConnectionTimeout("the server did not answer in time")
+            ready = yield wanted
+    finally:
+        waits.close()
 
 
-def engine_of(parameters: dict[str, Any], pool: Pool) -> Engine:
+def engine_of(parameters: dict[str, Any]) -> Engine:
     """
     Return an engine for threads; each of its statements is a transaction.
     """
 
     def connect() -> BoundedConnection:
-        connection = BoundedConnection.connect(**parameters, prepare_threshold=None)
-        try:
-            _check_encoding(connection.info)
-        except psycopg.Error:
-            connection.close()
-            raise
-        return connection
+        made = BoundedConnection.connect(**parameters, prepare_threshold=None)
+        _opening.get().connection = made
+        _check_encoding(made.info)
+        return made
 
-    engine = create_engine(_DIALECT, creator=connect, **_settings(pool))
-    event.listen(engine, "checkout", _check_alive)
-    return engine
+    return create_engine(_DIALECT, creator=connect, **_SETTINGS)
 
 
-def async_engine_of(parameters: dict[str, Any], pool: Pool) -> AsyncEngine:
+def async_engine_of(parameters: dict[str, Any]) -> AsyncEngine:
     """
     Return the same for an event loop.
     """
 
     async def connect() -> AsyncBoundedConnection:
-        connection = await AsyncBoundedConnection.opened(parameters)
-        try:
-            _check_encoding(connection.info)
-        except psycopg.Error:
-            await connection.close()
-            raise
-        return connection
+        made = await AsyncBoundedConnection.connect(**parameters, prepare_threshold=None)
+        _opening.get().connection = made
+        _check_encoding(made.info)
+        return made
 
-    engine = create_async_engine(_DIALECT, async_creator=connect, **_settings(pool))
-    event.listen(engine.sync_engine, "checkout", _check_alive)
-    return engine
+    return create_async_engine(_DIALECT, async_creator=connect, **_SETTINGS)
 
 
-def _settings(pool: Pool) -> dict[str, Any]:
-    return {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_size": pool.size,
-        "max_overflow": pool.most - pool.size,
-        "pool_timeout": pool.wait,
-        "pool_use_lifo": True,
-        "use_native_hstore": False,
-        "hide_parameters": True,
-    }
+@contextmanager
+def opening(parameters: dict[str, Any]) -> Iterator[_Opening]:
+    """
+    Leave nothing open of a connection that could not be opened within this block.
+    """
+    one = _Opening(str(parameters.get("host", "")).count(",") + 1)
+    token = _opening.set(one)
+    try:
+        yield one
+    except BaseException:
+        one.give_up()
+        raise
+    finally:
+        _opening.reset(token)
+
+
+def link_of(connection: Any, opened: _Opening, generation: int) -> Link:
+    """
+    Return the link of a new connection, which is no longer SQLAlchemy's to pool.
+    """
+    connection.detach()
+    assert opened.connection is not None
+    return Link(connection, opened.connection, generation)
+
+
+# The places are the pool; SQLAlchemy's own would try dead connections first, and wait by itself.
+_SETTINGS: Final[dict[str, Any]] = {
+    "isolation_level": "AUTOCOMMIT",
+    "poolclass": NullPool,
+    "use_native_hstore": False,
+    "hide_parameters": True,
+}
 
 
 def _check_encoding(info: psycopg.ConnectionInfo) -> None:
@@ -177,18 +203,3 @@ def _check_encoding(info: psycopg.ConnectionInfo) -> None:
         raise psycopg.NotSupportedError(
             f"the database's encoding is {encoding}: make one with ENCODING 'UTF8'"
         )
-
-
-def _check_alive(_: object, entry: ConnectionPoolEntry, __: object) -> None:
-    """
-    Give up a pooled connection that the server has closed meanwhile.
-
-    This looks at what has arrived, and asks the server nothing. What is read
-    first may be its last words, and only what is read next the end.
-    """
-    connection: Any = entry.driver_connection
-    try:
-        connection.pgconn.consume_input()
-        connection.pgconn.consume_input()
-    except psycopg.OperationalError as error:
-        raise DisconnectionError from error
