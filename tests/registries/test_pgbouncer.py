@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from idlanyard.registry import RegistryUnavailable
+from idlanyard.registry import RegistryMisconfigured
 from registries.contract import AwaitedContract, RegistryContract
 from registries.faces import Opened, asynchronous, synchronous
 from registries.naming import eventually, fresh
@@ -141,14 +141,15 @@ def test_more_threads_than_connections_create_each_id_once(url: str) -> None:
 
 def test_a_pooler_that_refuses_options_is_told_or_given_none(postgres: str, face: Face) -> None:
     """
-    Issue 5, item 5: a pooler that takes no options is unavailable, and serves who sends none.
+    Issue 5, item 5: a pooler without options is named in a sentence, and serves who sends none.
     """
     with (
         fresh_database(postgres) as straight,
         pgbouncer(straight, pool_mode="transaction") as through,
     ):
-        with face(through) as registry, pytest.raises(RegistryUnavailable) as raised:
+        with face(through) as registry, pytest.raises(RegistryMisconfigured) as raised:
             registry.create()
+        assert "ignore_startup_parameters = options" in raised.value.fault
         assert "options" in str(raised.value.__cause__)
         with face(f"{through}?options=") as registry:
             made = registry.create(ttl=60)

@@ -4,26 +4,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
-from sqlalchemy.exc import SQLAlchemyError
-
-from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
-from idlanyard.registry._postgresql._connections import SCHEME, async_engine_of, deadline
-from idlanyard.registry._postgresql._faults import fault_of, is_gone
+from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._postgresql._async_pool import AsyncPool
+from idlanyard.registry._postgresql._faults import is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Asking, Questions
+from idlanyard.registry._postgresql._questions import Asking, Question, Questions
 from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from idlanyard.registry._pools import Pool
 
@@ -40,10 +36,9 @@ class AsyncPostgresqlStore:
     ) -> None:
         self._timeout = timeout
         self._table = table_of(namespace)
+        self._pool = AsyncPool(parameters, pool, table=self._table.name)
         self._layout = Layout(self._table)
         self._questions = Questions(Statements(self._table), self._layout)
-        self._engine = async_engine_of(parameters, pool)
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def insert(self, draft: Draft) -> Row | Repeated | None:
         """
@@ -81,7 +76,7 @@ class AsyncPostgresqlStore:
         """
         As ``AsyncStore.purge``: in batches, each of them a question of its own.
         """
-        return await self._answer(self._questions.purge())
+        return await self._answer(self._questions.purge(), is_long=True)
 
     async def count(self) -> int:
         """
@@ -103,70 +98,54 @@ class AsyncPostgresqlStore:
 
     async def check(self) -> list[str]:
         """
-        As ``AsyncStore.check``.
+        As ``AsyncStore.check``: by a new connection.
         """
-        await self._answer(self._questions.count())
-        return []
+
+        async def question(connection: AsyncConnection) -> list[str]:
+            return await connection.run_sync(self._layout.prepare)
+
+        return await self._pool.ask(question, until=monotonic() + self._timeout, is_fresh=True)
 
     async def close(self) -> None:
         """
         As ``AsyncStore.close``.
         """
-        await self._engine.dispose()
-        self._loop = None
+        await self._pool.close()
 
-    async def _answer(self, asking: Asking[T]) -> T:
+    async def _answer(self, asking: Asking[T], *, is_long: bool = False) -> T:
         """
         Ask what a verb wants to know, one question after another.
+
+        Args:
+            asking: the questions.
+            is_long: whether each of them has the whole time, and not all together.
         """
+        until = monotonic() + self._timeout
         try:
             question = next(asking)
             while True:
+                if is_long:
+                    until = monotonic() + self._timeout
                 try:
-                    rows = await self._ask(*question)
+                    rows = await self._ask(question, until)
                 except RegistryMisconfigured as error:
                     if not is_gone(error.__cause__):
                         raise
                     # Somebody dropped the table: it is made anew.
                     self._layout.forget()
-                    rows = await self._ask(*question)
+                    rows = await self._ask(question, until)
                 question = asking.send(rows)
         except StopIteration as done:
             answer: T = done.value
             return answer
 
-    async def _ask(self, statement: Executable, values: dict[str, Any]) -> Sequence[Any]:
-        self._check_loop()
-        # A statement ends before its task does: a connection that is found dead
-        # by itself takes the others of its pool with it.
-        token = deadline.set(monotonic() + 0.95 * self._timeout)
-        try:
-            async with asyncio.timeout(self._timeout):
-                if self._layout.is_due:
-                    await self._prepare()
-                async with self._engine.connect() as connection:
-                    return (await connection.execute(statement, values)).all()
-        except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
-            fault = fault_of(error, self._table.name)
-            if fault is not None:
-                raise RegistryMisconfigured(SCHEME, fault) from error
-            raise RegistryUnavailable(SCHEME) from error
-        finally:
-            deadline.reset(token)
+    async def _ask(self, asked: Question, until: float) -> Sequence[Any]:
+        async def question(connection: AsyncConnection) -> Sequence[Any]:
+            if self._layout.is_due:
+                await connection.run_sync(self._layout.prepare)
+            return (await connection.execute(*asked)).all()
 
-    def _check_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError(
-                "this registry belongs to the event loop that first used it: "
-                "open one registry for each loop"
-            )
-
-    async def _prepare(self) -> list[str]:
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(self._layout.prepare)
+        return await self._pool.ask(question, until=until)
 
 
 def async_store(

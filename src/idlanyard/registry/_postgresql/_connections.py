@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -24,6 +24,8 @@ from sqlalchemy.pool import NullPool
 from idlanyard.registry._postgresql._links import Link
 
 T = TypeVar("T")
+
+SCHEME: Final = "postgresql"
 
 # The moment at which the question of this thread or task has taken too long.
 deadline: Final = ContextVar("idlanyard_registry_deadline", default=math.inf)
@@ -164,14 +166,14 @@ def async_engine_of(parameters: dict[str, Any]) -> AsyncEngine:
 
 
 @contextmanager
-def opening(parameters: dict[str, Any]) -> Iterator[_Opening]:
+def opening(parameters: dict[str, Any]) -> Generator[None]:
     """
     Leave nothing open of a connection that could not be opened within this block.
     """
     one = _Opening(str(parameters.get("host", "")).count(",") + 1)
     token = _opening.set(one)
     try:
-        yield one
+        yield
     except BaseException:
         one.give_up()
         raise
@@ -179,13 +181,18 @@ def opening(parameters: dict[str, Any]) -> Iterator[_Opening]:
         _opening.reset(token)
 
 
-def link_of(connection: Any, opened: _Opening, generation: int) -> Link:
+def link_of(connection: Any, inner: Any, generation: int) -> Link:
     """
     Return the link of a new connection, which is no longer SQLAlchemy's to pool.
+
+    Args:
+        connection: SQLAlchemy's, as questions are asked by it.
+        inner: the same, or the one that an asynchronous one stands for.
+        generation: of which generation it is.
     """
-    connection.detach()
-    assert opened.connection is not None
-    return Link(connection, opened.connection, generation)
+    driver = inner.connection.driver_connection
+    inner.detach()
+    return Link(connection, driver, generation)
 
 
 # The places are the pool; SQLAlchemy's own would try dead connections first, and wait by itself.

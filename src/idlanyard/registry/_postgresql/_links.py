@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg.pq import ConnStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 
 if TYPE_CHECKING:
     from psycopg import BaseConnection
@@ -38,7 +38,7 @@ class Link:
 
     def is_alive(self) -> bool:
         """
-        Return whether the server has not ended it, as far as has arrived here.
+        Return whether it can be asked: the server has not ended it, as far as has arrived here.
 
         What is read first may be its last words, and only what is read next the end.
         """
@@ -49,11 +49,11 @@ class Link:
                 wire.consume_input()
         except psycopg.OperationalError:
             return False
-        return wire.status == ConnStatus.OK
+        return wire.status == ConnStatus.OK and wire.transaction_status == TransactionStatus.IDLE
 
     def is_demoted(self) -> bool:
         """
-        Return whether the server took writes when it was connected to, and now says that it does not.
+        Return whether the server took writes before, and now says that it does not.
 
         PostgreSQL 14 and later say so beside their answers.
         """

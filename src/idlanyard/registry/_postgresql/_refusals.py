@@ -29,8 +29,10 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         ),
         (
             "no pg_hba.conf entry|pg_hba.conf rejects|login rejected",
-            "the server lets this role connect neither from here nor like this: "
-            "add a line to its pg_hba.conf, or write sslmode=require into the URL",
+            (
+                "the server lets this role connect neither from here nor like this: "
+                "add a line to its pg_hba.conf, or write sslmode=require into the URL"
+            ),
         ),
         (
             "is not permitted to log in",
@@ -45,16 +47,21 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
             "the server does not accept this role's credentials: write the right ones into the URL",
         ),
         (
-            "certificate verify failed|root certificate file|does not match host name"
-            "|weak sslmode",
-            "the server's certificate cannot be verified: "
-            "write the right host and sslrootcert into the URL",
+            "certificate verify failed|root certificate file|does not match host name|weak sslmode",
+            (
+                "the server's certificate cannot be verified: "
+                "write the right host and sslrootcert into the URL"
+            ),
         ),
         (
-            "could not load client certificate|certificate file|private key file"
-            "|certificate present, but not private key",
-            "the client's certificate or key cannot be used: "
-            "write the right sslcert and sslkey into the URL",
+            (
+                "could not load client certificate|certificate file|private key file"
+                "|certificate present, but not private key"
+            ),
+            (
+                "the client's certificate or key cannot be used: "
+                "write the right sslcert and sslkey into the URL"
+            ),
         ),
         (
             "does not support SSL",
@@ -66,12 +73,16 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         ),
         (
             "unsupported startup parameter",
-            "the pooler takes no options: set ignore_startup_parameters = options there, "
-            "or write options= into the URL, with nothing behind it",
+            (
+                "the pooler takes no options: set ignore_startup_parameters = options there, "
+                "or write options= into the URL, with nothing behind it"
+            ),
         ),
         (
-            "unrecognized configuration parameter|invalid value for parameter"
-            "|invalid command-line argument|definition of service",
+            (
+                "unrecognized configuration parameter|invalid value for parameter"
+                "|invalid command-line argument|definition of service"
+            ),
             "the server or libpq does not take the URL's options: write others",
         ),
         (
@@ -80,8 +91,10 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         ),
         (
             "ProactorEventLoop",
-            "psycopg cannot use this event loop: run on a SelectorEventLoop, "
-            "or use a SessionRegistry",
+            (
+                "psycopg cannot use this event loop: run on a SelectorEventLoop, "
+                "or use a SessionRegistry"
+            ),
         ),
         (
             "encoding is",

@@ -4,26 +4,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
-from sqlalchemy.exc import SQLAlchemyError
-
-from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
-from idlanyard.registry._postgresql._connections import SCHEME, deadline, engine_of
-from idlanyard.registry._postgresql._faults import fault_of, is_gone
+from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._postgresql._faults import is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Asking, Questions
+from idlanyard.registry._postgresql._questions import Asking, Question, Questions
 from idlanyard.registry._postgresql._statements import Statements
+from idlanyard.registry._postgresql._sync_pool import SyncPool
 from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Executable
+    from sqlalchemy import Connection
 
     from idlanyard.registry._pools import Pool
 
@@ -40,13 +36,11 @@ class PostgresqlStore:
     def __init__(
         self, parameters: dict[str, Any], *, timeout: float, namespace: str, pool: Pool
     ) -> None:
-        self._parameters = parameters
         self._timeout = timeout
-        self._pool = pool
         self._table = table_of(namespace)
+        self._pool = SyncPool(parameters, pool, table=self._table.name)
         self._layout = Layout(self._table)
         self._questions = Questions(Statements(self._table), self._layout)
-        self._engines: dict[int, Engine] = {}
 
     def insert(self, draft: Draft) -> Row | Repeated | None:
         """
@@ -84,7 +78,7 @@ class PostgresqlStore:
         """
         As ``Store.purge``: in batches, each of them a question of its own.
         """
-        return self._answer(self._questions.purge())
+        return self._answer(self._questions.purge(), is_long=True)
 
     def count(self) -> int:
         """
@@ -106,69 +100,54 @@ class PostgresqlStore:
 
     def check(self) -> list[str]:
         """
-        As ``Store.check``.
+        As ``Store.check``: by a new connection.
         """
-        self._answer(self._questions.count())
-        return []
+
+        def question(connection: Connection) -> list[str]:
+            return self._layout.prepare(connection)
+
+        return self._pool.ask(question, until=monotonic() + self._timeout, is_fresh=True)
 
     def close(self) -> None:
         """
         As ``Store.close``.
         """
-        engine = self._engines.pop(os.getpid(), None)
-        if engine is not None:
-            engine.dispose()
+        self._pool.close()
 
-    def _answer(self, asking: Asking[T]) -> T:
+    def _answer(self, asking: Asking[T], *, is_long: bool = False) -> T:
         """
         Ask what a verb wants to know, one question after another.
+
+        Args:
+            asking: the questions.
+            is_long: whether each of them has the whole time, and not all together.
         """
+        until = monotonic() + self._timeout
         try:
             question = next(asking)
             while True:
+                if is_long:
+                    until = monotonic() + self._timeout
                 try:
-                    rows = self._ask(*question)
+                    rows = self._ask(question, until)
                 except RegistryMisconfigured as error:
                     if not is_gone(error.__cause__):
                         raise
                     # Somebody dropped the table: it is made anew.
                     self._layout.forget()
-                    rows = self._ask(*question)
+                    rows = self._ask(question, until)
                 question = asking.send(rows)
         except StopIteration as done:
             answer: T = done.value
             return answer
 
-    def _ask(self, statement: Executable, values: dict[str, Any]) -> Sequence[Any]:
-        token = deadline.set(monotonic() + self._timeout)
-        try:
-            engine = self._engine()
+    def _ask(self, asked: Question, until: float) -> Sequence[Any]:
+        def question(connection: Connection) -> Sequence[Any]:
             if self._layout.is_due:
-                self._prepare(engine)
-            with engine.connect() as connection:
-                return connection.execute(statement, values).all()
-        except (SQLAlchemyError, psycopg.Error) as error:
-            fault = fault_of(error, self._table.name)
-            if fault is not None:
-                raise RegistryMisconfigured(SCHEME, fault) from error
-            raise RegistryUnavailable(SCHEME) from error
-        finally:
-            deadline.reset(token)
+                self._layout.prepare(connection)
+            return connection.execute(*asked).all()
 
-    def _engine(self) -> Engine:
-        """
-        Return the engine of this process.
-        """
-        process = os.getpid()
-        engine = self._engines.get(process)
-        if engine is None:
-            made = engine_of(self._parameters, self._pool)
-            engine = self._engines.setdefault(process, made)
-        return engine
-
-    def _prepare(self, engine: Engine) -> list[str]:
-        with engine.connect() as connection:
-            return self._layout.prepare(connection)
+        return self._pool.ask(question, until=until)
 
 
 def store(url: str, *, timeout: float, namespace: str, pool: Pool, **_: object) -> PostgresqlStore:

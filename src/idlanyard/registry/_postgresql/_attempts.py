@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from psycopg import Error
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
+from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
+from idlanyard.registry._postgresql._connections import SCHEME
+from idlanyard.registry._postgresql._faults import fault_of, sqlstate_of
 from idlanyard.registry._postgresql._links import Link
 from idlanyard.registry._postgresql._places import Permit, Places, Waiter
-from idlanyard.registry._postgresql._refusals import is_full
+from idlanyard.registry._postgresql._refusals import is_full, refusal_of
 
 ROOM: Final = text(
     """
@@ -98,7 +99,7 @@ class NoPlace(TimeoutError):
         self.is_shared = is_shared
 
 
-class Asking:
+class Attempts:
     """
     One question, from when it waits for a connection until it is answered.
 
@@ -150,8 +151,8 @@ class Asking:
         except BaseException as error:
             if not self._is_told(link, error):
                 raise
-            first = link
-        link.close()
+            first, self._is_fresh = link, True
+        first.close()
         link = yield from self._reach(Permit.OPEN)
         try:
             answer = yield Ask(link)
@@ -170,16 +171,16 @@ class Asking:
         places, waiter = self._places, Waiter(self._event())
         place = places.take(waiter)
         try:
-            while place is None:
-                rest = self._until - monotonic()
-                if rest <= 0:
-                    raise NoPlace(is_shared=places.open > 0)
+            while place is None and (rest := self._until - monotonic()) > 0:
                 patience = places.patience()
                 yield Wait(waiter.event, rest if patience is None else min(rest, patience))
                 place = places.try_again(waiter)
         except BaseException:
             places.leave(waiter)
             raise
+        if place is None:
+            places.leave(waiter)
+            raise NoPlace(is_shared=places.open > 0)
         return place
 
     def _reach(self, place: Link | Permit) -> Generator[Step, Any, Link]:
@@ -197,8 +198,7 @@ class Asking:
                 place.close()
             try:
                 self.link = None
-                self.link = yield Open(places.generation)
-                return self.link
+                opened: Link = yield Open(places.generation)
             except BaseException as error:
                 if not (isinstance(error, Exception) and is_full(error)):
                     places.forgo()
@@ -206,6 +206,9 @@ class Asking:
                 places.refuse()
                 if monotonic() >= self._until:
                     raise
+            else:
+                self.link = opened
+                return opened
             place = yield from self._wait()
 
     def _is_told(self, link: Link, error: BaseException, *, is_last: bool = False) -> bool:
@@ -215,11 +218,10 @@ class Asking:
         Its place is given back, unless another one is to be asked.
         """
         places, state = self._places, sqlstate_of(error)
-        is_alive = isinstance(error, DBAPIError | Error) and link.is_alive()
         was_pooled, link.is_new = not link.is_new, False
-        if is_alive and state is not None:
-            link.has_answered, had_answered = True, link.has_answered
-            if state == _READ_ONLY and was_pooled and had_answered and not is_last:
+        if isinstance(error, Exception) and link.is_alive():
+            link.has_answered = True
+            if state == _READ_ONLY and was_pooled and not is_last:
                 return True
             places.give(link)
             return False
@@ -250,9 +252,20 @@ class Asking:
             link.close()
 
 
-def sqlstate_of(error: BaseException | None) -> str | None:
+def failure_of(
+    error: Exception, link: Link | None, table: str
+) -> RegistryUnavailable | RegistryMisconfigured:
     """
-    Return the code by which the server refused, if it answered with one.
+    Return what the registry raises for a question that was not answered.
+
+    Args:
+        error: why not.
+        link: the connection that was asked, if there was one.
+        table: the name of the registry's table.
     """
-    original = error.orig if isinstance(error, DBAPIError) else error
-    return original.sqlstate if isinstance(original, Error) else None
+    if isinstance(error, NoPlace):
+        return RegistryUnavailable(SCHEME, stale=error.is_shared)
+    fault = refusal_of(error) if link is None else fault_of(error, table)
+    if fault is not None:
+        return RegistryMisconfigured(SCHEME, fault)
+    return RegistryUnavailable(SCHEME, stale=link is not None and link.has_answered)
