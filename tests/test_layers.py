@@ -123,6 +123,7 @@ FOUNDATIONS = (
     "_verbs",
     "_outages",
     "_pools",
+    "_loops",
     "_telling",
     "_worker_threads",
     "_opening",

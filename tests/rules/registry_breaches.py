@@ -96,8 +96,8 @@ REGISTRY_BREACHES = [
         "R16",
         "statements are prepared at a server that a pooler may change",
         HOME + "_postgresql/_connections.py",
-        "BoundedConnection.connect(**parameters, prepare_threshold=None)",
-        "BoundedConnection.connect(**parameters, prepare_threshold=0)",
+        "made = BoundedConnection.connect(**parameters, prepare_threshold=None)",
+        "made = BoundedConnection.connect(**parameters, prepare_threshold=0)",
         "tests/registries/test_pgbouncer.py::TestPooled",
     ),
     Breach(
