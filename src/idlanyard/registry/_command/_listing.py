@@ -80,7 +80,7 @@ def list_sessions(place: Place, printer: Printer, line: Line) -> int:
     options = line.options
     rows = _wanted(rows_of(place, options.client), line)
     rank = _rank(line)
-    listed = _first(rows, options.limit) if rank is None else _foremost(rows, options.limit, rank)
+    listed = _each_once(rows) if rank is None else _foremost(rows, options.limit, rank)
     shown = _noting_more(listed, options.limit, printer)
     if printer.is_json:
         for row in shown:
@@ -136,17 +136,15 @@ def _rank(line: Line) -> Callable[[Row], int] | None:
     return None
 
 
-def _first(rows: Iterable[Row], limit: int) -> Iterator[Row]:
+def _each_once(rows: Iterable[Row]) -> Iterator[Row]:
     """
-    Return the first rows, one more than the limit, none twice.
+    Return rows as they come, none twice.
     """
     seen: set[str] = set()
     for row in rows:
         if row.session_id not in seen:
             seen.add(row.session_id)
             yield row
-        if len(seen) > limit:
-            return
 
 
 def _foremost(rows: Iterable[Row], limit: int, rank: Callable[[Row], int]) -> list[Row]:

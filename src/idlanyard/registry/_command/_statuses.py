@@ -61,6 +61,8 @@ class Failed(Exception):
                 self.error.fault
             )
         cause = self.error.__cause__
+        # SQLAlchemy wraps the error of the driver, which says it in fewer words.
+        cause = getattr(cause, "orig", None) or cause
         lines = str(cause or "").strip().splitlines()
         because = f" ({type(cause).__name__}: {lines[0]})" if lines else ""
         return f"{self.place} does not answer{because}; waiting may mend this"
