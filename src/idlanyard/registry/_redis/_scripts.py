@@ -10,10 +10,10 @@ A client's index is a sorted set of session IDs with one score, so that they
 are in the order of their bytes. Beside it stand the ends: a sorted set of
 those that expire, by when they do, so that the dead are found without a walk.
 
-Both expire, at the earliest when their last session does: ``indexed`` is
-until when they surely live, in milliseconds, and empty where that is for ever.
-They are given as much again as the session needs, so that few touches move
-them. ``claimed`` is the same for the claim of the idempotency key.
+Both expire together, at the earliest when their last session does:
+``indexed`` is until when they surely live, in milliseconds, and empty where
+the session does for ever. They are given as much again as the session needs,
+so that few touches move them. ``claimed`` is the same for the claim of the idempotency key.
 
 Scripts name every key they use but one: a touch moves the session's end in
 ``ends``, where it is. That key is in the same slot; where it is on its way to
@@ -68,36 +68,44 @@ end
 """
 
 INDEXES: Final = """
--- Let a key live until 'wanted' at least.
-local function outlive(key, is_new, moment, wanted)
+-- Let an index live until 'wanted' at least.
+local function outlive(index, is_new, moment, wanted)
   if not is_new then
-    local left = redis.call('PTTL', key)
+    local left = redis.call('PTTL', index)
     if left == -1 or math.floor(moment / 1000) + left >= wanted then
       return
     end
   end
-  redis.call('PEXPIREAT', key, wanted)
+  redis.call('PEXPIREAT', index, wanted)
 end
 
--- Note when a session in an index ends.
-local function note(ends, id, moment, expires, wanted)
-  local is_new = redis.call('EXISTS', ends) == 0
-  redis.call('ZADD', ends, expires, id)
-  outlive(ends, is_new, moment, wanted)
+-- Note when a session in an index ends. What is dead there is known by this alone,
+-- so that it lives as long as the index.
+local function note(index, ends, id, moment, expires)
+  if expires then
+    redis.call('ZADD', ends, expires, id)
+  else
+    redis.call('ZREM', ends, id)
+  end
+  local left = redis.call('PTTL', index)
+  if left == -1 then
+    redis.call('PERSIST', ends)
+  else
+    redis.call('PEXPIREAT', ends, math.floor(moment / 1000) + left + 1)
+  end
 end
 
 -- Put a session into an index, which lives until 'wanted' or, without it, for ever.
 local function enter(index, ends, id, moment, expires, wanted)
   local is_new = redis.call('EXISTS', index) == 0
   redis.call('ZADD', index, 0, id)
-  if not expires then
+  if wanted then
+    outlive(index, is_new, moment, wanted)
+  else
     redis.call('PERSIST', index)
-    redis.call('ZREM', ends, id)
-    return ''
   end
-  outlive(index, is_new, moment, wanted)
-  note(ends, id, moment, expires, wanted)
-  return wanted
+  note(index, ends, id, moment, expires)
+  return wanted or ''
 end
 """
 
@@ -272,17 +280,12 @@ local index, ends, moment = KEYS[1], KEYS[2], now()
 local dead, living = {}, {}
 for at = 3, #KEYS do
   local id = ARGV[at - 1]
-  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires', 'ttl')
+  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires')
   if kept[1] ~= ARGV[1] then
     dead[#dead + 1] = id
   else
     living[#living + 1] = at - 3
-    if kept[2] then
-      local dies = last(moment, tonumber(kept[2]))
-      note(ends, id, moment, kept[2], dies + math.ceil(kept[3] / 1000))
-    else
-      redis.call('ZREM', ends, id)
-    end
+    note(index, ends, id, moment, kept[2])
   end
 end
 if #dead == 0 then
