@@ -33,7 +33,6 @@ from redis.exceptions import (
     BusyLoadingError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisClusterException,
     RedisError,
 )
 
@@ -44,13 +43,12 @@ from idlanyard.registry import (
     RegistryUnavailable,
     SessionExists,
     SessionNotFound,
-    SessionRecord,
     SessionRegistry,
 )
 from idlanyard.registry._pools import Pool
 from idlanyard.registry._record import Draft
 from idlanyard.registry._redis import async_store
-from idlanyard.registry._redis._address import options_of
+from idlanyard.registry._redis._address import target_of
 from idlanyard.registry._redis._connections import TimedConnection, deadline
 from idlanyard.registry._redis._layout import TAGS, Layout
 from idlanyard.registry._redis._paging import page
@@ -234,7 +232,8 @@ def test_a_url_says_where_and_who(url: str, options: dict[str, object]) -> None:
     """
     Issue 5, item 1: host, port, user, password, database and certificates come from the URL.
     """
-    assert options_of(url, url.partition(":")[0]) == options
+    target = target_of(url, url.partition(":")[0])
+    assert target.options_of(target.nodes[0]) == options
 
 
 @pytest.mark.parametrize(
@@ -295,7 +294,8 @@ def test_a_user_with_a_password_may_be_asked_for(face: Face, server: Valkey) -> 
         assert [one.session_id for one in registry.find(client_id="c")] == ["known"]
         assert registry.purge_expired() == 0
     for login in ("lanyard:wrong@", ":wrong@", ""):
-        with face(f"redis://{login}{host}/1") as registry, unavailable(RedisError):
+        refused = pytest.raises(RegistryMisconfigured, match="password")
+        with face(f"redis://{login}{host}/1") as registry, refused:
             registry.get("known")
     with server.client(password="root", db=1) as client:
         assert client.dbsize() == 3
@@ -344,7 +344,7 @@ def test_tls_is_spoken_and_certificates_are_checked(
                 made = registry.create(client_id="c")
                 assert made in registry.find(client_id="c")
         for options in ("", f"?ssl_ca_certs={certificate}.not"):
-            refused = pytest.raises(RegistryUnavailable, match="redis store")
+            refused = pytest.raises(RegistryMisconfigured, match="ssl_ca_certs")
             with face(home + options, timeout=20) as registry, refused:
                 registry.exists("x")
 
@@ -879,7 +879,7 @@ def test_connecting_is_bounded_too() -> None:
     try:
         assert 0 < connection.socket_connect_timeout <= 30
         deadline.set(time.monotonic() + 90)
-        assert connection.socket_timeout == 60
+        assert 60 < connection.socket_timeout <= 90
         deadline.set(time.monotonic())
         with pytest.raises(TimeoutError):
             assert connection.socket_connect_timeout
@@ -1235,15 +1235,15 @@ def test_what_was_dropped_is_closed(server: Valkey) -> None:
     """
     with SessionRegistry.open(server.url) as registry:
         registry.create("a")
-        (place,) = registry._store._places.values()  # type: ignore[attr-defined]
+        (servers,) = registry._store._asker._places.values()  # type: ignore[attr-defined]
+        (place,) = servers._servers.values()
         token = deadline.set(time.monotonic() + 30)
         try:
-            client = place.take()
-            client.connection.send_command("ECHO", "stale")
-            idle = place._pool.get_connection()
-            idle.send_command("ECHO", "stale")
-            place._pool.release(idle)
-            place.drop(client)
+            links = [place._taken() for _ in range(2)]
+            for link in links:
+                link.client.connection.send_command("ECHO", "stale")
+            place._give(links[0])
+            place._part(links[1], TimeoutError())
         finally:
             deadline.reset(token)
         until(lambda: connections(server) == 0)
@@ -1309,84 +1309,6 @@ def test_cancelled_while_it_connects_it_connects_again(server: Valkey) -> None:
 
     asyncio.run(main())
     until(lambda: connections(server) == 0)
-
-
-def test_what_another_task_has_closed_is_unavailable(cluster: str) -> None:
-    """
-    R14: where redis-py closes what other tasks use, they are told that the store is unavailable.
-    """
-
-    async def main() -> list[object]:
-        async with AsyncSessionRegistry.open(cluster, timeout=30) as registry:
-            name = (await registry.create()).session_id
-            client = registry._store._place._client  # type: ignore[attr-defined]
-            answers: list[object] = []
-            for steps in range(8):
-                used = [one for node in client.get_nodes() for one in node._connections]
-                closing = [asyncio.ensure_future(one.disconnect()) for one in used]
-                await a_little(steps % 4)
-                verbs = (registry.get(name) for _ in range(4))
-                answers += await asyncio.gather(*verbs, return_exceptions=True)
-                await asyncio.gather(*closing)
-            assert (await registry.get(name)).session_id == name
-            return answers
-
-    kinds = {type(answer) for answer in asyncio.run(main())}
-    assert kinds == {SessionRecord, RegistryUnavailable}
-
-
-def test_what_another_thread_has_closed_is_unavailable(cluster: str, valkey: str) -> None:
-    """
-    R14: in a cluster's client what is nothing is a connection that redis-py closed; else a fault.
-    """
-    with SessionRegistry.open(cluster) as registry:
-        with unavailable(RedisError):
-            follow(registry, once("batch", None))
-        assert not registry.exists(fresh())
-    with SessionRegistry.open(valkey) as registry:
-        with pytest.raises(TypeError):
-            follow(registry, once("batch", None))
-        assert not registry.exists(fresh())
-
-
-def test_one_that_finds_its_cluster_gone_leaves_others_theirs(cluster: str) -> None:
-    """
-    R14: who finds the known nodes gone forgets them, and not what another thread has reached since.
-    """
-
-    def lost(registry: SessionRegistry) -> Any:
-        registry.close()
-        registry.create()
-        yield from ()
-        raise RedisClusterException("no node is left")
-
-    with SessionRegistry.open(cluster) as registry:
-        registry.create()
-        before = registry._store._places  # type: ignore[attr-defined]
-        with unavailable(RedisClusterException):
-            follow(registry, lost(registry))
-        assert len(before) == 1
-        assert registry.create().session_id
-
-
-def test_a_task_that_finds_its_cluster_gone_leaves_others_theirs(cluster: str) -> None:
-    """
-    R14: what a task forgets is the cluster that it had, and not the one reached since.
-    """
-
-    async def use() -> None:
-        async with AsyncSessionRegistry.open(cluster) as registry:
-            await registry.create()
-            store: Any = registry._store
-            gone = store._place
-            for _ in range(2):
-                await store._forget(gone)
-                await registry.create()
-            reached = store._place
-            await store._forget(gone)
-            assert store._place is reached is not gone
-
-    asyncio.run(use())
 
 
 def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:
@@ -1487,11 +1409,10 @@ def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:
 
     with asyncio.Runner() as first, asyncio.Runner() as second:
         name = first.run(registry.create()).session_id
-        for verb in (registry.exists(name), registry.close()):
-            with pytest.raises(RuntimeError, match="open one for each loop"):
-                second.run(verb)
+        with pytest.raises(RuntimeError, match="open one registry for each loop"):
+            second.run(registry.exists(name))
         first.run(crowd())
-        first.run(registry.close())
+        second.run(registry.close())
         second.run(crowd())
         assert second.run(registry.exists(name))
         second.run(registry.close())

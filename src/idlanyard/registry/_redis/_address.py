@@ -5,15 +5,23 @@ What a URL says: where the server is, who asks, and how it proves itself. Pure.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from idlanyard.exceptions import PolicyError
+from idlanyard.registry._redis._asking import Node
 
-_EXAMPLE: Final = "write 'redis://user:password@host:6379/0'"
+Kind: TypeAlias = Literal["tcp", "tls", "unix"]
+
 _PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+_TLS: Final = frozenset({"rediss", "valkeys", "rediss+sentinel", "valkeys+sentinel"})
+_UNIX: Final = frozenset({"unix", "redis+unix", "valkey+unix"})
 _DATABASE: Final = re.compile(r"/?|/([0-9]{1,5})/?")
+_SERVICE: Final = re.compile(r"/([^/]+)(?:/([0-9]{1,5})?)?")
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f]")
+_SPECIAL: Final = "with what is special percent-encoded"
 _FLAGS: Final = {"true": True, "false": False}
 _CHECKS: Final = {"required": "required", "none": "none"}
 _OPTIONS: Final[dict[str, dict[str, Any] | None]] = {
@@ -23,51 +31,166 @@ _OPTIONS: Final[dict[str, dict[str, Any] | None]] = {
     "ssl_cert_reqs": _CHECKS,
     "ssl_check_hostname": _FLAGS,
 }
+_LOGINS: Final = {"sentinel_username": "username", "sentinel_password": "password"}
 
 
-def options_of(url: str, scheme: str) -> dict[str, Any]:
+class Target(NamedTuple):
     """
-    Return a URL as options of redis-py's connections.
+    What a URL says.
+
+    Attributes:
+        scheme: how it begins.
+        nodes: whom to ask first, or the Sentinels.
+        kind: what connections go through.
+        options: those of redis-py's connections, but for where they go.
+        service: what the Sentinels call the primary and its replicas.
+        sentinel_options: as *options*, for the Sentinels.
+    """
+
+    scheme: str
+    nodes: tuple[Node, ...]
+    kind: Kind
+    options: dict[str, Any]
+    service: str | None = None
+    sentinel_options: Mapping[str, Any] = {}
+
+    def options_of(self, node: Node, *, is_sentinel: bool = False) -> dict[str, Any]:
+        """
+        Return the options of a connection to a node.
+        """
+        options = self.sentinel_options if is_sentinel else self.options
+        if self.kind == "unix" and node in self.nodes:
+            return {**options, "path": node[0]}
+        return {**options, "host": node[0], "port": node[1]}
+
+    def kind_of(self, node: Node) -> Kind:
+        """
+        Return what connections to a node go through.
+
+        A socket may lead to a node of a cluster, whose others are reached by their ports.
+        """
+        return "tcp" if self.kind == "unix" and node not in self.nodes else self.kind
+
+
+def target_of(url: str, scheme: str) -> Target:
+    """
+    Return what a URL says.
 
     Raises:
         PolicyError: it cannot be followed; the message has nothing of it that
             may be secret.
     """
-    parts = _split(url)
-    options: dict[str, Any] = {"host": parts.hostname, "port": parts.port or _PORT}
-    options |= _login(parts)
-    options |= _database(parts)
-    return options | _certificates(parts.query, scheme)
-
-
-def _split(url: str) -> SplitResult:
-    """
-    Return the parts of a URL that names one server.
-    """
     # urlsplit drops some of these without a word.
     if _UNSAFE.search(url):
         raise PolicyError.about("url", "has a space or a control character: percent-encode it")
+    if scheme in _UNIX:
+        return _socket_target(url, scheme)
+    if scheme.endswith("+sentinel"):
+        return _sentinel_target(url, scheme)
+    parts = _split(url, scheme)
+    pairs = _pairs(parts.query)
+    _refuse_others(pairs, _OPTIONS if scheme in _TLS else (), scheme)
+    options = _login(parts, scheme) | _database(_DATABASE.fullmatch(parts.path), scheme)
+    options |= _certificates(pairs)
+    node = (parts.hostname or "", parts.port or _PORT)
+    return Target(scheme, (node,), "tls" if scheme in _TLS else "tcp", options)
+
+
+def _socket_target(url: str, scheme: str) -> Target:
+    """
+    Return what the URL of a Unix socket says.
+    """
+    parts = _parts(url, scheme)
+    path = unquote(parts.path)
+    if parts.hostname or len(path) < 2 or parts.fragment:
+        raise PolicyError.about(
+            "url", f"names the path of a socket: {_example(scheme)}, {_SPECIAL}"
+        )
+    pairs = _pairs(parts.query)
+    _refuse_others(pairs, ("db",), scheme)
+    given = pairs.get("db")
+    options = _login(parts, scheme)
+    if given is not None:
+        options |= _database(_DATABASE.fullmatch(f"/{given}") if given else None, scheme)
+    return Target(scheme, ((path, 0),), "unix", options)
+
+
+def _sentinel_target(url: str, scheme: str) -> Target:
+    """
+    Return what the URL of a service says, whose primary Sentinels name.
+    """
+    start, _, rest = url.partition("://")
+    authority, mark, tail = re.match(r"([^/?#]*)(/?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    login, at, hosts = authority.rpartition("@")
+    several = [
+        _split(f"{start}://{login}{at}{host}{mark}{tail}", scheme) for host in hosts.split(",")
+    ]
+    parts = several[0]
+    match = _SERVICE.fullmatch(parts.path)
+    if match is None:
+        raise PolicyError.about("url", f"names a service of the Sentinels: {_example(scheme)}")
+    pairs = _pairs(parts.query)
+    is_tls = scheme in _TLS
+    _refuse_others(pairs, (*_LOGINS, *(_OPTIONS if is_tls else ())), scheme)
+    certificates = _certificates({name: pairs[name] for name in pairs if name in _OPTIONS})
+    options = _login(parts, scheme) | certificates
+    if number := int(match[2] or 0):
+        options["db"] = number
+    logins = {_LOGINS[name]: pairs[name] for name in pairs if name in _LOGINS}
+    nodes = tuple((one.hostname or "", one.port or _SENTINEL_PORT) for one in several)
+    kind: Kind = "tls" if is_tls else "tcp"
+    return Target(scheme, nodes, kind, options, unquote(match[1]), logins | certificates)
+
+
+def _split(url: str, scheme: str) -> SplitResult:
+    """
+    Return the parts of a URL that names one server.
+    """
+    parts = _parts(url, scheme)
     try:
-        parts = urlsplit(url)
         host = parts.hostname or ""
         host.encode("idna")
         named = bool(host) and parts.port != 0
     except ValueError:
         named = False
-        parts = SplitResult("", "", "", "", "")
     if not named or parts.fragment:
-        raise PolicyError.about(
-            "url", f"names one host and its port: {_EXAMPLE}, with what is special percent-encoded"
-        )
+        raise PolicyError.about("url", f"names {_named(scheme)}: {_example(scheme)}, {_SPECIAL}")
     return parts
 
 
-def _login(parts: SplitResult) -> dict[str, Any]:
+def _parts(url: str, scheme: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise PolicyError.about(
+            "url", f"names {_named(scheme)}: {_example(scheme)}, {_SPECIAL}"
+        ) from None
+
+
+def _named(scheme: str) -> str:
+    if scheme in _UNIX:
+        return "the path of a socket"
+    several = scheme.endswith("+sentinel")
+    return "the hosts of Sentinels and their ports" if several else "one host and its port"
+
+
+def _example(scheme: str) -> str:
+    """
+    Return a URL of this scheme that works, where there is such a server.
+    """
+    if scheme in _UNIX:
+        return f"write '{scheme}:///run/redis.sock?db=0'"
+    if scheme.endswith("+sentinel"):
+        return f"write '{scheme}://user:password@host1:26379,host2:26379/service/0'"
+    return f"write '{scheme}://user:password@host:6379/0'"
+
+
+def _login(parts: SplitResult, scheme: str) -> dict[str, Any]:
     """
     Return the user and the password, where there are any.
     """
     if parts.username and not parts.password:
-        raise PolicyError.about("url", f"has a user without a password: {_EXAMPLE}")
+        raise PolicyError.about("url", f"has a user without a password: {_example(scheme)}")
     login: dict[str, Any] = {}
     if parts.username:
         login["username"] = unquote(parts.username)
@@ -76,33 +199,50 @@ def _login(parts: SplitResult) -> dict[str, Any]:
     return login
 
 
-def _database(parts: SplitResult) -> dict[str, Any]:
+def _database(match: re.Match[str] | None, scheme: str) -> dict[str, Any]:
     """
     Return the database, where it is not the first.
     """
-    match = _DATABASE.fullmatch(parts.path)
     if match is None:
-        raise PolicyError.about("url", f"ends in the number of a database: {_EXAMPLE}")
+        raise PolicyError.about("url", f"ends in the number of a database: {_example(scheme)}")
     number = int(match[1] or 0)
     return {"db": number} if number else {}
 
 
-def _certificates(query: str, scheme: str) -> dict[str, Any]:
+def _pairs(query: str) -> dict[str, str]:
     """
-    Return what is said about certificates.
+    Return the options in a URL.
     """
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise PolicyError.about("url", "has options that are none: write '?name=value'") from None
-    if pairs and scheme != "rediss":
-        raise PolicyError.about("url", "has options, which only rediss:// takes: leave them out")
-    options: dict[str, Any] = {}
-    for name, value in pairs:
-        if name not in _OPTIONS or name in options:
-            raise PolicyError.about("url", f"has each of these options once: {', '.join(_OPTIONS)}")
-        options[name] = _value(name, value)
-    return options
+    if len(dict(pairs)) < len(pairs):
+        raise PolicyError.about("url", "has an option twice: write each of these options once")
+    return dict(pairs)
+
+
+def _refuse_others(pairs: Mapping[str, str], known: Iterable[str], scheme: str) -> None:
+    """
+    Refuse options that a scheme does not take.
+    """
+    names = tuple(known)
+    if all(name in names for name in pairs):
+        return
+    if names:
+        raise PolicyError.about("url", f"has each of these options once: {', '.join(names)}")
+    raise PolicyError.about(
+        "url",
+        f"has options, which only {scheme}s:// takes (it speaks TLS): "
+        f"leave them out, and write a database at the end, as in '{scheme}://host:6379/1'",
+    )
+
+
+def _certificates(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return what is said about certificates.
+    """
+    return {name: _value(name, text) for name, text in pairs.items()}
 
 
 def _value(name: str, text: str) -> Any:

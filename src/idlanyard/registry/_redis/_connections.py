@@ -1,49 +1,42 @@
 """
 Connections that keep to a deadline.
 
-redis-py bounds each wait, not their sum: connecting, each address of a host,
-logging in, each retry and each node of a cluster have the whole time anew.
-Only how long it takes to look up a host's name is for the system to bound.
+redis-py bounds each wait, not their sum: connecting, each address of a host
+and logging in have the whole time anew. Only how long it takes to look up a
+host's name is for the system to bound.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from redis.connection import Connection, SSLConnection
-from redis.exceptions import RedisClusterException, RedisError
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as TooLate
+
+if TYPE_CHECKING:
+    _Base = Connection
+else:
+    _Base = object
 
 deadline: Final[ContextVar[float]] = ContextVar("idlanyard_redis_deadline")
 
-FAILURES: Final = (RedisError, RedisClusterException, OSError)
-RETRIES: Final = 2
-PAUSE: Final = 0.02
-# Each node of a cluster may take this part of the time: where one does not answer, there
-# is some left to ask the others who stands in for it.
-SHARE: Final = 3
-# Bounded by who asks: threads, or the tasks that have a place.
-MOST: Final = 2**31
+FAILURES: Final = (RedisError, OSError)
 # One round trip less, and no messages that nobody asked for.
 PROTOCOL: Final = 2
-
-TORN: Final = "another thread or task has closed the connection"
-_OVER: Final = "the time for this question is over"
+OVER: Final = "the time for this question is over"
 
 
-class TimedConnection(Connection):
+class _Timed(_Base):
     """
-    A connection none of whose waits goes beyond the deadline.
+    The part of a connection none of whose waits goes beyond the deadline.
     """
 
-    def __init__(self, *, socket_timeout: float, **options: Any) -> None:
-        self._longest = socket_timeout
+    def __init__(self, **options: Any) -> None:
         self._is_bound = False
-        super().__init__(  # type: ignore[no-untyped-call]
-            socket_timeout=socket_timeout, **options
-        )
+        super().__init__(**options)  # type: ignore[no-untyped-call]
 
     @property
     def socket_timeout(self) -> float:
@@ -56,8 +49,8 @@ class TimedConnection(Connection):
         """
         left = deadline.get() - monotonic()
         if left <= 0:
-            raise TimeoutError(_OVER)
-        return min(left, self._longest)
+            raise TimeoutError(OVER)
+        return left
 
     @socket_timeout.setter
     def socket_timeout(self, value: object) -> None:
@@ -108,14 +101,26 @@ class TimedConnection(Connection):
             return False
         left = deadline.get() - monotonic()
         if left > 0:
-            socket.settimeout(min(left, self._longest))
+            socket.settimeout(left)
             return True
         # What is on its way would be taken for the answer to the next question.
         self.disconnect()  # type: ignore[no-untyped-call]  # pyright: ignore[reportUnknownMemberType]
-        raise TooLate(_OVER)
+        raise TooLate(OVER)
 
 
-class TimedSSLConnection(TimedConnection, SSLConnection):
+class TimedConnection(_Timed, Connection):
+    """
+    A connection none of whose waits goes beyond the deadline.
+    """
+
+
+class TimedSSLConnection(_Timed, SSLConnection):
     """
     The same through TLS.
+    """
+
+
+class TimedUnixConnection(_Timed, UnixDomainSocketConnection):
+    """
+    The same through a Unix socket.
     """

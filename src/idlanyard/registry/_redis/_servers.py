@@ -1,164 +1,185 @@
 """
-A server or a cluster, and the clients by which threads ask it.
+A server, and the clients by which threads ask it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from threading import Event, Lock
+from time import monotonic
+from typing import Any, Final
 
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.cluster import RedisCluster
+from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
-from redis.exceptions import ConnectionError as Refused
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from idlanyard.registry._pools import Pool
+from idlanyard.registry._redis._asking import Commands, Outcome
+from idlanyard.registry._redis._clients import Client, Clients, Link, fate_of
 from idlanyard.registry._redis._connections import (
-    MOST,
-    PAUSE,
+    FAILURES,
     PROTOCOL,
-    RETRIES,
-    SHARE,
     TimedConnection,
     TimedSSLConnection,
+    TimedUnixConnection,
+    deadline,
 )
 
-# A Redis or a RedisCluster, of either face: redis-py types them in part only.
-Client: TypeAlias = Any
+_KINDS: Final = {"tcp": TimedConnection, "tls": TimedSSLConnection, "unix": TimedUnixConnection}
+_NONE: Final = Link(0)
+
+
+class _Ticket:
+    def __init__(self) -> None:
+        self.is_granted = Event()
+        self.link = _NONE
+
+    def grant(self, link: Link) -> None:
+        self.link = link
+        self.is_granted.set()
 
 
 class Server:
     """
-    One server. Threads may share it.
+    One server, or one node of a cluster. Threads may share it.
 
-    Each of its clients keeps a connection of the pool. redis-py looks at a
-    connection whenever the pool hands it out, which takes a fourth of a
-    question's time. Here it would be for nothing: a client is used again only
-    after it has had its answer.
+    Each of its clients keeps a connection. redis-py looks at a connection
+    whenever a pool hands it out, which takes a fourth of a question's time.
+    Here it would be for nothing: a client is used again only after it has had
+    its answer.
 
-    Attributes:
-        torn: what a client raises where another thread has closed its connection.
+    Args:
+        kind: what its connections go through.
+        options: those of redis-py's connections.
+        pool: how many of them there may be.
     """
 
-    torn: tuple[type[Exception], ...] = ()
+    def __init__(self, kind: str, options: dict[str, Any], pool: Pool) -> None:
+        self._kind = _KINDS[kind]
+        self._options = options
+        self._clients = Clients(pool)
+        self._lock = Lock()
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        self._pool = pool
-        self._idle: deque[Client] = deque()
+    def ask(self, commands: Commands, *, is_asking: bool) -> Outcome:
+        """
+        Return the answers to commands, or the error that came instead; in time.
+        """
+        try:
+            link = self._taken()
+        except FAILURES as error:
+            return Outcome(None, error, is_stale=False)
+        was_known = link.has_answered
+        try:
+            answers = _answers(link.client, commands, is_asking=is_asking)
+        except BaseException as error:
+            self._part(link, error)
+            if isinstance(error, FAILURES):
+                return Outcome(None, error, is_stale=was_known)
+            raise
+        link.has_answered = True
+        self._give(link)
+        return Outcome(answers, None, is_stale=False)
 
-    def take(self) -> Client:
+    def close(self) -> None:
+        """
+        Let go of all connections; of those in use, when they come back.
+        """
+        with self._lock:
+            idle = self._clients.close()
+        _close(idle)
+
+    def _taken(self) -> Link:
         """
         Return a client that nobody else has.
         """
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return Redis(connection_pool=self._pool, single_connection_client=True)
+        until = min(deadline.get(), monotonic() + self._clients.pool.wait)
+        while True:
+            with self._lock:
+                found = self._clients.take(_Ticket)
+            link = found if isinstance(found, Link) else self._awaited(found, until)
+            if link.client is not None:
+                return link
+            try:
+                self._connect(link)
+            except BaseException as error:
+                with self._lock:
+                    may_wait = self._clients.miss(link, error)
+                if not may_wait:
+                    raise
+            else:
+                return link
 
-    def give(self, client: Client) -> None:
+    def _awaited(self, ticket: _Ticket, until: float) -> Link:
         """
-        Take back a client that has had its answer.
+        Return the client that a ticket was granted.
         """
-        self._idle.append(client)
+        if not ticket.is_granted.wait(max(0.0, until - monotonic())):
+            with self._lock:
+                if ticket in self._clients.waiting:
+                    self._clients.waiting.remove(ticket)
+                    raise self._clients.full()
+        return ticket.link
 
-    def drop(self, client: Client) -> None:
-        """
-        Close what may still get an answer, which is nobody's.
-        """
-        client.connection.disconnect()
-        client.close()
-        self._pool.disconnect(inuse_connections=False)
-
-    def close(self) -> None:
-        """
-        Let go of all connections.
-        """
-        self._idle.clear()
-        self._pool.disconnect()
-
-
-class Cluster:
-    """
-    A cluster, with one client that threads share.
-
-    After trouble with a node redis-py closes connections that others are about
-    to use, who find that it is nothing that they write to or read from.
-
-    Attributes:
-        torn: what the client raises where another thread has closed its connection.
-    """
-
-    torn: tuple[type[Exception], ...] = (AttributeError, TypeError)
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def take(self) -> Client:
-        """
-        Return the client.
-        """
-        return self._client
-
-    def give(self, client: Client) -> None:
-        """
-        It was shared.
-        """
-
-    def drop(self, client: Client) -> None:
-        """
-        Close what may still get an answer, which is nobody's.
-        """
-        for node in client.get_nodes():
-            pool = client.get_redis_connection(node).connection_pool
-            pool.disconnect(inuse_connections=False)
-
-    def close(self) -> None:
-        """
-        Let go of all connections.
-        """
-        self._client.disconnect_connection_pools()
-        self._client.close()
-
-
-def reached(options: dict[str, Any], *, tls: bool, timeout: float) -> Server | Cluster:
-    """
-    Return the server or, where that is part of one, its cluster.
-
-    Args:
-        options: those of redis-py's connections.
-        tls: whether through TLS.
-        timeout: how many seconds one wait may last, besides the deadline.
-    """
-    kind = TimedSSLConnection if tls else TimedConnection
-    common: dict[str, Any] = {"connection_class": kind, "protocol": PROTOCOL, **options}
-    retry = Retry(ConstantBackoff(PAUSE), RETRIES, (Refused,))
-    pool = ConnectionPool(max_connections=MOST, retry=retry, socket_timeout=timeout, **common)
-    is_single = False
-    try:
-        is_single = not _is_in_a_cluster(Redis(connection_pool=pool))
-    finally:
-        if not is_single:
-            pool.disconnect()
-    if is_single:
-        return Server(pool)
-    host, port = common.pop("host"), common.pop("port")
-    # Only with a URL it takes a class of connections.
-    url = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
-    client: Client = RedisCluster
-    return Cluster(
-        client.from_url(
-            url, max_connections=MOST, retry=retry, socket_timeout=timeout / SHARE, **common
+    def _connect(self, link: Link) -> None:
+        pool = ConnectionPool(
+            connection_class=self._kind,
+            protocol=PROTOCOL,
+            retry=Retry(NoBackoff(), 0),
+            **self._options,
         )
-    )
+        try:
+            link.client = Redis(connection_pool=pool, single_connection_client=True)
+        except BaseException:
+            pool.disconnect()
+            raise
+
+    def _give(self, link: Link) -> None:
+        with self._lock:
+            closing = self._clients.give(link)
+        if closing is not None:
+            _close([closing])
+
+    def _part(self, link: Link, error: BaseException) -> None:
+        """
+        Keep a client, or close what may still get an answer, which is nobody's.
+        """
+        fate = fate_of(error)
+        if fate == "kept":
+            link.has_answered = True
+            self._give(link)
+            return
+        with self._lock:
+            doubted = self._clients.doubt(link) if fate == "doubted" else []
+            self._clients.lose(link)
+        _close([link, *doubted])
 
 
-def _is_in_a_cluster(client: Client) -> bool:
+def _answers(client: Client, commands: Commands, *, is_asking: bool) -> Any:
+    if isinstance(commands, tuple):
+        if is_asking:
+            client.execute_command("ASKING")
+        return client.execute_command(*commands)
+    return _batch(client.connection, commands)
+
+
+def _batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """
-    Ask a server whether it is one of many; who may not ask takes it for a single one.
+    Return the answers to commands that are sent at once, refusals among them.
     """
-    try:
-        return bool(client.info("cluster").get("cluster_enabled"))
-    except NoPermissionError:
-        return False
+    connection.send_packed_command(connection.pack_commands(commands))
+    answers: list[Any] = []
+    for _ in commands:
+        try:
+            answers.append(connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    return answers
+
+
+def _close(links: Sequence[Link]) -> None:
+    for link in links:
+        link.client.connection.disconnect()
+        link.client.close()
+        link.client.connection_pool.disconnect()
