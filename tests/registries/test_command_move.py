@@ -769,3 +769,11 @@ def test_check_tells_what_voids_a_promise() -> None:
         done = process("check", server.url, "--json")
     assert done.status == 1
     assert "noeviction" in " ".join(done.document()["faults"])
+
+
+def test_no_log_is_printed(valkey: str) -> None:
+    """
+    What stores and drivers log of a store that voids a promise is ``check``'s to say.
+    """
+    assert process("count", valkey) == Done(0, "0\n", "")
+    assert process("check", valkey).status == 1

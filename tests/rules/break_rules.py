@@ -23,6 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from breaches import BREACHES, Breach
+from command_breaches import COMMAND_BREACHES
 from integration_breaches import INTEGRATION_BREACHES
 from policy_breaches import POLICY_BREACHES
 from registry_breaches import REGISTRY_BREACHES
@@ -48,6 +49,7 @@ def every_breach() -> list[Breach]:
         *REQUEST_BREACHES,
         *INTEGRATION_BREACHES,
         *REGISTRY_BREACHES,
+        *COMMAND_BREACHES,
     ]
 
 
