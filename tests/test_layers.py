@@ -139,17 +139,23 @@ FOUNDATIONS = (
     "_http._replies",
     "_http._session_request",
     "http",
+    "_http._environ",
     "_http._conversation",
-    "_http._event_loop",
+    "_http._threads",
     "_http._starlette",
+    "_http._werkzeug",
 )
 DRIVERS = {
     "_command": {"rich"},
     "_http._starlette": {"starlette"},
+    "_http._threads": {"anyio"},
+    "_http._werkzeug": {"werkzeug"},
     "_postgresql": {"psycopg", "sqlalchemy"},
     "_redis": {"redis"},
     "asgi": {"starlette"},
+    "django": {"asgiref", "django"},
     "fastapi": {"fastapi", "pydantic", "starlette"},
+    "flask": {"flask", "werkzeug"},
     "wsgi": {"werkzeug"},
 }
 COMPANIONS = {"django": {"asgiref"}, "flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}

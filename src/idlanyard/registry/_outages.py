@@ -136,6 +136,13 @@ class Outages:
         )
 
     @property
+    def timeout(self) -> float:
+        """
+        The most seconds that a question may take.
+        """
+        return self._timeout
+
+    @property
     def is_known(self) -> bool:
         """
         Whether there is an outage.

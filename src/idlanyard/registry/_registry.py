@@ -92,6 +92,20 @@ class SessionRegistry:
         )
         return cls(opened, verbs)
 
+    @property
+    def scheme(self) -> str:
+        """
+        The kind of store, as in ``"redis"``.
+        """
+        return self._name
+
+    @property
+    def timeout(self) -> float:
+        """
+        The most seconds that one question may take.
+        """
+        return self._outages.timeout
+
     def create(
         self,
         session_id: str | None = None,

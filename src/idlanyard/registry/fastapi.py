@@ -159,11 +159,12 @@ def sessions_router(
     ``on_input``. Whatever is none of them has FastAPI's own answer.
 
     Args:
-        registry: the sessions. The verbs of a ``SessionRegistry`` run in a
-            worker thread.
+        registry: the sessions. The verbs of a ``SessionRegistry`` run in
+            threads of the face's own, 40 at most; the wait for one counts
+            towards the registry's timeout.
         on_input: ``on_input(record, body)`` returns the reply to an input, as
-            JSON has it; plain functions run in a worker thread, async ones
-            are awaited. The session is bound meanwhile.
+            JSON has it; plain functions run in other threads of the face's
+            own, async ones are awaited. The session is bound meanwhile.
         authorize: gets a ``SessionRequest`` and returns ``True`` for callers
             who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
             spells out that nobody is checked.

@@ -111,6 +111,13 @@ class SessionsHandler:
         self.max_body: int = max_body
 
     @property
+    def registry(self) -> SessionRegistry | AsyncSessionRegistry:
+        """
+        The sessions.
+        """
+        return self._registry
+
+    @property
     def takes_input(self) -> bool:
         """
         Whether there is an ``on_input``, and so the route to it.

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import unquote_to_bytes
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
 
 from idlanyard.registry._http._conversation import converse_async
+from idlanyard.registry._http._environ import is_text
 from idlanyard.registry._http._session_request import READS_BODY, Action
+from idlanyard.registry._http._threads import FunctionThreads, VerbThreads
 from idlanyard.registry.http import SessionsHandler
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -51,12 +51,15 @@ def planned(handler: SessionsHandler) -> Iterator[tuple[Planned, Endpoint]]:
     """
     Go through the routes that a handler has, in the order in which they are asked.
     """
+    verbs, functions = VerbThreads(handler.registry), FunctionThreads()
     for route in _PLANNED:
         if route.action != "input" or handler.takes_input:
-            yield route, _endpoint_of(handler, route.action)
+            yield route, _endpoint_of(handler, route.action, verbs, functions)
 
 
-def _endpoint_of(handler: SessionsHandler, action: Action) -> Endpoint:
+def _endpoint_of(
+    handler: SessionsHandler, action: Action, verbs: VerbThreads, functions: FunctionThreads
+) -> Endpoint:
     reads_body = action in READS_BODY
 
     async def endpoint(request: Request) -> Response:
@@ -69,7 +72,9 @@ def _endpoint_of(handler: SessionsHandler, action: Action) -> Endpoint:
             return Response(status_code=400)
         session_id = request.path_params.get("session_id")
         conversation = handler.handle(action, session_id, headers, body)
-        reply = await converse_async(conversation, run_in_threadpool)
+        reply = await converse_async(
+            conversation, request, run_verb=verbs.run, run_function=functions.run
+        )
         return Response(reply.body, reply.status, dict(reply.headers))
 
     return endpoint
@@ -84,7 +89,10 @@ def whole(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
     """
     if match is Match.NONE or found["path_params"].get("session_id") == "":
         return Match.NONE, {}
-    if scope["path"].endswith("\n") or not _is_text(scope):
+    path: str = scope["path"]
+    if path.endswith("\n") or not is_text(
+        path, scope.get("raw_path"), broken="\N{REPLACEMENT CHARACTER}"
+    ):
         return Match.NONE, {}
     return match, found
 
@@ -103,19 +111,6 @@ async def refuse_method(scope: Any, receive: Any, send: Any, methods: Iterable[s
     if "app" in scope:
         raise HTTPException(405, headers=headers)
     await PlainTextResponse("Method Not Allowed", 405, headers)(scope, receive, send)
-
-
-def _is_text(scope: Any) -> bool:
-    if "\N{REPLACEMENT CHARACTER}" not in scope["path"]:
-        return True
-    raw = scope.get("raw_path")
-    if not isinstance(raw, bytes):
-        return False
-    try:
-        unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 async def _body_of(request: Request, most: int) -> bytes | None:

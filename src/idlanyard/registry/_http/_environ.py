@@ -1,0 +1,83 @@
+"""
+A WSGI ``environ`` as the handler reads it: its headers, its path, its body's length. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+_LENGTH: Final = re.compile("[0-9]{0,18}")
+_BROKEN_BYTE: Final = re.compile("%[89A-F][0-9A-F]")
+
+
+def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Return the headers, names in lower case.
+    """
+    headers = {
+        key[5:].replace("_", "-").lower(): value
+        for key, value in environ.items()
+        if key.startswith("HTTP_")
+    }
+    for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if environ.get(key):
+            headers[key.replace("_", "-").lower()] = environ[key]
+    return headers
+
+
+def path_of(environ: Mapping[str, Any]) -> str | None:
+    """
+    Return the path as it was sent; ``None`` where it is no text.
+    """
+    try:
+        return str(environ.get("PATH_INFO", "").encode("latin-1").decode())
+    except UnicodeError:
+        return None
+
+
+def length_fault(environ: Mapping[str, Any]) -> int | None:
+    """
+    Return the status of a request whose body has no known end, else ``None``.
+
+    That is 400 where its length is no number, and 411 where it comes in
+    chunks and the server does not say where they end.
+    """
+    if not _LENGTH.fullmatch(environ.get("CONTENT_LENGTH") or ""):
+        return 400
+    if is_chunked(environ) and "wsgi.input_terminated" not in environ:
+        return 411
+    return None
+
+
+def is_chunked(environ: Mapping[str, Any]) -> bool:
+    """
+    Return whether the body comes in chunks.
+    """
+    return "HTTP_TRANSFER_ENCODING" in environ
+
+
+def is_text(path: str, raw: str | bytes | None, *, broken: str) -> bool:
+    """
+    Return whether a path that was decoded is the text that was sent.
+
+    Where bytes were no text, something else was written for them, which a
+    client may have sent as well: only the raw path can tell.
+
+    Args:
+        path: decoded.
+        raw: as it was sent, still encoded; ``None`` where the server does not say.
+        broken: what was written: U+FFFD, or ``"%"`` for Django's ``%FF``.
+    """
+    doubtful = _BROKEN_BYTE.search(path) if broken == "%" else broken in path
+    if not doubtful:
+        return True
+    if not isinstance(raw, str | bytes):
+        return False
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeError:
+        return False
+    return True
