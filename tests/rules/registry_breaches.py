@@ -13,6 +13,7 @@ SQLITE = "tests/registries/test_sqlite.py::TestSQLite::"
 POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registries/test_redis.py::TestRedis::"
 HTTP = "tests/registries/test_http.py::"
+DECIDING = "tests/registries/test_http_deciding.py::"
 OUTAGES = "tests/registries/test_outages.py::"
 MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
 
@@ -209,9 +210,89 @@ REGISTRY_BREACHES = [
         "R16",
         "an idempotency key answers any request",
         HOME + "_verbs.py",
-        "            if answer.request != rest.request:\n",
+        "            if not is_repeated(rest.request, answer.request):\n",
         "            if not answer.request:\n",
         MEMORY + "test_a_key_is_for_one_request",
+    ),
+    Breach(
+        "R16",
+        "a retry is told the end that it would have now",
+        HOME + "_verbs.py",
+        "row, ttl = answer.row, first_ttl(answer.request)",
+        "row, ttl = answer.row, rest.ttl",
+        DECIDING + "test_a_retry_is_told_what_the_first_was_granted",
+    ),
+    Breach(
+        "R16",
+        "a retry is compared by the bytes of its body",
+        HOME + "http.py",
+        "idempotency_key(headers, whole)",
+        "idempotency_key(headers, fields)",
+        DECIDING + "test_the_key_is_for_the_client_s_own_words",
+    ),
+    Breach(
+        "S4",
+        "two lines of a key are one key",
+        HOME + "_http/_idempotency.py",
+        'r"[ !#-+\\--~]*"',
+        'r"[ !#-~]*"',
+        HTTP + "TestStarlette::test_two_keys_are_none",
+    ),
+    Breach(
+        "R16",
+        "the body's client wins over the server's grant",
+        HOME + "http.py",
+        "given = asked if grant is None else grant.over(asked)",
+        "given = asked",
+        DECIDING + "test_every_face_takes_a_grant",
+    ),
+    Breach(
+        "S18",
+        "a grant opens any session",
+        HOME + "http.py",
+        '        if action != "create":\n            _events',
+        '        if action == "create":\n            _events',
+        DECIDING + "test_a_grant_is_for_creates_only",
+    ),
+    Breach(
+        "R16",
+        "an update of one session touches its successor",
+        HOME + "http.py",
+        "touch = partial(self._registry.touch, created_at=_created(seen), **changes)",
+        "touch = partial(self._registry.touch, **changes)",
+        DECIDING + "test_a_successor_is_not_touched",
+    ),
+    Breach(
+        "R14",
+        "an unknown field is taken in silence",
+        HOME + "http.py",
+        "    check_names(fields, CREATE)\n",
+        "",
+        HTTP + "TestStarlette::test_unknown_fields_are_refused",
+    ),
+    Breach(
+        "R14",
+        "a fault that is known is told anew",
+        HOME + "_http/_faults.py",
+        "        if not is_known:\n",
+        "        if met_by:\n",
+        DECIDING + "test_a_fault_is_told_to_the_log_and_nobody_else",
+    ),
+    Breach(
+        "R14",
+        "an outage inside authorize is the framework's own error",
+        HOME + "http.py",
+        'answer: object = yield from self._put(question, f"authorize {action}")',
+        "answer: object = yield question",
+        DECIDING + "test_a_registry_that_fails_the_application_fails_the_request",
+    ),
+    Breach(
+        "R14",
+        "405 names the methods of one route only",
+        HOME + "_http/_starlette.py",
+        "sorted(_OF_ANY_ID.union(methods))",
+        "sorted(methods)",
+        HTTP + "TestStarlette::test_other_methods_have_the_framework_s_own_answer",
     ),
     Breach(
         "R16",
