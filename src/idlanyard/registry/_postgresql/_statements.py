@@ -289,6 +289,8 @@ def _gone(table: Table, most: int, *only: Any) -> Any:
     expired = (
         select(table.c.key)
         .where(table.c.expires_at <= _NOW, *only)
+        # Else the planner may look through the whole table for the last few.
+        .order_by(table.c.expires_at)
         .limit(literal_column(str(most)))
         .with_for_update(skip_locked=True)
     )

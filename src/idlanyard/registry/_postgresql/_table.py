@@ -1,7 +1,7 @@
 r"""
-The table of a PostgreSQL registry, and how it comes to be there.
+The tables of a PostgreSQL registry, and how they come to be there.
 
-Whoever uses a registry first makes the table, so its role needs ``CREATE`` on
+Whoever uses a registry first makes the tables, so its role needs ``CREATE`` on
 the schema that comes first in its ``search_path``. A role that has only
 ``SELECT, INSERT, UPDATE, DELETE`` does as well, where this was run before
 (``idlanyard`` is the registry's namespace):
@@ -36,6 +36,25 @@ the schema that comes first in its ``search_path``. A role that has only
 The keys are SHA-256; ``ttl`` is in microseconds. Metadata is text, since
 ``jsonb`` refuses ``\u0000`` and changes numbers. The database's encoding is
 UTF8 (or SQL_ASCII, which takes bytes as they are).
+
+The first layout had no version, and not the last three columns. The first use
+changes it, if the role owns the table; else its owner runs this, statement by
+statement, before or while the new version is started. Processes of the version
+before go on meanwhile:
+
+.. code-block:: sql
+
+    ALTER TABLE idlanyard_sessions
+        ADD COLUMN idempotency bytea,
+        ADD COLUMN request bytea,
+        ADD COLUMN requested_at timestamptz;
+    CREATE INDEX CONCURRENTLY idlanyard_sessions_by_living
+        ON idlanyard_sessions (client_key, coalesce(expires_at, 'infinity'::timestamptz))
+        WHERE client_key IS NOT NULL;
+    CREATE UNIQUE INDEX CONCURRENTLY idlanyard_sessions_by_retry
+        ON idlanyard_sessions (idempotency) WHERE idempotency IS NOT NULL;
+    CREATE TABLE idlanyard_layout (version integer PRIMARY KEY, claimed timestamptz);
+    INSERT INTO idlanyard_layout (version) VALUES (2);
 """
 
 from __future__ import annotations
