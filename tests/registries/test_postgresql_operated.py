@@ -38,6 +38,7 @@ from registries.postgres import (
     PostgreSQL,
     database,
     execute,
+    fresh_database,
     own_server,
     postgres,
 )
