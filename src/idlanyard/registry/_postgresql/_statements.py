@@ -20,7 +20,6 @@ from sqlalchemy import (
     Executable,
     Interval,
     LargeBinary,
-    Select,
     Table,
     Text,
     and_,
@@ -113,9 +112,8 @@ class Statements:
         self.delete: Executable = chosen.returning(*_row(columns))
         self.page: Executable = _page(table)
         self.living: Executable = _living(table)
-        most = bindparam("most", type_=BigInteger)
-        self.ordered: Executable = select(*_row(columns)).where(live, *_whose(table))
-        self.ordered = self.ordered.order_by(columns.session_id).limit(most)
+        ordered = select(*_row(columns)).where(live, *_whose(table)).order_by(columns.session_id)
+        self.ordered: Executable = ordered.limit(bindparam("most", type_=BigInteger))
         gone = _gone(table, BATCH)
         self.purge: Executable = select(func.count()).select_from(gone)
         self.count: Executable = select(func.count()).select_from(table).where(live)
@@ -191,7 +189,7 @@ def _sweeping(table: Table, statement: Any) -> Any:
     return statement.add_cte(_gone(table, SWEPT, table.c.key != bindparam("at")))
 
 
-def _made(table: Table) -> Select[Any]:
+def _made(table: Table) -> Any:
     columns = table.c
     is_made = _is_made(columns)
     made = and_(columns.idempotency == bindparam("idempotency"), is_made)
@@ -302,7 +300,7 @@ def _gone(table: Table, most: int, *only: Any) -> Any:
     )
 
 
-def _walk(table: Table) -> Select[Any]:
+def _walk(table: Table) -> Any:
     columns = table.c
     is_made = _is_made(columns)
     return (
@@ -324,7 +322,7 @@ def _walk(table: Table) -> Select[Any]:
     )
 
 
-def _known(table: Table) -> Select[Any]:
+def _known(table: Table) -> Any:
     columns = table.c
     moment = select(_microseconds(_NOW).label("now")).subquery("moment")
     there = and_(columns.key == func.any(_array("keys")), _is_live(columns.expires_at))
