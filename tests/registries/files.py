@@ -48,11 +48,12 @@ def let_expire(connection: sqlite3.Connection, count: int) -> None:
     )
 
 
-def count_of(connection: sqlite3.Connection) -> int:
+def count_of(connection: sqlite3.Connection, condition: str = "true") -> int:
     """
     Return how many sessions are there, expired or not.
     """
-    return int(connection.execute("SELECT count(*) FROM idlanyard_sessions").fetchone()[0])
+    sql = f"SELECT count(*) FROM idlanyard_sessions WHERE {condition}"
+    return int(connection.execute(sql).fetchone()[0])
 
 
 def remove(path: Path) -> None:
@@ -81,3 +82,9 @@ def fault_of(call: Callable[[], object]) -> str:
         call()
     assert raised.value.scheme == "sqlite"
     return raised.value.fault
+
+
+def leave(connection: sqlite3.Connection, *, reads_only: bool, seconds: float) -> None:
+    """
+    Prepare nothing.
+    """

@@ -281,7 +281,7 @@ def run_out_of_room(url: str) -> Any:
         return cause, len(created) > 3, missing
 
 
-def write_where_one_may_only_read(url: str, verb: str) -> Any:
+def ask_where_one_may_only_read(url: str, verb: str) -> Any:
     """
     As an ordinary user, ask for something in a file that is there and may not be written.
     """
@@ -295,6 +295,35 @@ def write_where_one_may_only_read(url: str, verb: str) -> Any:
             return error.fault
         finally:
             os.seteuid(user)
+
+
+def open_without_room(url: str) -> Any:
+    """
+    Use a registry that is opened where no file may grow, then let them, and use it again.
+    """
+
+    def cause_of(verb: Callable[[], object]) -> str:
+        try:
+            verb()
+        except RegistryUnavailable as error:
+            return type(error.__cause__).__name__
+        return "none"
+
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    with SessionRegistry.open(url) as registry:
+        said: dict[str, object] = {
+            "exists": registry.exists("there"),
+            "find": len(registry.find(client_id="c")),
+            "count": registry.count(),
+            "create": cause_of(registry.create),
+            "touch": cause_of(lambda: registry.touch("there")),
+            "check": cause_of(registry.check),
+            "again": registry.exists("there"),
+        }
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+        said["afterwards"] = registry.create("new").session_id
+    return said
 
 
 if __name__ == "__main__":

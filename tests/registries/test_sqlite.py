@@ -39,6 +39,7 @@ from registries.files import (
     by_hand,
     cause_of,
     count_of,
+    leave,
     let_expire,
     locked,
     remove,
@@ -60,12 +61,6 @@ def url(path: Path) -> str:
     Return the same as a URL.
     """
     return f"sqlite:///{path}"
-
-
-def leave(connection: sqlite3.Connection, *, reads_only: bool, seconds: float) -> None:
-    """
-    Prepare nothing.
-    """
 
 
 class TestSQLite(RacingContract):

@@ -5,6 +5,7 @@ What goes wrong with a file: what passes by itself, what does not, and what make
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from errno import ELOOP, ENAMETOOLONG, ENOTDIR
@@ -24,7 +25,8 @@ _NETWORKS: Final = frozenset(
     )
 )
 _VANISHING: Final = frozenset(("devtmpfs", "ramfs", "tmpfs"))
-_MOUNTS: Final = Path("/proc/self/mounts")
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+MOUNTS: Final = Path("/proc/self/mounts")
 
 
 def is_busy(error: BaseException) -> bool:
@@ -67,12 +69,12 @@ def fault_of(error: BaseException, path: Path) -> str | None:
     return None if is_allowed else _NO_RIGHTS
 
 
-def sentences_on(connection: sqlite3.Connection, path: Path) -> list[str]:
+def sentences_on(connection: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> list[str]:
     """
     Return a sentence for each thing that makes the file less than it is promised to be.
     """
     sentences: list[str] = []
-    kind = _file_system_of(path)
+    kind = file_system_of(path, mounts)
     if kind in _NETWORKS:
         sentences.append(
             f"the session registry's file is on a network file system ({kind}), where two "
@@ -100,20 +102,19 @@ def _is_allowed(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=effective) or not path.exists()
 
 
-def _file_system_of(path: Path, mounts: Path = _MOUNTS) -> str:
+def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
     """
     Return the kind of file system that a file is on; ``""`` where that is not told.
     """
     found, kind = "", ""
     place = os.path.realpath(path)
     try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
+        lines = mounts.read_text("utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
     for line in lines:
         _, point, its_kind, *_ = line.split(" ")
-        # Spaces and the like are written as \040 in it.
-        point = point.encode("latin-1", "backslashreplace").decode("unicode_escape")
+        point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), point)
         if len(point) >= len(found) and f"{place}/".startswith(f"{point.rstrip('/')}/"):
             found, kind = point, its_kind
     return kind

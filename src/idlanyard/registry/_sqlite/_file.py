@@ -21,6 +21,11 @@ from idlanyard.registry._sqlite._place import Place, Sight
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_NO_ROOM: Final = (
+    sqlite3.SQLITE_IOERR_SHMMAP,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+)
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.016
 _STEPS: Final = 10_000
@@ -45,6 +50,10 @@ class File:
     """
     One connection, made when it is needed and after whatever went wrong.
 
+    Attributes:
+        failures: how often connections to the file had failed when this one was made.
+        lock: held by who uses the connection.
+
     Args:
         place: where the file is.
         prepare: what every new connection is given to.
@@ -63,8 +72,9 @@ class File:
         self._is_makeshift = False
         self._watch = Watch()
         self._sight: Sight | None = None
-        self._failures = 0
+        self.failures = 0
         self.lock = RLock()
+        place.files.add(self)
         forks.watch(self)
 
     @property
@@ -106,7 +116,7 @@ class File:
             _take_turn(lock, patience)
         try:
             self._watch.patience = patience
-            if self._failures != self._place.failures:
+            if self.failures != self._place.failures:
                 # What one connection met with, the others need not.
                 self.let_go()
             try:
@@ -122,7 +132,7 @@ class File:
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error) from error
         finally:
-            if self._is_makeshift:
+            if self._is_makeshift or self.failures != self._place.failures:
                 self.let_go()
             lock.release()
 
@@ -159,7 +169,7 @@ class File:
         while is_busy(error) and monotonic() + pause < patience.until:
             sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            if patience.is_over:
+            if patience.is_ended:
                 break
             try:
                 return question(self._connection or self._connected(), *args)
@@ -183,15 +193,18 @@ class File:
         try:
             connection = self._connect()
         except sqlite3.OperationalError as error:
-            if not self._reads_only or code_of(error) != sqlite3.SQLITE_IOERR_SHMSIZE:
+            if not self._reads_only or code_of(error) not in _NO_ROOM:
                 raise
             # On a full disk there is no room for the index of the log. Who only reads can do
             # without, but nobody of this process may write meanwhile: so for one question.
             connection = self._connect("&readonly_shm=1")
             self._is_makeshift, self._sight = True, None
+        if self._watch.patience.is_ended:
+            raise _error("nobody waits for it any more", sqlite3.SQLITE_INTERRUPT)
         return connection
 
     def _connect(self, more: str = "") -> sqlite3.Connection:
+        self._end_others()
         # A file that was there, and is gone, is not made anew: nobody must forget it silently.
         mode = "rw" if self._place.known else "rwc"
         with forks.gate:
@@ -203,7 +216,7 @@ class File:
                 check_same_thread=False,
             )
         try:
-            self._failures = self._place.failures
+            self.failures = self._place.failures
             connection.set_progress_handler(self._watch.is_over, _STEPS)
             self._prepare(connection, reads_only=self._reads_only, seconds=self._timeout)
             self._sight = self._place.sight()
@@ -216,6 +229,23 @@ class File:
         self._place.known = True
         return connection
 
+    def _end_others(self) -> None:
+        """
+        End the connections of this registry that were there before something went wrong.
+
+        SQLite lets connections of one process share the index of the log: a
+        new one beside an old one would have that of a log that may be gone.
+        """
+        for other in self._place.files:
+            if other is self or not other.is_connected or other.failures == self._place.failures:
+                continue
+            if not other.lock.acquire(blocking=False):
+                raise _error("another connection is about to end", sqlite3.SQLITE_BUSY)
+            try:
+                other.let_go()
+            finally:
+                other.lock.release()
+
 
 def _take_turn(lock: RLock, patience: Patience) -> None:
     """
@@ -224,3 +254,9 @@ def _take_turn(lock: RLock, patience: Patience) -> None:
     left = patience.until - monotonic()
     if left <= 0 or not lock.acquire(timeout=left):
         raise RegistryUnavailable("sqlite") from TimeoutError("no turn in time")
+
+
+def _error(message: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error

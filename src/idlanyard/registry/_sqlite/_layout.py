@@ -21,9 +21,9 @@ LAYOUT: Final = 2
 """
 The version of what is below.
 """
-_ROOM: Final = 50_000_000
+_ROWS: Final = 200_000
 """
-How many bytes of a file are certainly gone through in a second.
+How many sessions are certainly indexed in a second.
 """
 
 # The rows stand in the index of keys itself: whoever looks one up in a large file touches one
@@ -109,6 +109,7 @@ class Layout:
         self._sessions = own(_SESSIONS)
         self._by_client = own(_BY_CLIENT)
         self._rest = [own(sql) for sql in _REST]
+        self._rows = own("SELECT count(*) FROM (SELECT 1 FROM idlanyard_sessions LIMIT ?)")
         self._version_there = own("SELECT max(version) FROM idlanyard_layout")
         self._versionless = own("DELETE FROM idlanyard_layout")
         self._versioned = own("INSERT INTO idlanyard_layout VALUES (?)")
@@ -140,8 +141,8 @@ class Layout:
             # Neither a full disk nor somebody who writes keeps anybody from reading.
             if not (reads_only and state.is_there):
                 raise
-        if not (reads_only or state.is_indexed) and _size_of(connection) < seconds * _ROOM:
-            self._index_if_possible(connection)
+        if not (reads_only or state.is_indexed):
+            self._index_if_quick(connection, int(seconds * _ROWS))
 
     def index(self, connection: sqlite3.Connection, patience: Patience | None = None) -> None:
         """
@@ -156,16 +157,13 @@ class Layout:
         Raises:
             sqlite3.Error: the file is locked, or the time is over.
         """
-        if self.is_indexed(connection):
-            return
         connection.execute("BEGIN IMMEDIATE")
         if patience is not None:
             patience.until = inf
         with connection:
-            if self.is_indexed(connection):
-                return
-            connection.execute(f"DROP INDEX IF EXISTS {self._namespace}_sessions_by_client")
-            connection.execute(self._by_client)
+            if not self.is_indexed(connection):
+                connection.execute(f"DROP INDEX IF EXISTS {self._namespace}_sessions_by_client")
+                connection.execute(self._by_client)
 
     def is_indexed(self, connection: sqlite3.Connection) -> bool:
         """
@@ -173,9 +171,11 @@ class Layout:
         """
         return self._state(connection).is_indexed
 
-    def _index_if_possible(self, connection: sqlite3.Connection) -> None:
+    def _index_if_quick(self, connection: sqlite3.Connection, most: int) -> None:
         try:
-            self.index(connection)
+            (rows,) = connection.execute(self._rows, (most + 1,)).fetchone()
+            if rows <= most:
+                self.index(connection)
         except sqlite3.OperationalError as error:
             # Without it find is slow, and everything is right.
             if is_busy(error):
@@ -186,8 +186,6 @@ class Layout:
         with connection:
             # Another process may have been here meanwhile.
             state = self._state(connection)
-            if state.is_current:
-                return
             connection.execute(self._sessions)
             if not state.is_there:
                 connection.execute(self._by_client)
@@ -259,9 +257,3 @@ class Layout:
             "SELECT name FROM pragma_index_info(?)", (f"{self._namespace}_sessions_by_client",)
         )
         return ("expires",) in columns.fetchall()
-
-
-def _size_of(connection: sqlite3.Connection) -> int:
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (page,) = connection.execute("PRAGMA page_size").fetchone()
-    return int(pages * page)

@@ -35,6 +35,13 @@ class Patience:
         """
         return monotonic() >= self.until
 
+    @property
+    def is_ended(self) -> bool:
+        """
+        Whether nobody waits for the verb any more.
+        """
+        return self.until == -inf
+
     def end(self) -> None:
         """
         Give the verb up now, in whatever thread it is.

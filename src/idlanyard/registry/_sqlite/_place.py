@@ -10,7 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from time import time_ns
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from idlanyard.registry._sqlite._file import File
 
 Identity: TypeAlias = tuple[int, int]
 Folder: TypeAlias = tuple[int, int, int]
@@ -37,10 +41,17 @@ class Sight(NamedTuple):
 
 class Place:
     """
-    Where a file is, whether it has been there, and how often its connections failed since.
+    Where a file is, and what the connections to it have to know of each other.
+
+    Attributes:
+        path: where it is.
+        uri: the same as a URL.
+        known: whether it has been there.
+        failures: how often a connection to it failed.
+        files: those who may have one.
     """
 
-    __slots__ = ("_folder", "_name", "failures", "known", "path", "uri")
+    __slots__ = ("_folder", "_name", "failures", "files", "known", "path", "uri")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,6 +60,7 @@ class Place:
         self.uri = path.as_uri()
         self.known = False
         self.failures = 0
+        self.files: WeakSet[File] = WeakSet()
 
     def sight(self) -> Sight:
         """

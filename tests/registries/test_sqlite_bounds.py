@@ -1,0 +1,359 @@
+"""
+What takes long on ``sqlite://`` ends with its time, keeps nobody waiting, and is not done later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from idlanyard.registry import (
+    AsyncSessionRegistry,
+    RegistryUnavailable,
+    SessionRecord,
+    SessionRegistry,
+)
+from idlanyard.registry._rules import key_of
+from idlanyard.registry._sqlite._patience import Patience
+from idlanyard.registry._sqlite._statements import Statements
+from idlanyard.registry._sqlite._store import Verbs
+from registries.files import (
+    IN_TIME,
+    OUT_OF_TIME,
+    by_hand,
+    cause_of,
+    count_of,
+    let_expire,
+    locked,
+)
+from registries.naming import eventually, fresh
+
+GRACE = 0.5
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """
+    Return where the sessions are.
+    """
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    """
+    Return the same as a URL.
+    """
+    return f"sqlite:///{path}"
+
+
+class Endless:
+    """
+    A question that goes through rows without an end.
+    """
+
+    def __init__(self) -> None:
+        self.begun = Event()
+        self.ended = Event()
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        self.begun.set()
+        try:
+            connection.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                "SELECT count(*) FROM n"
+            ).fetchone()
+        finally:
+            self.ended.set()
+
+    def ask(self, verbs: Any, file: str = "finder") -> None:
+        """
+        Ask it as a verb would, with the patience that the verb has.
+        """
+        getattr(verbs._files, file).ask(verbs._patience, self)
+
+
+@pytest.mark.parametrize("file", ["finder", "reader", "writer"])
+def test_no_statement_takes_longer_than_its_time(url: str, file: str) -> None:
+    """
+    Finding 5: a statement is interrupted at the end of the timeout, whatever it does.
+    """
+    with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+        registry.create("x")
+        began = monotonic()
+        assert "interrupted" in cause_of(lambda: Endless().ask(registry._store, file))
+        assert monotonic() - began < OUT_OF_TIME + GRACE
+        assert registry.exists("x")
+        registry.create("y")
+
+
+def test_a_statement_that_is_interrupted_costs_no_connection(url: str) -> None:
+    """
+    Finding 5: what was interrupted is asked again by the same connection.
+    """
+    with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+        registry.count()
+        finder: Any = registry._store._files.finder  # type: ignore[attr-defined]
+        connection = finder.ask(None, lambda connection: connection)
+        assert "interrupted" in cause_of(lambda: Endless().ask(registry._store))
+        assert finder.ask(None, lambda connection: connection) is connection
+
+
+def test_nobody_waits_for_who_finds(url: str) -> None:
+    """
+    Finding 5: while a find takes long, sessions are created, looked up and ended.
+    """
+    endless = Endless()
+    with SessionRegistry.open(url, timeout=2.0) as registry, ThreadPoolExecutor(1) as pool:
+        registry.create("x")
+        finding = pool.submit(endless.ask, registry._store)
+        assert endless.begun.wait(IN_TIME)
+        registry.create("y")
+        assert registry.exists("x")
+        registry.end("y")
+        assert not endless.ended.is_set()
+        with pytest.raises(RegistryUnavailable):
+            finding.result()
+
+
+def test_nobody_waits_for_who_finds_on_a_loop(url: str) -> None:
+    """
+    Finding 5: on an event loop, too; and the thread of a find ends with its time.
+    """
+    endless = Endless()
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=1.0) as registry:
+            await registry.create("x")
+            store: Any = registry._store
+            finding = asyncio.ensure_future(store._in_time("find", endless.ask))
+            await asyncio.to_thread(endless.begun.wait, IN_TIME)
+            assert await registry.exists("x")
+            await registry.create("y")
+            assert not endless.ended.is_set()
+            with pytest.raises(RegistryUnavailable):
+                await finding
+            assert endless.ended.is_set()
+            assert await registry.find(client_id="c") == []
+
+    asyncio.run(use())
+
+
+def test_a_find_that_is_cancelled_ends_in_its_thread(url: str) -> None:
+    """
+    Finding 14: the thread of a verb that nobody waits for any more is free at once.
+    """
+    endless = Endless()
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
+            store: Any = registry._store
+            finding = asyncio.ensure_future(store._in_time("find", endless.ask))
+            await asyncio.to_thread(endless.begun.wait, IN_TIME)
+            finding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await finding
+            assert await registry.find(client_id="c") == []
+
+    asyncio.run(use())
+
+
+def test_a_thread_that_does_not_end_is_not_waited_for(url: str) -> None:
+    """
+    Finding 14: a thread that the system keeps is given up a moment after the time.
+    """
+    kept = Event()
+
+    def wait(_: Verbs) -> None:
+        kept.wait(IN_TIME)
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
+            store: Any = registry._store
+            began = monotonic()
+            with pytest.raises(RegistryUnavailable) as raised:
+                await store._in_time("find", wait)
+            assert monotonic() - began < OUT_OF_TIME + GRACE
+            assert isinstance(raised.value.__cause__, TimeoutError)
+            kept.set()
+
+    asyncio.run(use())
+
+
+@pytest.fixture
+def waiting(url: str) -> None:
+    """
+    Make the file, with one session in it.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("before")
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_create_that_was_given_up_is_not_done_later(url: str, path: Path) -> None:
+    """
+    Finding 14: creates that were unavailable while the file was locked stay undone.
+    """
+    names = [f"n{number}" for number in range(6)]
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=0.3) as registry:
+
+            async def create(number: int, name: str) -> None:
+                await asyncio.sleep(number * 0.05)
+                await registry.create(name)
+
+            with locked(path):
+                creates = [create(number, name) for number, name in enumerate(names)]
+                answers = await asyncio.gather(*creates, return_exceptions=True)
+                assert all(isinstance(answer, RegistryUnavailable) for answer in answers)
+            # In line behind whatever of them was still to come.
+            await registry.create("after")
+            assert [name for name in names if await registry.exists(name)] == []
+
+    asyncio.run(use())
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_create_that_was_cancelled_is_not_done_later(url: str, path: Path) -> None:
+    """
+    Finding 14: a create that was cancelled while it waited for the file stays undone.
+    """
+
+    async def use() -> None:
+        async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
+            with locked(path) as unlock:
+                create = asyncio.create_task(registry.create("cancelled"))
+                writer: Any = registry._store._store._files.writer  # type: ignore[attr-defined]
+                await asyncio.to_thread(eventually, lambda: writer.is_connected)
+                create.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await create
+                after = asyncio.create_task(registry.create("after"))
+                await asyncio.sleep(0)
+                unlock()
+                await after
+            assert not await registry.exists("cancelled")
+
+    asyncio.run(use())
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_loop_may_end_in_the_middle(url: str, path: Path) -> None:
+    """
+    A registry whose loop was closed while it waited goes on, on the next loop.
+    """
+    registry = AsyncSessionRegistry.open(url, timeout=OUT_OF_TIME)
+    left: list[asyncio.Task[SessionRecord]] = []
+
+    async def leave() -> None:
+        left.append(asyncio.create_task(registry.create("left")))
+        await asyncio.sleep(0)
+
+    async def use() -> bool:
+        await registry.create("then")
+        there = await registry.exists("left")
+        await registry.close()
+        return there
+
+    with locked(path):
+        asyncio.run(leave())
+    assert not asyncio.run(use())
+
+
+def test_a_verb_whose_time_is_over_has_no_turn(url: str) -> None:
+    """
+    Finding 14: a thread that is late asks the file for nothing.
+    """
+    with SessionRegistry.open(url) as registry:
+        store: Any = registry._store
+        patience = Patience.of(IN_TIME)
+        assert store.within(patience).read(b"") is None
+        patience.end()
+        assert "no turn" in cause_of(lambda: store.within(patience).read(b""))
+
+
+# Housekeeping in passing.
+
+
+def test_a_create_gives_up_some_of_the_dead(url: str, path: Path) -> None:
+    """
+    Each create gives up a few sessions that have expired, whoever made them, and no more.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("alive", ttl=IN_TIME)
+        with by_hand(path) as connection:
+            let_expire(connection, 100)
+
+            def dead() -> int:
+                return count_of(connection, "expires <= 100")
+
+            def has_swept() -> bool:
+                registry.create()
+                return dead() < 100
+
+            eventually(has_swept)
+            assert dead() == 96
+            registry.create()
+            assert dead() == 92
+            for _ in range(23):
+                registry.create()
+            assert registry.purge_expired() == 0
+        assert registry.exists("alive")
+
+
+def test_a_key_is_given_up_with_its_session(url: str, path: Path) -> None:
+    """
+    Whatever gives up a session gives up its idempotency key, so that no list of these grows.
+    """
+    with SessionRegistry.open(url) as registry, by_hand(path) as connection:
+        for number in range(3):
+            registry.create(f"{number}", ttl=0.01, idempotency_key=fresh("key"))
+        registry.create("ended", idempotency_key=fresh("key"))
+        registry.end("ended")
+        eventually(lambda: not registry.exists("2"))
+        registry.purge_expired()
+        assert connection.execute("SELECT count(*) FROM idlanyard_creates").fetchone() == (0,)
+
+
+def test_a_key_is_free_before_its_session_is_given_up(url: str, path: Path) -> None:
+    """
+    A key whose session has expired, and waits for its turn to be given up, makes a new one.
+    """
+    with SessionRegistry.open(url) as registry, by_hand(path) as connection:
+        registry.create("x", ttl=0.01, idempotency_key="k")
+        let_expire(connection, 100)
+        eventually(lambda: not registry.exists("x"))
+        assert registry.create("y", idempotency_key="k").session_id == "y"
+        assert count_of(connection, "session_id = 'x'") == 0
+        assert count_of(connection, "expires <= 100") > 90
+
+
+@pytest.mark.parametrize("dead_first", [True, False], ids=["the dead first", "mixed"])
+def test_the_dead_are_passed_over_in_the_index(url: str, path: Path, dead_first: bool) -> None:
+    """
+    Finding 5: a find looks no session up that has expired, however many there are.
+    """
+    start = "a" if dead_first else "s"
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
+        for number in range(10):
+            registry.create(f"s{number:05}5", client_id="c")
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+            "INSERT INTO idlanyard_sessions "
+            "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, 'c', '{}', 1, 1, 2 FROM n",
+            (start, key_of("client_id", "c")),
+        )
+        found = registry.find(client_id="c", limit=10)
+        assert [one.session_id for one in found] == [f"s{number:05}5" for number in range(10)]
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN {Statements('idlanyard').page}", (b"", "", 0, 1)
+        )
+        assert "COVERING INDEX idlanyard_sessions_by_client" in " ".join(row[3] for row in plan)
