@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._loops import OnLoop
 from idlanyard.registry._postgresql._attempts import (
+    PATIENCE,
     ROOM,
     Ask,
     Attempts,
@@ -79,9 +80,10 @@ class AsyncPool:
         Return the answer to a question; see ``SyncPool.ask``.
         """
         home, now = self._homes.get(), monotonic()
-        patience = min(until, now + self._pool.wait)
+        end = now + (until - now) * _SHARE
+        patience = now + min((end - now) * PATIENCE, self._pool.wait)
         attempts = Attempts(home.places, asyncio.Event, until=patience, is_fresh=is_fresh)
-        token = deadline.set(now + (until - now) * _SHARE)
+        token = deadline.set(end)
         try:
             async with asyncio.timeout(until - now):
                 answer: T = await self._take(home, attempts, question)

@@ -19,6 +19,10 @@ from idlanyard.registry._postgresql._links import Link
 from idlanyard.registry._postgresql._places import Permit, Places, Waiter
 from idlanyard.registry._postgresql._refusals import is_full, refusal_of
 
+PATIENCE: Final = 0.95
+"""
+The part of a question's time after which it waits for a connection no longer.
+"""
 ROOM: Final = text(
     """
     SELECT least(

@@ -14,6 +14,7 @@ import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._postgresql._attempts import (
+    PATIENCE,
     ROOM,
     Ask,
     Attempts,
@@ -75,8 +76,8 @@ class SyncPool:
             RegistryUnavailable: there was no answer in time.
             RegistryMisconfigured: there will be none.
         """
-        home = self._home()
-        patience = min(until, monotonic() + self._pool.wait)
+        home, now = self._home(), monotonic()
+        patience = now + min((until - now) * PATIENCE, self._pool.wait)
         attempts = Attempts(home.places, Event, until=patience, is_fresh=is_fresh)
         token = deadline.set(until)
         try:
