@@ -1,9 +1,20 @@
 """
 The session registry over HTTP: a FastAPI application in which other systems assign
-session IDs, each user sees his own sessions, and input is answered in the session.
-The proxy on this machine says who the user is.
+session IDs, and input is answered in the session. The proxy on this machine says who
+the user is.
 
-    uvicorn --app-dir examples --no-proxy-headers registry_app:app
+Who may what:
+
+- A user, named by the proxy's X-User-ID, owns the sessions that he creates, whatever
+  ``client_id`` he sends, and alone reads, changes, ends and talks to them.
+- A caller whom nobody vouches for creates sessions that are nobody's. All who know the
+  ID of such a session may send it input, and nothing else. Return ``False`` where
+  ``user is None`` if your service is for users only.
+
+    uvicorn --app-dir examples --no-proxy-headers --port 8090 registry_app:app
+
+    curl -X POST http://localhost:8090/api/v1/session/create \
+      -H "Content-Type: application/json" -d '{"session_id": "my_custom_session_001"}'
 """
 
 from __future__ import annotations
@@ -21,10 +32,11 @@ from idlanyard import Policy, get_session_id, get_user_id
 from idlanyard.integrations.fastapi import install
 from idlanyard.registry import AsyncSessionRegistry, SessionRecord
 from idlanyard.registry.fastapi import sessions_router
-from idlanyard.registry.http import SessionRequest
+from idlanyard.registry.http import Grant, SessionRequest
 
+DAY = 86_400
 folder = TemporaryDirectory()
-sessions = AsyncSessionRegistry.open(f"sqlite:///{Path(folder.name, 'sessions.db')}", ttl=86_400)
+sessions = AsyncSessionRegistry.open(f"sqlite:///{Path(folder.name, 'sessions.db')}")
 log = logging.getLogger("uvicorn.error")
 
 
@@ -35,16 +47,20 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     folder.cleanup()
 
 
-def is_own(request: SessionRequest) -> bool:
+def authorize(request: SessionRequest) -> bool | Grant:
     """
-    Let users create sessions in their own name, and reach no others.
+    Give each user sessions of his own, and everybody else sessions that are nobody's.
     """
     user = get_user_id()
-    if user is None:
-        return False
     if request.action == "create":
-        return request.body.get("client_id") == user
-    return request.record is not None and request.record.client_id == user
+        # Without a user this is client_id=None: nobody's, also where the body names somebody.
+        return Grant(client_id=user, ttl=DAY)
+    if request.record is None or request.record.client_id != user:
+        return False
+    if user is None:
+        return request.action == "input"
+    # How long a session lives is up to the server.
+    return not (request.action == "update" and "ttl" in request.body)
 
 
 async def answer(record: SessionRecord, body: dict[str, Any]) -> dict[str, Any]:
@@ -56,5 +72,7 @@ async def answer(record: SessionRecord, body: dict[str, Any]) -> dict[str, Any]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.include_router(sessions_router(sessions, on_input=answer, authorize=is_own), prefix="/api/v1")
+app.include_router(
+    sessions_router(sessions, on_input=answer, authorize=authorize), prefix="/api/v1"
+)
 install(app, Policy(trusted_peers=["127.0.0.1"]))

@@ -7,6 +7,7 @@ the port of its addresses are substituted.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from fastapi import FastAPI
 from idlanyard import EVERYONE
 from idlanyard.registry import SessionRecord, SessionRegistry
 from idlanyard.registry.fastapi import sessions_router
-from registries.http_contract import by_uvicorn
+from registries.http_contract import Site, by_uvicorn
 
 HERE = Path(__file__).parent
 GUIDE = HERE / "custom_session_id_guide.md"
@@ -118,15 +119,34 @@ def service() -> Iterator[Service]:
             yield Service(port, registry, inputs)
 
 
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """
+    Serve the example, with a view of its own on what it keeps.
+    """
+    monkeypatch.syspath_prepend(HERE.parents[1] / "examples")
+    module = importlib.import_module("registry_app")
+    try:
+        with (
+            SessionRegistry.open(f"sqlite:///{module.folder.name}/sessions.db") as registry,
+            by_uvicorn(module.app) as port,
+        ):
+            yield Service(port, registry, [])
+    finally:
+        del sys.modules["registry_app"]
+
+
 def documented(block: int, reply: dict[str, Any]) -> None:
     """
     Check a reply against the one that the guide shows for it.
 
-    Moments differ, and have a Z here; what follows the first sentence of the
-    message is about that service's own purpose.
+    Moments differ, and have a Z here; the end of a session's time is told
+    besides; what follows the first sentence of the message is about that
+    service's own purpose.
     """
     shown = json.loads(BLOCKS[block][1])
-    assert reply.keys() == shown.keys()
+    assert reply.keys() - {"expires_at"} == shown.keys()
+    reply.pop("expires_at", None)
     moment = "created_at" if "created_at" in shown else "timestamp"
     form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"
     assert re.fullmatch(form, shown.pop(moment))
@@ -377,3 +397,70 @@ def test_the_migration(service: Service) -> None:
     user, minted = mapped.split()
     assert (user, MINTED.fullmatch(minted) is not None) == ("12345", True)
     assert line == "200 user_12345"
+
+
+def test_the_example_serves_the_commands(example: Service) -> None:
+    """
+    Issue 11, finding 17: the guide's own commands, sent to the example as they are printed, get
+    the replies that it shows.
+    """
+    documented(AUTO_REPLY, example.bash(AUTO))
+    documented(CUSTOM_REPLY, example.bash(CUSTOM))
+    documented(DUPLICATE_REPLY, example.bash(DUPLICATE))
+    assert MINTED.fullmatch(example.bash(TEST_AUTO)["session_id"])
+    assert example.bash(TEST_CUSTOM)["session_id"] == "test_custom_001"
+    assert example.bash(TEST_DUPLICATE)["error"] == "HTTPException"
+    answered = example.bash(TEST_INPUT)
+    assert answered == {"session_id": "test_custom_001", "heard": "I want to feel calm"}
+
+
+def test_the_example_serves_the_programs(example: Service, tmp_path: Path) -> None:
+    """
+    Issue 11, finding 17: so do its programs, in Python, JavaScript and as a webhook.
+    """
+    assert example.python(CRM) == ["Session created: crm_user_12345"]
+    printed = example.run("node", "--input-type=module", "-e", example.code(MOBILE))
+    assert printed == "Session: mobile_user_456_device_abc\n"
+    after = "print(manager.send_message(web_session['session_id'], 'calm')['heard'])"
+    web, mobile, heard = example.python(PLATFORMS, after=after)
+    assert (web[:13], mobile[:16], heard) == ("web_user_789_", "mobile_user_789_", "calm")
+    calls = "for _ in range(4): print(create_session_with_retry('base')['session_id'])"
+    *names, minted = example.python(RETRY, before="import requests", after=calls)
+    assert names == ["base", "base_1", "base_2"]
+    assert MINTED.fullmatch(minted)
+    status = "print(response.status_code)"
+    assert example.python(STILL_WORKS, before="import requests", after=status) == ["200"]
+    sent = {"external_id": "e1", "system_name": "crm", "user_info": {"user_id": "u1"}}
+    with webhook(example, tmp_path) as address, httpx.Client(trust_env=False, timeout=30) as client:
+        started = client.post(f"{address}/webhook/therapy/start", json=sent)
+    assert (started.status_code, started.json()["session_id"]) == (200, "webhook_e1")
+    known = example.registry.get("webhook_e1")
+    assert (known.client_id, known.metadata["source"]) == (None, "webhook")
+
+
+def test_the_example_keeps_users_apart(example: Service) -> None:
+    """
+    Issue 11, findings 11 and 17: it is safe to copy: a body names nobody, users have their own
+    sessions, and a caller without a user sends input to nobody's sessions and does no more.
+    """
+    site = Site(int(example.address.rpartition(":")[2]))
+    assert site.create(user="alice", session_id="a1", client_id="bob", ttl=10**9).status == 200
+    assert site.create(session_id="n1", client_id="alice").status == 200
+    assert example.registry.get("a1").client_id == "alice"
+    assert example.registry.get("n1").client_id is None
+    for user, name, expected in (
+        ("alice", "a1", {"read": 200, "touch": 200, "ttl": 403, "input": 200, "end": 200}),
+        ("bob", "a1", dict.fromkeys(("read", "touch", "ttl", "input", "end"), 403)),
+        ("alice", "n1", dict.fromkeys(("read", "touch", "ttl", "input", "end"), 403)),
+        (None, "a1", dict.fromkeys(("read", "touch", "ttl", "input", "end"), 403)),
+        (None, "n1", {"read": 403, "touch": 403, "ttl": 403, "input": 200, "end": 403}),
+        (None, "unknown", dict.fromkeys(("read", "touch", "ttl", "input", "end"), 403)),
+    ):
+        site.create(user="alice", session_id="a1")
+        assert {
+            "read": site.at("GET", name, user=user).status,
+            "touch": site.update(name, user=user).status,
+            "ttl": site.update(name, user=user, ttl=10**9).status,
+            "input": site.input(name, user=user, user_input="x").status,
+            "end": site.at("DELETE", name, user=user).status,
+        } == expected

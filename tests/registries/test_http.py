@@ -1158,7 +1158,8 @@ def test_the_example(tmp_path: Path) -> None:
         try:
             site = Site(listening.getsockname()[1])
             assert site.create(user="alice", session_id="s1", client_id="alice").status == 200
-            assert site.create(user="alice", session_id="s2", client_id="bob").status == 403
+            assert site.create(user="alice", session_id="s2", client_id="bob").status == 200
+            assert site.at("GET", "s2", user="bob").status == 403
             assert site.create(user="alice", session_id="s1", client_id="alice").status == 409
             answer = site.input("s1", user="alice", user_input="hello")
             assert answer.json == {"session_id": "s1", "heard": "hello"}
