@@ -39,6 +39,7 @@ from registries.postgres import (
 )
 from registries.relay import Relay
 from registries.test_pgbouncer import pgbouncer
+from registries.test_postgresql import blocked
 
 __all__ = ["database", "own_server", "postgres"]
 
@@ -352,7 +353,7 @@ def test_one_refusal_is_told_of_all_connections() -> None:
         for server in (old, new):
             made(server.url)
         together(registry, old.url, 5)
-        with held_up(old.url):
+        with blocked(old.url, "in use"):
             asked = pool.submit(registry.create, "in use")
             eventually(lambda: bool(waits(old.url)))
             demote(old)
