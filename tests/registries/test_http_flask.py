@@ -57,6 +57,8 @@ class RegisteredInFlask(HTTPBasics):
 
 class TestFlaskBlueprint(RegisteredInFlask, HTTPContract):
     kind = SYNC
+    # Extensions that let other sites in add to Flask's own answer.
+    options_status = 200
 
     @pytest.mark.parametrize("target", ["/session/x", "/session/create", "/session/x/input"])
     def test_options_have_flask_s_own_answer(self, site: Site, target: str) -> None:
@@ -202,6 +204,49 @@ def test_a_body_that_a_hook_has_read_is_there(chunked: bool) -> None:
         environ_overrides=environ | ({"CONTENT_LENGTH": ""} if chunked else {}),
     )
     assert (answer.status_code, answer.get_json()["session_id"], read) == (200, "s1", [sent])
+
+
+class Dripping:
+    """
+    A body that comes byte by byte, and may break.
+    """
+
+    def __init__(self, body: bytes, error: Exception | None = None) -> None:
+        self.left = list(body)
+        self.error = error
+
+    def read(self, size: int = -1) -> bytes:
+        """
+        Return the next byte.
+        """
+        if not self.left and self.error is not None:
+            raise self.error
+        return bytes([self.left.pop(0)]) if self.left else b""
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param(None, 200, id="whole"),
+        pytest.param(Broken(), 400, id="an error of the server's own"),
+    ],
+)
+def test_a_body_may_come_byte_by_byte(error: Exception | None, status: int) -> None:
+    """
+    A server may hand over fewer bytes than asked for, and raise errors of its own.
+    """
+    app = application(authorize=EVERYONE)
+    body = b'{"session_id": "s1"}'
+    environ = {
+        "wsgi.input": Dripping(body, error),
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "wsgi.input_terminated": True,
+        "CONTENT_LENGTH": "",
+    }
+    answer = app.test_client().post(
+        "/api/v1/session/create", headers=JSON, environ_overrides=environ
+    )
+    assert answer.status_code == status
 
 
 def test_the_application_s_own_limit_is_the_api_s_413() -> None:

@@ -17,7 +17,13 @@ from django.views.decorators.csrf import csrf_exempt
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._conversation import check_waits, converse, converse_async
-from idlanyard.registry._http._environ import headers_of, is_chunked, is_text, length_fault
+from idlanyard.registry._http._environ import (
+    headers_of,
+    is_chunked,
+    is_text,
+    length_fault,
+    read_past,
+)
 from idlanyard.registry._http._session_request import READS_BODY, Asking, routes_at
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
@@ -157,8 +163,7 @@ def _body_of(request: HttpRequest, most: int) -> bytes | int | None:
     if length is not None and length > most:
         return None
     try:
-        # One more byte is read, to tell a body that fits from one that does not.
-        body: bytes = stream.read(most + 1)
+        body = read_past(stream, most)
     except Exception:
         # Besides Django's UnreadablePostError, servers raise errors of their own for
         # chunks that are none, such as gunicorn 27 its ParseException.

@@ -59,6 +59,20 @@ def is_chunked(environ: Mapping[str, Any]) -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ
 
 
+def read_past(stream: Any, most: int) -> bytes:
+    """
+    Return a body, or the first ``most + 1`` bytes of one that is longer.
+
+    Args:
+        stream: a file of bytes, whose ``read`` may return fewer than it is asked for.
+        most: how many bytes fit.
+    """
+    body = bytearray()
+    while len(body) <= most and (piece := stream.read(most + 1 - len(body))):
+        body += piece
+    return bytes(body)
+
+
 def is_text(path: str, raw: str | bytes | None, *, broken: str) -> bool:
     """
     Return whether a path that was decoded is the text that was sent.

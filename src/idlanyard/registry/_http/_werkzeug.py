@@ -16,7 +16,7 @@ from werkzeug.exceptions import (
 from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_content_length
 
-from idlanyard.registry._http._environ import length_fault
+from idlanyard.registry._http._environ import length_fault, read_past
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -45,9 +45,8 @@ def body_of(environ: WSGIEnvironment, most: int, request: Request | None = None)
         return None
     request = request or Request(environ, populate_request=False)
     try:
-        # One more byte is read, to tell a body that fits from one that does not. A body
-        # that somebody has read before is kept in the request.
-        body = request.stream.read(most + 1) or request.get_data()
+        # A body that somebody has read before is kept in the request.
+        body = read_past(request.stream, most) or request.get_data()
     except RequestEntityTooLarge:
         return None
     except HTTPException:
@@ -60,4 +59,4 @@ def body_of(environ: WSGIEnvironment, most: int, request: Request | None = None)
         return None
     if length is not None and len(body) < length:
         raise ClientDisconnected
-    return bytes(body)
+    return body
