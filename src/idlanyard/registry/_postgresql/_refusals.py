@@ -68,7 +68,7 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
             "the server speaks no TLS: write sslmode=disable into the URL, or set the server up",
         ),
         (
-            "does not support GSSAPI",
+            "does not support GSSAPI|GSSAPI encryption required",
             "the server speaks no GSSAPI: write gssencmode=disable into the URL",
         ),
         (
@@ -81,7 +81,7 @@ _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (
             (
                 "unrecognized configuration parameter|invalid value for parameter"
-                "|invalid command-line argument|definition of service"
+                "|invalid command-line argument|definition of service|invalid [a-z_]+ value"
             ),
             "the server or libpq does not take the URL's options: write others",
         ),
