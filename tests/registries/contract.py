@@ -701,6 +701,32 @@ class RacingContract(RegistryContract):
                 winners = [number for number in pool.map(create, range(1, 9)) if number]
             assert [registry.get(name).metadata["n"]] == winners
 
+    @pytest.mark.parametrize("named", [True, False], ids=["one ID", "minted IDs"])
+    def test_of_many_retries_one_creates(self, registry: Opened, named: bool) -> None:
+        """
+        Of eight threads that create with one idempotency key, one makes a session, and all get it.
+        """
+        for _ in range(10):
+            name, client, key = fresh() if named else None, fresh("client"), fresh("key")
+            together = Barrier(8)
+
+            def create(
+                _: int,
+                name: str | None = name,
+                asked: tuple[str, str] = (client, key),
+                together: Barrier = together,
+            ) -> SessionRecord:
+                together.wait()
+                made: SessionRecord = registry.create(
+                    name, client_id=asked[0], metadata={"a": 1}, ttl=60, idempotency_key=asked[1]
+                )
+                return made
+
+            with ThreadPoolExecutor(8) as pool:
+                records = list(pool.map(create, range(8)))
+            assert registry.find(client_id=client) == records[:1]
+            assert records == records[:1] * 8
+
 
 class AwaitedContract(RegistryContract):
     """
