@@ -26,6 +26,7 @@ from breaches import BREACHES, Breach
 from command_breaches import COMMAND_BREACHES
 from integration_breaches import INTEGRATION_BREACHES
 from policy_breaches import POLICY_BREACHES
+from postgresql_breaches import POSTGRESQL_BREACHES
 from registry_breaches import REGISTRY_BREACHES
 from request_breaches import REQUEST_BREACHES
 
@@ -49,6 +50,7 @@ def every_breach() -> list[Breach]:
         *REQUEST_BREACHES,
         *INTEGRATION_BREACHES,
         *REGISTRY_BREACHES,
+        *POSTGRESQL_BREACHES,
         *COMMAND_BREACHES,
     ]
 

@@ -1,0 +1,102 @@
+"""
+The breaches of what PostgreSQL keeps: what is broken, and which test must notice.
+"""
+
+from __future__ import annotations
+
+from breaches import Breach
+
+HOME = "registry/_postgresql/"
+CONTRACT = "tests/registries/test_postgresql.py::TestPostgresql::"
+OPERATED = "tests/registries/test_postgresql_operated.py::"
+
+POSTGRESQL_BREACHES = [
+    Breach(
+        "S-D15",
+        "two retries at once make two sessions on PostgreSQL",
+        HOME + "_table.py",
+        '("retry", (columns.idempotency,), True)',
+        '("retry", (columns.idempotency,), False)',
+        CONTRACT + "test_of_many_retries_one_creates",
+    ),
+    Breach(
+        "S-D15",
+        "a retry is answered with a session that another process put in its place",
+        HOME + "_statements.py",
+        "held: ColumnElement[bool] = columns.requested_at == columns.created_at\n",
+        "held: ColumnElement[bool] = columns.created_at == columns.created_at\n",
+        OPERATED + "test_a_key_ends_with_its_session_whoever_replaces_it",
+    ),
+    Breach(
+        "S-D16",
+        "a touch that waited moves an end backwards",
+        HOME + "_statements.py",
+        "func.greatest(columns.expires_at, _after(_TURN, columns.ttl))",
+        "_after(_TURN, columns.ttl)",
+        OPERATED + "test_a_touch_that_waited_moves_no_end_backwards",
+    ),
+    Breach(
+        "S-D16",
+        "a touch that waited ends before it began",
+        HOME + "_statements.py",
+        "        else_=_after(_TURN, given),\n",
+        "        else_=_after(_NOW, given),\n",
+        OPERATED + "test_a_touch_that_waited_moves_no_end_backwards",
+    ),
+    Breach(
+        "S-D16",
+        "what expired on PostgreSQL stays until somebody purges",
+        HOME + "_questions.py",
+        "% _SWEEPS_EVERY == 0\n",
+        "% _SWEEPS_EVERY < 0\n",
+        CONTRACT + "test_what_expired_leaves_in_passing",
+    ),
+    Breach(
+        "S-D22",
+        "a page ends where too many in between have expired",
+        HOME + "_questions.py",
+        "        if len(found) == len(rows):\n            return found\n        rows = yield statements",
+        "        if True:\n            return found\n        rows = yield statements",
+        OPERATED + "test_a_page_is_filled_whatever_has_expired",
+    ),
+    Breach(
+        "S-D17",
+        "a dropped table is told for ever",
+        HOME + "_faults.py",
+        'frozenset({"42P01", "42703", "42P10", "3F000"})',
+        "frozenset()",
+        OPERATED + "test_a_dropped_table_is_made_anew",
+    ),
+    Breach(
+        "S-D17",
+        "missing rights look like an outage",
+        HOME + "_faults.py",
+        "    return fault and fault.format(table=table)\n",
+        "    return None\n",
+        OPERATED + "test_a_right_that_is_taken_away_is_told",
+    ),
+    Breach(
+        "R16",
+        "an index that a killed process left is taken for one",
+        HOME + "_layout.py",
+        '                _run(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}")\n',
+        "",
+        OPERATED + "test_an_index_that_a_killed_process_left_is_made_anew",
+    ),
+    Breach(
+        "R16",
+        "a later layout is used as if it were today's",
+        HOME + "_layout.py",
+        "state.version > LAYOUT:\n",
+        "state.version < 0:\n",
+        OPERATED + "test_a_later_layout_is_told",
+    ),
+    Breach(
+        "R16",
+        "settings that void a promise are passed over in silence",
+        HOME + "_layout.py",
+        "    if state.is_asynchronous:\n",
+        "    if False:\n",
+        OPERATED + "test_careless_settings_are_said_once",
+    ),
+]
