@@ -751,6 +751,18 @@ def test_an_outage_of_either_side_is_told(
     assert kept_in(valkey) == by_id(sample(5))
 
 
+def test_a_wrong_password_is_no_outage(database: str) -> None:
+    """
+    What waiting will not mend has the status 4, and is no line of a password.
+    """
+    wrong = database.replace("s3cret", "wr0ng")
+    for words in (["check", wrong], ["count", wrong]):
+        done = process(*words)
+        assert (done.status, done.out) == (4, "")
+        assert "waiting will not mend this" in done.err
+        assert "wr0ng" not in done.err
+
+
 def test_one_database_by_two_names(database: str) -> None:
     """
     One database under two names of its host is one place.
@@ -769,6 +781,21 @@ def test_check_tells_what_voids_a_promise() -> None:
         done = process("check", server.url, "--json")
     assert done.status == 1
     assert "noeviction" in " ".join(done.document()["faults"])
+
+
+def test_a_wrong_password_of_valkey_is_no_outage() -> None:
+    """
+    The same holds for Valkey, and where the password is missing.
+    """
+    with Valkey() as server, server.client() as client:
+        client.config_set("requirepass", "s3cret")
+        plain = server.url.removeprefix("redis://")
+        for url in (f"redis://:wr0ng@{plain}", server.url):
+            done = process("count", url)
+            assert (done.status, done.out) == (4, "")
+            assert "waiting will not mend this" in done.err
+            assert "wr0ng" not in done.err
+        assert process("count", f"redis://:s3cret@{plain}").out == "0\n"
 
 
 def test_no_log_is_printed(valkey: str) -> None:
