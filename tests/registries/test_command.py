@@ -4,6 +4,7 @@ The operator's command on one store: looking, ending, exporting, importing, and 
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from idlanyard.__main__ import main
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._command._listing import _each_once, _foremost, check
 from idlanyard.registry._command._printing import Printer
+from idlanyard.registry._command._run import run
 from idlanyard.registry._command._showing import scrubbed, text_shown, url_shown
 from idlanyard.registry._command._statuses import Failed
 from idlanyard.registry._memory import MemoryStore
@@ -324,7 +326,8 @@ def test_an_id_may_begin_with_a_dash(tmp_path: Path) -> None:
         ),
         pytest.param(["show", "memory://", "a\tb"], "control character", id="no ID"),
         pytest.param(["count", "sqlite:///no/such.db"], "there is no file", id="no file"),
-        pytest.param(["count", "sqlite:///x%00"], "NUL", id="no file's name"),
+        pytest.param(["count", "sqlite:///x%00"], "NUL", id="NUL"),
+        pytest.param(["count", "sqlite:///\ud800"], "no file's name has", id="no file's name"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_write(words: list[str], said: str) -> None:
@@ -400,7 +403,7 @@ def test_end_of_a_client(url: str) -> None:
         pytest.param(b"y\n", 0, 8, id="yes"),
         pytest.param(b"n\n", 1, 10, id="no"),
         pytest.param(b"", 1, 10, id="nothing"),
-        pytest.param(None, 1, 10, id="no terminal"),
+        pytest.param(None, 2, 10, id="no terminal"),
     ],
 )
 def test_ending_a_clients_sessions_asks(
@@ -836,6 +839,53 @@ def test_the_command_runs_in_any_thread(url: str) -> None:
     thread.start()
     thread.join()
     assert done == [Done(0, "10\n", "")]
+
+
+class Broken(io.BytesIO):
+    """
+    A file that fails in a way that nobody reckoned with.
+    """
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """
+        Fail.
+        """
+        raise KeyError("hunter2")
+
+
+def test_a_defect_is_a_sentence() -> None:
+    """
+    Whatever goes wrong, there is no traceback and no password.
+    """
+    streams = streams_of()._replace(input=Broken())
+    environ = {"IDLANYARD_REGISTRY_URL": "memory://", "OTHER": "redis://:hunter2@h"}
+    if sys.flags.dev_mode:
+        with pytest.raises(KeyError):
+            run(["import"], streams, environ)
+        return
+    assert run(["import"], streams, environ) == 1
+    assert text_of(streams.err).startswith("unexpected KeyError: ")
+
+
+def test_closed_streams_are_no_traceback(url: str) -> None:
+    """
+    A command whose streams are closed does what it can.
+    """
+    words = [*COMMAND, "count", url]
+    for closed in ("<&-", ">&-", "2>&-"):
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {closed}', "bash", *words], capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_file_that_may_not_be_seen_is_the_stores_to_tell(tmp_path: Path) -> None:
+    """
+    A path that cannot be looked at is told by the store, and is no traceback.
+    """
+    done = ran("count", f"sqlite:///{tmp_path}/{'x' * 300}.db")
+    assert done.status in (2, 3, 4)
+    assert len(done.err.splitlines()) == 1
 
 
 def test_nothing_of_it_stays_installed(url: str) -> None:

@@ -16,10 +16,9 @@ from idlanyard.registry._command._places import Place
 from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._showing import counted, moment_text
 from idlanyard.registry._command._statuses import FAULTS, FINE, Failed, Undone
-from idlanyard.registry._command._walking import rows_of
+from idlanyard.registry._command._walking import checked_key, rows_of
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._record import Row
-from idlanyard.registry._rules import key_of
 
 _TITLES = ("session_id", "client_id", "created_at", "expires_at", "metadata")
 
@@ -63,7 +62,7 @@ def show(place: Place, printer: Printer, session_id: str) -> int:
     """
     Print every field of one session.
     """
-    row = place.ask(place.store.read, key_of("ID", session_id))
+    row = place.ask(place.store.read, checked_key("ID", session_id))
     if row is None:
         raise Undone(f"there is no session {session_id!r}: it has ended, expired or never been")
     if printer.is_json:

@@ -131,23 +131,23 @@ def refuse_missing_file(url: str) -> None:
         UsageError: there is no such file.
     """
     path = _path_of(url)
-    if path is not None and not path.exists():
+    try:
+        is_missing = path is not None and not path.exists()
+    except OSError:
+        # The store says it better.
+        return
+    if is_missing:
         raise UsageError(f"there is no file {path}: write the path of the registry's own")
 
 
 def refuse_same(source: Address, target: Address) -> None:
     """
-    Refuse two names of one place.
+    Refuse to move from a place to itself; by another name it is found out by looking.
 
     Raises:
         UsageError: they are the same.
     """
-    one, other = _path_of(source.url), _path_of(target.url)
-    if one is not None and other is not None:
-        is_same = one.resolve() == other.resolve()
-    else:
-        is_same = source.url == target.url
-    if is_same and source.namespace == target.namespace:
+    if source.url == target.url and source.namespace == target.namespace:
         raise UsageError(SAME)
 
 
@@ -155,7 +155,13 @@ SAME: Final = "both URLs name the same place: write the store to move from, then
 
 
 def _path_of(url: str) -> Path | None:
+    """
+    Return the path of a file, ``None`` where the URL names none.
+    """
     if not url.startswith(_FILE):
         return None
-    name = os.fsdecode(unquote_to_bytes(os.fsencode(url.removeprefix(_FILE))))
+    try:
+        name = os.fsdecode(unquote_to_bytes(os.fsencode(url.removeprefix(_FILE))))
+    except UnicodeEncodeError:
+        return None
     return None if "\x00" in name else Path(name)

@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
 
 from idlanyard.registry._command._showing import scrubbed, text_shown
-from idlanyard.registry._command._statuses import Undone
+from idlanyard.registry._command._statuses import UsageError
 
 
 class Streams(NamedTuple):
@@ -114,10 +114,10 @@ class Printer:
         Return whether the person at the terminal says yes.
 
         Raises:
-            Undone: there is no terminal to ask on.
+            UsageError: there is no terminal to ask on.
         """
         if not (self._streams.err.isatty() and self._streams.input.isatty()):
-            raise Undone(f"there is no terminal to ask on: {instead}")
+            raise UsageError(f"there is no terminal to ask on: {instead}")
         self.say(f"{question} [y/N] ", end="")
         answer = self._streams.input.readline(100).strip().lower()
         return answer in (b"y", b"yes")

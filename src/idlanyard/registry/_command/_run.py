@@ -4,6 +4,7 @@ Running one command: its stores, its signals, its exit status.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -46,10 +47,13 @@ def main(arguments: Sequence[str]) -> int:
     """
     Run ``python -m idlanyard registry`` with these arguments, and return its exit status.
     """
-    streams = Streams(sys.stdin.buffer, sys.stdout, sys.stderr)
+    # Each of them may be closed, and is nothing then.
+    closed = io.StringIO
+    file = sys.stdin.buffer if sys.stdin else io.BytesIO()
+    streams = Streams(file, sys.stdout or closed(), sys.stderr or closed())
     try:
         status = run(arguments, streams, os.environ)
-        sys.stdout.flush()
+        streams.out.flush()
         return status
     except BrokenPipeError:
         _drop_output()
@@ -78,6 +82,7 @@ def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) 
 
     Raises:
         OSError: the output cannot be written.
+        Exception: a defect, in Python's development mode.
     """
     named = (word.removeprefix("env:") for word in arguments if word.startswith("env:"))
     urls = [url for name in (VARIABLE, *named) if (url := environ.get(name))]
@@ -90,15 +95,23 @@ def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) 
     except UsageError as error:
         printer.say(f"{PROGRAM}: {error}")
         return USAGE
-    except (Undone, ValueError) as error:
+    except Undone as error:
         printer.say(str(error))
-        return FAULTS if isinstance(error, Undone) else USAGE
+        return FAULTS
     except Failed as failed:
         printer.say(failed.sentence())
         return failed.status
     except Interrupted as interrupted:
         printer.say("stopped: run it again to complete it")
         return SIGNALLED + interrupted.signal
+    except Exception as error:
+        if isinstance(error, OSError) or sys.flags.dev_mode:
+            raise
+        printer.say(
+            f"unexpected {type(error).__name__}: {error} (a defect: report it with what "
+            "python -X dev -m idlanyard registry ... prints)"
+        )
+        return FAULTS
 
 
 def _follow(line: Line, streams: Streams, printer: Printer, environ: Mapping[str, str]) -> int:
