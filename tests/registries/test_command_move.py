@@ -238,8 +238,11 @@ def test_one_place_by_two_names_is_refused(
     source, _ = files
     put_into(source, sample(4))
     (tmp_path / "link.db").symlink_to(tmp_path / "source.db")
-    (tmp_path / "hard.db").hardlink_to(tmp_path / "source.db")
-    names = (source, f"sqlite:///{tmp_path}/x/../source.db", f"sqlite:///{tmp_path}/link.db")
+    names = (
+        source,
+        f"sqlite:///{tmp_path}/../{tmp_path.name}/source.db",
+        f"sqlite:///{tmp_path}/link.db",
+    )
     for name in names:
         done = ran("move", *copy, source, name)
         assert done.status == 2
