@@ -5,10 +5,12 @@ What Redis and Valkey keep, however long it is operated: no litter, no lost retr
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,6 +279,16 @@ def test_a_minted_id_is_not_given_again(face: Face, server: Valkey) -> None:
         assert registry.create(idempotency_key="k").session_id != made.session_id
 
 
+def test_a_minted_id_is_not_given_again_after_it_expired(face: Face, server: Valkey) -> None:
+    """
+    A create that is sent again after its session has expired makes one with an ID of its own.
+    """
+    with face(server.url) as registry:
+        made = registry.create(ttl=0.05, idempotency_key="k")
+        eventually(lambda: not registry.exists(made.session_id))
+        assert registry.create(ttl=0.05, idempotency_key="k").session_id != made.session_id
+
+
 def test_a_claim_lives_as_long_as_its_session(face: Face, server: Valkey, layout: Layout) -> None:
     """
     The claim of a key is there until its session is gone, and not for ever where that is not.
@@ -457,7 +469,7 @@ def test_a_touch_moves_the_end_in_its_clients_ends(
         registry.end(name)
         assert client.exists(ends) == 0
         registry.create(name, client_id="c")
-        assert client.exists(ends) == 0
+        assert client.zscore(ends, name) == math.inf
         touched = registry.touch(name, ttl=50)
         assert client.zscore(ends, name) == pytest.approx(end_of(touched), abs=1)
 
@@ -671,6 +683,31 @@ class TestRestricted(RacingContract):
         Return where the sessions are.
         """
         return restricted
+
+
+def test_the_page_lists_the_rights() -> None:
+    """
+    The rights on the page are those that the registry needs.
+    """
+    page_ = Path(__file__).parents[2] / "docs/registry_machines.md"
+    assert f" {rights_of(Layout('idlanyard'))}\n" in page_.read_text()
+
+
+def test_a_check_finds_what_is_missing(face: Face, server: Valkey) -> None:
+    """
+    A check asks for everything that the verbs do: who lacks one right is told.
+    """
+    rights = rights_of(Layout("idlanyard")).split()
+    with server.client() as client:
+        url = f"redis://lanyard:secret@127.0.0.1:{server.port}/0"
+        for missing in ("+rename", "+zadd", "+pttl", "+evalsha", "+get", "+zrangebylex"):
+            rules = [right for right in rights if right != missing]
+            ask(client, "ACL SETUSER", "lanyard", "reset", "on", ">secret", *rules)
+            with face(url) as registry, pytest.raises(RegistryMisconfigured, match="ACL SETUSER"):
+                registry.check()
+        ask(client, "ACL SETUSER", "lanyard", "reset", "on", ">secret", *rights)
+        with face(url) as registry:
+            assert len(registry.check()) == 1
 
 
 def test_a_missing_right_is_told(face: Face, server: Valkey) -> None:

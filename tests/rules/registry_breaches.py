@@ -12,6 +12,7 @@ REGISTRY = "tests/registries/test_registry.py::"
 SQLITE = "tests/registries/test_sqlite.py::TestSQLite::"
 POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registries/test_redis.py::TestRedis::"
+KEPT = "tests/registries/test_redis_operated.py::"
 HTTP = "tests/registries/test_http.py::"
 DECIDING = "tests/registries/test_http_deciding.py::"
 OUTAGES = "tests/registries/test_outages.py::"
@@ -108,6 +109,54 @@ REGISTRY_BREACHES = [
         "  return is_ours and {kept[2], kept[3], {}, false, kept[1], kept[5]}\n",
         "",
         REDIS + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "S-D16",
+        "Redis keeps what has expired in its client's index",
+        HOME + "_redis/_scripts.py",
+        "  if count > 15 or count * 16 > redis.call('ZCARD', index) then\n",
+        "  if false then\n",
+        KEPT + "test_the_dead_of_a_busy_client_leave_in_passing",
+    ),
+    Breach(
+        "S-D16",
+        "Redis forgets when sessions end before it forgets their index",
+        HOME + "_redis/_scripts.py",
+        "    redis.call('PERSIST', ends)\n",
+        "",
+        REDIS + "test_what_expired_leaves_in_passing",
+    ),
+    Breach(
+        "S-D16",
+        "a page of Redis walks through all that is dead",
+        HOME + "_redis/_scripts.py",
+        "  if #living >= count or seen >= 5000 then\n",
+        "  if true then\n",
+        KEPT + "test_the_steps_of_a_page_do_not_grow_with_the_dead",
+    ),
+    Breach(
+        "S-D11",
+        "a create of Redis that was overtaken leaves a second session",
+        HOME + "_redis/_questions.py",
+        "    if made.is_new:\n",
+        "    if False:\n",
+        KEPT + "test_who_was_overtaken_undoes_their_session",
+    ),
+    Breach(
+        "S-D11",
+        "a key of Redis whose session is gone makes it again",
+        HOME + "_redis/_questions.py",
+        "        if held.is_done or held.request != draft.request:\n",
+        "        if held.request != draft.request:\n",
+        KEPT + "test_a_minted_id_is_not_given_again_after_it_expired",
+    ),
+    Breach(
+        "S-D16",
+        "a layout of Redis that is not known is written to",
+        HOME + "_redis/_settings.py",
+        "    if not there.isdigit() or int(there) > VERSION:\n",
+        "    if False:\n",
+        KEPT + "test_another_layout_is_told",
     ),
     Breach(
         "S-D13",

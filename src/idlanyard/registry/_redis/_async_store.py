@@ -91,7 +91,7 @@ class AsyncRedisStore:
         """
         As ``AsyncStore.check``.
         """
-        return await self._follow(_settings.check(self._layout))
+        return await self._follow(_settings.check(self._layout, self._timeout))
 
     async def close(self) -> None:
         """

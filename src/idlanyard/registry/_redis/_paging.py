@@ -26,7 +26,7 @@ from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
 from idlanyard.registry._redis._scripts import READ, Asked
 
 _SPARE: Final = 8
-_DEAD: Final = 32
+_DEAD: Final = 200
 """
 How many of the dead leave each index with a page.
 """
@@ -55,7 +55,9 @@ class _Walk:
         return READ, [self.index, ends_of(self.index)], [self.start, self.share, _DEAD]
 
     def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
-        self.names.extend(names)
+        # Lua would compare them as the server's locale does.
+        floor = self.start[1:]
+        self.names.extend(sorted(name for name in names if name > floor))
         self.has_more = bool(has_more)
         # Whose index is longer than others is asked for more the next time.
         self.share = min(self.share * 2, SCANNED)

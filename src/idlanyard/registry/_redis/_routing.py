@@ -143,12 +143,15 @@ class Route:
 
     def told(self, node: Node | None, *command: Any) -> Course[Any]:
         """
-        Ask as ``at``; what is refused is nothing.
+        Ask as ``at``; what is refused is nothing, nor is a node of several that is not there.
         """
+        known = self._topology.known
         try:
             return (yield from self.at(node, *command))
-        except ResponseError:
-            return None
+        except FAILURES as error:
+            if isinstance(error, ResponseError) or (known is not None and len(known.nodes) > 1):
+                return None
+            raise
 
     def _one(self, place: Place, command: Command) -> Course[Any]:
         """

@@ -7,8 +7,8 @@ time to live ``ttl`` and ``expires`` (microseconds all); with a client
 ``idempotency``, ``request`` and ``claimed``.
 
 A client's index is a sorted set of session IDs with one score, so that they
-are in the order of their bytes. Beside it stand the ends: a sorted set of
-those that expire, by when they do, so that the dead are found without a walk.
+are in the order of their bytes. Beside it stand the ends: a sorted set of the
+same, by when they expire, so that the dead are found without a walk.
 
 Both expire together, at the earliest when their last session does:
 ``indexed`` is until when they surely live, in milliseconds, and empty where
@@ -82,11 +82,7 @@ end
 -- Note when a session in an index ends. What is dead there is known by this alone,
 -- so that it lives as long as the index.
 local function note(index, ends, id, moment, expires)
-  if expires then
-    redis.call('ZADD', ends, expires, id)
-  else
-    redis.call('ZREM', ends, id)
-  end
+  redis.call('ZADD', ends, expires or '+inf', id)
   local left = redis.call('PTTL', index)
   if left == -1 then
     redis.call('PERSIST', ends)
@@ -333,14 +329,18 @@ while true do
   if #living >= count or seen >= 5000 then
     return {living, true, start, dead}
   end
+  local few = redis.call('ZCOUNT', ends, '(' .. before, '+inf') <= 1000
+  if few and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
+    return {redis.call('ZRANGEBYSCORE', ends, '(' .. before, '+inf'), false, start, dead}
+  end
 end
 """,
 )
 """
-Read on in an index, past what is dead.
+Read on in an index, past what is dead; where all but few are, read those few.
 
-The answer is the sessions' IDs, whether more may follow, where to read on if
-none of them says it, and some of those that are dead.
+The answer is the sessions' IDs, which may be in any order and begin before the
+start, whether more may follow, where to read on, and some of the dead.
 
 Keys: the index, its ends. Arguments: from where, how many at once, how many
 of the dead.

@@ -4,18 +4,28 @@ Whether a server can keep what the registry promises: its layout, rights and set
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from math import ceil
+from secrets import token_hex
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 
 from idlanyard._events import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._record import Draft
 from idlanyard.registry._redis._claims import Question
-from idlanyard.registry._redis._layout import VERSION, Layout
+from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
+from idlanyard.registry._redis._paging import page
+from idlanyard.registry._redis._questions import delete, extend, insert
 
 T = TypeVar("T")
 
+_REPLICA: Final = "Redis is a replica here, which takes no sessions: write the primary's address"
+
+# What a script may not do is told in words alone: by Redis 7 and Valkey, and by Redis 6.
+_DENIED: Final = ("ACL failure in script", "The user executing the script can't")
 _COMMANDS: Final = (
     "eval evalsha get set hget hmget hset del exists pexpire pexpireat persist pttl rename scan"
     " time zadd zcard zcount zrangebylex zrangebyscore zrem zscore info select asking cluster|slots"
@@ -25,12 +35,17 @@ _COMMANDS: Final = (
 class Looked:
     """
     Whether a server has been looked at.
+
+    Attributes:
+        is_known: whether its namespace has this layout.
+        is_told: whether its settings were asked for.
     """
 
-    __slots__ = ("is_known",)
+    __slots__ = ("is_known", "is_told")
 
     def __init__(self) -> None:
         self.is_known = False
+        self.is_told = False
 
 
 def begun(place: Looked, layout: Layout, question: Question[T]) -> Question[T]:
@@ -38,33 +53,62 @@ def begun(place: Looked, layout: Layout, question: Question[T]) -> Question[T]:
     Ask a question of a server; where it is the first, look at the server before.
 
     Args:
-        place: what notes by ``is_known`` that it was looked at.
+        place: what was looked at.
         layout: which namespace.
         question: the question.
     """
     if not place.is_known:
-        place.is_known = yield from _known(layout)
-        for sentence in (yield from settings()):
-            warn_once(sentence, "idlanyard: %s", sentence)
+        nodes = yield "nodes", ()
+        place.is_known = yield from _known(layout, "ask" if len(nodes) == 1 else "told")
+        if not place.is_told:
+            place.is_told = True
+            for sentence in (yield from _settings(nodes[:1])):
+                warn_once(sentence, "idlanyard: %s", sentence)
     return (yield from question)
 
 
-def check(layout: Layout) -> Question[list[str]]:
+def check(layout: Layout, timeout: float) -> Question[list[str]]:
     """
-    As ``Store.check``.
+    As ``Store.check``: a session is created and ended.
     """
-    yield from _known(layout)
-    return (yield from settings())
+    nodes = yield "nodes", ()
+    yield from _known(layout, "ask")
+    for node in nodes:
+        yield "at", (node, "TIME")
+    # Each of the slots is somebody's.
+    asked = [("HMGET", layout.session(bytes([number]) * 32), "id") for number in range(TAGS)]
+    yield "batch", (asked,)
+    sentences = yield from _settings(nodes)
+    if _REPLICA not in sentences:
+        yield from _try(layout, timeout)
+    return sentences
 
 
-def _known(layout: Layout) -> Question[bool]:
+def _try(layout: Layout, timeout: float) -> Question[None]:
+    """
+    Create a session and end it, as one with everything that a session may have.
+    """
+    name = f"check_{token_hex(16)}"
+    key, ttl = sha256(name.encode()).digest(), ceil(timeout * 2_000_000)
+    yield from insert(layout, Draft(key, name, key, name, "{}", ttl, key, key), timeout)
+    yield from extend(layout, key, None, None, None, timeout)
+    yield from page(layout, key, None, 1)
+    yield from delete(layout, key, None, timeout)
+
+
+def _known(layout: Layout, method: str) -> Question[bool]:
     """
     Return whether the namespace is noted to have this layout, which is done where it may be.
+
+    Args:
+        layout: which namespace.
+        method: how to ask; a cluster one of whose nodes is down serves without it.
 
     Raises:
         RegistryMisconfigured: it has another one.
     """
-    there = yield "ask", ("GET", layout.version)
+    start = () if method == "ask" else (None,)
+    there = yield method, (*start, "GET", layout.version)
     if there is None:
         # Who may only be read, or is full, is asked again the next time.
         return (yield "told", (None, "SET", layout.version, VERSION, "NX")) is not None
@@ -78,17 +122,17 @@ def _known(layout: Layout) -> Question[bool]:
     return True
 
 
-def settings() -> Question[list[str]]:
+def _settings(nodes: Sequence[Any]) -> Question[list[str]]:
     """
     Return a sentence for each setting that voids a promise; who may not ask is told nothing.
     """
     sentences: list[str] = []
-    nodes = yield "nodes", ()
     for node in nodes:
         info = yield "told", (node, "INFO")
-        saving = yield "told", (node, "CONFIG GET", "save")
-        syncing = yield "told", (node, "CONFIG GET", "appendfsync")
-        sentences += faults_of(info or {}, saving or {}, syncing or {})
+        if info is not None:
+            saving = yield "told", (node, "CONFIG GET", "save")
+            syncing = yield "told", (node, "CONFIG GET", "appendfsync")
+            sentences += faults_of(info, saving or {}, syncing or {})
     return list(dict.fromkeys(sentences))
 
 
@@ -112,9 +156,7 @@ def faults_of(
             f" by maxmemory-policy {policy}: write maxmemory-policy noeviction"
         )
     if info.get("role") == "slave":
-        sentences.append(
-            "Redis is a replica here, which takes no sessions: write the primary's address"
-        )
+        sentences.append(_REPLICA)
     if info.get("aof_enabled") == 0:
         kept = (
             "what was created since its last snapshot"
@@ -145,7 +187,7 @@ def fault_of(error: BaseException, layout: Layout) -> str | None:
     """
     Return what waiting will not mend, and what to do; ``None`` where it may.
     """
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or any(mark in str(error) for mark in _DENIED):
         return (
             "the server's user lacks a right that the registry needs:"
             f" write ACL SETUSER name {rights_of(layout)}"

@@ -93,7 +93,7 @@ class RedisStore:
         """
         As ``Store.check``.
         """
-        return self._follow(_settings.check(self._layout))
+        return self._follow(_settings.check(self._layout, self._timeout))
 
     def close(self) -> None:
         """
