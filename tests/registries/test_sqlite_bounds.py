@@ -54,22 +54,29 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-class Endless:
+class Long:
     """
-    A question that goes through rows without an end.
+    A question that takes seconds.
+
+    Attributes:
+        begun: whether it has begun.
+        answered: whether it has come to its end, and was not interrupted.
+        ended: whether it has ended, this way or that.
     """
 
     def __init__(self) -> None:
         self.begun = Event()
+        self.answered = Event()
         self.ended = Event()
 
     def __call__(self, connection: sqlite3.Connection) -> None:
         self.begun.set()
         try:
             connection.execute(
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 50000000) "
                 "SELECT count(*) FROM n"
             ).fetchone()
+            self.answered.set()
         finally:
             self.ended.set()
 
@@ -88,7 +95,7 @@ def test_no_statement_takes_longer_than_its_time(url: str, file: str) -> None:
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
         registry.create("x")
         began = monotonic()
-        assert "interrupted" in cause_of(lambda: Endless().ask(registry._store, file))
+        assert "interrupted" in cause_of(lambda: Long().ask(registry._store, file))
         assert monotonic() - began < OUT_OF_TIME + GRACE
         assert registry.exists("x")
         registry.create("y")
@@ -102,7 +109,7 @@ def test_a_statement_that_is_interrupted_costs_no_connection(url: str) -> None:
         registry.count()
         finder: Any = registry._store._files.finder  # type: ignore[attr-defined]
         connection = finder.ask(None, lambda connection: connection)
-        assert "interrupted" in cause_of(lambda: Endless().ask(registry._store))
+        assert "interrupted" in cause_of(lambda: Long().ask(registry._store))
         assert finder.ask(None, lambda connection: connection) is connection
 
 
@@ -110,15 +117,15 @@ def test_nobody_waits_for_who_finds(url: str) -> None:
     """
     Finding 5: while a find takes long, sessions are created, looked up and ended.
     """
-    endless = Endless()
+    long = Long()
     with SessionRegistry.open(url, timeout=2.0) as registry, ThreadPoolExecutor(1) as pool:
         registry.create("x")
-        finding = pool.submit(endless.ask, registry._store)
-        assert endless.begun.wait(IN_TIME)
+        finding = pool.submit(long.ask, registry._store)
+        assert long.begun.wait(IN_TIME)
         registry.create("y")
         assert registry.exists("x")
         registry.end("y")
-        assert not endless.ended.is_set()
+        assert not long.ended.is_set()
         with pytest.raises(RegistryUnavailable):
             finding.result()
 
@@ -127,20 +134,20 @@ def test_nobody_waits_for_who_finds_on_a_loop(url: str) -> None:
     """
     Finding 5: on an event loop, too; and the thread of a find ends with its time.
     """
-    endless = Endless()
+    long = Long()
 
     async def use() -> None:
         async with AsyncSessionRegistry.open(url, timeout=1.0) as registry:
             await registry.create("x")
             store: Any = registry._store
-            finding = asyncio.ensure_future(store._in_time("find", endless.ask))
-            await asyncio.to_thread(endless.begun.wait, IN_TIME)
+            finding = asyncio.ensure_future(store._in_time("find", long.ask))
+            await asyncio.to_thread(long.begun.wait, IN_TIME)
             assert await registry.exists("x")
             await registry.create("y")
-            assert not endless.ended.is_set()
+            assert not long.ended.is_set()
             with pytest.raises(RegistryUnavailable):
                 await finding
-            assert endless.ended.is_set()
+            assert long.ended.is_set()
             assert await registry.find(client_id="c") == []
 
     asyncio.run(use())
@@ -150,17 +157,18 @@ def test_a_find_that_is_cancelled_ends_in_its_thread(url: str) -> None:
     """
     Finding 14: the thread of a verb that nobody waits for any more is free at once.
     """
-    endless = Endless()
+    long = Long()
 
     async def use() -> None:
         async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
             store: Any = registry._store
-            finding = asyncio.ensure_future(store._in_time("find", endless.ask))
-            await asyncio.to_thread(endless.begun.wait, IN_TIME)
+            finding = asyncio.ensure_future(store._in_time("find", long.ask))
+            await asyncio.to_thread(long.begun.wait, IN_TIME)
             finding.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await finding
             assert await registry.find(client_id="c") == []
+            assert not long.answered.is_set()
 
     asyncio.run(use())
 
@@ -201,22 +209,20 @@ def test_a_create_that_was_given_up_is_not_done_later(url: str, path: Path) -> N
     """
     Finding 14: creates that were unavailable while the file was locked stay undone.
     """
-    names = [f"n{number}" for number in range(6)]
 
     async def use() -> None:
-        async with AsyncSessionRegistry.open(url, timeout=0.3) as registry:
-
-            async def create(number: int, name: str) -> None:
-                await asyncio.sleep(number * 0.05)
-                await registry.create(name)
-
+        async with AsyncSessionRegistry.open(url, timeout=1.0) as registry:
             with locked(path):
-                creates = [create(number, name) for number, name in enumerate(names)]
-                answers = await asyncio.gather(*creates, return_exceptions=True)
-                assert all(isinstance(answer, RegistryUnavailable) for answer in answers)
+                first = asyncio.create_task(registry.create("first"))
+                await asyncio.sleep(0.5)
+                # Its turn comes when the first one has been given up, and half its time is over.
+                with pytest.raises(RegistryUnavailable):
+                    await registry.create("second")
+                with pytest.raises(RegistryUnavailable):
+                    await first
             # In line behind whatever of them was still to come.
             await registry.create("after")
-            assert [name for name in names if await registry.exists(name)] == []
+            assert [name for name in ("first", "second") if await registry.exists(name)] == []
 
     asyncio.run(use())
 

@@ -29,6 +29,7 @@ from policy_breaches import POLICY_BREACHES
 from postgresql_breaches import POSTGRESQL_BREACHES
 from registry_breaches import REGISTRY_BREACHES
 from request_breaches import REQUEST_BREACHES
+from sqlite_breaches import SQLITE_BREACHES
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -52,6 +53,7 @@ def every_breach() -> list[Breach]:
         *REGISTRY_BREACHES,
         *POSTGRESQL_BREACHES,
         *COMMAND_BREACHES,
+        *SQLITE_BREACHES,
     ]
 
 

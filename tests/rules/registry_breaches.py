@@ -9,7 +9,6 @@ from breaches import Breach
 HOME = "registry/"
 ADMISSION = "tests/test_admission.py::"
 REGISTRY = "tests/registries/test_registry.py::"
-SQLITE = "tests/registries/test_sqlite.py::TestSQLite::"
 POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registries/test_redis.py::TestRedis::"
 KEPT = "tests/registries/test_redis_operated.py::"
@@ -69,14 +68,6 @@ REGISTRY_BREACHES = [
         "        with self._lock:\n            now = time.time_ns() // 1000\n"
         "            if not is_taken:\n                self._held.pop(draft.key, None)\n",
         MEMORY + "test_of_many_threads_one_creates",
-    ),
-    Breach(
-        "S-D15",
-        "SQLite lets the last one win",
-        HOME + "_sqlite/_statements.py",
-        "    WHERE there.expires <= excluded.created\n",
-        "",
-        SQLITE + "test_of_many_threads_one_creates",
     ),
     Breach(
         "S-D11",

@@ -1,0 +1,145 @@
+"""
+The breaches of ``sqlite://``: what is broken, and which test must notice.
+"""
+
+from __future__ import annotations
+
+from breaches import Breach
+
+HOME = "registry/_sqlite/"
+CONTRACT = "tests/registries/test_sqlite.py::TestSQLite::"
+BOUNDS = "tests/registries/test_sqlite_bounds.py::"
+FAULTS = "tests/registries/test_sqlite_faults.py::"
+LAYOUT = "tests/registries/test_sqlite_layout.py::"
+
+SQLITE_BREACHES = [
+    Breach(
+        "S-D15",
+        "SQLite lets the last one win",
+        HOME + "_statements.py",
+        "    WHERE there.expires <= excluded.created\n",
+        "",
+        CONTRACT + "test_of_many_threads_one_creates",
+    ),
+    Breach(
+        "issue 11",
+        "a retry is told of no session on SQLite",
+        HOME + "_questions.py",
+        "                if before is not None:\n                    return before\n",
+        "",
+        CONTRACT + "test_a_retry_is_answered_as_before",
+    ),
+    Breach(
+        "issue 11",
+        "a touch moves an end backwards on SQLite",
+        HOME + "_statements.py",
+        "ELSE max(:now + ttl, coalesce(expires, 0))",
+        "ELSE :now + ttl",
+        CONTRACT + "test_a_touch_moves_no_end_backwards",
+    ),
+    Breach(
+        "issue 11",
+        "on SQLite the expired wait for a purge",
+        HOME + "_questions.py",
+        "            if self.purge(connection, now, _SWEPT) < _SWEPT:\n"
+        "                self._due = now + _SECOND\n",
+        "",
+        CONTRACT + "test_what_expired_leaves_in_passing",
+    ),
+    Breach(
+        "issue 11",
+        "a statement on SQLite takes as long as it does",
+        HOME + "_file.py",
+        "            connection.set_progress_handler(self._watch.is_over, _STEPS)\n",
+        "",
+        BOUNDS + "test_a_find_that_is_cancelled_ends_in_its_thread",
+    ),
+    Breach(
+        "issue 11",
+        "who finds keeps who looks up waiting",
+        HOME + "_store.py",
+        "        self.finder = File(self.place, layout.prepare, timeout, reads_only=True)\n",
+        "        self.finder = self.reader\n",
+        BOUNDS + "test_nobody_waits_for_who_finds",
+    ),
+    Breach(
+        "issue 11",
+        "the thread of a create begins a time of its own",
+        HOME + "_threaded.py",
+        "self._store.within(patience)",
+        "self._store",
+        BOUNDS + "test_a_create_that_was_given_up_is_not_done_later",
+    ),
+    Breach(
+        "issue 11",
+        "a create that was cancelled is done later",
+        HOME + "_threaded.py",
+        "            patience.end()\n",
+        "",
+        BOUNDS + "test_a_create_that_was_cancelled_is_not_done_later",
+    ),
+    Breach(
+        "issue 11",
+        "a find looks the expired up",
+        HOME + "_layout.py",
+        "(client_key, session_id, expires) WHERE",
+        "(client_key, session_id) WHERE",
+        BOUNDS + "test_the_dead_are_passed_over_in_the_index",
+    ),
+    Breach(
+        "issue 11",
+        "a key outlives its session where layout 1 makes that anew",
+        HOME + "_layout.py",
+        "WHERE key = NEW.key AND created <> NEW.created",
+        "WHERE false",
+        LAYOUT + "test_no_key_outlives_its_session_among_processes_of_layout_1",
+    ),
+    Breach(
+        "issue 11",
+        "a log that is deleted is not noticed",
+        HOME + "_place.py",
+        '_if_any(f"{name}-wal"), _if_any(f"{name}-shm")',
+        "None, None",
+        FAULTS + "test_a_log_that_is_deleted_is_noticed",
+    ),
+    Breach(
+        "issue 11",
+        "a new connection begins beside old ones",
+        HOME + "_file.py",
+        "        self._end_others()\n",
+        "",
+        FAULTS + "test_a_log_that_is_deleted_is_noticed",
+    ),
+    Breach(
+        "issue 11",
+        "on a full disk nothing is read",
+        HOME + "_file.py",
+        "            if not self._reads_only or code_of(error) not in _NO_ROOM:\n",
+        "            if True:\n",
+        FAULTS + "test_a_registry_that_is_opened_on_a_full_disk_reads",
+    ),
+    Breach(
+        "issue 11",
+        "a file that may not be written to is an outage",
+        HOME + "_file.py",
+        "        if fault is None:\n",
+        "        if True:\n",
+        FAULTS + "test_who_has_no_rights",
+    ),
+    Breach(
+        "issue 11",
+        "somebody else's table is taken for the registry's",
+        HOME + "_layout.py",
+        'if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:',
+        "if False:",
+        LAYOUT + "test_somebody_elses_table_is_left_alone",
+    ),
+    Breach(
+        "issue 11",
+        "a newer layout is used as if it were known",
+        HOME + "_layout.py",
+        "if version is not None and version > LAYOUT:",
+        "if False:",
+        LAYOUT + "test_a_newer_layout_is_left_alone",
+    ),
+]
