@@ -42,6 +42,10 @@ from idlanyard.registry.flask import sessions_blueprint
 from idlanyard.registry.http import SessionRequest
 from idlanyard.registry.wsgi import wsgi_app
 from registries.naming import eventually
+from registries.postgres import postgres
+from registries.valkey import valkey
+
+__all__ = ["postgres", "valkey"]
 
 MOST = 40
 
@@ -310,15 +314,39 @@ def test_authorize_sees_the_request_of_the_framework(face: Any) -> None:
     assert [asyncio.run(ask(name)) for name in ("alice", "bob")] == [200, 403]
 
 
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """
+    Return where sessions are, on each store.
+    """
+    servers = {"postgresql": "postgres", "redis": "valkey"}
+    if request.param in servers:
+        return str(request.getfixturevalue(servers[request.param]))
+    return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/s.db"}[request.param]
+
+
+@FACES
 @pytest.mark.parametrize("open_", [SessionRegistry.open, AsyncSessionRegistry.open])
-@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
-def test_a_test_client_without_a_block(open_: Any, scheme: str, tmp_path: Path) -> None:
+def test_a_test_client_without_a_block(face: Any, open_: Any, url: str) -> None:
     """
     Finding 9: each request of Starlette's client has a loop of its own, and every one is answered.
     """
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/s.db"}[scheme]
-    client = TestClient(on_fastapi(open_(url)))
-    assert [client.post("/session/create").status_code for _ in range(3)] == [200, 200, 200]
+    registry = open_(url)
+    client = TestClient(face(registry))
+    made = [client.post("/session/create") for _ in range(3)]
+    assert [answer.status_code for answer in made] == [200, 200, 200]
+    name = made[0].json()["session_id"]
+    assert client.get(f"/session/{name}").json()["session_id"] == name
+    closing = registry.close()
+    if inspect.isawaitable(closing):
+        asyncio.run(awaiting(closing))
+
+
+async def awaiting(awaitable: Any) -> None:
+    """
+    Await on a loop of its own.
+    """
+    await awaitable
 
 
 TRIO = """
