@@ -216,7 +216,13 @@ def identify(**ids: ID) -> None:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID.
     """
-    delta = checked(ids)
+    identify_by(checked(ids))
+
+
+def identify_by(delta: Delta) -> None:
+    """
+    Set IDs as ``identify`` does, each with its own provenance; the values are checked already.
+    """
     scope = scope_here()
     if scope is None:
         _warn_of_lost_request()

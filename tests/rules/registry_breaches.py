@@ -16,6 +16,10 @@ HTTP = "tests/registries/test_http.py::"
 DECIDING = "tests/registries/test_http_deciding.py::"
 OUTAGES = "tests/registries/test_outages.py::"
 MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
+THREADS = "tests/registries/test_http_threads.py::"
+FLASK = "tests/registries/test_http_flask.py::"
+DJANGO = "tests/registries/test_http_django.py::"
+PROVENANCE = "tests/registries/test_http_provenance.py::"
 
 REGISTRY_BREACHES = [
     Breach(
@@ -429,5 +433,93 @@ REGISTRY_BREACHES = [
         "            is_first = self._outage is None\n",
         "            is_first = True\n",
         ADMISSION + "test_an_outage_is_told_once_and_its_end_once",
+    ),
+    Breach(
+        "R14",
+        "a silent store takes the threads of functions",
+        HOME + "_http/_starlette.py",
+        "run_verb=verbs.run,",
+        "run_verb=functions.run,",
+        THREADS + "test_the_wait_for_a_thread_is_inside_the_timeout",
+    ),
+    Breach(
+        "R14",
+        "functions take the application's threads",
+        HOME + "_http/_threads.py",
+        "run_sync(function, *arguments, limiter=limiter)",
+        "run_sync(function, *arguments)",
+        THREADS + "test_slow_functions_take_no_thread_of_the_application",
+    ),
+    Breach(
+        "R14",
+        "the wait for a thread has no end",
+        HOME + "_http/_threads.py",
+        "time_limit(self._seconds + _GRACE)",
+        "time_limit(1000 * self._seconds)",
+        THREADS + "test_the_wait_for_a_thread_is_inside_the_timeout",
+    ),
+    Breach(
+        "R14",
+        "who is given up frees a thread that still works",
+        "_worker_threads.py",
+        "return await asyncio.get_running_loop().run_in_executor(self._threads(), work)",
+        "return await asyncio.to_thread(work)",
+        THREADS + "test_a_client_that_leaves_frees_no_thread",
+    ),
+    Breach(
+        "R14",
+        "WSGI takes what it cannot await",
+        HOME + "wsgi.py",
+        "    check_waits(registry, on_input, authorize)\n",
+        "",
+        THREADS + "test_async_functions_are_refused_on_wsgi",
+    ),
+    Breach(
+        "R14",
+        "a coroutine is left that nobody awaits",
+        HOME + "_http/_conversation.py",
+        "        answer.close()\n",
+        "        pass\n",
+        THREADS + "test_a_promise_is_an_error_on_wsgi",
+    ),
+    Breach(
+        "R14",
+        "authorize has no request of the framework's",
+        HOME + "_http/_conversation.py",
+        "        replace(argument, framework_request=framework_request)\n",
+        "        argument\n",
+        THREADS + "test_authorize_sees_the_request_of_the_framework",
+    ),
+    Breach(
+        "R5",
+        "a path alone proves a session",
+        HOME + "http.py",
+        "        how = Provenance.CLIENT if is_open else Provenance.CODE\n",
+        "        how = Provenance.CODE\n",
+        PROVENANCE + "test_only_authorize_proves_a_session",
+    ),
+    Breach(
+        "S-D3",
+        "Flask's U+FFFD is taken for a client's",
+        HOME + "flask.py",
+        "    is_text = path_of(request.environ) is not None\n",
+        "    is_text = True\n",
+        FLASK + "TestFlaskBlueprint::test_broken_text_is_no_other_s_id",
+    ),
+    Breach(
+        "R14",
+        "a body that a hook has read is lost",
+        HOME + "_http/_werkzeug.py",
+        "read_past(request.stream, most) or request.get_data()",
+        "read_past(request.stream, most)",
+        FLASK + "test_a_body_that_a_hook_has_read_is_there",
+    ),
+    Breach(
+        "R14",
+        "Django asks for a CSRF token",
+        HOME + "django.py",
+        "csrf_exempt(build(handler))",
+        "build(handler)",
+        DJANGO + "test_authorize_sees_who_is_logged_in",
     ),
 ]

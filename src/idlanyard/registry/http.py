@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from idlanyard import _events
 from idlanyard._peers import Everyone
+from idlanyard.ids import Provenance
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import (
     IdempotencyMismatch,
@@ -203,7 +204,10 @@ class SessionsHandler:
         seen = yield from self._authorized("input", session_id, fields, headers)
         touch = partial(self._registry.touch, created_at=_created(seen))
         record = yield from self._known("input", touch, session_id)
-        question = Question(self._on_input, (record, fields), session_id)
+        # Where nobody is checked, the client's word is all there is for it.
+        is_open = isinstance(self._authorize, Everyone)
+        how = Provenance.CLIENT if is_open else Provenance.CODE
+        question = Question(self._on_input, (record, fields), session_id, how)
         return Reply.of(200, (yield from self._put(question, "on_input")))
 
     def _authorized(

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from idlanyard._binding import current
 from idlanyard._blocks import session_context
-from idlanyard._change import identify
+from idlanyard._change import identify_by
 from idlanyard._steps import is_awaited
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._replies import Reply
@@ -57,7 +57,7 @@ def converse(conversation: Asking[Reply], framework_request: object) -> Reply:
     """
 
     def ask(question: Question) -> Any:
-        with _bound(question.session_id):
+        with _bound(question):
             answer = question.call(*_arguments(question, framework_request))
             return _waited(answer, question)
 
@@ -93,7 +93,7 @@ async def converse_async(
     """
 
     async def ask(question: Question) -> Any:
-        with _bound(question.session_id):
+        with _bound(question):
             call, arguments = question.call, _arguments(question, framework_request)
             if is_awaited(call):
                 return await call(*arguments)
@@ -140,13 +140,14 @@ def _waited(answer: Any, question: Question) -> Any:
 
 
 @contextmanager
-def _bound(session_id: str | None) -> Generator[None, None, None]:
+def _bound(question: Question) -> Generator[None, None, None]:
     """
     Bind a session here, and name it to the whole request, if it is an ID there.
     """
+    session_id = question.session_id
     if session_id is None or current().policy.check("session_id").reason(session_id) is not None:
         yield
         return
     with session_context(session_id=session_id):
-        identify(session_id=session_id)
+        identify_by({"session_id": (session_id, question.provenance)})
         yield

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from idlanyard._peers import Everyone
 from idlanyard.exceptions import PolicyError
+from idlanyard.ids import Provenance
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._grant import Grant
 from idlanyard.registry._record import SessionRecord
@@ -66,12 +67,14 @@ class Question(NamedTuple):
         call: a plain function or an async one.
         arguments: what it is called with.
         session_id: the session to bind meanwhile, if any.
+        provenance: how that is known: by ``authorize``, or by the path alone.
         is_verb: whether it is a verb of the registry, and no function of the application's.
     """
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
     session_id: str | None = None
+    provenance: Provenance = Provenance.CODE
     is_verb: bool = False
 
 
