@@ -1,5 +1,5 @@
 """
-A process that knows only layout 1 of ``sqlite://``, as idlanyard 0.5 had it: its SQL, word by word.
+A process that knows only layout 1 of ``sqlite://``: its SQL, word by word.
 """
 
 from __future__ import annotations
