@@ -4,14 +4,18 @@ What docs/registry_command.md shows is what its commands print.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from idlanyard.registry._command._parser import COMMANDS
 from idlanyard.registry._record import Kept
 from registries.commanding import put_into
+from registries.postgres import free_port
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "registry_command.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
@@ -51,3 +55,32 @@ def test_every_command_is_on_the_page() -> None:
     """
     run = set(re.findall(r"^\$ python -m idlanyard registry (\w+)", PAGE, re.MULTILINE))
     assert run == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        pytest.param("sqlite:///sessions.db", 0, "", id="fine"),
+        pytest.param("sqlite:///garbage.db", 1, "misconfigured\n", id="misconfigured"),
+        pytest.param("redis://127.0.0.1:{port}/0", 1, "", id="unavailable"),
+    ],
+)
+def test_the_health_recipe(tmp_path: Path, url: str, status: int, said: str) -> None:
+    """
+    The lines for an orchestrator tell a store that is fine, one that is away and one that is wrong.
+    """
+    put_into(f"sqlite:///{tmp_path}/sessions.db", SESSIONS)
+    tmp_path.joinpath("garbage.db").write_text("no database, but some text " * 10)
+    found = re.search(r"```bash\n(python -m idlanyard registry check .*?)```", PAGE, re.DOTALL)
+    assert found
+    done = subprocess.run(
+        ["bash", "-c", f'python() {{ "{sys.executable}" "$@" > /dev/null; }}\n{found[1]}'],
+        cwd=tmp_path,
+        env={**os.environ, "IDLANYARD_REGISTRY_URL": url.format(port=free_port())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, said)
