@@ -1,17 +1,21 @@
 """
-Ten thousand sessions, moved by the command as a process from store to store and back.
+Thousands of sessions, moved by the command as a process: there and back, and through outages.
 """
 
 from __future__ import annotations
 
 import itertools
+import subprocess
 from pathlib import Path
 
-from registries.commanding import Done, kept_in, process, put_into, sample
-from registries.postgres import database, postgres
+import pytest
+
+from registries.commanding import COMMAND, Done, kept_in, process, put_into, sample
+from registries.naming import DEADLINE, eventually
+from registries.postgres import PostgreSQL, database, own_server, postgres
 from registries.valkey import Valkey
 
-__all__ = ["database", "postgres"]
+__all__ = ["database", "own_server", "postgres"]
 
 SESSIONS = 10_000
 
@@ -31,3 +35,27 @@ def test_many_sessions_come_back_as_they_were(tmp_path: Path, database: str) -> 
             assert process("count", source).out == "0\n"
             assert process("count", target).out == f"{SESSIONS}\n"
     assert kept_in(last) == before
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_server_that_is_killed_meanwhile(
+    tmp_path: Path, own_server: PostgreSQL, side: str
+) -> None:
+    """
+    Where PostgreSQL is killed in the middle, the move ends with 3, and the next one completes it.
+    """
+    before = {kept.session_id: kept for kept in sample(3000)}
+    file = f"sqlite:///{tmp_path}/x.db"
+    places = (own_server.url, file) if side == "source" else (file, own_server.url)
+    put_into(places[0], before.values())
+    words = [*COMMAND, "move", *places, "--timeout", "2"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        eventually(lambda: len(kept_in(places[0])) < 2500)
+        own_server.kill()
+        _, err = running.communicate(timeout=DEADLINE)
+    assert running.returncode == 3
+    assert err.startswith(b"postgresql://127.0.0.1")
+    own_server.start()
+    assert process("move", *places, "--timeout", "2").status == 0
+    assert kept_in(places[1]) == before
+    assert kept_in(places[0]) == {}
