@@ -299,6 +299,37 @@ def test_all_but_keys_work_while_another_process_makes_the_indexes(
     assert indexes(database) == WHOLE
 
 
+@contextmanager
+def unfinished(url: str) -> Iterator[None]:
+    """
+    Hold a transaction that has written to the table, for which the making of an index waits.
+    """
+    with closing(psycopg.connect(url)) as connection:
+        connection.execute("DELETE FROM idlanyard_sessions WHERE session_id = 'nobody''s'")
+        yield
+
+
+@pytest.mark.parametrize("options", ["", "?options="], ids=["our options", "no options"])
+def test_an_index_that_takes_long_holds_up_one_verb(
+    database: str, face: Face, options: str
+) -> None:
+    """
+    Where an index takes longer than a verb may, the server goes on, and so do all other verbs.
+    """
+    with SessionRegistry.open(database) as registry:
+        registry.exists("x")
+    execute(database, "DROP INDEX idlanyard_sessions_by_retry")
+    with face(f"{database}{options}", timeout=2) as first, face(database) as second:
+        with unfinished(database):
+            with pytest.raises(RegistryUnavailable):
+                first.exists("x")
+            assert second.create("a", ttl=60).session_id == "a"
+            assert first.touch("a").session_id == "a"
+        eventually(lambda: indexes(database) == WHOLE)
+        made = second.create(idempotency_key="k")
+        assert second.create(idempotency_key="k") == made
+
+
 def test_a_claim_whose_process_was_killed_lapses(database: str) -> None:
     """
     Who was killed before an index was begun keeps others from it for some seconds only.

@@ -212,6 +212,8 @@ class Layout:
         # Another process may have made them before this one had its turn.
         missing = missing_in(self._state_of(connection), self._table)
         wanted = [index for index in indexes_of(self._table) if index.name in missing]
+        # Creates with idempotency keys wait for the unique one.
+        wanted.sort(key=lambda index: not index.unique)
         if wanted:
             self._make(connection, wanted, is_hurried=state.is_hurried)
         connection.execute(update(self._layout).values(claimed=null()))
@@ -238,8 +240,6 @@ def missing_in(state: State, table: Table) -> list[str]:
     """
     Return what is not there yet: columns, indexes, the layout's version. Pure.
     """
-    if not state.is_there:
-        return []
     columns, indexes = state.columns or {}, state.indexes or {}
     missing = [name for name in columns_of(table) if name not in columns]
     is_known = state.has_layout and not state.may_read_layout
@@ -264,16 +264,16 @@ def fault_in(state: State, table: Table) -> str | None:
             sql = making(table) + grant_of(table, state.role)
             return f"this role may not create the table {name}: let its owner run: {sql}"
         return None
+    if state.version is not None and state.version > LAYOUT:
+        return (
+            f"the table {name} has layout {state.version}, and this version of idlanyard knows "
+            f"{LAYOUT}: install the version that made it, or a later one"
+        )
     wrong = _wrong(state, table)
     if wrong is not None:
         return (
             f"the table {name} is not a registry's ({wrong}): "
             "give the registry a namespace of its own, as in namespace='sessions'"
-        )
-    if state.version is not None and state.version > LAYOUT:
-        return (
-            f"the table {name} has layout {state.version}, and this version of idlanyard knows "
-            f"{LAYOUT}: install the version that made it, or a later one"
         )
     if state.forbidden:
         return f"this role lacks rights: let the owner run: {grant_of(table, state.role)}"
