@@ -380,6 +380,25 @@ def test_the_dead_of_a_busy_client_leave_in_passing(face: Face, server: Valkey) 
         assert index_sizes(client) == index_sizes(client, "ends") == 1100
 
 
+def test_the_dead_beside_an_endless_session_leave_too(
+    face: Face, server: Valkey, layout: Layout, space: str
+) -> None:
+    """
+    Where an index lives on for an endless session, the next create finds what is dead in it.
+    """
+    *short, endless, last = alike(12)
+    index = layout.index(key_of(last), key_of("c"))
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        for name in short:
+            registry.create(name, client_id="c", ttl=0.2)
+        made = registry.create(endless, client_id="c")
+        over = made.created_at.timestamp() + 1
+        until(lambda: float(client.time()[0]) > over)
+        assert client.zcard(index) == 11
+        registry.create(last, client_id="c")
+        assert client.zcard(index) == 2
+
+
 def littered(client: Redis, layout: Layout, names: list[str], *, noted: bool) -> None:
     """
     Leave dead sessions of ``"c"`` in their indexes; with *noted*, as this version does.

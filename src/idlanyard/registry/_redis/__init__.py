@@ -20,6 +20,12 @@ What is promised:
   which is ``RegistryUnavailable``.
 - Expiry is by the server's clock, in whole milliseconds: never early, and at
   most two of them late.
+- A create with an idempotency key claims the key, keeps the session and
+  confirms the claim: three steps, since both may be in different slots of a
+  cluster. Nobody is answered before the third, and whoever sends the create
+  again goes on where it broke off.
+- What has expired leaves its client's index with that client's next creates
+  and pages, some at a time.
 - What ``end`` forgets stays at the server for twice the ``timeout``, under a
   name that only a retry of that ``end`` knows.
 """

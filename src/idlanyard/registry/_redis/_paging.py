@@ -26,7 +26,7 @@ from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
 from idlanyard.registry._redis._scripts import READ, Asked
 
 _SPARE: Final = 8
-_DEAD: Final = 200
+_DEAD: Final = 64
 """
 How many of the dead leave each index with a page.
 """
