@@ -98,6 +98,49 @@ REGISTRY_BREACHES = [
         "tests/registries/test_pgbouncer.py::TestPooled",
     ),
     Breach(
+        "Finding 6",
+        "a connection that may only read is kept",
+        HOME + "_postgresql/_attempts.py",
+        "if state == _READ_ONLY and was_pooled and not is_last:",
+        "if state == _READ_ONLY and was_pooled and is_last:",
+        "tests/registries/test_postgresql_connections.py::"
+        "test_a_connection_that_may_only_read_is_replaced",
+    ),
+    Breach(
+        "Finding 6",
+        "one refusal is not told of the other connections",
+        HOME + "_postgresql/_attempts.py",
+        "        self._places.renew(first.generation)\n        link.generation",
+        "        link.generation",
+        "tests/registries/test_postgresql_connections.py::"
+        "test_one_refusal_is_told_of_all_connections",
+    ),
+    Breach(
+        "Finding 8",
+        "a server without connections is taken for an outage",
+        HOME + "_postgresql/_refusals.py",
+        '"too many clients|',
+        '"',
+        "tests/registries/test_postgresql_connections.py::"
+        "test_who_has_none_tries_again_until_there_is_one",
+    ),
+    Breach(
+        "Finding 8",
+        "a process keeps all connections that it got",
+        HOME + "_postgresql/_places.py",
+        "elif room < _RESERVE and self._open > 1:",
+        "elif room < -_RESERVE and self._open > 1:",
+        "tests/registries/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",
+    ),
+    Breach(
+        "Finding 9",
+        "a registry goes down with its first loop",
+        HOME + "_loops.py",
+        "if old is None or old.loop.is_closed():\n                self._held",
+        "if old is None:\n                self._held",
+        "tests/registries/test_loops.py::test_a_closed_loops_state_is_abandoned",
+    ),
+    Breach(
         "S-D15",
         "Redis lets the last one win",
         HOME + "_redis/_scripts.py",

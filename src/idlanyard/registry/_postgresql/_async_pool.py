@@ -89,7 +89,8 @@ class AsyncPool:
                 answer: T = await self._take(home, attempts, question)
                 return answer
         except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
-            raise failure_of(error, attempts.link, self._table) from error
+            reason = attempts.reason(error)
+            raise failure_of(reason, attempts.link, self._table) from reason
         finally:
             deadline.reset(token)
 

@@ -124,7 +124,17 @@ class Attempts:
         self._event = event
         self._until = until
         self._is_fresh = is_fresh
+        self._was_full = False
         self.link: Link | None = None
+
+    def reason(self, error: Exception) -> Exception:
+        """
+        Return why there was no answer: a server that was full to the end is not a silent one.
+        """
+        is_late = isinstance(error, TimeoutError) or monotonic() >= self._until
+        if self._was_full and self.link is None and is_late and not isinstance(error, NoPlace):
+            return NoPlace(is_shared=self._places.open > 0)
+        return error
 
     def steps(self) -> Steps:
         """
@@ -208,8 +218,7 @@ class Attempts:
                     places.forgo()
                     raise
                 places.refuse()
-                if monotonic() >= self._until:
-                    raise
+                self._was_full = True
             else:
                 self.link = opened
                 return opened

@@ -84,7 +84,8 @@ class SyncPool:
             answer: T = self._take(home, attempts, question)
             return answer
         except (SQLAlchemyError, psycopg.Error, NoPlace) as error:
-            raise failure_of(error, attempts.link, self._table) from error
+            reason = attempts.reason(error)
+            raise failure_of(reason, attempts.link, self._table) from reason
         finally:
             deadline.reset(token)
 
