@@ -31,6 +31,7 @@ ONCE = (
     "registries/test_command_page.py",
     "registries/test_command_scale.py",
     "registries/test_guide.py",
+    "registries/test_http_page.py",
     "registries/test_kill.py",
     "registries/test_metrics_page.py",
     "registries/test_race.py",

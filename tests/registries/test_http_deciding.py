@@ -32,6 +32,8 @@ NOW = datetime(2025, 10, 15, 8, 34, 11, 753923, tzinfo=UTC)
 RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)
 ASKED: dict[str, Any] = {"client_id": "bob", "ttl": 5, "metadata": {"a": 1}}
 OTHERS = ("read", "update", "end", "input")
+# WSGI, the last one, takes plain functions and a registry that waits.
+KINDS = [(face, is_async) for face in FACES for is_async in (False, True)][:-1]
 
 
 def handler(authorize: Any = lambda request: True, **options: Any) -> SessionsHandler:
@@ -124,8 +126,7 @@ def test_a_grant_is_a_value() -> None:
         positional("alice")
 
 
-@pytest.mark.parametrize("face", FACES)
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("face", "is_async"), KINDS)
 def test_every_face_takes_a_grant(face: Any, is_async: bool) -> None:
     """
     Issue 11, finding 11: what authorize grants is what the registry keeps, on every face.
@@ -308,9 +309,8 @@ def test_a_successor_is_not_touched(face: Any, action: str) -> None:
 FAULT = RegistryMisconfigured("redis", "the password of redis.internal:6379 is wrong")
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize(("face", "awaited"), KINDS)
 @pytest.mark.parametrize("where", ["authorize", "on_input"])
-@pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize(
     ("error", "status"), [(RegistryUnavailable("redis"), 503), (FAULT, 500)], ids=["down", "fault"]
 )
@@ -377,16 +377,16 @@ class AsyncFaulty(Faulty):
         return awaited
 
 
-@pytest.mark.parametrize("face", FACES)
-@pytest.mark.parametrize("kind", [SessionRegistry, AsyncSessionRegistry])
+@pytest.mark.parametrize(("face", "is_async"), KINDS)
 def test_a_fault_is_told_to_the_log_and_nobody_else(
-    face: Any, kind: Any, caplog: pytest.LogCaptureFixture
+    face: Any, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
     Issue 11, "Bad input": a fault of configuration is a 500 that says nothing, and one line in the
     log that says everything, once until it works again.
     """
-    store = Faulty() if kind is SessionRegistry else AsyncFaulty()
+    store = AsyncFaulty() if is_async else Faulty()
+    kind = AsyncSessionRegistry if is_async else SessionRegistry
 
     def told() -> list[logging.LogRecord]:
         return [record for record in caplog.records if record.name == "idlanyard"]
