@@ -43,9 +43,13 @@ _HOMES: Final[dict[str, _Home]] = {
     "rediss": _REDIS,
     "valkey": _REDIS,
     "valkeys": _REDIS,
+    "unix": _REDIS,
     "redis+unix": _REDIS,
+    "valkey+unix": _REDIS,
     "redis+sentinel": _REDIS,
     "rediss+sentinel": _REDIS,
+    "valkey+sentinel": _REDIS,
+    "valkeys+sentinel": _REDIS,
 }
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):")
 _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -12,12 +12,11 @@ from redis.exceptions import (
     MasterDownError,
     ReadOnlyError,
     RedisError,
-    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as Lost
 
-CROWDED: Final = "max number of clients"
+_CROWDED: Final = "max number of clients"
 WRONG_SERVER: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
 """
 Refusals by a server that was demoted, or does not serve yet: nothing was done.
@@ -49,6 +48,9 @@ class Misdirected(RedisError):
 
 def is_crowded(error: BaseException) -> bool:
     """
-    Return whether a server refused a connection because it has too many.
+    Return whether a server may have refused a connection because it has too many.
+
+    It says so and hangs up, which asyncio may notice first.
     """
-    return isinstance(error, Lost | ResponseError) and CROWDED in str(error)
+    hung_up = isinstance(error.__context__, ConnectionResetError | BrokenPipeError)
+    return isinstance(error, Lost) and (hung_up or _CROWDED in str(error))

@@ -231,11 +231,15 @@ def _slots_at(trip: Trip, node: Node) -> Course[Slots]:
     return Slots(owners)
 
 
-def _names_of(known: Sequence[Sequence[Any]]) -> list[str]:
+def _names_of(known: Sequence[Any]) -> list[str]:
     """
     Return the names of the services that a Sentinel knows.
     """
-    return [_text(dict(zip(one[::2], one[1::2], strict=False))[b"name"]) for one in known]
+    # redis-py 8 makes something of that answer, 6 does not.
+    return [
+        _text(one["name"] if isinstance(one, dict) else one[one.index(b"name") + 1])
+        for one in known
+    ]
 
 
 def _text(name: bytes | str) -> str:

@@ -1,0 +1,172 @@
+"""
+``redis+sentinel://``: the primary is whom the Sentinels name, and another one after a failover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from redis import Redis
+
+from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
+from registries.faces import Opened, asynchronous, synchronous
+from registries.naming import eventually, fresh
+from registries.sentinels import SERVICE, Watched, watched
+from registries.valkey import ask, free_port, until
+
+Face = Callable[..., AbstractContextManager[Opened]]
+SOON = 1.0
+
+
+@pytest.fixture(params=[synchronous, asynchronous])
+def face(request: pytest.FixtureRequest) -> Face:
+    """
+    One of the two registries.
+    """
+    chosen: Face = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Watched]:
+    """
+    Start a primary, a replica and three Sentinels that are not to be harmed.
+    """
+    with watched() as servers:
+        yield servers
+
+
+def creates(registry: Opened) -> bool:
+    """
+    Return whether a session can be created.
+    """
+    try:
+        return bool(registry.create(client_id="c"))
+    except RegistryUnavailable:
+        return False
+
+
+@pytest.mark.parametrize("how", ["freeze", "kill"])
+def test_a_failover_is_followed(how: str) -> None:
+    """
+    Finding 25: once the Sentinels name the replica, sessions go there, and those of before are.
+    """
+    with watched() as servers:
+        url = servers.url
+        with synchronous(url, timeout=SOON) as one, asynchronous(url, timeout=SOON) as other:
+            name = fresh()
+            one.create(name)
+            assert other.exists(name)
+            primary, replica = servers.servers
+            with primary.client() as client:
+                client.wait(1, 5000)
+            getattr(primary, how)()
+            with replica.client() as client:
+                until(lambda: client.info("replication")["role"] == "master")
+            for registry in (one, other):
+                tried = [creates(registry) for _ in range(4)]
+                assert tried[2:] == [True, True]
+                assert registry.exists(name)
+            primary.wake() if how == "freeze" else None
+
+
+def test_a_planned_failover_is_followed(face: Face) -> None:
+    """
+    Finding 25: a failover that an administrator asks for makes no verb fail for long.
+    """
+    with watched() as servers, face(servers.url) as registry:
+        registry.create()
+        replica = servers.servers[1]
+        with replica.client() as client, Redis(port=servers.ports[0]) as sentinel:
+            ask(sentinel, "SENTINEL FAILOVER", SERVICE)
+            until(lambda: client.info("replication")["role"] == "master")
+            eventually(lambda: creates(registry))
+            before = client.dbsize()
+            assert creates(registry)
+            eventually(lambda: client.dbsize() > before)
+
+
+def test_sentinels_that_are_gone_or_silent_are_passed_over(face: Face, service: Watched) -> None:
+    """
+    Finding 25: of several Sentinels one that answers is enough.
+    """
+    url = f"redis+sentinel://127.0.0.1:{free_port()},{service.hosts}/{SERVICE}"
+    with face(url) as registry:
+        assert creates(registry)
+
+
+def test_no_sentinel_is_an_outage(face: Face) -> None:
+    """
+    Finding 25: where no Sentinel answers, the store is unavailable.
+    """
+    with face(f"redis+sentinel://127.0.0.1:{free_port()}/{SERVICE}") as registry:
+        assert not creates(registry)
+
+
+def test_a_database_and_a_login_are_for_the_servers(face: Face, service: Watched) -> None:
+    """
+    Finding 25: the URL's user, password and database are the servers', not the Sentinels'.
+    """
+    primary = service.servers[0]
+    with primary.client() as client:
+        ask(client, "ACL SETUSER", "app", "on", ">p@ss", "~*", "+@all")
+    url = f"valkey+sentinel://app:p%40ss@{service.hosts}/{SERVICE}/3"
+    with face(url) as registry, primary.client(db=3) as client:
+        assert creates(registry)
+        assert client.dbsize() > 0
+
+
+def test_an_unknown_service_is_told_with_those_there_are(face: Face, service: Watched) -> None:
+    """
+    Finding 25: waiting does not make a service known; the message names those that are.
+    """
+    refused = pytest.raises(RegistryMisconfigured, match=f"write one of {SERVICE}$")
+    with face(f"redis+sentinel://{service.hosts}/other") as registry, refused:
+        registry.exists("x")
+
+
+def test_sentinels_may_have_a_password(face: Face) -> None:
+    """
+    Finding 25: sentinel_password is the Sentinels'; without it they are told to want one.
+    """
+    with watched("requirepass s3cret") as servers:
+        with face(f"{servers.url}?sentinel_password=s3cret") as registry:
+            assert creates(registry)
+        for query in ("", "?sentinel_password=wr0ng"):
+            refused = pytest.raises(RegistryMisconfigured, match="sentinel_password")
+            with face(servers.url + query) as registry, refused as told:
+                registry.exists("x")
+            assert "wr0ng" not in str(told.value)
+
+
+def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:
+    """
+    Finding 25: who takes a server for a Sentinel, or the reverse, is told what to write.
+    """
+    port = service.servers[0].port
+    refused = pytest.raises(RegistryMisconfigured, match="write redis://host:6379/0")
+    with face(f"redis+sentinel://127.0.0.1:{port}/{SERVICE}") as registry, refused:
+        registry.exists("x")
+    refused = pytest.raises(RegistryMisconfigured, match=r"write redis\+sentinel://host:26379")
+    with face(f"redis://127.0.0.1:{service.ports[0]}") as registry, refused:
+        registry.exists("x")
+
+
+def test_a_replica_that_is_named_is_not_used(face: Face, service: Watched) -> None:
+    """
+    Finding 25: where the Sentinels still name a server that is a replica now, it is not asked.
+    """
+    old, new = service.servers
+    with old.client() as one, new.client() as other:
+        ask(other, "REPLICAOF", "NO", "ONE")
+        ask(one, "REPLICAOF", "127.0.0.1", new.port)
+        try:
+            with face(service.url) as registry:
+                with pytest.raises(RegistryUnavailable) as told:
+                    registry.exists("x")
+                assert "not the primary" in str(told.value.__cause__)
+        finally:
+            ask(one, "REPLICAOF", "NO", "ONE")
+            ask(other, "REPLICAOF", "127.0.0.1", old.port)
