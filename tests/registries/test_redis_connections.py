@@ -477,9 +477,12 @@ def test_creates_go_on_while_their_slots_move(face: Face) -> None:
             for tag in sorted({tag_of(name) for name in names})
             if key_slot(tag.encode()) < SLOTS // 3
         ]
-        moving = threading.Thread(
-            target=lambda: [move(servers, tag, source=0, target=1) for tag in tags]
-        )
+
+        def move_all() -> None:
+            for tag in tags:
+                move(servers, tag, source=0, target=1)
+
+        moving = threading.Thread(target=move_all)
         moving.start()
         while moving.is_alive():
             names += [registry.create(client_id="c").session_id for _ in range(10)]

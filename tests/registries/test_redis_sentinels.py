@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from redis import Redis
 
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
 from registries.faces import Opened, asynchronous, synchronous
-from registries.naming import eventually, fresh
 from registries.sentinels import SERVICE, Watched, watched
-from registries.valkey import ask, free_port, until
+from registries.valkey import ask, free_port
 
 Face = Callable[..., AbstractContextManager[Opened]]
 SOON = 1.0
@@ -46,46 +44,6 @@ def creates(registry: Opened) -> bool:
         return bool(registry.create(client_id="c"))
     except RegistryUnavailable:
         return False
-
-
-@pytest.mark.parametrize("how", ["freeze", "kill"])
-def test_a_failover_is_followed(how: str) -> None:
-    """
-    Finding 25: once the Sentinels name the replica, sessions go there, and those of before are.
-    """
-    with watched() as servers:
-        url = servers.url
-        with synchronous(url, timeout=SOON) as one, asynchronous(url, timeout=SOON) as other:
-            name = fresh()
-            one.create(name)
-            assert other.exists(name)
-            primary, replica = servers.servers
-            with primary.client() as client:
-                client.wait(1, 5000)
-            getattr(primary, how)()
-            with replica.client() as client:
-                until(lambda: client.info("replication")["role"] == "master")
-            for registry in (one, other):
-                tried = [creates(registry) for _ in range(4)]
-                assert tried[2:] == [True, True]
-                assert registry.exists(name)
-            primary.wake() if how == "freeze" else None
-
-
-def test_a_planned_failover_is_followed(face: Face) -> None:
-    """
-    Finding 25: a failover that an administrator asks for makes no verb fail for long.
-    """
-    with watched() as servers, face(servers.url) as registry:
-        registry.create()
-        replica = servers.servers[1]
-        with replica.client() as client, Redis(port=servers.ports[0]) as sentinel:
-            ask(sentinel, "SENTINEL FAILOVER", SERVICE)
-            until(lambda: client.info("replication")["role"] == "master")
-            eventually(lambda: creates(registry))
-            before = client.dbsize()
-            assert creates(registry)
-            eventually(lambda: client.dbsize() > before)
 
 
 def test_sentinels_that_are_gone_or_silent_are_passed_over(face: Face, service: Watched) -> None:
@@ -125,20 +83,6 @@ def test_an_unknown_service_is_told_with_those_there_are(face: Face, service: Wa
     refused = pytest.raises(RegistryMisconfigured, match=f"write one of {SERVICE}$")
     with face(f"redis+sentinel://{service.hosts}/other") as registry, refused:
         registry.exists("x")
-
-
-def test_sentinels_may_have_a_password(face: Face) -> None:
-    """
-    Finding 25: sentinel_password is the Sentinels'; without it they are told to want one.
-    """
-    with watched("requirepass s3cret") as servers:
-        with face(f"{servers.url}?sentinel_password=s3cret") as registry:
-            assert creates(registry)
-        for query in ("", "?sentinel_password=wr0ng"):
-            refused = pytest.raises(RegistryMisconfigured, match="sentinel_password")
-            with face(servers.url + query) as registry, refused as told:
-                registry.exists("x")
-            assert "wr0ng" not in str(told.value)
 
 
 def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:

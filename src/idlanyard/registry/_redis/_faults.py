@@ -61,7 +61,8 @@ def fault_of(error: BaseException, kind: Kind) -> str | None:
         return error.fault
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return _said(_LOGINS, str(error))
-    if isinstance(error, InvalidResponse) and str(error).startswith("Protocol Error"):
+    # With and without hiredis.
+    if isinstance(error, InvalidResponse) and str(error).lower().startswith("protocol error"):
         return "what answers at this port is not Redis: write the host and the port of a Redis"
     if isinstance(error, MovedError):
         return (

@@ -5,7 +5,7 @@ Which server has what: one alone, one that Sentinels name, or the nodes of a clu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError
@@ -236,10 +236,11 @@ def _names_of(known: Sequence[Any]) -> list[str]:
     Return the names of the services that a Sentinel knows.
     """
     # redis-py 8 makes something of that answer, 6 does not.
-    return [
-        _text(one["name"] if isinstance(one, dict) else one[one.index(b"name") + 1])
+    pairs: list[dict[Any, Any]] = [
+        one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=False))
         for one in known
     ]
+    return [_text(cast("Any", pair.get("name") or pair[b"name"])) for pair in pairs]
 
 
 def _text(name: bytes | str) -> str:
