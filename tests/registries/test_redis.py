@@ -298,7 +298,7 @@ def test_a_user_with_a_password_may_be_asked_for(face: Face, server: Valkey) -> 
         with face(f"redis://{login}{host}/1") as registry, refused:
             registry.get("known")
     with server.client(password="root", db=1) as client:
-        assert client.dbsize() == 3
+        assert client.dbsize() == 4
 
 
 @pytest.fixture(scope="module")

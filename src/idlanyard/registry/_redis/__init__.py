@@ -1,11 +1,11 @@
 """
-``redis://`` and ``rediss://``: Redis, Valkey and their clusters, through redis-py, for both faces.
+``redis://`` and its kin: Redis, Valkey, their clusters and Sentinels, through redis-py.
 
 What is promised:
 
 - While the server keeps its data, no ID is created twice: each create is one
-  script that runs at the server alone. A retry of redis-py's whose first
-  answer was lost gets that first answer.
+  script that runs at the server alone. A question that is asked again, since
+  its first answer was lost, gets that first answer.
 - A server that is started again has what its persistence kept. With
   ``appendonly yes`` and ``appendfsync always`` that is every session whose
   ``create`` returned; with ``everysec`` those of the last second or two may

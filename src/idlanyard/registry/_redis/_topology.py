@@ -5,7 +5,7 @@ Which server has what: one alone, one that Sentinels name, or the nodes of a clu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from redis.crc import key_slot
 from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError
@@ -240,7 +240,7 @@ def _names_of(known: Sequence[Any]) -> list[str]:
         one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=False))
         for one in known
     ]
-    return [_text(cast("Any", pair.get("name") or pair[b"name"])) for pair in pairs]
+    return [_text(pair.get("name") or pair[b"name"]) for pair in pairs]
 
 
 def _text(name: bytes | str) -> str:
