@@ -331,6 +331,23 @@ def test_what_was_made_with_keys_leaves_nothing(face: Face, server: Valkey) -> N
         until(lambda: client.keys() == [Layout("idlanyard").version])
 
 
+def test_purging_gives_up_claims_whose_sessions_are_gone(
+    face: Face, server: Valkey, layout: Layout, space: str
+) -> None:
+    """
+    The claim of a session that a process of the first version has ended does not stay for ever.
+    """
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        gone, stays = (registry.create(idempotency_key=key).session_id for key in "ab")
+        with SessionRegistry.open(server.url, namespace=space) as other:
+            taken(other, insert(layout, draft_of(fresh(), key=key_of("c")), 5.0), 1)
+        Old(client, layout).end(gone)
+        assert len(client.keys("*:create:*")) == 3
+        assert registry.purge_expired() == 0
+        assert len(client.keys("*:create:*")) == 2
+        assert registry.create(idempotency_key="b").session_id == stays
+
+
 def test_a_claim_of_a_taken_id_is_given_up(face: Face, server: Valkey) -> None:
     """
     A create that meets a taken ID leaves its key free, for itself under another ID.

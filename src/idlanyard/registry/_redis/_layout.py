@@ -44,6 +44,7 @@ class Layout:
         "_ended",
         "_ends",
         "_sessions",
+        "creates",
         "indexes",
         "sessions",
         "version",
@@ -56,6 +57,7 @@ class Layout:
         self._ends = [f"{tag}:ends:".encode() for tag in tags]
         self._ended = [f"{tag}:ended:".encode() for tag in tags]
         self._creates = [f"{tag}:create:".encode() for tag in tags]
+        self.creates = f"{{{namespace}:??}}:create:*"
         self.indexes = f"{{{namespace}:??}}:client:*"
         self.sessions = f"{{{namespace}:??}}:session:*"
         self.version = f"{{{namespace}:layout}}".encode()

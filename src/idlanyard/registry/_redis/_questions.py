@@ -163,10 +163,11 @@ def purge(layout: Layout) -> Question[int]:
         place = 0
         while True:
             place, indexes = yield from scan(node, layout.indexes, place, SCANNED, "zset")
-            for index in indexes:
-                purged += yield from _swept(layout, index)
+            for first in range(0, len(indexes), BATCH):
+                purged += yield from _swept(layout, indexes[first : first + BATCH])
             if not place:
                 break
+        yield from _released(layout, node)
     return purged
 
 
@@ -198,15 +199,38 @@ def scan(
     return int(found[0]), found[1]
 
 
-def _swept(layout: Layout, index: bytes) -> Question[int]:
+def _swept(layout: Layout, indexes: Sequence[bytes]) -> Question[int]:
     """
-    Go through an index, bit by bit.
+    Go through some indexes at once, bit by bit.
     """
-    gone, start = 0, b"-"
+    gone = 0
+    starts = dict.fromkeys(indexes, b"-")
+    while starts:
+        asked = [
+            ("ZRANGEBYLEX", index, start, b"+", "LIMIT", 0, BATCH)
+            for index, start in starts.items()
+        ]
+        answers = yield "batch", (asked,)
+        read = {index: names for index, names in zip(starts, answers, strict=True) if names}
+        dropped = yield "runs", ([dropping(layout, index, read[index]) for index in read],)
+        gone += sum(number for number, _ in dropped)
+        starts = {index: b"(" + names[-1] for index, names in read.items() if len(names) == BATCH}
+    return gone
+
+
+def _released(layout: Layout, node: Any) -> Question[None]:
+    """
+    Give up the claims of a node whose sessions are gone: an older version has ended them.
+    """
+    place = 0
     while True:
-        names = yield "ask", ("ZRANGEBYLEX", index, start, b"+", "LIMIT", 0, SCANNED)
-        if names:
-            gone += yield from drop(layout, index, names)
-            start = b"(" + names[-1]
-        if len(names) < SCANNED:
-            return gone
+        place, claims = yield from scan(node, layout.creates, place, SCANNED, "hash")
+        made = yield "batch", ([("HMGET", one, "id", "nonce", "done") for one in claims],)
+        done = [(one, *kept[:2]) for one, kept in zip(claims, made, strict=True) if kept[2]]
+        asked = [("HMGET", layout.session(sha256(name).digest()), "nonce") for _, name, _ in done]
+        there = yield "batch", (asked,)
+        for (one, _, nonce), kept in zip(done, there, strict=True):
+            if kept[0] != nonce:
+                yield from release(layout, one[-32:], nonce)
+        if not place:
+            return
