@@ -105,6 +105,15 @@ class Route:
             ("EVALSHA", script.sha, len(keys), *keys, *words) for script, keys, words in asked
         ]
         answers = yield from self._all(commands)
+        while missing := [
+            number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)
+        ]:
+            # Once one of them has told its node the script, the node knows it.
+            first, *others = missing
+            answers[first] = yield from self.run(*asked[first])
+            again = yield from self._all([commands[number] for number in others])
+            for number, answer in zip(others, again, strict=True):
+                answers[number] = answer
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 answers[number] = yield from self.run(*asked[number])
