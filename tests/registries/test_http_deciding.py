@@ -306,6 +306,18 @@ def test_a_successor_is_not_touched(face: Any, action: str) -> None:
     assert record.expires_at == record.created_at + timedelta(seconds=60)
 
 
+@pytest.mark.parametrize("face", FACES)
+def test_allow_names_every_method(face: Any) -> None:
+    """
+    Issue 11, finding 22: a 405 names all methods of its path, also with no framework around.
+    """
+    with face(SessionRegistry.open("memory://"), on_input=said, authorize=EVERYONE) as ask:
+        for target, posts in (("s1", []), ("create", ["POST"]), ("s1/input", ["POST"])):
+            answer = ask("PUT", f"/session/{target}")
+            allowed = sorted(answer.headers["allow"].split(", "))
+            assert (answer.status_code, allowed) == (405, ["DELETE", "GET", "PATCH", *posts])
+
+
 FAULT = RegistryMisconfigured("redis", "the password of redis.internal:6379 is wrong")
 
 

@@ -267,8 +267,6 @@ class SessionsHandler:
             record: SessionRecord = yield from self._asked(action, verb, session_id)
         except SessionNotFound:
             raise _not_found(session_id) from None
-        except (TypeError, ValueError) as error:
-            raise Refused(422, str(error)) from None
         return record
 
     def _asked(
