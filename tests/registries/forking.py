@@ -27,6 +27,7 @@ from idlanyard.registry import (
     SessionExists,
     SessionRegistry,
 )
+from idlanyard.registry._loops import OnLoop
 
 NOBODY: Final = 65534
 _HOME: Final = str(Path(__file__).parents[1])
@@ -212,6 +213,33 @@ def fork_between_awaits(url: str) -> Any:
     asyncio.run(begin())
     known = _ended(*_in_child(lambda: asyncio.run(create("there"))))
     return known, asyncio.run(create("again"))
+
+
+def fork_between_loops() -> Any:
+    """
+    Make the state of a loop here, and another in a child.
+
+    Returns what the child could take, what it made and what it abandoned, and the state here.
+    """
+    made: list[int] = []
+    abandoned: list[int] = []
+
+    def begin() -> int:
+        made.append(len(made) + 1)
+        return made[-1]
+
+    home = OnLoop(begin, abandoned.append)
+
+    async def use() -> int:
+        return home.get()
+
+    def work() -> list[Any]:
+        return [home.take(), asyncio.run(use()), abandoned]
+
+    with asyncio.Runner() as runner:
+        runner.run(use())
+        said = _ended(*_in_child(work))
+        return said, runner.run(use())
 
 
 def open_new_files(urls: list[str]) -> Any:
