@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
-from idlanyard.registry._postgresql._refusals import refusal_of
+from idlanyard.registry._postgresql._refusals import refusal_of, was_ended
 from registries.faces import Opened, asynchronous, synchronous
 from registries.naming import fresh
 from registries.postgres import (
@@ -322,3 +322,36 @@ def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
     Issue 11, bad input: libpq tells no code for a connection that was refused, only this.
     """
     assert (refusal_of(psycopg.OperationalError(text)) is not None) is is_told
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ended"),
+    [
+        pytest.param(psycopg.errors.AdminShutdown("no matter"), True, id="by its code"),
+        pytest.param(
+            psycopg.OperationalError("terminating connection due to administrator command"),
+            True,
+            id="by its text",
+        ),
+        pytest.param(
+            psycopg.OperationalError(
+                "canceling the wait for synchronous replication and "
+                "terminating connection due to administrator command"
+            ),
+            False,
+            id="done, but not on the standby",
+        ),
+        pytest.param(
+            psycopg.errors.CrashShutdown("terminating connection because of crash"),
+            False,
+            id="perhaps done",
+        ),
+        pytest.param(psycopg.OperationalError("server closed the connection"), False, id="lost"),
+        pytest.param(TimeoutError(), False, id="no answer"),
+    ],
+)
+def test_only_what_was_surely_not_done_is_asked_again(error: BaseException, is_ended: bool) -> None:
+    """
+    S-D15: a statement that may have been done is never repeated by itself.
+    """
+    assert was_ended(error) is is_ended

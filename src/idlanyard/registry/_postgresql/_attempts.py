@@ -17,7 +17,7 @@ from idlanyard.registry._postgresql._connections import SCHEME
 from idlanyard.registry._postgresql._faults import fault_of, sqlstate_of
 from idlanyard.registry._postgresql._links import Link
 from idlanyard.registry._postgresql._places import Permit, Places, Waiter
-from idlanyard.registry._postgresql._refusals import is_full, refusal_of
+from idlanyard.registry._postgresql._refusals import is_full, refusal_of, was_ended
 
 PATIENCE: Final = 0.95
 """
@@ -44,9 +44,8 @@ How many more connections the server would give to this role.
 """
 
 # The server refused the statement, so that nothing of it was done, and another
-# connection may lead to where it is.
+# connection may lead to one that does it.
 _READ_ONLY: Final = "25006"
-_ENDED: Final = frozenset({"57P01", "57P05", "40001"})
 
 
 class Wait(NamedTuple):
@@ -242,7 +241,7 @@ class Attempts:
         if isinstance(error, Exception):
             # One dead connection is told of all.
             places.renew(link.generation)
-        if state in _ENDED and was_pooled and not is_last:
+        if was_ended(error) and was_pooled and not is_last:
             return True
         places.forgo()
         return False

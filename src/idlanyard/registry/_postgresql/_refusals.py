@@ -10,9 +10,15 @@ from typing import Final
 from psycopg import Error
 from sqlalchemy.exc import DBAPIError
 
+from idlanyard.registry._postgresql._faults import sqlstate_of
+
 _FULL: Final = re.compile(
     "too many clients|too many connections|remaining connection slots|no more connections allowed"
 )
+# The statement was refused, so that nothing of it was done. Where the server waited for a
+# standby before it ended, all was done; psycopg 3.2.2 has no code for either, only this.
+_ENDED: Final = frozenset({"57P01", "57P05", "40001"})
+_ENDING: Final = re.compile("(?<!and )terminating connection due to")
 # What waiting will not mend, and what will. None of it names users, hosts or secrets.
 _FAULTS: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), fault)
@@ -110,6 +116,14 @@ def is_full(error: Exception) -> bool:
     Return whether a server that is up had no connection left.
     """
     return _FULL.search(_text_of(error)) is not None
+
+
+def was_ended(error: BaseException) -> bool:
+    """
+    Return whether the server ended the connection instead of doing what was asked.
+    """
+    state = sqlstate_of(error)
+    return state in _ENDED or (state is None and _ENDING.search(_text_of(error)) is not None)
 
 
 def refusal_of(error: BaseException) -> str | None:
