@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -159,11 +159,7 @@ class ThreadedStore:
         patience = Patience.of(self._timeout)
         begun = self._threads.thread(work).submit(verb, self._store.within(patience), *args)
         answer = asyncio.wrap_future(begun)
-        ends = [
-            # What has not had its turn by then never has it.
-            loop.call_later(self._timeout, begun.cancel),
-            loop.call_later(self._timeout + _GRACE, answer.cancel),
-        ]
+        end = loop.call_later(self._timeout, _give_up, begun, answer)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -172,8 +168,15 @@ class ThreadedStore:
                 raise
             raise RegistryUnavailable("sqlite") from TimeoutError("no answer in time")
         finally:
-            for end in ends:
-                end.cancel()
+            end.cancel()
+
+
+def _give_up(begun: Future[T], answer: asyncio.Future[T]) -> None:
+    """
+    Take a verb's turn away; one that has begun is about to say what became of it.
+    """
+    if not begun.cancel():
+        answer.get_loop().call_later(_GRACE, answer.cancel)
 
 
 def _cancelled() -> int:
