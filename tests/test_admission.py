@@ -665,7 +665,8 @@ def test_a_silent_store_takes_no_thread_of_the_loop() -> None:
     answers = asyncio.run(ask())
     release.set()
     assert {status for status, _ in answers} == {503}
-    assert max(seconds for _, seconds in answers) < 1.0
+    # A second round of threads would begin after 20 seconds.
+    assert max(seconds for _, seconds in answers) < 10
 
 
 TRIO = """
