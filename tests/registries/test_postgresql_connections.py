@@ -104,12 +104,12 @@ def holding(url: str, number: int) -> Iterator[list[psycopg.Connection[Any]]]:
 
 
 @contextmanager
-def held_up(url: str) -> Iterator[None]:
+def held_up(url: str, mode: str = "SHARE") -> Iterator[None]:
     """
-    Let creates wait, as behind a slow statement.
+    Let creates wait, or with ``"ACCESS EXCLUSIVE"`` all verbs, as behind a slow statement.
     """
     with closing(psycopg.connect(url)) as connection:
-        connection.execute("LOCK TABLE idlanyard_sessions IN SHARE MODE")
+        connection.execute(f"LOCK TABLE idlanyard_sessions IN {mode} MODE".encode())
         yield
         connection.rollback()
 
@@ -337,6 +337,24 @@ def test_a_connection_that_may_only_read_is_replaced(database: str, face: Face) 
                 registry.create("y")
             execute(database, f"ALTER ROLE {role} RESET default_transaction_read_only")
             assert registry.create("x").session_id == "x"
+
+
+def test_one_refusal_closes_all_older_connections(database: str) -> None:
+    """
+    Finding 6: what was connected before the refused connection is as wrong as that one.
+    """
+    made(database)
+    with role_of(database) as url, synchronous(url) as registry, ThreadPoolExecutor(5) as pool:
+        role = str(psycopg.conninfo.conninfo_to_dict(url)["user"])
+        execute(database, f"ALTER ROLE {role} SET default_transaction_read_only = on")
+        with held_up(database, "ACCESS EXCLUSIVE"):
+            asked = [pool.submit(registry.exists, "x") for _ in range(5)]
+            eventually(lambda: len(pids(database)) == 5)
+            before = pids(database)
+        assert not any(one.result() for one in asked)
+        execute(database, f"ALTER ROLE {role} RESET default_transaction_read_only")
+        assert registry.create("x").session_id == "x"
+        eventually(lambda: not before & pids(database))
 
 
 def test_one_refusal_is_told_of_all_connections() -> None:
