@@ -307,28 +307,29 @@ local index, ends = KEYS[1], KEYS[2]
 local start, count, most = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local before = gone(now())
 local dead = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, most)
-local living, seen = {}, 0
+local living, seen, many = {}, 0, count
 while true do
-  local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+  local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, many)
   if #names > 0 then
     start = '(' .. names[#names]
   end
-  if #dead == 0 then
-    return {names, #names == count, start, dead}
+  if #dead == 0 or #names == 0 then
+    return {#dead == 0 and names or living, #names == many, start, dead}
   end
-  for _, name in ipairs(names) do
-    local score = redis.call('ZSCORE', ends, name)
-    if not score or tonumber(score) > before then
+  local scores = redis.call('ZMSCORE', ends, unpack(names))
+  for at, name in ipairs(names) do
+    if not scores[at] or tonumber(scores[at]) > before then
       living[#living + 1] = name
+      if #living == count then
+        return {living, true, '(' .. name, dead}
+      end
     end
   end
-  if #names < count then
-    return {living, false, start, dead}
+  seen = seen + many
+  if #names < many or seen >= 10000 then
+    return {living, #names == many, start, dead}
   end
-  seen = seen + count
-  if #living >= count or seen >= 5000 then
-    return {living, true, start, dead}
-  end
+  many = 500
   local few = redis.call('ZCOUNT', ends, '(' .. before, '+inf') <= 1000
   if few and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
     return {redis.call('ZRANGEBYSCORE', ends, '(' .. before, '+inf'), false, start, dead}
