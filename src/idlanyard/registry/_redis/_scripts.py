@@ -81,8 +81,11 @@ end
 
 -- Note when a session in an index ends. What is dead there is known by this alone,
 -- so that it lives as long as the index.
-local function note(index, ends, id, moment, expires)
+local function note(ends, id, expires)
   redis.call('ZADD', ends, expires or '+inf', id)
+end
+
+local function join(index, ends, moment)
   local left = redis.call('PTTL', index)
   if left == -1 then
     redis.call('PERSIST', ends)
@@ -100,7 +103,8 @@ local function enter(index, ends, id, moment, expires, wanted)
   else
     redis.call('PERSIST', index)
   end
-  note(index, ends, id, moment, expires)
+  note(ends, id, expires)
+  join(index, ends, moment)
   return wanted or ''
 end
 """
@@ -281,8 +285,11 @@ for at = 3, #KEYS do
     dead[#dead + 1] = id
   else
     living[#living + 1] = at - 3
-    note(index, ends, id, moment, kept[2])
+    note(ends, id, kept[2])
   end
+end
+if #living > 0 then
+  join(index, ends, moment)
 end
 if #dead == 0 then
   return {0, living}
