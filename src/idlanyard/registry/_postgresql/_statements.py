@@ -35,6 +35,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     union_all,
     update,
 )
@@ -112,7 +113,8 @@ class Statements:
         self.delete: Executable = chosen.returning(*_row(columns))
         self.page: Executable = _page(table)
         self.living: Executable = _living(table)
-        ordered = select(*_row(columns)).where(live, *_whose(table)).order_by(columns.session_id)
+        ordered = select(*_row(columns)).where(live, *_whose(table))
+        ordered = ordered.order_by(columns.client_key, columns.session_id)
         self.ordered: Executable = ordered.limit(bindparam("most", type_=BigInteger))
         gone = _gone(table, BATCH)
         self.purge: Executable = select(func.count()).select_from(gone)
@@ -246,20 +248,26 @@ def _extend(table: Table) -> Any:
 
 
 def _whose(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    # As one range of an index, which the planner then reads in order, whatever it knows of a
+    # table that has just been filled; by two conditions it would rather sort all of them.
     columns = table.c
-    return columns.client_key == bindparam("whose"), columns.session_id > bindparam("after")
+    whose = bindparam("whose", type_=LargeBinary)
+    after = bindparam("after", type_=columns.session_id.type)
+    behind = tuple_(columns.client_key, columns.session_id) > tuple_(whose, after)
+    return behind, columns.client_key <= whose
 
 
 def _page(table: Table) -> Any:
     most = bindparam("most", type_=BigInteger)
     near = bindparam("near", type_=BigInteger)
-    behind = select(table).where(*_whose(table)).order_by(table.c.session_id)
+    in_order = (table.c.client_key, table.c.session_id)
+    behind = select(table).where(*_whose(table)).order_by(*in_order)
     looked = behind.limit(near).subquery("looked").c
     found = select(*_row(looked)).where(_is_live(looked.expires_at))
-    found = found.order_by(looked.session_id).limit(most)
+    found = found.order_by(looked.client_key, looked.session_id).limit(most)
     # It is looked for only where the page is not full.
     beyond = select(table.c.session_id).where(*_whose(table))
-    beyond = beyond.order_by(table.c.session_id).offset(near).limit(_ONE)
+    beyond = beyond.order_by(*in_order).offset(near).limit(_ONE)
     return _or_more(found, beyond, most)
 
 
