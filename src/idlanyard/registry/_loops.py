@@ -56,7 +56,7 @@ class OnLoop(Generic[T]):
         self._process = os.getpid()
         self._lock = Lock()
         # A child closes nothing of its parent's, and finalizes nothing either.
-        self._parents: list[Held[T]] = []
+        self._parents: list[Held[T] | None] = []
 
     def get(self) -> T:
         """
@@ -75,12 +75,12 @@ class OnLoop(Generic[T]):
             old = self._held
             if old is None or old.loop.is_closed():
                 self._held = Held(self._begin(), loop, self._process)
-            elif old.loop is not loop:
+            else:
                 raise RuntimeError(
                     "this registry belongs to the event loop that first used it, "
                     "which is not closed: open one registry for each loop"
                 )
-            state = self._held.state  # type: ignore[union-attr]
+            state = self._held.state
         if old is not None and old.loop.is_closed():
             self._abandon(old.state)
         return state
@@ -101,9 +101,8 @@ class OnLoop(Generic[T]):
         process = os.getpid()
         if self._process != process:
             self._process, self._lock = process, Lock()
-            if self._held is not None:
-                self._parents.append(self._held)
-                self._held = None
+            self._parents.append(self._held)
+            self._held = None
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
