@@ -372,6 +372,9 @@ def test_both_registries_have_the_same_verbs() -> None:
     for name, verb in vars(SessionRegistry).items():
         if not name.startswith("_"):
             other = getattr(AsyncSessionRegistry, name)
+            if isinstance(verb, property):
+                assert isinstance(other, property)
+                continue
             parameters = list(inspect.signature(getattr(SessionRegistry, name)).parameters.items())
             assert list(inspect.signature(other).parameters.items()) == parameters
             assert verb is not None
