@@ -676,7 +676,7 @@ def test_closing_waits_for_what_waits(url: str, path: Path) -> None:
             await registry.close()
             with pytest.raises(RegistryUnavailable):
                 await create
-        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard")]
+        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard-sqlite")]
 
     asyncio.run(use())
 
@@ -709,7 +709,7 @@ def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
         assert await store.read(b"") is None
         await store.close()
         assert waiting.told == 2
-        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard")]
+        assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard-sqlite")]
 
     asyncio.run(use())
 
@@ -730,6 +730,6 @@ def test_closing_ends_the_threads(url: str) -> None:
                 assert ours() == 0
 
     def ours() -> int:
-        return sum(one.name.startswith("idlanyard") for one in threading.enumerate())
+        return sum(one.name.startswith("idlanyard-sqlite") for one in threading.enumerate())
 
     asyncio.run(use())
