@@ -267,3 +267,58 @@ def test_a_child_begins_with_nothing_of_its_parents() -> None:
     Finding 9: in a child the state is made anew, and the parent's is neither used nor given up.
     """
     assert outcome_of(fork_between_loops) == [[None, 2, []], 1]
+
+
+def test_a_full_server_is_told_from_a_silent_one() -> None:
+    """
+    Finding 8: where a question found the server full until its time was over, that is the cause.
+    """
+    places = places_of(1, 1)
+    attempts = Attempts(places, Event, until=monotonic())
+    assert isinstance(attempts.reason(TimeoutError()), TimeoutError)
+    attempts._was_full = True
+    assert str(attempts.reason(TimeoutError())) == "the server had no connection left"
+
+
+class Demoted(Link):
+    """
+    A connection whose server has stopped to take writes.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.is_closed = False
+
+    def is_alive(self) -> bool:
+        """
+        Return that it can be asked.
+        """
+        return True
+
+    def is_demoted(self) -> bool:
+        """
+        Return that its server was demoted.
+        """
+        return True
+
+    def close(self) -> None:
+        """
+        Hang up.
+        """
+        self.is_closed = True
+
+
+def test_a_demoted_connection_is_seen_before_it_is_asked() -> None:
+    """
+    Finding 6: where the server said by itself that it is read-only, the connection is replaced.
+    """
+    places, line = places_of(1, 1), Demoted()
+    places.take(waiter())
+    places.give(line)
+    before = places.generation
+    steps = Attempts(places, Event, until=monotonic() + 60).steps()
+    assert isinstance(next(steps), Open)
+    assert line.is_closed
+    assert places.generation > before
+    with pytest.raises(ConnectionError):
+        steps.throw(ConnectionError())

@@ -5,18 +5,32 @@ What is decided about connections and nodes, without a server.
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from math import inf
+from time import monotonic
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from redis.exceptions import ClusterDownError, MovedError
 from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import TimeoutError as TooLate
 
 from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._address import target_of
+from idlanyard.registry._redis._asker import _Servers
+from idlanyard.registry._redis._asking import Ask, Outcome, Trip
+from idlanyard.registry._redis._async_asker import _AsyncServers
 from idlanyard.registry._redis._async_servers import AsyncServer, _cut, _Ticket
 from idlanyard.registry._redis._clients import Clients, Link
-from idlanyard.registry._redis._routing import _HOPS, _Attempts
+from idlanyard.registry._redis._connections import TimedConnection, deadline
+from idlanyard.registry._redis._errors import Misdirected
+from idlanyard.registry._redis._layout import Layout
+from idlanyard.registry._redis._routing import _HOPS, Route, _Attempts
+from idlanyard.registry._redis._servers import Server
 from idlanyard.registry._redis._topology import Single, Slots, Topology
+from registries.postgres import free_port
 
 
 class Queued:
@@ -148,3 +162,128 @@ def test_a_connection_that_is_closed_needs_no_cut() -> None:
     link.client = SimpleNamespace(connection=connection)
     _cut(link, is_over=True)
     assert link.client.connection is None
+
+
+def question_to(port: int) -> Ask:
+    """
+    Return a step that asks a server.
+    """
+    return Ask(("127.0.0.1", port), ("PING",), monotonic() + 5)
+
+
+def test_a_closed_place_makes_no_lasting_servers() -> None:
+    """
+    Finding 9: a question that was on its way when its registry was closed leaves nothing open.
+    """
+    target, step = target_of("redis://h", "redis"), question_to(free_port())
+    servers = _Servers(target, Pool(1, 1, 1.0))
+    servers.close()
+    server = servers._server(step)
+    assert server._clients.pool.size == 1
+
+    async def main() -> None:
+        others = _AsyncServers(target, Pool(1, 1, 1.0))
+        await others.close()
+        assert isinstance(others._server(step), AsyncServer)
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """
+    Return the port of a server that takes connections and never answers.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_a_connection_keeps_to_its_deadline(silent: int) -> None:
+    """
+    S29: a connection connects when it is first asked, and is closed where its time is over.
+    """
+    connection: Any = TimedConnection(host="127.0.0.1", port=silent, protocol=2)
+    token = deadline.set(monotonic() + 0.2)
+    try:
+        with pytest.raises(TooLate):
+            # It asks the server who it is talking to, which never answers.
+            connection.send_packed_command([b"PING\r\n"])
+        deadline.set(monotonic() + 60)
+        connection._sock = socket.create_connection(("127.0.0.1", silent))
+        connection.send_packed_command([b"PING\r\n"])
+        deadline.set(monotonic())
+        connection._is_bound = False
+        with pytest.raises(TooLate):
+            connection.read_response()
+        assert connection._sock is None
+    finally:
+        deadline.reset(token)
+
+
+class Interrupting(list[Any]):
+    """
+    Commands that end a thread when they are looked at.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
+    """
+    R14: where a thread is interrupted, its connection, which may still get an answer, is closed.
+    """
+    server = Server("tcp", {"host": "127.0.0.1", "port": silent}, Pool(1, 1, 1.0))
+    token = deadline.set(inf)
+    try:
+        link = server._clients.take(Queued)
+        assert isinstance(link, Link)
+        link.client = SimpleNamespace(
+            connection=SimpleNamespace(
+                disconnect=bool, pack_commands=list, send_packed_command=bool
+            ),
+            close=bool,
+            connection_pool=SimpleNamespace(disconnect=bool),
+        )
+        server._clients.give(link)
+        with pytest.raises(KeyboardInterrupt):
+            server.ask(Interrupting(), is_asking=False)
+        assert server._clients.take(Queued) is not link
+    finally:
+        deadline.reset(token)
+
+
+def test_a_server_that_is_alone_is_missed() -> None:
+    """
+    Finding 12: what one server of several does not say is nothing; of a single one it is an outage.
+    """
+    topology = Topology(target_of("redis://h", "redis"))
+    for known, is_missed in ((Single(("h", 1)), True), (Slots({0: ("h", 1), 1: ("h", 2)}), False)):
+        topology.known = known
+        route = Route(topology, Layout("idlanyard"), 0.001)
+        course = route.told(("h", 1), "INFO")
+        step, answer, error = next(course), None, None
+        try:
+            while True:
+                assert step is not None
+                step = course.send(Outcome(None, Lost("gone"), is_stale=False))
+        except StopIteration as done:
+            answer = done.value
+        except (Lost, TooLate) as lost:
+            error = lost
+        assert (error is not None) == is_missed
+        assert answer is None
+
+
+def test_a_sentinel_with_another_view_says_more_than_one_that_is_gone() -> None:
+    """
+    Finding 25: where one Sentinel does not know the service and the next is gone, that is told.
+    """
+    url = "redis+sentinel://a:1,b:2/main"
+    topology = Topology(target_of(url, "redis+sentinel"))
+    course = topology.reach(Trip(60.0))
+    next(course)
+    course.send(Outcome(None, None, is_stale=False))
+    course.send(Outcome([{"name": "other"}], None, is_stale=False))
+    with pytest.raises(Misdirected):
+        course.send(Outcome(None, Lost("gone"), is_stale=False))

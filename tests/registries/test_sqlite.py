@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from idlanyard.registry._sqlite._layout import Layout
 from idlanyard.registry._sqlite._place import Place
 from idlanyard.registry._sqlite._statements import Statements
 from idlanyard.registry._sqlite._store import SQLiteStore
-from idlanyard.registry._sqlite._threaded import ThreadedStore
+from idlanyard.registry._sqlite._threaded import ThreadedStore, _give_up
 from registries import forking
 from registries.contract import AwaitedContract, RacingContract
 from registries.files import (
@@ -733,3 +733,16 @@ def test_closing_ends_the_threads(url: str) -> None:
         return sum(one.name.startswith("idlanyard-sqlite") for one in threading.enumerate())
 
     asyncio.run(use())
+
+
+def test_a_verb_that_waits_for_its_turn_gives_it_up() -> None:
+    """
+    Finding 14: a verb that has not begun when its time is over never does.
+    """
+
+    async def main() -> None:
+        begun: Future[None] = Future()
+        _give_up(begun, asyncio.get_running_loop().create_future())
+        assert begun.cancelled()
+
+    asyncio.run(main())

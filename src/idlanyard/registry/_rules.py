@@ -137,7 +137,7 @@ class IdempotencyKey(NamedTuple):
 
 def idempotency_of(
     given: object, client_id: str | None, asked: tuple[object, ...], ttl: int | None
-) -> tuple[bytes | None, bytes | None]:
+) -> tuple[bytes, bytes]:
     """
     Return 32 bytes each for an idempotency key and for the request that it is for.
 
@@ -145,7 +145,7 @@ def idempotency_of(
     request's end with the time to live, which a server may grant anew each time.
 
     Args:
-        given: the key as text, or an ``IdempotencyKey``; ``None`` is none.
+        given: the key as text, or an ``IdempotencyKey``.
         client_id: whose session it is.
         asked: what the session is created with.
         ttl: its time to live in microseconds.
@@ -154,8 +154,6 @@ def idempotency_of(
         TypeError: it is no text.
         ValueError: as ``key_of``.
     """
-    if given is None:
-        return None, None
     if isinstance(given, IdempotencyKey):
         text: object = given.key
         request = given.request
