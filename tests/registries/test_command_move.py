@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._statuses import Failed, Undone, UsageError
 from idlanyard.registry._command._walking import LEASE_ID
 from idlanyard.registry._memory import MemoryStore
-from idlanyard.registry._record import Kept, Put, Row
+from idlanyard.registry._record import Kept, Put, Row, Stretch
 from idlanyard.registry._rules import key_of
 from registries.commanding import (
     COMMAND,
@@ -394,6 +395,58 @@ def test_a_session_that_ends_meanwhile_is_not_brought_back(when: str) -> None:
     assert moved(source, target).out == "moved 2 sessions (0 taken, 0 expired, 1 ended)\n"
     assert held_by(source) == {}
     assert "s000001é" not in held_by(target)
+
+
+@pytest.mark.parametrize("is_followed", [False, True], ids=["ended", "created anew"])
+def test_a_session_that_was_touched_and_then_ends_is_not_brought_back(is_followed: bool) -> None:
+    """
+    A copy that waits for the next pass is taken back where its session ends before that.
+    """
+    sessions = sorted(sample(3), key=lambda kept: sha256(kept.session_id.encode()).digest())
+    first, *others = sessions
+    key, later = (sha256(kept.session_id.encode()).digest() for kept in (first, others[-1]))
+    new = first._replace(created=first.created + 1)
+
+    def end(store: MemoryStore) -> None:
+        MemoryStore.delete(store, key, None)
+        if is_followed:
+            MemoryStore.put(store, [new])
+
+    touch = once(key, lambda store: MemoryStore.extend(store, key, HOUR, '{"b":2}', None))
+    source = filled(Meddled(before_read=touch, before_delete=once(later, end)), sessions)
+    target = MemoryStore()
+    done = moved(source, target)
+    assert done.out == f"moved {2 + is_followed} sessions (0 taken, 0 expired, 1 ended)\n"
+    assert held_by(source) == {}
+    assert held_by(target) == by_id([new] * is_followed + others)
+
+
+def test_a_session_that_a_walk_has_missed_is_moved_by_the_next() -> None:
+    """
+    A copy stays whose session lives, though a walk did not meet it.
+    """
+    key = only(1)
+
+    class Missing(Meddled):
+        walks = 0
+
+        def walk(self, after: str | None, limit: int) -> Stretch:
+            """
+            Miss the session, the second time.
+            """
+            self.walks += 1
+            sessions, place = super().walk(after, limit)
+            if self.walks == 2:
+                return Stretch([], None)
+            return Stretch(sessions, place)
+
+    touch = once(key, lambda store: MemoryStore.extend(store, key, HOUR, '{"b":2}', None))
+    source, target = Missing(before_read=touch), MemoryStore()
+    filled(source, sample(3))
+    assert moved(source, target).status == 0
+    assert source.walks == 3
+    assert held_by(source) == {}
+    assert held_by(target)["s000001é"].metadata == '{"b":2}'
 
 
 def test_a_successor_stays_for_the_next_run() -> None:

@@ -53,6 +53,14 @@ COMMAND_BREACHES = [
     ),
     Breach(
         "issue 11",
+        "a session that was touched on the way and then ends comes back",
+        HOME + "_moving.py",
+        "        for key, created in before.items():\n            self._forget(key, created)\n",
+        "",
+        MOVE + "test_a_session_that_was_touched_and_then_ends_is_not_brought_back",
+    ),
+    Breach(
+        "issue 11",
         "a move that was held up goes on beside another",
         HOME + "_lease.py",
         "        if self._target.ask(store.extend, _KEY, None, None, self._created) is None:\n",

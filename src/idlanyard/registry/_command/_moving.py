@@ -60,6 +60,8 @@ class Move:
         self._is_copy = is_copy
         self._copied_at = copied_at
         self._passes = 0
+        # Copies whose sessions changed in the source, by key: when they were created.
+        self._left: dict[bytes, int] = {}
         self.became: Counter[str] = Counter()
         self.taken: list[str] = []
 
@@ -76,11 +78,12 @@ class Move:
         """
         Move what is there, and return whether some was left because it changed.
         """
-        changed = 0
+        before, self._left = self._left, {}
         self.became["taken"] = self.became["expired"] = 0
         self.taken.clear()
         for stretch in stretches(self._source):
             sessions = [kept for kept in stretch if kept.session_id != LEASE_ID]
+            self._follow(before, sessions)
             there: list[Kept] = []
             if self._copied_at is not None:
                 sessions, there = self._newer(pool, sessions)
@@ -91,11 +94,37 @@ class Move:
                 continue
             for start in range(0, len(put), _AT_ONCE):
                 self._lease.keep()
-                outcomes = Counter(pool.map(self._leave, put[start : start + _AT_ONCE]))
-                changed += outcomes.pop("changed", 0)
-                self.became.update(outcomes)
-                progress.advance(outcomes.total())
-        return changed > 0
+                some = put[start : start + _AT_ONCE]
+                outcomes = list(zip(pool.map(self._leave, some), some, strict=True))
+                for outcome, kept in outcomes:
+                    if outcome == "changed":
+                        self._left[_key_of(kept)] = kept.created
+                    else:
+                        self.became[outcome] += 1
+                        progress.advance(1)
+        for key, created in before.items():
+            self._forget(key, created)
+        return bool(self._left)
+
+    def _follow(self, before: dict[bytes, int], sessions: list[Kept]) -> None:
+        """
+        Take back the copies whose IDs have other sessions in the source by now.
+        """
+        for kept in sessions:
+            created = before.pop(_key_of(kept), kept.created)
+            if created != kept.created:
+                self._forget(_key_of(kept), created)
+
+    def _forget(self, key: bytes, created: int) -> None:
+        """
+        Take back a copy whose session has ended in the source since.
+        """
+        row = self._source.ask(self._source.store.read, key)
+        if row is not None and row.created == created:
+            self._left[key] = created
+            return
+        self._target.ask(self._target.store.delete, key, created)
+        self.became["ended"] += 1
 
     def _put(self, sessions: list[Kept]) -> list[Kept]:
         """
@@ -125,15 +154,13 @@ class Move:
         verdicts = list(zip(pool.map(self._compare, sessions), sessions, strict=True))
         ended = [kept for verdict, kept in verdicts if verdict == "ended"]
         for kept in ended:
-            key = sha256(kept.session_id.encode()).digest()
-            self._source.ask(self._source.store.delete, key, kept.created)
+            self._source.ask(self._source.store.delete, _key_of(kept), kept.created)
         self.became["ended"] += len(ended)
         newer = [kept for verdict, kept in verdicts if verdict == "newer"]
         return newer, [kept for verdict, kept in verdicts if verdict == "there"]
 
     def _compare(self, kept: Kept) -> Literal["newer", "there", "ended"]:
-        key = sha256(kept.session_id.encode()).digest()
-        row = self._target.ask(self._target.store.read, key)
+        row = self._target.ask(self._target.store.read, _key_of(kept))
         if row is not None and row.created == kept.created:
             is_newer = (kept.expires or _NEVER) > (row.expires or _NEVER)
             return "newer" if is_newer else "there"
@@ -143,7 +170,7 @@ class Move:
         """
         Delete at the source what the target has, and follow what happened to it meanwhile.
         """
-        source, key = self._source, sha256(kept.session_id.encode()).digest()
+        source, key = self._source, _key_of(kept)
         # What is kept of a session besides its row is seen by a walk only, so that one
         # that has changed is left for the next pass.
         row = source.ask(source.store.read, key)
@@ -160,6 +187,10 @@ class Move:
         if row != kept.row():
             self._target.ask(self._target.store.put, [_touched(kept, row)])
         return "moved"
+
+
+def _key_of(kept: Kept) -> bytes:
+    return sha256(kept.session_id.encode()).digest()
 
 
 def _touched(kept: Kept, row: Row) -> Kept:

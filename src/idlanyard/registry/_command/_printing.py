@@ -79,6 +79,8 @@ class Printer:
         """
         Write a line beside what was asked for, each of its lines made safe.
         """
+        # Where both go to one place, the lines are in the order in which they were written.
+        self._streams.out.flush()
         _write(self._streams.err, scrubbed(text, self._urls), end=end)
         self._streams.err.flush()
 
