@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from idlanyard._peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
@@ -44,12 +44,10 @@ _KEY: Final[dict[str, Any]] = {
 }
 
 
-class SessionCreateRequest(BaseModel):
+class SessionCreateRequest(BaseModel, extra="forbid"):
     """
     Fields that a session is created with; all may be left out.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     session_id: str | None = Field(
         None,
@@ -72,12 +70,10 @@ class SessionCreateRequest(BaseModel):
     )
 
 
-class SessionUpdateRequest(BaseModel):
+class SessionUpdateRequest(BaseModel, extra="forbid"):
     """
     Changes of a session; with none of them its time begins anew, and that is all.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     ttl: float | None = Field(
         None,
