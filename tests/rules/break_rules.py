@@ -135,7 +135,8 @@ def main(rules: list[str]) -> int:
         print(*faults, sep="\n")
         return 1
     context = process_context()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Most of them wait for servers.
+    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
         verdicts = list(pool.map(lambda breach: verdict(breach, context), chosen))
     for breach, wrong in zip(chosen, verdicts, strict=True):
         print(f"{'ok  ' if wrong is None else 'FAIL'} {breach.rule:4} {breach.what}")
