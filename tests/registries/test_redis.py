@@ -1477,6 +1477,9 @@ def test_nothing_is_left_open(face: Face, anywhere: str, recwarn: pytest.Warning
     """
     Issue 5, item 5: a closed registry leaves nothing to the garbage collector, used or not.
     """
+    # Django 5.2 leaves it the bodies of requests, in tests before this one.
+    gc.collect()
+    recwarn.clear()
     with face(anywhere) as registry:
         made = registry.create(client_id="c")
         assert made in [*registry.find(client_id="c", after=before(made.session_id))]
