@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -987,3 +988,18 @@ def test_the_documented_change_of_a_layout_is_the_one_that_is_made(database: str
     with SessionRegistry.open(database) as registry:
         registry.create(idempotency_key="k")
     assert execute(database, node) == before
+
+
+def test_a_table_that_is_made_while_a_server_looks_is_not_there_yet(database: str) -> None:
+    """
+    A process that finds the table half made, as another one makes it, takes it for none.
+    """
+    engine = create_engine(make_url(database).set(drivername="postgresql+psycopg"))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        # What is made after its first question, this transaction sees by some of its own only.
+        connection.exec_driver_sql("SELECT 1")
+        with SessionRegistry.open(database) as registry:
+            registry.create()
+        state = Layout(_table.table_of("idlanyard"))._state_of(connection)
+        assert not state.is_there
+    engine.dispose()

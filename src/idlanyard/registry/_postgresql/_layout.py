@@ -67,7 +67,8 @@ _STATE: Final = text("""
         quote_ident(current_user) AS role,
         quote_ident(current_schema()) AS schema,
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
-        at.sessions IS NOT NULL AS is_there,
+        -- to_regclass() also finds a table that was made since the statement began.
+        EXISTS (SELECT FROM pg_class WHERE oid = at.sessions) AS is_there,
         at.layout IS NOT NULL AS has_layout,
         coalesce(has_table_privilege(at.layout, 'SELECT'), false) AS may_read_layout,
         (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = at.sessions) AS is_owner,
