@@ -27,6 +27,7 @@ from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
 from idlanyard.registry._sqlite._file import File
 from idlanyard.registry._sqlite._forks import forks
 from idlanyard.registry._sqlite._layout import Layout
+from idlanyard.registry._sqlite._patience import Patience
 from idlanyard.registry._sqlite._place import Place
 from idlanyard.registry._sqlite._statements import Statements
 from idlanyard.registry._sqlite._store import SQLiteStore
@@ -317,6 +318,22 @@ def test_a_locked_file_stays_open(path: Path) -> None:
             lambda: file.ask(None, lambda one: one.execute("BEGIN IMMEDIATE"))
         )
     assert file.ask(None, lambda connection: connection) is connected
+    file.close()
+
+
+def test_a_verb_that_is_given_up_while_it_connects_asks_nothing(path: Path) -> None:
+    """
+    Finding 14: where nobody waits any more when a connection is made, the question is not asked.
+    """
+    patience, asked = Patience.of(60), list[str]()
+
+    def end(connection: sqlite3.Connection, **_: object) -> None:
+        patience.end()
+
+    file = File(Place(path), end, IN_TIME)
+    with pytest.raises(RegistryUnavailable):
+        file.ask(patience, lambda connection: asked.append("asked"))
+    assert not asked
     file.close()
 
 
