@@ -7,16 +7,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, current_app, request
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from idlanyard._peers import Everyone
-from idlanyard.registry._http._conversation import check_waits, converse
-from idlanyard.registry._http._environ import headers_of, path_of
-from idlanyard.registry._http._session_request import READS_BODY, routes_at
-from idlanyard.registry._http._werkzeug import body_of
+from idlanyard.registry._http._conversation import check_waits
+from idlanyard.registry._http._environ import path_of
+from idlanyard.registry._http._session_request import routes_at
+from idlanyard.registry._http._werkzeug import reply_to
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
+from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
@@ -65,7 +65,7 @@ def sessions_blueprint(
         routes = _routes(handler, rest)
         if request.method == "OPTIONS":
             return _options(routes)
-        reply = _reply(handler, routes)
+        reply = reply_to(handler, routes, request.environ, request)
         return Response(reply.body, reply.status, list(reply.headers))
 
     blueprint = Blueprint("sessions", __name__)
@@ -109,14 +109,3 @@ def _options(routes: dict[str, Any]) -> Response:
     response = current_app.make_default_options_response()
     response.headers["Allow"] = ", ".join(sorted([*routes, "OPTIONS"]))
     return response
-
-
-def _reply(handler: SessionsHandler, routes: dict[str, Any]) -> Reply:
-    found = routes.get(request.method)
-    if found is None:
-        raise MethodNotAllowed(sorted(routes))
-    action, session_id = found
-    reads_body = action in READS_BODY
-    body = body_of(request.environ, handler.max_body, request) if reads_body else b""
-    conversation = handler.handle(action, session_id, headers_of(request.environ), body)
-    return converse(conversation, request)

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response
 
 from idlanyard._peers import Everyone
-from idlanyard.registry._http._conversation import check_waits, converse
-from idlanyard.registry._http._environ import headers_of, path_of
-from idlanyard.registry._http._session_request import READS_BODY, routes_at
-from idlanyard.registry._http._werkzeug import body_of
+from idlanyard.registry._http._conversation import check_waits
+from idlanyard.registry._http._environ import path_of
+from idlanyard.registry._http._session_request import routes_at
+from idlanyard.registry._http._werkzeug import reply_to
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
 
@@ -84,11 +84,4 @@ class SessionsApp:
         routes = {} if path is None else routes_at(path, takes_input=self._handler.takes_input)
         if not routes:
             raise NotFound
-        found = routes.get(environ["REQUEST_METHOD"])
-        if found is None:
-            raise MethodNotAllowed(sorted(routes))
-        action, session_id = found
-        reads_body = action in READS_BODY
-        body = body_of(environ, self._handler.max_body) if reads_body else b""
-        conversation = self._handler.handle(action, session_id, headers_of(environ), body)
-        return converse(conversation, environ)
+        return reply_to(self._handler, routes, environ)

@@ -1,9 +1,10 @@
 """
-What the faces on werkzeug share: bodies up to a limit.
+Routes and bodies of the faces on werkzeug.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from werkzeug.exceptions import (
@@ -11,15 +12,47 @@ from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
     LengthRequired,
+    MethodNotAllowed,
     RequestEntityTooLarge,
 )
 from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_content_length
 
-from idlanyard.registry._http._environ import length_fault, read_past
+from idlanyard.registry._http._conversation import converse
+from idlanyard.registry._http._environ import headers_of, length_fault, read_past
+from idlanyard.registry._http._session_request import READS_BODY, Action
+from idlanyard.registry.http import Reply, SessionsHandler
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+def reply_to(
+    handler: SessionsHandler,
+    routes: Mapping[str, tuple[Action, str | None]],
+    environ: WSGIEnvironment,
+    request: Request | None = None,
+) -> Reply:
+    """
+    Return the reply to a request that has a path of the API.
+
+    Args:
+        handler: decides about the request.
+        routes: the action and session of each method at that path.
+        environ: the server's.
+        request: the framework's, for ``authorize``; left out, it gets the environ.
+
+    Raises:
+        MethodNotAllowed: the path has no such method.
+        HTTPException: as ``body_of``.
+    """
+    found = routes.get(environ["REQUEST_METHOD"])
+    if found is None:
+        raise MethodNotAllowed(sorted(routes))
+    action, session_id = found
+    body = body_of(environ, handler.max_body, request) if action in READS_BODY else b""
+    conversation = handler.handle(action, session_id, headers_of(environ), body)
+    return converse(conversation, environ if request is None else request)
 
 
 def body_of(environ: WSGIEnvironment, most: int, request: Request | None = None) -> bytes | None:
