@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 ROOT = Path(__file__).parents[2]
-TESTS_FAILED = 1
+TESTS_FAILED = "1"
 SECONDS = 300
 # What many of the tests import, and takes the longest. It is loaded once, before the forks.
 HEAVY = ["pytest", "hypothesis", "django.test", "fastapi.testclient", "flask", "sqlalchemy"]
@@ -78,9 +78,9 @@ def broken_copy(breach: Breach, folder: Path) -> Path:
     return source
 
 
-def run_test(source: Path, test: str, output: Path) -> None:
+def run_test(source: Path, test: str, output: Path, status: Path) -> None:
     """
-    End this process with pytest's status of one test, run against the package in *source*.
+    Write pytest's status of one test, run against the package in *source*, into a file.
     """
     with output.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -93,7 +93,8 @@ def run_test(source: Path, test: str, output: Path) -> None:
     os.environ["PYTHONPATH"] = str(source)
     sys.path.insert(0, str(source))
     os.chdir(ROOT)
-    sys.exit(pytest.main(["-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", test]))
+    arguments = ["-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", test]
+    status.write_text(str(int(pytest.main(arguments))), encoding="utf-8")
 
 
 def verdict(breach: Breach, context: SpawnContext | ForkServerContext) -> str | None:
@@ -102,17 +103,21 @@ def verdict(breach: Breach, context: SpawnContext | ForkServerContext) -> str | 
     """
     with tempfile.TemporaryDirectory() as folder:
         source = broken_copy(breach, Path(folder))
-        output = Path(folder, "output")
-        process = context.Process(target=run_test, args=(source, breach.test, output))
+        output, status = Path(folder, "output"), Path(folder, "status")
+        # Python 3.13's Process.exitcode is 255 at times: start() in another thread polls every
+        # child, and of two that poll one at the same moment the second finds the pipe empty.
+        status.write_text("unfinished", encoding="utf-8")
+        process = context.Process(target=run_test, args=(source, breach.test, output, status))
         process.start()
         process.join(SECONDS)
         process.kill()
         process.join()
         lines = output.read_text(encoding="utf-8").splitlines()
-    if process.exitcode == TESTS_FAILED and lines and "failed" in lines[-1]:
+        ended = status.read_text(encoding="utf-8")
+    if ended == TESTS_FAILED and lines and "failed" in lines[-1]:
         return None
     said = "\n".join(lines[-20:])
-    return f"{breach.rule}: {breach.test} ended with {process.exitcode}:\n{said}"
+    return f"{breach.rule}: {breach.test} ended with {ended}:\n{said}"
 
 
 def process_context() -> SpawnContext | ForkServerContext:
