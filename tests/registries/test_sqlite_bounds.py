@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
+from idlanyard.registry._record import Kept
 from idlanyard.registry._rules import key_of
+from idlanyard.registry._sqlite._layout import Layout
 from idlanyard.registry._sqlite._patience import Patience
-from idlanyard.registry._sqlite._statements import Statements
+from idlanyard.registry._sqlite._questions import Questions
 from idlanyard.registry._sqlite._store import Verbs
 from registries.files import (
     IN_TIME,
@@ -296,23 +299,35 @@ def test_a_create_gives_up_some_of_the_dead(url: str, path: Path) -> None:
     with SessionRegistry.open(url) as registry:
         registry.create("alive", ttl=IN_TIME)
         with by_hand(path) as connection:
-            let_expire(connection, 100)
+            let_expire(connection, 1000)
 
-            def dead() -> int:
-                return count_of(connection, "expires <= 100")
-
-            def has_swept() -> bool:
+            def has_swept(dead: int) -> bool:
                 registry.create()
-                return dead() < 100
+                return count_of(connection, "expires <= 1000") < dead
 
-            eventually(has_swept)
-            assert dead() == 96
-            registry.create()
-            assert dead() == 92
-            for _ in range(23):
-                registry.create()
+            removed = []
+            while (dead := count_of(connection, "expires <= 1000")) > 0:
+                eventually(partial(has_swept, dead))
+                removed.append(dead - count_of(connection, "expires <= 1000"))
+            assert removed[0] == 200
+            assert set(removed[:-1]) <= {4, 200}
             assert registry.purge_expired() == 0
         assert registry.exists("alive")
+
+
+def test_creates_remove_many_with_pauses(path: Path) -> None:
+    """
+    Creates that follow each other closely remove few dead sessions each, once one removed many.
+    """
+    questions = Questions("idlanyard")
+    with by_hand(path) as connection:
+        Layout("idlanyard").prepare(connection)
+        let_expire(connection, 1000)
+        left = []
+        for now in (1_000_000, 1_000_001, 1_049_999, 1_050_000, 1_050_001, 500_000):
+            questions._sweep(connection, now)
+            left.append(count_of(connection))
+        assert left == [800, 796, 792, 592, 588, 388]
 
 
 def test_a_key_is_given_up_with_its_session(url: str, path: Path) -> None:
@@ -335,31 +350,89 @@ def test_a_key_is_free_before_its_session_is_given_up(url: str, path: Path) -> N
     """
     with SessionRegistry.open(url) as registry, by_hand(path) as connection:
         registry.create("x", ttl=0.01, idempotency_key="k")
-        let_expire(connection, 100)
+        let_expire(connection, 1000)
         eventually(lambda: not registry.exists("x"))
         assert registry.create("y", idempotency_key="k").session_id == "y"
         assert count_of(connection, "session_id = 'x'") == 0
-        assert count_of(connection, "expires <= 100") > 90
+        assert count_of(connection, "expires <= 1000") > 700
 
 
-@pytest.mark.parametrize("dead_first", [True, False], ids=["the dead first", "mixed"])
-def test_the_dead_are_passed_over_in_the_index(url: str, path: Path, dead_first: bool) -> None:
+def leave_dead(connection: sqlite3.Connection, count: int, start: str, client: str = "c") -> None:
     """
-    Finding 5: a find looks no session up that has expired, however many there are.
+    Leave dead sessions of a client, whose IDs begin with *start*.
     """
-    start = "a" if dead_first else "s"
+    connection.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO idlanyard_sessions "
+        "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, ?, '{}', 1, 1, 2 FROM n",
+        (count, start, key_of("client_id", client), client),
+    )
+
+
+def work_of(registry: SessionRegistry, limit: int) -> int:
+    """
+    Return the hundreds of steps that SQLite takes to find a client's first sessions.
+    """
+    finder: Any = registry._store._files.finder  # type: ignore[attr-defined]
+    connection: sqlite3.Connection = finder.ask(None, lambda connection: connection)
+    hundreds: list[None] = []
+    connection.set_progress_handler(lambda: hundreds.append(None), 100)
+    assert len(registry.find(client_id="c", limit=limit)) == limit
+    return len(hundreds)
+
+
+@pytest.mark.parametrize(
+    ("living", "start", "client"),
+    [
+        pytest.param(100, "a", "c", id="few living, the dead first"),
+        pytest.param(100, "s", "c", id="few living, mixed"),
+        pytest.param(100, "z", "c", id="few living, the dead last"),
+        pytest.param(300, "a", "c", id="more than a page, the dead first"),
+        pytest.param(3000, "z", "c", id="many living, the dead last"),
+        pytest.param(3000, "a", "another", id="many living, the dead of another client"),
+    ],
+)
+def test_the_dead_cost_a_find_nothing(
+    url: str, path: Path, living: int, start: str, client: str
+) -> None:
+    """
+    A find takes as many steps among 50,000 dead sessions as among 5,000.
+    """
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
-        for number in range(10):
-            registry.create(f"s{number:05}5", client_id="c")
-        connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
-            "INSERT INTO idlanyard_sessions "
-            "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, 'c', '{}', 1, 1, 2 FROM n",
-            (start, key_of("client_id", "c")),
-        )
-        found = registry.find(client_id="c", limit=10)
-        assert [one.session_id for one in found] == [f"s{number:05}5" for number in range(10)]
-        plan = connection.execute(
-            f"EXPLAIN QUERY PLAN {Statements('idlanyard').page}", (b"", "", 0, 1)
-        )
-        assert "COVERING INDEX idlanyard_sessions_by_client" in " ".join(row[3] for row in plan)
+        registry._store.put([kept(f"s{17 * number:05}-", number) for number in range(living)])
+        work = []
+        for dead in (5_000, 45_000):
+            leave_dead(connection, dead, start, client)
+            work.append(work_of(registry, 100))
+        few, many = work
+        assert many <= few + 2
+
+
+@pytest.mark.parametrize("living", [5, 10, 11, 300, 700])
+@pytest.mark.parametrize("dead", [0, 15, 400])
+@pytest.mark.parametrize("start", ["a", "s", "z"], ids=["first", "mixed", "last"])
+def test_a_find_is_exact_among_the_dead(
+    url: str, path: Path, living: int, dead: int, start: str
+) -> None:
+    """
+    Page by page a find returns exactly the living sessions, in the order of their IDs.
+    """
+    names = [f"s{7 * number:05}-" for number in range(living)]
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
+        registry._store.put([kept(name, number) for number, name in enumerate(names)])
+        leave_dead(connection, dead, start)
+        found: list[str] = []
+        after = None
+        while page := registry.find(client_id="c", limit=10, after=after):
+            found += [one.session_id for one in page]
+            after = found[-1]
+        assert found == names
+
+
+def kept(name: str, number: int) -> Kept:
+    """
+    Return a living session of one client; every second one has an end.
+    """
+    created = time_ns() // 1000
+    ttl = 86_400_000_000 if number % 2 else None
+    return Kept(name, "c", "{}", ttl, created, None if ttl is None else created + ttl)

@@ -206,6 +206,20 @@ def test_an_index_that_is_given_up_leaves_all_as_it_was(path: Path) -> None:
         assert layout.is_indexed(connection)
 
 
+def test_an_index_that_is_missing_is_made(registry: SessionRegistry, path: Path) -> None:
+    """
+    A file that has one of the two client indexes gets the other; find works without it.
+    """
+    registry.create("x", client_id="c")
+    registry.close()
+    with by_hand(path) as connection:
+        connection.execute("DROP INDEX idlanyard_sessions_by_end")
+    assert len(registry.find(client_id="c")) == 1
+    assert not is_indexed(path)
+    registry.create()
+    assert is_indexed(path)
+
+
 def test_an_index_waits_its_turn(path: Path) -> None:
     """
     While another process writes, the index is asked for again, as a verb is.

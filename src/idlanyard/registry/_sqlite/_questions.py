@@ -17,9 +17,19 @@ from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
 from idlanyard.registry._sqlite._statements import Statements
 
 _SECOND: Final = 1_000_000
-_SWEPT: Final = 4
+_FEW: Final = 4
 """
-How many sessions at most are given up in passing; more than a create can add.
+The number of dead sessions that any create removes; more than it can add.
+"""
+_MANY: Final = 200
+_PAUSE: Final = 50_000
+"""
+The microseconds between two creates of a process that remove many, which takes milliseconds.
+"""
+_REACHES: Final = ((1, 16), (64, -1))
+"""
+The most living sessions that are sorted for a page, and the most sessions, dead or alive, that
+are walked through if there are more; as multiples of the page's size. -1 is all.
 """
 
 
@@ -28,12 +38,13 @@ class Questions:
     The questions about the sessions of one namespace.
     """
 
-    __slots__ = ("_due", "_sql")
+    __slots__ = ("_due", "_pause_until", "_sql")
 
     def __init__(self, namespace: str) -> None:
         self._sql = Statements(namespace)
         # When to look for sessions whose time is over: within the second, wherever they were made.
         self._due = 0
+        self._pause_until = 0
 
     def insert(self, connection: sqlite3.Connection, draft: Draft) -> Row | Repeated | None:
         """
@@ -44,8 +55,7 @@ class Questions:
             return self._keep(connection, draft, now)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            if self.purge(connection, now, _SWEPT) < _SWEPT:
-                self._due = now + _SECOND
+            self._sweep(connection, now)
             if draft.idempotency is not None:
                 before = self._made_by(connection, draft.idempotency, now)
                 if before is not None:
@@ -89,9 +99,21 @@ class Questions:
     ) -> list[Row]:
         """
         Return a client's next sessions; text compares as its UTF-8 does.
+
+        A client with few living sessions costs as much as these, however many dead there are; one
+        with many costs about as much as the page, unless thousands of dead come before it.
         """
-        found = connection.execute(self._sql.page, (client_key, after, _now(), limit))
-        return sorted(map(Row._make, found))
+        values = {"client_key": client_key, "after": after, "limit": limit, "now": _now()}
+        found: list[Row] = []
+        for most, reach in _REACHES:
+            values |= {"most": most * limit + 1, "reach": reach * limit}
+            (living,) = connection.execute(self._sql.count_living, values).fetchone()
+            if living <= most * limit:
+                return _rows(connection.execute(self._sql.sorted, values))
+            found = _rows(connection.execute(self._sql.next, values))
+            if len(found) == limit or not connection.execute(self._sql.beyond, values).fetchone():
+                break
+        return found
 
     def purge(self, connection: sqlite3.Connection, now: int, most: int) -> int:
         """
@@ -130,6 +152,16 @@ class Questions:
         Write what is there already, to find out whether that is possible.
         """
         connection.execute(self._sql.attempt)
+
+    def _sweep(self, connection: sqlite3.Connection, now: int) -> None:
+        """
+        Remove some dead sessions: few each time, and many where they have gathered.
+        """
+        most = _FEW if self._pause_until - _PAUSE <= now < self._pause_until else _MANY
+        if self.purge(connection, now, most) < most:
+            self._due = now + _SECOND
+        elif most == _MANY:
+            self._pause_until = now + _PAUSE
 
     def _keep(self, connection: sqlite3.Connection, draft: Draft, now: int) -> Row | None:
         expires = None if draft.ttl is None else now + draft.ttl
@@ -185,3 +217,7 @@ def _now() -> int:
 def _row(found: sqlite3.Cursor) -> Row | None:
     row = found.fetchone()
     return None if row is None else Row._make(row)
+
+
+def _rows(found: sqlite3.Cursor) -> list[Row]:
+    return sorted(map(Row._make, found))

@@ -38,13 +38,45 @@ _DELETE: Final = """
     DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
     RETURNING session_id, client_id, metadata, created, expires
 """
-# The keys are chosen in the index alone: what has expired costs no look-up in the table.
-_PAGE: Final = """
+# Two ways to a page, both of which choose its keys in an index alone. This one reads the client's
+# sessions in the order of their IDs, the dead among them, and at most so many; -1 is all.
+_NEXT: Final = """
     SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
     WHERE key IN (
-        SELECT key FROM idlanyard_sessions
-        WHERE client_key = ? AND session_id > ? AND (expires IS NULL OR expires > ?)
-        ORDER BY session_id LIMIT ?
+        SELECT key FROM (
+            SELECT key, expires FROM idlanyard_sessions
+            WHERE client_key = :client_key AND session_id > :after
+            ORDER BY session_id LIMIT :reach
+        ) WHERE expires IS NULL OR expires > :now LIMIT :limit
+    )
+"""
+# Whether there are more, dead or alive, than that one has read.
+_BEYOND: Final = """
+    SELECT 1 FROM idlanyard_sessions WHERE client_key = :client_key AND session_id > :after
+    ORDER BY session_id LIMIT 1 OFFSET :reach
+"""
+# And this one reads all of the client's living sessions, and none of the dead.
+_SORTED: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key IN (
+        SELECT key FROM (
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
+    )
+"""
+_COUNT_LIVING: Final = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM (
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) LIMIT :most
     )
 """
 _PURGE: Final = """
@@ -90,7 +122,10 @@ class Statements:
         self.read = own(_READ)
         self.extend = own(_EXTEND)
         self.delete = own(_DELETE)
-        self.page = own(_PAGE)
+        self.next = own(_NEXT)
+        self.beyond = own(_BEYOND)
+        self.sorted = own(_SORTED)
+        self.count_living = own(_COUNT_LIVING)
         self.purge = own(_PURGE)
         self.count = own(_COUNT)
         self.walk = own(_WALK)
