@@ -22,7 +22,7 @@ from candidates import ASGI, ASGI_PEERS, TRUSTING, WSGI, asgi_app, copied, wsgi_
 from driving import added, drive_asgi, drive_loop, drive_wsgi
 
 from idlanyard import IDSpec, Policy, get_session_id, request_spec
-from idlanyard._binding import bound
+from idlanyard._binding.state import bound
 from idlanyard.asgi import SessionContextMiddleware
 
 Ratios = dict[str, float]

@@ -16,10 +16,11 @@ from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 import idlanyard
-from idlanyard._binding import UNBOUND, bound, current, forced
-from idlanyard._events import failures, subscribers, warned
-from idlanyard._inheriting import INHERITS
-from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard._binding.events import subscribers
+from idlanyard._binding.inheritance import INHERITS
+from idlanyard._binding.snapshot import DEFAULT_POLICY
+from idlanyard._binding.state import UNBOUND, bound, current, forced
+from idlanyard._failures import failures, warned
 
 TESTS = Path(__file__).parent
 # The tests of these files hold on every Python if they hold on one: `once` runs them, and no
@@ -45,13 +46,13 @@ ONCE = (
     "test_examples.py",
     "test_growth.py",
     "test_import.py",
-    "test_layers.py",
     "test_memory.py",
     "test_migration.py",
     "test_platforms.py",
     "test_public_api.py",
     "test_readme.py",
     "test_reference.py",
+    "test_shape.py",
     "test_troubleshooting.py",
 )
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))

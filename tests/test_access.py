@@ -43,8 +43,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._binding import attach, carried_by, current, new_scope
-from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard._binding.snapshot import DEFAULT_POLICY
+from idlanyard._binding.state import attach, carried_by, current, new_scope
 from idlanyard.asgi import SessionContextMiddleware
 
 

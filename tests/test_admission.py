@@ -46,7 +46,7 @@ from idlanyard import (
     testing,
     wsgi,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
 
 KNOWN = "crm_user_1"

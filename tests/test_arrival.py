@@ -28,7 +28,7 @@ from idlanyard import (
     session_spec,
     use_policy,
 )
-from idlanyard._carrier import block_for_job
+from idlanyard._binding.carriers import block_for_job
 
 CLIENT, PEER = Provenance.CLIENT, Provenance.PEER
 WORDS = [provenance.value for provenance in Provenance]

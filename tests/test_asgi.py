@@ -32,7 +32,7 @@ from idlanyard import (
     session_spec,
     user_spec,
 )
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.asgi import SessionContextMiddleware
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]}

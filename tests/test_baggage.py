@@ -23,7 +23,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._wires import ASGIRequest
+from idlanyard._decision.protocols import ASGIRequest
 from idlanyard.ids import IDCheck
 
 SOURCE = Baggage("session.id")

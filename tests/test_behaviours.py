@@ -41,7 +41,7 @@ from idlanyard import (
     set_session_id,
     without,
 )
-from idlanyard._inheriting import INHERITS
+from idlanyard._binding.inheritance import INHERITS
 from idlanyard.asgi import SessionContextMiddleware
 
 BLANK = SessionContext()

@@ -24,9 +24,9 @@ from drive import (
     websocket_scope,
 )
 from idlanyard import Policy, PolicyError, asgi, session_spec, user_spec, wsgi
-from idlanyard._caches import Caches
-from idlanyard._plan import Plan
-from idlanyard._wires import ASGI, WSGI
+from idlanyard._decision.caches import Caches
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard.testing import raise_failures
 
 IDS = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
@@ -253,7 +253,7 @@ def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
     """
     Of the names without a say a few hundred are remembered, and the long ones never.
     """
-    from idlanyard._echo import matters
+    from idlanyard._decision.response import matters
 
     plan = Plan(Policy(), WSGI)
     assert not matters(plan, "x" * 200)

@@ -13,7 +13,7 @@ import pytest
 
 from drive import ask_wsgi, environ_of, values_of
 from idlanyard import Policy, request_spec, session_spec, wsgi
-from idlanyard._caches import STORED_STATUSES
+from idlanyard._decision.caches import STORED_STATUSES
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "caches.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (`\d{3}`.*?) \| (yes|no) \| (.*?) ?\|$", PAGE, re.MULTILINE)

@@ -35,9 +35,9 @@ from idlanyard import (
     set_session_id,
     use_policy,
 )
-from idlanyard._binding import _Writing
-from idlanyard._inheriting import INHERITS
-from idlanyard._steps import mark_before_3_12
+from idlanyard._binding.functions import mark_before_3_12
+from idlanyard._binding.inheritance import INHERITS
+from idlanyard._binding.state import _Writing
 from idlanyard.asgi import SessionContextMiddleware
 
 
@@ -287,7 +287,7 @@ def test_worker_threads_of_the_frameworks_inherit() -> None:
 FORKING = """
 import os
 from idlanyard import get_user_id, identify, process_session_id, restore
-from idlanyard._binding import _Writing
+from idlanyard._binding.state import _Writing
 
 mine = process_session_id()
 with restore({"session_id": "s"}):

@@ -43,7 +43,7 @@ from idlanyard import (
     session_spec,
     wsgi,
 )
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 
 HEX = "0123456789abcdef0123456789abcdef"
 S1 = [("X-Session-ID", "s1")]

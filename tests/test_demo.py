@@ -17,13 +17,13 @@ from rich.console import Console
 from idlanyard import SessionContext
 from idlanyard import __main__ as entry
 from idlanyard.__main__ import main
-from idlanyard._binding import attach, new_scope
+from idlanyard._binding.state import attach, new_scope
 from idlanyard._demo import rows as demo_rows
 from idlanyard._demo.asking import Answer
 from idlanyard._demo.rows import CASES, Row, failed, judged, streamed
 from idlanyard._demo.run import curls, demo, serve, show
 from idlanyard._demo.servers import Tracebacks
-from idlanyard._policy import Policy
+from idlanyard._policy.policy import Policy
 
 
 def console() -> Console:

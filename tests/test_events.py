@@ -22,8 +22,9 @@ from idlanyard import (
     subscribe,
     user_spec,
 )
-from idlanyard._carrier import block_for_job
-from idlanyard._events import Event, failures, subscribers
+from idlanyard._binding.carriers import block_for_job
+from idlanyard._binding.events import Event, subscribers
+from idlanyard._failures import failures
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.testing import raise_failures
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drive import ask_asgi, http_scope
 from idlanyard import Policy, get_user_id
-from idlanyard._forwarding import Hop, is_rewritten, read_node
+from idlanyard._decision.trust import Hop, is_rewritten, read_node
 from idlanyard.asgi import SessionContextMiddleware
 
 PEER = "10.0.0.5"

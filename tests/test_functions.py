@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from idlanyard import Header, PolicyError
-from idlanyard._functions import find_fault
+from idlanyard._policy.callables import find_fault
 
 
 async def later(_: str) -> str:

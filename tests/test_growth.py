@@ -12,8 +12,8 @@ import pytest
 
 from counting import Name
 from drive import ask_asgi_at_once
-from idlanyard._caches import Caches
-from idlanyard._wires import ASGI, WSGI
+from idlanyard._decision.caches import Caches
+from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard.asgi import SessionContextMiddleware
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from idlanyard import Policy
-from idlanyard._binding import UNBOUND, Node, Overlay, Scope, new_scope
-from idlanyard._inheriting import InheritedVariable, warn_of_inheritance
-from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard._binding.inheritance import InheritedVariable, warn_of_inheritance
+from idlanyard._binding.snapshot import DEFAULT_POLICY
+from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, new_scope
 from idlanyard.ids import Provenance
 
 
@@ -300,7 +300,7 @@ def test_the_warning_comes_once_and_only_there(caplog: pytest.LogCaptureFixture)
     """
     R6: where threads inherit a Context, one warning says what to use instead of a plain pool.
     """
-    from idlanyard._events import warned
+    from idlanyard._failures import warned
 
     warned.discard("threads that inherit")
     with caplog.at_level(logging.WARNING, "idlanyard"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import PolicyError
-from idlanyard._origins import origin_of, parse_origins
+from idlanyard._policy.origins import origin_of, parse_origins
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._plan import Plan
-from idlanyard._resolve import resolve
-from idlanyard._wires import ASGI, WSGI
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.protocols import ASGI, WSGI
+from idlanyard._decision.resolve import resolve
 from idlanyard.testing import override
 from parity_cases import CASES, MINT, Case
 
@@ -142,7 +142,7 @@ def _snapshot(values: tuple[Any, ...], policy: Policy) -> SessionContext:
     """
     Bind *values* as a request would, and read them by the public way.
     """
-    from idlanyard._binding import bound, new_scope
+    from idlanyard._binding.state import bound, new_scope
 
     scope = new_scope(policy, {})
     scope.values = values

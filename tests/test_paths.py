@@ -12,9 +12,9 @@ from drive import ask_asgi_at_once, ask_wsgi, environ_of, http_scope
 from idlanyard import Policy, PolicyError, get_session_id
 from idlanyard import asgi as asgi_door
 from idlanyard import wsgi as wsgi_door
-from idlanyard._plan import Plan
-from idlanyard._resolve import resolve
-from idlanyard._wires import ASGI, WSGI
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.protocols import ASGI, WSGI
+from idlanyard._decision.resolve import resolve
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from idlanyard import EVERYONE, Policy, PolicyError
-from idlanyard._peers import UNIX, TrustedPeers, normalise
+from idlanyard._policy.peers import UNIX, TrustedPeers, normalise
 
 
 @pytest.mark.parametrize(

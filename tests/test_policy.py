@@ -22,7 +22,6 @@ from idlanyard import (
     Policy,
     PolicyError,
     Subdomain,
-    _request,
     request_spec,
     session_context,
     session_spec,
@@ -30,8 +29,9 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._defaults import IDSpecChanges
-from idlanyard._spec import POLICY_OPTIONS as POLICY_OPTIONS_OF_NO_ID
+from idlanyard._policy import request
+from idlanyard._policy.default_specs import IDSpecChanges
+from idlanyard._policy.spec import POLICY_OPTIONS as POLICY_OPTIONS_OF_NO_ID
 from idlanyard.ids import token
 
 SECRET = "s" * 32
@@ -334,8 +334,8 @@ def test_each_option_is_known_to_the_other_rules() -> None:
     """
     Design, section 4: a typing helper has each option of an ID, and an ID those of the policy.
     """
-    changes = {**get_type_hints(IDSpecChanges, None, vars(_request))}
-    options = get_type_hints(IDSpec, None, vars(_request))
+    changes = {**get_type_hints(IDSpecChanges, None, vars(request))}
+    options = get_type_hints(IDSpec, None, vars(request))
     assert changes == {name: options[name] for name in SPEC_OPTIONS if name != "name"}
     assert {*POLICY_OPTIONS_OF_NO_ID} == {*POLICY_OPTIONS} - {"session", "user", "tenant"}
 

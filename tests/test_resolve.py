@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import Cookie, Header, Policy, request_spec, session_spec, tenant_spec, user_spec
-from idlanyard._plan import Plan
-from idlanyard._resolve import Resolution, decide, resolve
-from idlanyard._wires import ASGI, WSGI, Wire
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.protocols import ASGI, WSGI, Wire
+from idlanyard._decision.resolve import Resolution, decide, resolve
 
 
 def fixed() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from idlanyard import EVERYONE, IDSpec, Policy, PolicyError, request_spec, session_spec, user_spec
-from idlanyard._settings import policy_from_settings
+from idlanyard._policy.settings import policy_from_settings
 
 DJANGO = "IDLANYARD['{}']"
 FLASK = "IDLANYARD_{}"

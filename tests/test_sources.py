@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import Cookie, Header, PathPrefix, Policy, PolicyError, Query, Subdomain
-from idlanyard._request import Request
-from idlanyard._sources import amzn_root, trace_id
-from idlanyard._wires import ASGIRequest, WSGIRequest
+from idlanyard._decision.protocols import ASGIRequest, WSGIRequest
+from idlanyard._policy.request import Request
+from idlanyard._policy.sources import amzn_root, trace_id
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

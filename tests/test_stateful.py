@@ -23,8 +23,8 @@ from idlanyard import (
     session_context,
     set_session_context,
 )
-from idlanyard._binding import bound, new_scope
-from idlanyard._snapshot import DEFAULT_POLICY
+from idlanyard._binding.snapshot import DEFAULT_POLICY
+from idlanyard._binding.state import bound, new_scope
 
 FIELDS = ("session_id", "user_id", "tenant_id")
 VALUES = st.sampled_from(["a", "b", "c", None, "", UNSET])

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from idlanyard import carry, get_session_id, identify, scoped_iter, session_context
-from idlanyard._binding import current
-from idlanyard._steps import Held
+from idlanyard._binding.functions import Held
+from idlanyard._binding.state import current
 
 Stream = Callable[[], AsyncIterator[str | None]]
 

@@ -32,8 +32,8 @@ from idlanyard import (
     session_spec,
     user_spec,
 )
-from idlanyard._origins import parse_origins
-from idlanyard._settings import policy_from_settings
+from idlanyard._policy.origins import parse_origins
+from idlanyard._policy.settings import policy_from_settings
 
 SECRET = "a" * 40
 NAMES = {name: getattr(idlanyard, name) for name in idlanyard.__all__} | {"ids": ids, "re": re}

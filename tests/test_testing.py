@@ -29,7 +29,7 @@ from idlanyard import (
     testing,
     user_spec,
 )
-from idlanyard._binding import UNBOUND, Overlay, current
+from idlanyard._binding.state import UNBOUND, Overlay, current
 from idlanyard.testing import client_headers, override
 from idlanyard.wsgi import SessionContextMiddleware
 

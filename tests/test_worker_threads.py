@@ -16,7 +16,7 @@ import anyio
 import pytest
 import trio
 
-from idlanyard._worker_threads import WorkerThreads, time_limit
+from idlanyard._decision.worker_threads import WorkerThreads, time_limit
 from registries.naming import eventually
 
 LOOPS = [pytest.param(asyncio.run, id="asyncio"), pytest.param(trio.run, id="trio")]
@@ -102,7 +102,7 @@ def test_a_child_has_threads_of_its_own() -> None:
     """
     program = """
 import asyncio, os
-from idlanyard._worker_threads import WorkerThreads
+from idlanyard._decision.worker_threads import WorkerThreads
 threads = WorkerThreads(1, "one")
 assert asyncio.run(threads.run(os.getpid)) == os.getpid()
 child = os.fork()
@@ -125,7 +125,7 @@ def test_without_anyio_another_loop_is_refused_in_a_sentence() -> None:
 import sys
 import trio
 sys.modules["anyio"] = None
-from idlanyard._worker_threads import WorkerThreads, time_limit
+from idlanyard._decision.worker_threads import WorkerThreads, time_limit
 async def ask():
     try:
         await WorkerThreads(1, "one").run(len, "x")

@@ -16,7 +16,7 @@ from werkzeug.middleware.lint import LintMiddleware
 
 from drive import Server, ask_wsgi, environ_of, values_of
 from idlanyard import UNSET, get_session_context, get_session_id, identify, set_session_context
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
 S1 = (("X-Session-ID", "s1"),)

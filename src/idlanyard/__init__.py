@@ -6,7 +6,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idlanyard._access import (
+from idlanyard._binding.blocks import scoped_iter, session_context, without
+from idlanyard._binding.carriers import dump, extract, inject, prepare_request_headers, restore
+from idlanyard._binding.changing import (
+    clear_session_context,
+    clear_session_id,
+    identify,
+    new_session_id,
+    rotate_session_id,
+    set_session_context,
+    set_session_id,
+)
+from idlanyard._binding.events import subscribe
+from idlanyard._binding.functions import bind
+from idlanyard._binding.reading import (
     effective_session_id,
     get_id,
     get_session_context,
@@ -16,33 +29,19 @@ from idlanyard._access import (
     process_session_id,
     require,
 )
-from idlanyard._admission import Admission
-from idlanyard._baggage import Baggage
-from idlanyard._binding import use_policy
-from idlanyard._blocks import scoped_iter, session_context, without
-from idlanyard._carrier import dump, extract, inject, prepare_request_headers, restore
-from idlanyard._change import (
-    clear_session_context,
-    clear_session_id,
-    identify,
-    new_session_id,
-    rotate_session_id,
-    set_session_context,
-    set_session_id,
-)
-from idlanyard._defaults import request_spec, session_spec, tenant_spec, user_spec
-from idlanyard._events import subscribe
-from idlanyard._peers import EVERYONE
-from idlanyard._policy import Policy
-from idlanyard._signature import bind
-from idlanyard._snapshot import UNSET, SessionContext
-from idlanyard._sources import Cookie, Header, PathPrefix, Query, Subdomain
-from idlanyard._spec import IDSpec
+from idlanyard._binding.snapshot import UNSET, SessionContext
+from idlanyard._binding.state import use_policy
+from idlanyard._policy.admission import Admission
+from idlanyard._policy.default_specs import request_spec, session_spec, tenant_spec, user_spec
+from idlanyard._policy.peers import EVERYONE
+from idlanyard._policy.policy import Policy
+from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Subdomain
+from idlanyard._policy.spec import IDSpec
 from idlanyard.exceptions import IDLanyardError, MissingID, PolicyError, UntrustedID
 from idlanyard.ids import Provenance
 
 if TYPE_CHECKING:
-    from idlanyard._carrying import ContextThreadPoolExecutor, carry
+    from idlanyard._binding.threads import ContextThreadPoolExecutor, carry
 
 __all__ = [
     "EVERYONE",
@@ -100,7 +99,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # concurrent.futures is heavy, and most who import us need no pool.
     if name in ("ContextThreadPoolExecutor", "carry"):
-        from idlanyard import _carrying
+        from idlanyard._binding import threads
 
-        return getattr(_carrying, name)
+        return getattr(threads, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

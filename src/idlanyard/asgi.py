@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from idlanyard import _events
-from idlanyard._admitted import admitted
-from idlanyard._applications import check_application
-from idlanyard._binding import Node, Scope, attach, bound, current, put_back
-from idlanyard._case import Refusal
-from idlanyard._claims import Pair
-from idlanyard._echo import echoed, problem
-from idlanyard._misplaced import refusing_options
-from idlanyard._notices import announce, report
-from idlanyard._plan import Plan, plan_for
-from idlanyard._policy import Policy
-from idlanyard._resolve import open_scope, resolve, resolve_nested
-from idlanyard._steps import coroutine_mark
-from idlanyard._wires import ASGI, ASGI_KEY
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.functions import coroutine_mark
+from idlanyard._binding.state import Node, Scope, attach, bound, current, put_back
+from idlanyard._decision.admission import admitted
+from idlanyard._decision.case import Refusal
+from idlanyard._decision.claims import Pair
+from idlanyard._decision.plan import Plan, plan_for
+from idlanyard._decision.protocols import ASGI, ASGI_KEY, check_application
+from idlanyard._decision.reporting import announce, report
+from idlanyard._decision.resolve import open_scope, resolve, resolve_nested
+from idlanyard._decision.response import echoed, problem
+from idlanyard._policy.policy import Policy, refusing_options
 
 __all__ = ["SessionContextMiddleware"]
 
@@ -123,7 +122,7 @@ class SessionContextMiddleware:
         outside = current()
         token = bound.set(inner)
         try:
-            if _events.subscribers:
+            if events.subscribers:
                 announce(inner)
             await self.app(
                 scope,
@@ -223,7 +222,7 @@ def _with_echo(plan: Plan, inner: Scope, method: str, message: Any) -> Any:
         method = "" if message["type"] == "websocket.accept" else method
         return {**message, "headers": echoed(plan, method, status, headers, pairs)}
     except Exception as error:
-        _events.failed("echo", error)
+        _failures.failed("echo", error)
         return message
 
 

@@ -7,9 +7,9 @@ uses a placeholder. Everything here is the same binding as the rest.
 
 from __future__ import annotations
 
-from idlanyard._access import get_session_id
-from idlanyard._change import clear_session_id, set_session_id
-from idlanyard._signature import bind
+from idlanyard._binding.changing import clear_session_id, set_session_id
+from idlanyard._binding.functions import bind
+from idlanyard._binding.reading import get_session_id
 
 __all__ = ["bind", "clear", "get", "set"]
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
-from idlanyard._access import get_session_context
-from idlanyard._binding import (
+from idlanyard._binding.changing import ID, checked, value_of
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.snapshot import UNSET, SessionContext, Values
+from idlanyard._binding.state import (
     Delta,
     Node,
     Overlay,
@@ -21,10 +23,8 @@ from idlanyard._binding import (
     put_back,
     scope_here,
 )
-from idlanyard._change import ID, checked, value_of
-from idlanyard._events import Strictly
-from idlanyard._policy import Policy
-from idlanyard._snapshot import UNSET, SessionContext, Values
+from idlanyard._failures import Strictly
+from idlanyard._policy.policy import Policy
 from idlanyard.ids import Provenance
 
 __all__ = ["client_headers", "override", "raise_failures", "session_ids"]

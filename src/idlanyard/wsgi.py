@@ -9,20 +9,19 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from idlanyard import _events
-from idlanyard._admitted import admitted_waiting, check_waits
-from idlanyard._applications import check_application
-from idlanyard._binding import UNBOUND, Node, Scope, attach, bound, current, put_back
-from idlanyard._case import Refusal
-from idlanyard._claims import Pair
-from idlanyard._echo import echoed, problem
-from idlanyard._environ import edit, publish
-from idlanyard._misplaced import refusing_options
-from idlanyard._notices import announce, report
-from idlanyard._plan import Plan, plan_for
-from idlanyard._policy import Policy
-from idlanyard._resolve import resolve, resolve_nested, scope_around
-from idlanyard._wires import WSGI, WSGI_KEY
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.state import UNBOUND, Node, Scope, attach, bound, current, put_back
+from idlanyard._decision.admission import admitted_waiting, check_waits
+from idlanyard._decision.case import Refusal
+from idlanyard._decision.claims import Pair
+from idlanyard._decision.environ import edit, publish
+from idlanyard._decision.plan import Plan, plan_for
+from idlanyard._decision.protocols import WSGI, WSGI_KEY, check_application
+from idlanyard._decision.reporting import announce, report
+from idlanyard._decision.resolve import resolve, resolve_nested, scope_around
+from idlanyard._decision.response import echoed, problem
+from idlanyard._policy.policy import Policy, refusing_options
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -96,7 +95,7 @@ class SessionContextMiddleware:
                 del environ[name]
         token = bound.set(inner)
         try:
-            if _events.subscribers:
+            if events.subscribers:
                 announce(inner)
             body = self.app(environ, _echoing(plan, environ, inner, start_response))
             if body.__class__ in _WHOLE or _is_file(environ, body):
@@ -206,7 +205,7 @@ def _echoing(
             if pairs:
                 headers = echoed(plan, method, _code(status[:3]), headers, pairs)
         except Exception as error:
-            _events.failed("echo", error)
+            _failures.failed("echo", error)
         if exc_info is None:
             return start_response(status, headers)
         return start_response(status, headers, exc_info)

@@ -44,8 +44,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._binding import Scope, bound, new_scope
-from idlanyard._events import failures
+from idlanyard._binding.state import Scope, bound, new_scope
+from idlanyard._failures import failures
 from idlanyard.testing import raise_failures
 
 DEADLINE = 30

@@ -23,7 +23,7 @@ from werkzeug.test import Client
 
 from apps.seen import DEADLINE, JOURNAL
 from idlanyard import get_user_id
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 
 Line = tuple[str, str]
 HOST = "127.0.0.1"

@@ -16,7 +16,7 @@ from apps.bottle_app import build
 from contract import Contract, nothing_is_noted
 from drive import ask_wsgi, environ_of
 from idlanyard import get_session_id, get_user_id, identify
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.wsgi import SessionContextMiddleware
 from sides import HOST, Answer, Ask, Line
 

@@ -21,8 +21,8 @@ from apps.django_settings import OURS
 from cache_cases import CASES, Case, expected
 from counting import Name
 from idlanyard import EVERYONE, Policy
-from idlanyard._plan import Plan
-from idlanyard._wires import WSGI
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.integrations.django._responses import echo
 from idlanyard.testing import raise_failures

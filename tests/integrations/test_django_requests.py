@@ -39,8 +39,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._binding import carried_by
-from idlanyard._view import RequestContext
+from idlanyard._binding.state import RequestContext, carried_by
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.testing import raise_failures
 

@@ -41,7 +41,7 @@ from idlanyard import (
     tenant_spec,
     user_spec,
 )
-from idlanyard._events import warned
+from idlanyard._failures import warned
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi import (

@@ -25,7 +25,7 @@ from apps import django_app, fastapi_app, flask_app, starlette_app
 from apps.django_settings import OURS
 from contract import nothing_is_noted
 from idlanyard import get_session_id, subscribe
-from idlanyard._events import Event
+from idlanyard._binding.events import Event
 from idlanyard.integrations import fastapi, flask, starlette
 from sides import over_http, serving_asgi, serving_wsgi
 

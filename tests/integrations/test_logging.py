@@ -34,8 +34,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
-from idlanyard._policy import Declared
+from idlanyard._failures import failures
+from idlanyard._policy.policy import Declared
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.logging import (
     SessionContextFilter,

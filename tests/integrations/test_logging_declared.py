@@ -22,8 +22,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
-from idlanyard._policy import Declared
+from idlanyard._failures import failures
+from idlanyard._policy.policy import Declared
 from idlanyard.integrations import logging as ids_logging
 from idlanyard.integrations.logging import SessionContextFilter, SessionContextFormatter, install
 from idlanyard.testing import raise_failures

@@ -30,8 +30,7 @@ from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.response import Response
 from werkzeug.local import LocalProxy
 
-from idlanyard import Policy, get_session_id, get_user_id, identify, user_spec
-from idlanyard import _events as events
+from idlanyard import Policy, _failures, get_session_id, get_user_id, identify, user_spec
 from idlanyard.integrations.django import identified as identified_class
 from idlanyard.integrations.fastapi import identified, install
 from idlanyard.integrations.flask import IDLanyard
@@ -314,7 +313,7 @@ def test_each_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         for value in ("o'brien", "a b", "x" * 300, b"bob", "y" * 301):
             ask_flask(partial(getattr, SimpleNamespace(id=value), "id"))
     assert len(caplog.records) == 3
-    assert sorted(events.failures.values()) == [2, 4, 4]
+    assert sorted(_failures.failures.values()) == [2, 4, 4]
     remedies = ("charset='visible'", "max_length=300", "current_user.get_id()")
     assert all(remedy in caplog.text for remedy in remedies)
 

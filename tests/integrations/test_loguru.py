@@ -25,7 +25,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.integrations.loguru import patcher
 from idlanyard.testing import raise_failures
 from idlanyard.wsgi import SessionContextMiddleware

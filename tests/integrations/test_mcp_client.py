@@ -16,7 +16,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from idlanyard import Policy, Provenance, session_context, without
-from idlanyard._binding import Scope, bound, new_scope
+from idlanyard._binding.state import Scope, bound, new_scope
 from idlanyard.integrations.httpx import install
 from test_mcp import DEADLINE, MODES, Tools, kinds, modes, serving
 

@@ -35,7 +35,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.integrations.opentelemetry import (
     SessionContextLogRecordProcessor,
     SessionContextSpanProcessor,

@@ -42,8 +42,8 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
-from idlanyard._wires import ASGIRequest
+from idlanyard._decision.protocols import ASGIRequest
+from idlanyard._failures import failures
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.ids import IDCheck
 from idlanyard.integrations.opentelemetry import install

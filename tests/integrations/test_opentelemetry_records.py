@@ -42,7 +42,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.ids import safe_filename
 from idlanyard.integrations import fastapi, flask
 from idlanyard.integrations.opentelemetry import (

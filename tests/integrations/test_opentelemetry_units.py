@@ -24,7 +24,7 @@ from idlanyard import (
     set_session_id,
     without,
 )
-from idlanyard._carrier import block_for_job
+from idlanyard._binding.carriers import block_for_job
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
 from idlanyard.testing import override

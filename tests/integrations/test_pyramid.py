@@ -18,7 +18,7 @@ from apps.pyramid_app import build
 from apps.seen import JOURNAL, RAISED, Boom
 from contract import TRUSTING, Contract, nothing_is_noted
 from idlanyard import get_session_id, identify
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.wsgi import SessionContextMiddleware
 from sides import Answer, Ask, Line, asking_wsgi
 

@@ -36,7 +36,7 @@ from idlanyard import (
     tenant_spec,
     user_spec,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.sentry import event_processor, install
 from idlanyard.testing import raise_failures

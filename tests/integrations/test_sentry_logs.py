@@ -15,7 +15,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 from idlanyard import Policy, require, session_context, session_spec, use_policy, user_spec
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.integrations.sentry import log_processor
 from idlanyard.testing import raise_failures
 

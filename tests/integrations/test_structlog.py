@@ -26,7 +26,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._events import failures
+from idlanyard._failures import failures
 from idlanyard.integrations.logging import install
 from idlanyard.integrations.structlog import add_session_context
 from idlanyard.testing import raise_failures

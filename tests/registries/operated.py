@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from idlanyard import subscribe
-from idlanyard._events import Event
+from idlanyard._binding.events import Event
 from idlanyard.registry import IdempotencyMismatch, SessionExists, SessionNotFound, strict
 from idlanyard.registry._record import Kept
 from registries.faces import Opened, store_of

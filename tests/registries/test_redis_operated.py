@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from idlanyard._events import warned
+from idlanyard._failures import warned
 from idlanyard.registry import (
     IdempotencyMismatch,
     RegistryMisconfigured,

@@ -46,7 +46,7 @@ BREACHES = [
     Breach(
         "R1",
         "a field that is not in the scope is looked for in the environment",
-        "_access.py",
+        "_binding/reading.py",
         "    if isinstance(node, Scope):\n        return None, None\n",
         "",
         ROWS + "test_in_a_request_the_environment_plays_no_part",
@@ -54,7 +54,7 @@ BREACHES = [
     Breach(
         "R2",
         "a nested block forgets what the outer one bound",
-        "_binding.py",
+        "_binding/state.py",
         "    merged = dict(node.delta) if isinstance(node, Overlay) else {}\n",
         "    merged = {}\n",
         BEHAVIOURS + "test_b7_a_nested_block_merges",
@@ -62,7 +62,7 @@ BREACHES = [
     Breach(
         "R2",
         "identify leaves the block over what it sets",
-        "_change.py",
+        "_binding/changing.py",
         "            bound.set(overlay({}, without=frozenset(delta)))\n",
         "            pass\n",
         ROWS + "test_row_1_identify_shows_through_the_block_that_hid_it",
@@ -70,7 +70,7 @@ BREACHES = [
     Breach(
         "R2",
         "None in a verb removes, as UNSET does",
-        "_change.py",
+        "_binding/changing.py",
         "        if value is UNSET:\n",
         "        if value is UNSET or value is None:\n",
         ROWS + "test_row_11_identify_with_nothing_changes_nothing[None]",
@@ -78,7 +78,7 @@ BREACHES = [
     Breach(
         "R2",
         "outside a request clearing hides the environment as well",
-        "_change.py",
+        "_binding/changing.py",
         "    if scope_here() is not None:\n        bound.set(overlay(dict",
         "    if current() is not None:\n        bound.set(overlay(dict",
         "tests/test_outside.py::test_clearing_gives_the_environment_back",
@@ -86,7 +86,7 @@ BREACHES = [
     Breach(
         "R2",
         "a decorator's function is called once for all calls",
-        "_blocks.py",
+        "_binding/blocks.py",
         "        block._given = self._given\n",
         "        block._given = self._given = checked(self._given)\n"
         "        block._given = {name: entry[0] for name, entry in block._given.items()}\n"
@@ -96,7 +96,7 @@ BREACHES = [
     Breach(
         "R2",
         "identify in a thread without a request says nothing",
-        "_change.py",
+        "_binding/changing.py",
         "    if in_main_thread() or runs_event_loop():\n",
         "    if True:\n",
         "tests/test_threads.py::test_identify_in_a_plain_pool_warns_once",
@@ -104,7 +104,7 @@ BREACHES = [
     Breach(
         "R2",
         "the echo is not made anew after identify",
-        "_binding.py",
+        "_binding/state.py",
         "        if scope.echo is not NEVER:\n            scope.echo = None\n",
         "",
         ROWS + "test_row_2_identify_leaves_the_blocks_other_fields",
@@ -112,7 +112,7 @@ BREACHES = [
     Breach(
         "R2",
         "clearing hides what is set and forgets what identify says afterwards",
-        "_binding.py",
+        "_binding/state.py",
         "    for name in without:\n        merged.pop(name, None)\n",
         "",
         "tests/test_stateful.py::test_bindings_follow_the_model",
@@ -120,7 +120,7 @@ BREACHES = [
     Breach(
         "R3",
         "leaving a block leaves its IDs bound",
-        "_blocks.py",
+        "_binding/blocks.py",
         "        token, self._token = self._token, None\n        if token is not None:\n",
         "        token, self._token = self._token, None\n        if token is None:\n",
         BEHAVIOURS + "test_a12_a_pool_thread_forgets_the_request_before",
@@ -128,7 +128,7 @@ BREACHES = [
     Breach(
         "R3",
         "leaving a block in another Context raises",
-        "_binding.py",
+        "_binding/state.py",
         "    except ValueError:\n        return False\n",
         "    except LookupError:\n        return False\n",
         "tests/test_blocks.py::test_leaving_in_another_context_is_silent",
@@ -136,7 +136,7 @@ BREACHES = [
     Breach(
         "R4",
         "a decorated generator's binding stays between its steps",
-        "_steps.py",
+        "_binding/functions.py",
         "        if put_back(self._token):\n            self.node = left\n",
         "        self.node = left\n",
         BEHAVIOURS + "test_b34_a_stream_left_early_leaves_nothing",
@@ -144,7 +144,7 @@ BREACHES = [
     Breach(
         "R2",
         "a thread goes on reading what it only inherited when that is over",
-        "_inheriting.py",
+        "_binding/inheritance.py",
         "            return self._nothing if node.ended and self._is_here() else node\n",
         "            return node\n",
         "tests/test_inheriting.py::test_what_was_inherited_is_read_until_it_is_over",
@@ -152,7 +152,7 @@ BREACHES = [
     Breach(
         "R2",
         "a copy of a request's Context is taken for what a thread inherited",
-        "_inheriting.py",
+        "_binding/inheritance.py",
         "            return self._nothing if node.ended and self._is_here() else node\n",
         "            return self._nothing if node.ended else node\n",
         "tests/test_inheriting.py::test_what_runs_in_a_copy_still_reads_it",
@@ -160,7 +160,7 @@ BREACHES = [
     Breach(
         "R4",
         "a step that ends in another Context takes along what is bound there",
-        "_steps.py",
+        "_binding/functions.py",
         "        if put_back(self._token):\n            self.node = left\n",
         "        put_back(self._token)\n        self.node = left\n",
         "tests/test_streams.py::test_a_step_closed_in_another_context_takes_nothing_from_there",
@@ -176,7 +176,7 @@ BREACHES = [
     Breach(
         "R10",
         "what was bound outside a request keeps the rules it was bound under",
-        "_binding.py",
+        "_binding/state.py",
         "        return _policies[-1][0] if self.over is None else self.over.policy\n",
         "        return _policies[0][0] if self.over is None else self.over.policy\n",
         "tests/test_outside.py::test_the_policy_in_use_holds_for_what_was_bound_before",
@@ -184,7 +184,7 @@ BREACHES = [
     Breach(
         "R5",
         "a later source is read although an earlier one speaks",
-        "_case.py",
+        "_decision/case.py",
         "        for key, source in field.sources:\n",
         "        for key, source in reversed(field.sources):\n",
         table("two sources: the first"),
@@ -192,7 +192,7 @@ BREACHES = [
     Breach(
         "R6",
         "a peer that is not in the list is believed",
-        "_trust.py",
+        "_decision/trust.py",
         "    if not peers.trusts(peer):\n",
         "    if False:\n",
         table("a stranger names nobody"),
@@ -200,7 +200,7 @@ BREACHES = [
     Breach(
         "R6",
         "an empty list trusts everybody",
-        "_trust.py",
+        "_decision/trust.py",
         "    if peers.nobody and not plan.secrets:\n        return NOBODY\n",
         "    if peers.nobody and not plan.secrets:\n        return BELIEVED\n",
         table("an empty list trusts nobody"),
@@ -208,7 +208,7 @@ BREACHES = [
     Breach(
         "R6",
         "a warning comes with every request",
-        "_notices.py",
+        "_decision/reporting.py",
         "    if next(plan.told.setdefault(key, count())):\n        return\n",
         "",
         "tests/test_warnings.py::test_each_warning_comes_once",
@@ -224,7 +224,7 @@ BREACHES = [
     Breach(
         "R7",
         "a value from code is not checked",
-        "_change.py",
+        "_binding/changing.py",
         "            delta[name] = check.require(name, value), Provenance.CODE\n",
         "            delta[name] = str(value), Provenance.CODE\n",
         "tests/test_access.py::test_values_from_code_are_checked_where_they_are_set",
@@ -232,7 +232,7 @@ BREACHES = [
     Breach(
         "R7",
         "a generator that turns bad is believed",
-        "_policy.py",
+        "_policy/policy.py",
         "            return spec.check.require(name, spec.mint())\n",
         "            return spec.mint()\n",
         "tests/test_policy.py::test_a_generator_that_fails_later_is_replaced",
@@ -240,7 +240,7 @@ BREACHES = [
     Breach(
         "R8",
         "an absent user is answered 400",
-        "_case.py",
+        "_decision/case.py",
         "self._refuse(401 if field.needs_proof else 400, field,",
         "self._refuse(400, field,",
         table("a user is required"),
@@ -248,7 +248,7 @@ BREACHES = [
     Breach(
         "R8",
         "a mismatch is let through",
-        "_case.py",
+        "_decision/case.py",
         "            self._refuse(403, field, UNMATCHED)\n",
         "            pass\n",
         table("it does not match"),
@@ -264,7 +264,7 @@ BREACHES = [
     Breach(
         "R9",
         "the echo is added beside the application's header",
-        "_echo.py",
+        "_decision/response.py",
         "        said = [pair for pair in said if pair[0].lower() not in names]\n",
         "        pass\n",
         ECHO + "test_the_echo_replaces",
@@ -272,7 +272,7 @@ BREACHES = [
     Breach(
         "R9",
         "a response that a shared cache may store carries the IDs",
-        "_caches.py",
+        "_decision/caches.py",
         "            if verdict is _SHARES:\n                return None\n",
         "",
         CACHES + "test_each_response_ends_as_caches_demand[public-asgi]",
@@ -280,7 +280,7 @@ BREACHES = [
     Breach(
         "R9",
         "a response that says nothing is left for caches to store",
-        "_echo.py",
+        "_decision/response.py",
         "[*pairs, plan.caches.private] if plan.marks else None",
         "pairs",
         CACHES + "test_each_response_ends_as_caches_demand[nothing-asgi]",
@@ -288,7 +288,7 @@ BREACHES = [
     Breach(
         "R9",
         "a word such as no-cache is taken for a refusal to store",
-        "_caches.py",
+        "_decision/caches.py",
         "        if control is not _FORBIDS:\n",
         "        if not lines:\n",
         CACHES + "test_each_response_ends_as_caches_demand[no-cache-asgi]",
@@ -296,7 +296,7 @@ BREACHES = [
     Breach(
         "R9",
         "what is meant for CDNs does not count",
-        "_caches.py",
+        "_decision/caches.py",
         "(_TARGETED if key.endswith(_TARGETED) else None)",
         "None",
         CACHES + "test_each_response_ends_as_caches_demand[CDN: max-age beside no-store-asgi]",
@@ -304,7 +304,7 @@ BREACHES = [
     Breach(
         "R9",
         "a file that caches may store carries the IDs",
-        "_caches.py",
+        "_decision/caches.py",
         "        return None if silent and is_file else tuple(silent)\n",
         "        return tuple(silent)\n",
         CACHES + "test_each_response_ends_as_caches_demand[file: tagged-asgi]",
@@ -320,7 +320,7 @@ BREACHES = [
     Breach(
         "R9",
         "what is not to be marked is echoed all the same",
-        "_echo.py",
+        "_decision/response.py",
         " or (silent and not plan.policy.mark_private):\n",
         ":\n",
         CACHES + "test_what_is_not_to_be_marked_is_bare[nothing-asgi]",
@@ -328,7 +328,7 @@ BREACHES = [
     Breach(
         "R9",
         "an application's own header is replaced where it was to stay",
-        "_echo.py",
+        "_decision/response.py",
         "    kept = own & plan.yielding\n",
         "    kept = set()\n",
         ECHO + "test_unless_set_leaves_the_header_of_the_app",
@@ -336,7 +336,7 @@ BREACHES = [
     Breach(
         "R9",
         "304 carries the IDs",
-        "_echo.py",
+        "_decision/response.py",
         "frozenset({206, 304})",
         "frozenset({206})",
         ECHO + "test_statuses_that_carry_none",
@@ -352,7 +352,7 @@ BREACHES = [
     Breach(
         "R10",
         "an ID with echo=False is echoed",
-        "_field.py",
+        "_decision/plan.py",
         "wire.echo(spec.header) if spec.echo else None",
         "wire.echo(spec.header)",
         table("not echoed"),
@@ -360,7 +360,7 @@ BREACHES = [
     Breach(
         "R10",
         "an ID with forward=False is shown to the application",
-        "_field.py",
+        "_decision/plan.py",
         "self.key if spec.forward else None",
         "self.key",
         table("minted and not forwarded"),
@@ -368,7 +368,7 @@ BREACHES = [
     Breach(
         "R14",
         "a failing subscriber fails the request",
-        "_events.py",
+        "_failures.py",
         "    if _strict:\n        raise error\n",
         "    raise error\n",
         "tests/test_events.py::test_a_failing_subscriber_is_logged_once_and_the_next_runs",
@@ -377,7 +377,7 @@ BREACHES = [
         "R14",
         "an echo that fails takes the response with it",
         "asgi.py",
-        '        _events.failed("echo", error)\n        return message\n',
+        '        _failures.failed("echo", error)\n        return message\n',
         "        raise error\n",
         ASGI + "test_an_echo_that_fails_leaves_the_response_alone",
     ),
@@ -392,7 +392,7 @@ BREACHES = [
     Breach(
         "R15",
         "what is bound around a WSGI request makes it part of another one",
-        "_resolve.py",
+        "_decision/resolve.py",
         "    return scope if same else None\n",
         "    return scope\n",
         "tests/test_nesting.py::test_only_forwarded_lines_make_a_wsgi_request_part_of_an_asgi_one[another user]",
@@ -400,7 +400,7 @@ BREACHES = [
     Breach(
         "R15",
         "a WSGI request in another one is part of it by the Context",
-        "_resolve.py",
+        "_decision/resolve.py",
         "    if scope is None or not scope.open or not scope.binary:\n",
         "    if scope is None or not scope.open:\n",
         "tests/test_nesting.py::test_a_binding_around_a_request_proves_nothing[all its IDs-wsgi]",
@@ -440,7 +440,7 @@ BREACHES = [
     Breach(
         "R15",
         "the process-wide ID survives a fork",
-        "_access.py",
+        "_binding/reading.py",
         "in_child(_process.clear)\n",
         "",
         "tests/test_carry.py::test_a_forked_child_starts_anew",
@@ -448,7 +448,7 @@ BREACHES = [
     Breach(
         "S1",
         "a claim without proof stays in the request",
-        "_resolve.py",
+        "_decision/resolve.py",
         "                gone = (*gone, field.key)\n",
         "",
         table("a stranger names nobody"),
@@ -456,7 +456,7 @@ BREACHES = [
     Breach(
         "S1",
         "the shared secret is shown to the application",
-        "_claims.py",
+        "_decision/claims.py",
         "        claims[GONE].add(plan.secret_key)\n",
         "        pass\n",
         table("the new secret"),
@@ -464,7 +464,7 @@ BREACHES = [
     Breach(
         "S2",
         "an empty header is taken for a value",
-        "_case.py",
+        "_decision/case.py",
         "            return line or None, None\n",
         '            return line or self._plan.encode("empty"), None\n',
         table("an empty identity from a trusted peer"),
@@ -472,7 +472,7 @@ BREACHES = [
     Breach(
         "S3",
         "an alias beside the header is overlooked",
-        "_claims.py",
+        "_decision/claims.py",
         "    claims.update(dict.fromkeys(aliases & claims.keys(), ALIASED))\n",
         "",
         table("an alias behind"),
@@ -480,7 +480,7 @@ BREACHES = [
     Breach(
         "S3",
         "a secret lifts the rule about servers that let an alias win",
-        "_trust.py",
+        "_decision/trust.py",
         "    if not policy.unsafe_server_ok and plan.wire.conflates(raw):\n",
         "    if secret is None and not policy.unsafe_server_ok and plan.wire.conflates(raw):\n",
         table("such a server, with the secret", "wsgi"),
@@ -488,7 +488,7 @@ BREACHES = [
     Breach(
         "S3",
         "a WSGI server that is not known is taken to drop aliases",
-        "_wires.py",
+        "_decision/protocols.py",
         "        return not (server.startswith(_DROP_ALIASES) or _is_django_server(server, environ))\n",
         "        return server.startswith('Granian')\n",
         table("the WSGI server Rocket 1.2.6 Python/3.11", "wsgi"),
@@ -496,7 +496,7 @@ BREACHES = [
     Breach(
         "S3",
         "a server that lets an alias win is believed",
-        "_trust.py",
+        "_decision/trust.py",
         "        return CONFLATES\n",
         "        pass\n",
         table("a server on which the last spelling wins", "wsgi"),
@@ -504,7 +504,7 @@ BREACHES = [
     Breach(
         "S4",
         "of two lines the last one counts",
-        "_claims.py",
+        "_decision/claims.py",
         "            claims[key] = value if key not in claims else REPEATED\n",
         "            claims[key] = value\n",
         table("two users"),
@@ -512,7 +512,7 @@ BREACHES = [
     Breach(
         "S5",
         "a header that Connection nominates is read",
-        "_claims.py",
+        "_decision/claims.py",
         "            claims[key] = NOMINATED\n",
         "",
         table("Connection names the user"),
@@ -520,7 +520,7 @@ BREACHES = [
     Breach(
         "S5",
         "a nominated ID is read from a weaker source",
-        "_case.py",
+        "_decision/case.py",
         "            self.rejected.append((field.name, NOMINATED.reason))\n            return None, None\n",
         "            self.rejected.append((field.name, NOMINATED.reason))\n",
         table("nominated: no other source is asked"),
@@ -536,7 +536,7 @@ BREACHES = [
     Breach(
         "S7",
         "the echo is not checked again",
-        "_plan.py",
+        "_decision/plan.py",
         "            and field.fits(value := self.encode(values[field.index]))\n",
         "            and (value := self.encode(values[field.index]))\n",
         "tests/test_testing.py::test_what_does_not_fit_the_application_is_not_echoed",
@@ -560,7 +560,7 @@ BREACHES = [
     Breach(
         "S19",
         "a peer that was rewritten is believed",
-        "_trust.py",
+        "_decision/trust.py",
         "    return REWRITTEN if lines and is_rewritten(peer, lines, nameless=assumed) else BELIEVED\n",
         "    return BELIEVED\n",
         table("the peer stands in X-Forwarded-For"),
@@ -568,7 +568,7 @@ BREACHES = [
     Breach(
         "S19",
         "an element that is no address is passed over",
-        "_forwarding.py",
+        "_decision/trust.py",
         "            if readings is None or (nameless and not readings and address is None):\n                return True\n",
         "            if readings is None:\n                continue\n",
         table("a peer in doubt: a space before the port"),
@@ -576,7 +576,7 @@ BREACHES = [
     Breach(
         "S19",
         "a peer of the PROXY protocol is believed",
-        "_trust.py",
+        "_decision/trust.py",
         "        return RELAYED\n",
         "        pass\n",
         table("a peer of the PROXY protocol", "wsgi"),
@@ -584,7 +584,7 @@ BREACHES = [
     Breach(
         "S20",
         "a peer without an address is a unix socket",
-        "_wires.py",
+        "_decision/protocols.py",
         '    return UNIX if path.startswith("/") or policy.assume_unix else None\n',
         "    return UNIX\n",
         table("no evidence of a unix socket"),
@@ -592,7 +592,7 @@ BREACHES = [
     Breach(
         "S21",
         "IPv4 mapped into IPv6 is not unmapped",
-        "_peers.py",
+        "_policy/peers.py",
         "        return address.ipv4_mapped or address\n",
         "        return address\n",
         table("IPv4 mapped into IPv6"),
@@ -600,7 +600,7 @@ BREACHES = [
     Breach(
         "S22",
         "X-Forwarded-For says who the sender is",
-        "_trust.py",
+        "_decision/trust.py",
         "    peer = plan.wire.peer(raw, policy)\n",
         "    peer = plan.decode(hops[0][1]) if hops else plan.wire.peer(raw, policy)\n    hops = ()\n",
         table("a stranger names a trusted hop"),
@@ -608,7 +608,7 @@ BREACHES = [
     Breach(
         "S24",
         "paths are compared with the mount before them",
-        "_wires.py",
+        "_decision/protocols.py",
         "            path = path[len(root) :]\n",
         "            pass\n",
         table("an excluded path below a mount"),
@@ -616,7 +616,7 @@ BREACHES = [
     Breach(
         "S24",
         "a path that starts like an excluded one is excluded",
-        "_plan.py",
+        "_decision/plan.py",
         "policy.excludes(self.wire.view(raw, policy).path)",
         "self.wire.view(raw, policy).path.startswith(tuple(policy.exclude))",
         "tests/test_resolve.py::test_excluded_paths_are_exact[longer]",
@@ -624,7 +624,7 @@ BREACHES = [
     Breach(
         "S26",
         "a nested middleware echoes once more",
-        "_echo.py",
+        "_decision/response.py",
         "    names = {name.lower() for name, _ in written}\n",
         "    names = set()\n",
         "tests/test_defects.py::test_defect_4_3_one_header_however_often_it_is_set",
@@ -648,7 +648,7 @@ BREACHES = [
     Breach(
         "S29",
         "bytes that are not ASCII break the request",
-        "_plan.py",
+        "_decision/plan.py",
         'value.decode("latin-1") if self.binary else value',
         'value.decode("ascii") if self.binary else value',
         "tests/test_raw_headers.py::test_no_bytes_break_the_asgi_middleware",
@@ -672,7 +672,7 @@ BREACHES = [
     Breach(
         "S30",
         "a variable of the environment forces an ID",
-        "_binding.py",
+        "_binding/state.py",
         "forced: Final[list[Delta]] = []\n",
         "forced: Final[list[Delta]] = []\n"
         'user = __import__("os").environ.get("FORCE", "root")\n'

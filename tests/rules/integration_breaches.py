@@ -66,7 +66,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R14",
         "an exception that refuses attributes loses its IDs",
-        "_binding.py",
+        "_binding/state.py",
         '        object.__setattr__(error, "_idlanyard", snapshot_of(scope.values, scope.policy))\n',
         '        setattr(error, "_idlanyard", snapshot_of(scope.values, scope.policy))\n',
         TESTS + "test_closed_errors.py::test_an_error_that_refuses_attributes_passes",
@@ -114,15 +114,15 @@ INTEGRATION_BREACHES = [
     Breach(
         "R14",
         "a login hook that fails takes the request with it",
-        "_logins.py",
-        "        _events.failed(hook, failure[0], reason=failure[1])\n",
+        "_binding/logins.py",
+        "        _failures.failed(hook, failure[0], reason=failure[1])\n",
         "        raise failure[0]\n",
         FLASK + "test_a_loader_never_fails_a_request",
     ),
     Breach(
         "R6",
         "a login whose ID is refused leaves the name of the proxy's user",
-        "_logins.py",
+        "_binding/logins.py",
         "    ids = nobody if found is None else found\n",
         "    ids = {} if found is None else found\n",
         LOGINS + "test_a_login_whose_id_is_refused_leaves_nobody",
@@ -130,7 +130,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R6",
         "a login hook that fails leaves the name of the proxy's user",
-        "_logins.py",
+        "_binding/logins.py",
         "        return None, (error, type(error).__name__)\n",
         "        return {}, (error, type(error).__name__)\n",
         LOGINS + "test_a_login_that_fails_leaves_nobody",
@@ -138,7 +138,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R7",
         "whatever a login returns is made text",
-        "_logins.py",
+        "_binding/logins.py",
         "    if isinstance(value, bool) or not isinstance(value, PLAIN):\n",
         "    if False:\n",
         LOGINS + "test_a_login_whose_id_is_refused_leaves_nobody",
@@ -154,7 +154,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R2",
         "a login that is refused again takes the view's own word back",
-        "_logins.py",
+        "_binding/logins.py",
         "    if ids != (before or {}):\n",
         "    if ids:\n",
         LOGINS + "test_a_refused_login_and_the_views_own_word",
@@ -282,7 +282,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R14",
         "the middleware of another protocol fails for each request",
-        "_applications.py",
+        "_decision/protocols.py",
         '    if type(app).__module__ == "asgiref.sync":\n        return True\n',
         "",
         "tests/test_applications.py::test_anything_else_is_answered_by_what_to_write",
@@ -331,7 +331,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R13",
         "a provenance counts among headers",
-        "_arrival.py",
+        "_binding/carriers.py",
         "            proves = dumped and key not in headers\n",
         "            proves = True\n",
         "tests/test_arrival.py::test_a_header_brings_no_provenance",
@@ -339,7 +339,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R13",
         "the second line of a header is a provenance",
-        "_arrival.py",
+        "_binding/carriers.py",
         "named=key in names, ",
         "named=True, ",
         "tests/test_arrival.py::test_two_lines_of_a_header_are_none",
@@ -347,7 +347,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R12",
         "a task that a request has opened sends its IDs for ever, and nobody hears of it",
-        "_carrier.py",
+        "_binding/carriers.py",
         "    if headers and scope is not None and not scope.open:\n",
         "    if False:\n",
         TESTS + "test_httpx.py::test_a_task_that_sends_for_everybody",
@@ -355,7 +355,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "S27",
         "a carrier of any length is read",
-        "_arrival.py",
+        "_binding/carriers.py",
         "    if (dumped or not as_headers) and _is_too_long(carrier):\n",
         "    if False:\n",
         "tests/test_arrival.py::test_a_carrier_longer_than_dump_makes_is_refused_whole",

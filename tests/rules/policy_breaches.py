@@ -15,7 +15,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "networks that hold every public address do not warn",
-        "_peers.py",
+        "_policy/peers.py",
         "self.everyone or cover_everybody(networks)",
         "self.everyone",
         POLICY + "test_everyone_warns[network]",
@@ -23,7 +23,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "only one network that is everybody counts, and no union",
-        "_networks.py",
+        "_policy/peers.py",
         "        if first > end:\n",
         "        if first >= end > 0:\n",
         PEERS + "test_networks_that_are_everybody_are_known_for_it[halves]",
@@ -31,7 +31,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "a header that others own leaves with an ID that nobody vouches for",
-        "_plan.py",
+        "_decision/plan.py",
         "(field.needs_proof and key not in self.owned)",
         "field.needs_proof",
         PARSED + "test_a_header_of_others_stays[stranger-Authorization]",
@@ -39,7 +39,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "a header that others own leaves with an alias beside it",
-        "_claims.py",
+        "_decision/claims.py",
         "    claims[GONE] -= plan.owned\n",
         "",
         PARSED + "test_a_header_of_others_stays_whatever_stands_beside_it[an alias]",
@@ -47,7 +47,7 @@ POLICY_BREACHES = [
     Breach(
         "S19",
         "an ID that is read out of a forwarding header hides it from the judge of senders",
-        "_claims.py",
+        "_decision/claims.py",
         "            if key in plan.hop_keys:\n",
         "            if not key:\n",
         PARSED
@@ -56,7 +56,7 @@ POLICY_BREACHES = [
     Breach(
         "R14",
         "a string for a list is taken apart by nobody",
-        "_networks.py",
+        "_policy/peers.py",
         '    return f"trusted_peers={entries!r}"\n',
         '    return f"trusted_peers={[text]!r}"\n',
         SUGGESTIONS + "test_a_suggestion_is_accepted[3 Policy trusted_peers]",
@@ -64,7 +64,7 @@ POLICY_BREACHES = [
     Breach(
         "R14",
         "an option that does not exist is answered by the dataclass",
-        "_options.py",
+        "_policy/options.py",
         "            if name not in names:\n",
         "            if name is None:\n",
         SUGGESTIONS + "test_a_wrong_name_is_answered_with_the_right_one[elsewhere]",
@@ -72,7 +72,7 @@ POLICY_BREACHES = [
     Breach(
         "R14",
         "an async must_match is taken, whose coroutine lets every ID pass",
-        "_functions.py",
+        "_policy/callables.py",
         "    if _is_async(fn):\n",
         "    if fn is None:\n",
         "tests/test_functions.py::test_a_function_is_told_from_what_is_none[async]",
@@ -80,7 +80,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "a misspelt parameter of bind is left to clients, and nobody is told",
-        "_signature.py",
+        "_binding/functions.py",
         "    _warn_of_misspelt(fn, signature, known)\n",
         "",
         "tests/test_bind.py::test_a_misspelt_parameter_is_said[a letter]",
@@ -88,7 +88,7 @@ POLICY_BREACHES = [
     Breach(
         "R8",
         "a coroutine of must_match lets every ID pass",
-        "_case.py",
+        "_decision/case.py",
         "    if inspect.iscoroutine(answer):\n",
         "    if answer is None:\n",
         "tests/test_refusals.py::test_a_refusal_is_a_problem[a match that nobody awaits-asgi]",
@@ -112,7 +112,7 @@ POLICY_BREACHES = [
     Breach(
         "R6",
         "the line that says why an ID was dropped has no IDs",
-        "_notices.py",
+        "_decision/reporting.py",
         "    token = bound.set(scope)\n",
         "    token = bound.set(bound.get())\n",
         "tests/test_refusals.py::test_what_is_told_of_a_request_is_told_with_its_ids[wsgi]",
@@ -128,7 +128,7 @@ POLICY_BREACHES = [
     Breach(
         "R14",
         "a header's name as Django spells keys is taken",
-        "_header_names.py",
+        "_policy/header_names.py",
         'if name.upper().startswith("HTTP_"):',
         'if name == "HTTP_":',
         SUGGESTIONS + "test_a_key_of_meta_is_no_header",
@@ -136,7 +136,7 @@ POLICY_BREACHES = [
     Breach(
         "R14",
         "a variable that nobody reads is not told of",
-        "_policy.py",
+        "_policy/policy.py",
         "        for name, meant in misspelt_in(environ):\n",
         "        for name, meant in ():\n",
         "tests/test_environment.py::test_a_misspelt_variable_is_told[singular]",
@@ -144,7 +144,7 @@ POLICY_BREACHES = [
     Breach(
         "S1",
         "a message about the shared secret's header repeats what stands there",
-        "_rules.py",
+        "_policy/checks.py",
         '"has a header whose name is none: use',
         'f"has a header {header!r} whose name is none: use',
         POLICY + "test_no_message_repeats_a_secret[2]",
@@ -152,7 +152,7 @@ POLICY_BREACHES = [
     Breach(
         "S24",
         "a prefix leaves out what merely begins like it",
-        "_paths.py",
+        "_policy/paths.py",
         "tuple(entry[:-1] for",
         "tuple(entry[:-2] for",
         "tests/test_paths.py::test_a_path_is_left_out_as_it_is_written[a longer word]",
@@ -160,7 +160,7 @@ POLICY_BREACHES = [
     Breach(
         "S24",
         "over WSGI a path is compared byte by byte",
-        "_wires.py",
+        "_decision/protocols.py",
         '        return path.encode("latin-1", "replace").decode("utf-8", "replace")\n',
         "        return path\n",
         "tests/test_paths.py::test_letters_of_a_path_are_the_same_on_both_protocols",

@@ -256,7 +256,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R8",
         "an unknown session is let in",
-        "_admitted.py",
+        "_decision/admission.py",
         "    if answer is True:\n",
         "    if answer is not None:\n",
         ADMISSION + "test_an_unknown_session_is_minted_anew",
@@ -264,7 +264,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R8",
         "a store that is down lets everybody in",
-        "_admitted.py",
+        "_decision/admission.py",
         "    if answer is True:\n",
         "    if answer is not False:\n",
         ADMISSION + "test_a_store_that_is_down_refuses",
@@ -272,7 +272,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R8",
         "what is merely true lets in",
-        "_known_sessions.py",
+        "_decision/known_sessions.py",
         "    if isinstance(answer, bool):\n        return answer\n",
         "    return bool(answer)\n",
         ADMISSION + "test_only_true_lets_in",
@@ -280,7 +280,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R5",
         "an unknown session stays in its header",
-        "_admitted.py",
+        "_decision/admission.py",
         "    return (list(plan.strips), plan.forward_pairs(inner.values)), None\n",
         "    return edits, None\n",
         ADMISSION + "test_an_unknown_session_is_minted_anew",
@@ -288,7 +288,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "an answer may take as long as it likes",
-        "_known_sessions.py",
+        "_decision/known_sessions.py",
         "            async with time_limit(self._admission.timeout):\n",
         "            async with time_limit(self._admission.timeout * 1000):\n",
         ADMISSION + "test_an_answer_has_its_time",
@@ -337,8 +337,8 @@ REGISTRY_BREACHES = [
         "S18",
         "a grant opens any session",
         HOME + "http.py",
-        '        if action != "create":\n            _events',
-        '        if action == "create":\n            _events',
+        '        if action != "create":\n            _failures',
+        '        if action == "create":\n            _failures',
         DECIDING + "test_a_grant_is_for_creates_only",
     ),
     Breach(
@@ -464,7 +464,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "a silent store takes the event loop's own threads",
-        "_known_sessions.py",
+        "_decision/known_sessions.py",
         "        answer = await self._threads.run(known, session)\n",
         "        import asyncio\n\n        answer = await asyncio.to_thread(known, session)\n",
         ADMISSION + "test_a_silent_store_takes_no_thread_of_the_loop",
@@ -472,7 +472,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "an outage is told anew with each request",
-        "_known_sessions.py",
+        "_decision/known_sessions.py",
         "            is_first = self._outage is None\n",
         "            is_first = True\n",
         ADMISSION + "test_an_outage_is_told_once_and_its_end_once",
@@ -504,7 +504,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "who is given up frees a thread that still works",
-        "_worker_threads.py",
+        "_decision/worker_threads.py",
         "return await asyncio.get_running_loop().run_in_executor(self._threads(), work)",
         "return await asyncio.to_thread(work)",
         THREADS + "test_a_client_that_leaves_frees_no_thread",

@@ -15,7 +15,7 @@ REQUEST_BREACHES = [
     Breach(
         "S19",
         "what stands in quotes is one parameter to every server",
-        "_forwarding.py",
+        "_decision/trust.py",
         "        elif _FOR_IN_QUOTES.search(value):\n            yield None\n",
         "",
         FORWARDED + "[the peer, in the quotes of another]",
@@ -23,7 +23,7 @@ REQUEST_BREACHES = [
     Breach(
         "S20",
         "a peer that is called unix is a unix socket",
-        "_wires.py",
+        "_decision/protocols.py",
         "    return None if host == UNIX else host\n",
         "    return host\n",
         table("a peer of that name is no unix socket"),
@@ -31,7 +31,7 @@ REQUEST_BREACHES = [
     Breach(
         "S20",
         "an empty line makes no peer without an address",
-        "_trust.py",
+        "_decision/trust.py",
         "        if value or empty:\n",
         "        if value:\n",
         table("a unix socket, assumed, and an empty line"),
@@ -39,7 +39,7 @@ REQUEST_BREACHES = [
     Breach(
         "S20",
         "an empty host is a unix socket whatever a list says",
-        "_trust.py",
+        "_decision/trust.py",
         "(peer == UNIX and plan.binary and not policy.assume_unix)",
         "(peer == UNIX and not policy.assume_unix)",
         table("a unix socket by an empty host that a list may have made", "wsgi"),
@@ -47,7 +47,7 @@ REQUEST_BREACHES = [
     Breach(
         "S21",
         "an IPv4 address may have a zone",
-        "_peers.py",
+        "_policy/peers.py",
         "    return None if zone else address\n",
         "    return address\n",
         table("IPv4 has no zone"),
@@ -55,7 +55,7 @@ REQUEST_BREACHES = [
     Breach(
         "S8",
         "the zone of a peer is printed",
-        "_notices.py",
+        "_decision/reporting.py",
         "        shown = str(address)\n",
         "        shown = peer\n",
         WARNINGS + "test_the_zone_of_a_peer_is_never_printed",
@@ -71,7 +71,7 @@ REQUEST_BREACHES = [
     Breach(
         "R6",
         "an unknown session is dropped in silence",
-        "_notices.py",
+        "_decision/reporting.py",
         "    UNKNOWN: (\n",
         "    '': (\n",
         "tests/test_admission.py::test_an_unknown_session_is_explained_once[mint-wsgi]",
@@ -79,7 +79,7 @@ REQUEST_BREACHES = [
     Breach(
         "R15",
         "a copy of a request's scope goes on when the request is over",
-        "_binding.py",
+        "_binding/state.py",
         "    def __deepcopy__(self, memo: object) -> Scope:\n",
         "    def never_called(self, memo: object) -> Scope:\n",
         NESTING + "test_a_copy_of_a_request_is_the_same_request",
@@ -96,7 +96,7 @@ REQUEST_BREACHES = [
     Breach(
         "S29",
         "each line for caches is copied with every one that follows",
-        "_caches.py",
+        "_decision/caches.py",
         "lines.setdefault(found, []).append(self._decode(value))",
         "text = self._decode(value)\n"
         "                lines[found] = [lines[found][0] + text if found in lines else text]",
@@ -105,7 +105,7 @@ REQUEST_BREACHES = [
     Breach(
         "S29",
         "every silent header is looked for among all of them",
-        "_caches.py",
+        "_decision/caches.py",
         "        missing = dict.fromkeys(silent)\n",
         "        missing = type('', (list,), {'__delitem__': list.remove})(silent)\n",
         GROWTH + "test_each_header_that_is_silent_is_looked_for_once",
@@ -122,7 +122,7 @@ REQUEST_BREACHES = [
     Breach(
         "S3",
         "an application of ASGI is believed whatever WSGI server is behind it",
-        "_wires.py",
+        "_decision/protocols.py",
         "    conflates=_asgi_conflates,\n",
         "    conflates=lambda _: False,\n",
         NESTING
@@ -131,7 +131,7 @@ REQUEST_BREACHES = [
     Breach(
         "S19",
         "an application of ASGI is not told of the PROXY protocol",
-        "_wires.py",
+        "_decision/protocols.py",
         "    relayed=_asgi_relayed,\n",
         "    relayed=lambda _: False,\n",
         NESTING + "test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it[relayed]",
@@ -139,7 +139,7 @@ REQUEST_BREACHES = [
     Breach(
         "R6",
         "threads that meet a reason at once leave it to one another",
-        "_notices.py",
+        "_decision/reporting.py",
         "    if next(plan.told.setdefault(key, count())):\n",
         "    plan.told[key] = count(next(plan.told.get(key, count())) + 1)\n"
         "    if next(plan.told[key]) > 1:\n",

@@ -15,7 +15,7 @@ import uvicorn
 from waitress.server import create_server
 
 from idlanyard import SessionContext
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 
 HOST: Final = "127.0.0.1"
 _BACKLOG: Final = 512

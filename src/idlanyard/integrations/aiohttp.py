@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from idlanyard import _events
-from idlanyard._carrier import ids_to_send
-from idlanyard._origins import Origin, origin_of, parse_origins
+from idlanyard import _failures
+from idlanyard._binding.carriers import ids_to_send
+from idlanyard._policy.origins import Origin, origin_of, parse_origins
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -40,7 +40,7 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
         try:
             _decide(request, origins)
         except Exception as error:
-            _events.failed("propagation by aiohttp", error)
+            _failures.failed("propagation by aiohttp", error)
         return await handler(request)
 
     return propagating

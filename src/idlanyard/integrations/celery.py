@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from celery import Celery
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
-from idlanyard._carrier import block_for_job, dump
+from idlanyard._binding.carriers import block_for_job, dump
 
 __all__ = ["install"]
 

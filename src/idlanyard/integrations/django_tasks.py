@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from idlanyard._binding import UNBOUND, Scope, attach, current, scope_here
-from idlanyard._carrier import block_for_job, dump
+from idlanyard._binding.carriers import block_for_job, dump
+from idlanyard._binding.state import UNBOUND, Scope, attach, current, scope_here
 
 if TYPE_CHECKING:
     from typing import TypeAlias

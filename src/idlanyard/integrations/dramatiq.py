@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq.middleware import Middleware
 
-from idlanyard._carrier import block_for_job, dump
+from idlanyard._binding.carriers import block_for_job, dump
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Message

@@ -11,15 +11,13 @@ from typing import Any, Final, cast
 from flask import Flask, Response, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, Scope, current, scope_here
-from idlanyard._logins import identify_login
-from idlanyard._misplaced import refusing_options
-from idlanyard._policy import Policy
-from idlanyard._settings import policy_from_settings
-from idlanyard._snapshot import SessionContext
-from idlanyard._view import RequestContext
+from idlanyard import _failures
+from idlanyard._binding.logins import identify_login
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.snapshot import SessionContext
+from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current, scope_here
+from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
@@ -172,7 +170,7 @@ def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
             return
         for key, value in _settings_of(app).items():
             if key not in before or before[key] != value:
-                _events.LOGGER.warning("idlanyard: app.config[%r] is not read: %s", key, remedy)
+                _failures.LOGGER.warning("idlanyard: app.config[%r] is not read: %s", key, remedy)
 
     app.before_request(report)
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from idlanyard import _events
-from idlanyard._binding import current
-from idlanyard._carrier import ids_to_send
-from idlanyard._origins import Origin, origin_of, parse_origins
+from idlanyard import _failures
+from idlanyard._binding.carriers import ids_to_send
+from idlanyard._binding.state import current
+from idlanyard._policy.origins import Origin, origin_of, parse_origins
 from idlanyard.exceptions import IDLanyardError
 
 __all__ = ["install"]
@@ -96,7 +96,7 @@ class _Hook:
         try:
             _decide(request, self.origins)
         except Exception as error:
-            _events.failed("propagation by httpx", error)
+            _failures.failed("propagation by httpx", error)
 
 
 class _AsyncHook(_Hook):

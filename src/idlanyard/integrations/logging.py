@@ -13,12 +13,19 @@ from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, Literal, NamedTuple
 
-from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import UNBOUND, Node, Overlay, Scope, carried_by, current
-from idlanyard._policy import Declared, Policy
-from idlanyard._snapshot import Values
-from idlanyard._view import RequestContext
+from idlanyard import _failures
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.snapshot import Values
+from idlanyard._binding.state import (
+    UNBOUND,
+    Node,
+    Overlay,
+    RequestContext,
+    Scope,
+    carried_by,
+    current,
+)
+from idlanyard._policy.policy import Declared, Policy
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
@@ -114,7 +121,7 @@ class SessionContextFilter(logging.Filter):
             shown = dict.fromkeys(Declared.names) | _shown(*_in_force(record, self._policy))
             self._complete(record.__dict__, shown | ids)
         except Exception as error:
-            _events.failed("log filter", error)
+            _failures.failed("log filter", error)
         return super().filter(record)
 
     def _complete(self, there: dict[str, Any], shown: Mapping[str, str | None]) -> None:
@@ -226,7 +233,7 @@ def _warn_of_absent(name: str) -> None:
     if name in Declared.names:
         installed = isinstance(logging.getLogRecordFactory(), _Factory)
         if not installed and get_session_context().get(name) is not None:
-            _events.warn_once(
+            _failures.warn_once(
                 "log records without IDs",
                 "idlanyard: a log line has no %s although one is bound: call "
                 "idlanyard.integrations.logging.install() where the application starts, or add "
@@ -237,7 +244,7 @@ def _warn_of_absent(name: str) -> None:
     close = difflib.get_close_matches(name, Declared.names, n=1, cutoff=0.85)
     meant = close[0] if close else _USUAL.get(name)
     if meant:
-        _events.warn_once(
+        _failures.warn_once(
             f"log field {name}",
             "idlanyard: a log format names %s, which is no declared ID: write %s",
             name,
@@ -329,7 +336,7 @@ class _Factory:
             else:
                 self._complete(record)
         except Exception as error:
-            _events.failed("log record factory", error)
+            _failures.failed("log record factory", error)
         return record
 
     def _complete(self, record: logging.LogRecord) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idlanyard import _events
-from idlanyard._access import context_of
-from idlanyard._policy import Declared
+from idlanyard import _failures
+from idlanyard._binding.reading import context_of
+from idlanyard._policy.policy import Declared
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -38,4 +38,4 @@ def patcher(record: Record) -> None:
         for name, text in shown.items():
             extra.setdefault(name, text)
     except Exception as error:
-        _events.failed("loguru patcher", error)
+        _failures.failed("loguru patcher", error)

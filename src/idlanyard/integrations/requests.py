@@ -12,10 +12,10 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from idlanyard import _events
-from idlanyard._binding import current
-from idlanyard._carrier import ids_to_send
-from idlanyard._origins import Origin, origin_of, parse_origins
+from idlanyard import _failures
+from idlanyard._binding.carriers import ids_to_send
+from idlanyard._binding.state import current
+from idlanyard._policy.origins import Origin, origin_of, parse_origins
 from idlanyard.exceptions import IDLanyardError
 
 __all__ = ["install"]
@@ -170,7 +170,7 @@ def _decided(
             _remove_followers(request, sent, origin)
         _remember(request, origin)
     except Exception as error:
-        _events.failed("propagation by requests", error)
+        _failures.failed("propagation by requests", error)
     return sent, written
 
 

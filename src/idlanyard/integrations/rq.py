@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 
 from rq.job import Job
 
-from idlanyard._binding import UNBOUND, Scope, attach, current, scope_here
-from idlanyard._carrier import block_for_job, dump
-from idlanyard._steps import around
+from idlanyard._binding.carriers import block_for_job, dump
+from idlanyard._binding.functions import around
+from idlanyard._binding.state import UNBOUND, Scope, attach, current, scope_here
 
 __all__ = ["IDLanyardJob"]
 

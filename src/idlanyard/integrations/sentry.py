@@ -11,10 +11,11 @@ from weakref import WeakValueDictionary
 import sentry_sdk
 from sentry_sdk.scope import add_global_event_processor, global_event_processors
 
-from idlanyard import _events
-from idlanyard._access import context_of, get_session_context
-from idlanyard._binding import UNBOUND, Scope, current, scope_here
-from idlanyard._snapshot import SessionContext, snapshot_of
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.reading import context_of, get_session_context
+from idlanyard._binding.snapshot import SessionContext, snapshot_of
+from idlanyard._binding.state import UNBOUND, Scope, current, scope_here
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint, Log
@@ -47,7 +48,7 @@ def install() -> Callable[[], None]:
     def processor(event: Event, hint: Hint) -> Event:
         return event_processor(event, hint)
 
-    forget = _events.subscribe("bind", keep)
+    forget = events.subscribe("bind", keep)
     add_global_event_processor(processor)
 
     def undo() -> None:
@@ -81,7 +82,7 @@ def event_processor(event: Event, hint: Hint) -> Event:
     try:
         _complete(event, hint)
     except Exception as error:
-        _events.failed("Sentry's event processor", error)
+        _failures.failed("Sentry's event processor", error)
     return event
 
 
@@ -104,7 +105,7 @@ def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature 
         for name, text in _shown(get_session_context(), "log").items():
             attributes.setdefault(name, text)
     except Exception as error:
-        _events.failed("sentry log processor", error)
+        _failures.failed("sentry log processor", error)
     return log
 
 

@@ -11,11 +11,9 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
-from idlanyard import _events
-from idlanyard._binding import Scope
-from idlanyard._misplaced import refusing_options
-from idlanyard._policy import Policy
-from idlanyard._view import RequestContext
+from idlanyard import _failures
+from idlanyard._binding.state import RequestContext, Scope
+from idlanyard._policy.policy import Policy, refusing_options
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
 from idlanyard.exceptions import IDLanyardError
 
@@ -163,7 +161,7 @@ class _WithState:
             try:
                 _put_into_state(scope, inner)
             except Exception as error:
-                _events.failed("request.state", error)
+                _failures.failed("request.state", error)
         await self.app(scope, receive, send)
 
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from idlanyard import _events
-from idlanyard._access import context_of
-from idlanyard._binding import current
+from idlanyard import _failures
+from idlanyard._binding.reading import context_of
+from idlanyard._binding.state import current
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -46,7 +46,7 @@ def add_session_context(
         for name, text in _shown(event_dict).items():
             event_dict.setdefault(name, text)
     except Exception as error:
-        _events.failed("structlog processor", error)
+        _failures.failed("structlog processor", error)
     return event_dict
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from idlanyard._binding import Scope, scope_here
-from idlanyard._carrier import block_for_job, dump
+from idlanyard._binding.carriers import block_for_job, dump
+from idlanyard._binding.state import Scope, scope_here
 
 __all__ = ["IDLanyardMiddleware"]
 

@@ -16,7 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Literal, TypeAlias
 
-from idlanyard._events import LOGGER
+from idlanyard._failures import LOGGER
 from idlanyard.registry._exceptions import RegistryUnavailable
 
 Kind: TypeAlias = Literal["reads", "writes"]

@@ -9,7 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from idlanyard._events import subscribers
+from idlanyard._binding.events import subscribers
 from idlanyard.ids import timestamped
 from idlanyard.registry._opening import Opened, open_store
 from idlanyard.registry._record import SessionRecord, record_of

@@ -8,8 +8,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from idlanyard._access import get_session_context
-from idlanyard._events import Event, emit
+from idlanyard._binding.events import Event, emit
+from idlanyard._binding.reading import get_session_context
 from idlanyard.registry._exceptions import (
     RegistryMisconfigured,
     RegistryUnavailable,

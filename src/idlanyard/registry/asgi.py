@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.routing import Match, Route, Router
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._starlette import planned, refuse_method, whole
 from idlanyard.registry._registry import SessionRegistry

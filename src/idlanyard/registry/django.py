@@ -14,7 +14,7 @@ from django.http import Http404, HttpResponse, HttpResponseNotAllowed
 from django.urls import re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._conversation import check_waits, converse, converse_async
 from idlanyard.registry._http._environ import (

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._session_request import Action
 from idlanyard.registry._http._starlette import planned, refuse_method, whole

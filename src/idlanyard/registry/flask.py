@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.registry._http._conversation import check_waits
 from idlanyard.registry._http._environ import path_of
 from idlanyard.registry._http._session_request import routes_at

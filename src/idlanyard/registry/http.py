@@ -15,8 +15,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from idlanyard import _events
-from idlanyard._peers import Everyone
+from idlanyard import _failures
+from idlanyard._policy.peers import Everyone
 from idlanyard.ids import Provenance
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import (
@@ -256,7 +256,7 @@ class SessionsHandler:
         if not isinstance(answer, Grant):
             raise Refused(403, "This is not allowed.")
         if action != "create":
-            _events.warn_once(f"grant for {action}", _GRANT_FOR_OTHERS, action)
+            _failures.warn_once(f"grant for {action}", _GRANT_FOR_OTHERS, action)
             raise Refused(403, "This is not allowed.")
         return answer
 

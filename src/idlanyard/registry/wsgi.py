@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.registry._http._conversation import check_waits
 from idlanyard.registry._http._environ import path_of
 from idlanyard.registry._http._session_request import routes_at

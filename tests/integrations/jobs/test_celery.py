@@ -21,9 +21,9 @@ from idlanyard import (
     identify,
     session_context,
 )
-from idlanyard._binding import new_scope
-from idlanyard._snapshot import DEFAULT_POLICY
-from idlanyard._steps import Held
+from idlanyard._binding.functions import Held
+from idlanyard._binding.snapshot import DEFAULT_POLICY
+from idlanyard._binding.state import new_scope
 from idlanyard.ids import Provenance
 from idlanyard.integrations.celery import install
 from jobs.broker import working

@@ -19,7 +19,7 @@ from django_tasks_db import DatabaseBackend
 
 from apps.django_settings import FOLDER
 from idlanyard import SessionContext, get_session_context, get_user_id, session_context
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.integrations.django_tasks import CarryingBackendMixin
 from jobs.contract import Contract
 from jobs.work import Failed

@@ -19,7 +19,7 @@ from idlanyard import (
     session_context,
     without,
 )
-from idlanyard._binding import carried_by
+from idlanyard._binding.state import carried_by
 from idlanyard.integrations.rq import IDLanyardJob
 from jobs.contract import RetryingContract, fresh, only
 from jobs.work import Failed

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard._policy import Policy
+from idlanyard._policy.policy import Policy
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,

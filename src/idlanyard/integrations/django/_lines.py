@@ -15,10 +15,10 @@ from django.conf import settings
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
-from idlanyard._steps import Held
+from idlanyard._binding.functions import Held
 
 if TYPE_CHECKING:
-    from idlanyard._binding import Scope
+    from idlanyard._binding.state import Scope
 
 _ERROR: Final = 400
 # Around these as well: they return the very response that they get, so that

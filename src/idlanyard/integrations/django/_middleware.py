@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from idlanyard import _events
-from idlanyard._admitted import check_waits
-from idlanyard._binding import attach, bound, put_back
-from idlanyard._notices import announce
-from idlanyard._steps import is_coroutine_function, mark_coroutine_function
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
+from idlanyard._binding.state import attach, bound, put_back
+from idlanyard._decision.admission import check_waits
+from idlanyard._decision.reporting import announce
 from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
 from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
@@ -28,7 +29,7 @@ from idlanyard.integrations.django._settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from idlanyard._binding import Scope
+    from idlanyard._binding.state import Scope
 
     Requests = WSGIRequests | ASGIRequests
     Kinds = tuple[WSGIRequests, ASGIRequests]
@@ -59,7 +60,7 @@ class SessionContextMiddleware:
         self._is_async = is_coroutine_function(get_response)
         idle = settings_without_effect()
         if idle is not None:
-            _events.LOGGER.warning("idlanyard: %s", idle)
+            _failures.LOGGER.warning("idlanyard: %s", idle)
         self._answers_last = answers_last(type(self))
         self._kinds: Kinds | None = _compiled(self._is_async)
         if self._is_async:
@@ -88,7 +89,7 @@ class SessionContextMiddleware:
         method = request.method
         token = bound.set(scope)
         try:
-            if _events.subscribers:
+            if events.subscribers:
                 announce(scope)
             response = self.get_response(request)
             if self._answers_last:
@@ -116,7 +117,7 @@ class SessionContextMiddleware:
         method = request.method
         token = bound.set(scope)
         try:
-            if _events.subscribers:
+            if events.subscribers:
                 announce(scope)
             response = await self.get_response(request)
             if self._answers_last:

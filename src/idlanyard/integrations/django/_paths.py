@@ -9,10 +9,10 @@ from typing import Final
 
 from django.conf import settings
 
-from idlanyard import _wires
+from idlanyard._decision import protocols
 
 
-class _ASGIRequest(_wires.ASGIRequest):
+class _ASGIRequest(protocols.ASGIRequest):
     """
     The view of an ASGI ``scope`` that Django serves.
     """
@@ -31,7 +31,7 @@ class _ASGIRequest(_wires.ASGIRequest):
         return path or "/"
 
 
-class _WSGIRequest(_wires.WSGIRequest):
+class _WSGIRequest(protocols.WSGIRequest):
     """
     The view of an ``environ`` that Django serves.
     """
@@ -46,5 +46,5 @@ class _WSGIRequest(_wires.WSGIRequest):
         return str(self.environ["PATH_INFO"])
 
 
-ASGI: Final = _wires.ASGI._replace(view=_ASGIRequest)
-WSGI: Final = _wires.WSGI._replace(view=_WSGIRequest)
+ASGI: Final = protocols.ASGI._replace(view=_ASGIRequest)
+WSGI: Final = protocols.WSGI._replace(view=_WSGIRequest)

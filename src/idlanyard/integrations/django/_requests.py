@@ -11,24 +11,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
-from idlanyard._admitted import admitted, admitted_waiting
-from idlanyard._binding import UNBOUND, current
-from idlanyard._environ import edit, publish
-from idlanyard._notices import report
-from idlanyard._plan import plan_for
-from idlanyard._resolve import open_scope, resolve, resolve_nested, scope_around
-from idlanyard._snapshot import NEVER
-from idlanyard._view import RequestContext
+from idlanyard._binding.snapshot import NEVER
+from idlanyard._binding.state import UNBOUND, RequestContext, current
+from idlanyard._decision.admission import admitted, admitted_waiting
+from idlanyard._decision.environ import edit, publish
+from idlanyard._decision.plan import plan_for
+from idlanyard._decision.reporting import report
+from idlanyard._decision.resolve import open_scope, resolve, resolve_nested, scope_around
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
-    from idlanyard._admission import Admission
-    from idlanyard._binding import Scope
-    from idlanyard._case import Refusal
-    from idlanyard._claims import Pair
-    from idlanyard._policy import Policy
-    from idlanyard._resolve import Edits
+    from idlanyard._binding.state import Scope
+    from idlanyard._decision.case import Refusal
+    from idlanyard._decision.claims import Pair
+    from idlanyard._decision.resolve import Edits
+    from idlanyard._policy.admission import Admission
+    from idlanyard._policy.policy import Policy
 
     Opened = tuple[Scope, bool, Refusal | None]
     """

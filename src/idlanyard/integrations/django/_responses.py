@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
 
-from idlanyard import _events
-from idlanyard._binding import attach, current
-from idlanyard._blocks import scoped_iter
-from idlanyard._echo import echoed, matters, problem, unweighed
-from idlanyard._steps import Held, around
+from idlanyard import _failures
+from idlanyard._binding.blocks import scoped_iter
+from idlanyard._binding.functions import Held, around
+from idlanyard._binding.state import attach, current
+from idlanyard._decision.response import echoed, matters, problem, unweighed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from idlanyard._binding import Scope
-    from idlanyard._case import Refusal
-    from idlanyard._claims import Pair
-    from idlanyard._plan import Plan
+    from idlanyard._binding.state import Scope
+    from idlanyard._decision.case import Refusal
+    from idlanyard._decision.claims import Pair
+    from idlanyard._decision.plan import Plan
 
 
 _WRITTEN: Final = "_idlanyard_echo"
@@ -50,7 +50,7 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
         for name, value in more:
             response[name] = value
     except Exception as error:
-        _events.failed("echo", error)
+        _failures.failed("echo", error)
 
 
 def _take_back(response: Any) -> None:

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management import find_commands, load_command_class
 from django.core.management.commands import runserver
 
-from idlanyard._binding import UNBOUND, Scope, bound, put_back
+from idlanyard._binding.state import UNBOUND, Scope, bound, put_back
 from idlanyard.wsgi import KEY
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard._options import find_meant, options_of
-from idlanyard._policy import Policy
-from idlanyard._settings import policy_from_settings as policy_of
+from idlanyard._policy.options import find_meant, options_of
+from idlanyard._policy.policy import Policy
+from idlanyard._policy.settings import policy_from_settings as policy_of
 from idlanyard.exceptions import PolicyError
 
 NAME: Final = "IDLANYARD"

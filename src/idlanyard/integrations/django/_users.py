@@ -10,12 +10,11 @@ from typing import Any, Final, TypeVar, cast
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
-from idlanyard._binding import scope_here
-from idlanyard._change import identify
-from idlanyard._logins import PLAIN, identify_login
-from idlanyard._snapshot import UNSET
-from idlanyard._steps import is_coroutine_function, mark_coroutine_function
-from idlanyard._view import RequestContext
+from idlanyard._binding.changing import identify
+from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
+from idlanyard._binding.logins import PLAIN, identify_login
+from idlanyard._binding.snapshot import UNSET
+from idlanyard._binding.state import RequestContext, scope_here
 
 Authentication = TypeVar("Authentication", bound=type)
 _REMEDY: Final = "identify(user_id=...) in a middleware of your own, in the place of this one"

@@ -9,9 +9,8 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI, Response
 
-from idlanyard._echo import refused
-from idlanyard._misplaced import refusing_options
-from idlanyard._policy import Policy
+from idlanyard._decision.response import refused
+from idlanyard._policy.policy import Policy, refusing_options
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
 

@@ -10,13 +10,12 @@ from typing import Annotated, Any, Final, TypeAlias
 from fastapi import Depends, Header, HTTPException, WebSocketException
 from fastapi.requests import HTTPConnection
 
-from idlanyard import _events
-from idlanyard._access import get_id, get_session_context, require
-from idlanyard._binding import UNBOUND, Scope, current
-from idlanyard._case import Refusal
-from idlanyard._echo import refused
-from idlanyard._snapshot import SessionContext
-from idlanyard._view import RequestContext
+from idlanyard import _failures
+from idlanyard._binding.reading import get_id, get_session_context, require
+from idlanyard._binding.snapshot import SessionContext
+from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current
+from idlanyard._decision.case import Refusal
+from idlanyard._decision.response import refused
 from idlanyard.exceptions import MissingID, UntrustedID
 
 MARK: Final = "x-idlanyard"
@@ -90,7 +89,7 @@ def warn_of_no_request(asked: str) -> None:
         asked: what the endpoint asks for.
     """
     if current() is UNBOUND:
-        _events.warn_once(
+        _failures.warn_once(
             "parameters without a request",
             "idlanyard: an endpoint asks for %s in a request that has no IDs: call "
             "idlanyard.integrations.fastapi.install(app) for the application that serves it, "

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fastapi import Depends, HTTPException, WebSocketException
 
-from idlanyard._logins import PLAIN, identify_login
+from idlanyard._binding.logins import PLAIN, identify_login
 from idlanyard.integrations.fastapi._parameters import warn_of_no_request
 
 _ID_NAMES: Final = ("user_id", "id", "pk", "sub")

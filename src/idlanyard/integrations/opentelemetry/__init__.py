@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry import propagate, trace
 from opentelemetry._logs import LoggerProvider, get_logger_provider
 
-from idlanyard._peers import Everyone
+from idlanyard._policy.peers import Everyone
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.opentelemetry._exporter import SessionFileSpanExporter
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names

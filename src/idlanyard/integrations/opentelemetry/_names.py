@@ -9,10 +9,10 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
-from idlanyard import _events
-from idlanyard._access import get_session_context
-from idlanyard._binding import current, scope_here
-from idlanyard._policy import Declared, Policy
+from idlanyard import _failures
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.state import current, scope_here
+from idlanyard._policy.policy import Declared, Policy
 
 Names: TypeAlias = str | Mapping[str, str | None]
 
@@ -113,7 +113,7 @@ class AttributeNames:
         unknown, self._unknown = self._unknown, ()
         for name in unknown:
             if name not in Declared.names:
-                _events.warn_once(
+                _failures.warn_once(
                     f"attribute of {name}",
                     "idlanyard: names=... of a span or log record processor has %s, which is no "
                     "declared ID: declare it in Policy(extra=[IDSpec(name=%r, header=...)])",

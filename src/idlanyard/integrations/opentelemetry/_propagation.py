@@ -24,11 +24,11 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.sdk.trace import ReadableSpan
 
-from idlanyard import _events
-from idlanyard._access import effective
-from idlanyard._binding import current
-from idlanyard._origins import origin_of, parse_origins
-from idlanyard._peers import Everyone
+from idlanyard import _failures
+from idlanyard._binding.reading import effective
+from idlanyard._binding.state import current
+from idlanyard._policy.origins import origin_of, parse_origins
+from idlanyard._policy.peers import Everyone
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 
 # These follow redirects below the one span and the one inject that they make of a call.
@@ -89,7 +89,7 @@ class SessionContextPropagator(TextMapPropagator):
                 context = self._with_ids(context, carrier)
             except Exception as error:
                 context = baggage.clear(context)
-                _events.failed("baggage", error)
+                _failures.failed("baggage", error)
         self._propagator.inject(carrier, context, setter)
 
     @property

@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
-from idlanyard import _events
-from idlanyard._binding import UNBOUND, Node, Overlay, Scope, current, unit_here
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, current, unit_here
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class SessionContextSpanProcessor(SpanProcessor):
         # Logfire 5.4 makes a wrapper of its own the current span, which has the same IDs.
         self._spans: WeakValueDictionary[tuple[int, int], Span] = WeakValueDictionary()
         self._subscriptions = [
-            _events.subscribe("bind", self._on_bind),
-            _events.subscribe("identify", self._on_identify),
+            events.subscribe("bind", self._on_bind),
+            events.subscribe("identify", self._on_identify),
         ]
         if not enabled:
             self.shutdown()
@@ -80,7 +81,7 @@ class SessionContextSpanProcessor(SpanProcessor):
             self._spans[_key(span)] = span
             _add(span, self._names.in_force("span"))
         except Exception as error:
-            _events.failed("span processor", error)
+            _failures.failed("span processor", error)
 
     def shutdown(self) -> None:
         """
@@ -102,7 +103,7 @@ class SessionContextSpanProcessor(SpanProcessor):
         """
         return True
 
-    def _on_bind(self, event: _events.Event) -> None:
+    def _on_bind(self, event: events.Event) -> None:
         """
         Let the request or job that begins have the span that was started for it.
         """
@@ -114,7 +115,7 @@ class SessionContextSpanProcessor(SpanProcessor):
             self._units[span] = unit_here()
             _add(span, self._names.in_force("span"))
 
-    def _on_identify(self, _: _events.Event) -> None:
+    def _on_identify(self, _: events.Event) -> None:
         """
         Add to the current span what its own unit of work is known by now.
         """

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from idlanyard._binding import current
-from idlanyard._blocks import session_context
-from idlanyard._change import identify_by
-from idlanyard._steps import is_awaited
+from idlanyard._binding.blocks import session_context
+from idlanyard._binding.changing import identify_by
+from idlanyard._binding.functions import is_awaited
+from idlanyard._binding.state import current
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._http._replies import Reply
 from idlanyard.registry._http._session_request import Asking, Question, SessionRequest

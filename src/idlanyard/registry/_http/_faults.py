@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from idlanyard._events import LOGGER
+from idlanyard._failures import LOGGER
 from idlanyard.registry._exceptions import RegistryMisconfigured
 
 

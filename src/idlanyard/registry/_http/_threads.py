@@ -14,8 +14,8 @@ from typing import Any, Final
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-from idlanyard import _events
-from idlanyard._worker_threads import WorkerThreads, time_limit
+from idlanyard import _failures
+from idlanyard._decision.worker_threads import WorkerThreads, time_limit
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._registry import SessionRegistry
@@ -69,7 +69,7 @@ class VerbThreads:
         """
         if not self._is_late:
             self._is_late = True
-            _events.LOGGER.error(
+            _failures.LOGGER.error(
                 "idlanyard: no answer from the session registry's %s store within %.1f seconds, "
                 "the wait for one of %d threads included: such requests are answered 503",
                 self._kind,

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from idlanyard._events import warn_once
+from idlanyard._failures import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._postgresql._table import (
     LAYOUT,

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 
-from idlanyard._events import warn_once
+from idlanyard._failures import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._record import Draft
 from idlanyard.registry._redis._claims import Question

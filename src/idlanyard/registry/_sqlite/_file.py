@@ -11,7 +11,7 @@ from threading import RLock
 from time import monotonic, sleep
 from typing import Final, Protocol, TypeVar, TypeVarTuple
 
-from idlanyard._events import warn_once
+from idlanyard._failures import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._sqlite._faults import code_of, fault_of, is_busy, sentences_on
 from idlanyard.registry._sqlite._forks import forks

@@ -1,0 +1,265 @@
+"""
+Blocks that bind and put back: ``session_context`` and ``without``, and
+``scoped_iter`` for the steps of an iterable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+
+from idlanyard._binding.changing import ID, check_function, checked, tell
+from idlanyard._binding.functions import Held, around
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.snapshot import UNSET, SessionContext, one_tenant
+from idlanyard._binding.state import UNBOUND, Node, bound, current, overlay, put_back
+from idlanyard.ids import IDCheck
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_ANY_ID: Final = IDCheck("visible", 1024)
+
+
+class session_context:  # noqa: N801 - it reads as a verb where it is used
+    """
+    Bind IDs for a block: ``with``, ``async with`` or as a decorator.
+
+    Only the IDs given change; leaving the block restores what was there.
+    ``None`` and ``""`` mean "not given", ``UNSET`` hides an ID. A function
+    without arguments is called for its value at each entry, so that
+    ``@session_context(new_session_id)`` mints per call. The block yields the
+    ``SessionContext`` in force in it. As a decorator it binds anew per call
+    and keeps the function's kind; a decorated generator has the binding
+    during its steps and never between them.
+
+    A plain ``with`` inside a generator is open while the generator waits:
+    decorate the generator instead.
+
+    Args:
+        session_id: the session.
+        user_id: the user.
+        tenant_id: the tenant, also called ``customer_id``.
+        customer_id: the tenant.
+        extra: further declared IDs by name.
+
+    Raises:
+        TypeError: an ID is not declared, its value is no ``str``, or a class
+            is decorated.
+        ValueError: a value is no ID.
+        RuntimeError: this instance is entered while it is open.
+    """
+
+    __slots__ = ("_block", "_given", "_token")
+
+    _block: list[None]
+
+    def __init__(
+        self,
+        session_id: ID = None,
+        user_id: ID = None,
+        tenant_id: ID = None,
+        *,
+        customer_id: ID = None,
+        **extra: ID,
+    ) -> None:
+        given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
+        self._given = one_tenant(given | {"customer_id": customer_id} | extra)
+        self._token: Token[Node] | None = None
+        for name, value in self._given.items():
+            _check_early(name, value)
+
+    def __enter__(self) -> SessionContext:
+        if self._token is not None:
+            raise RuntimeError(
+                "this session_context is open already: write session_context(...) anew per block"
+            )
+        layer = overlay(checked(self._given))
+        layer.block = self._block = [None]
+        self._token = bound.set(layer)
+        try:
+            tell("bind")
+        except BaseException:
+            # A hook that raises, as under test, is followed by no __exit__.
+            self.__exit__()
+            raise
+        return get_session_context()
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            self._block.clear()
+            put_back(token)
+
+    async def __aenter__(self) -> SessionContext:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    else:
+
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            # Without its parentheses the decorator has taken the function for an ID.
+            if len(given) != 1 or named or not _is_decoratable(given[0]):
+                raise TypeError(_HOW_TO_DECORATE)
+            return around(given[0], enter=self._anew, hold=self._hold)
+
+    def _anew(self) -> session_context:
+        block = session_context()
+        block._given = self._given
+        return block
+
+    def _hold(self) -> Held:
+        with self._anew():
+            return Held(current())
+
+
+_HOW_TO_DECORATE: Final = (
+    "session_context decorates a function or a method: write @session_context(session_id=...) "
+    "above it, below @staticmethod, @classmethod and @property; a class has no IDs, its methods do"
+)
+
+
+def _is_decoratable(fn: object) -> bool:
+    return callable(fn) and not isinstance(fn, type | staticmethod)
+
+
+def _check_early(name: str, value: object) -> None:
+    """
+    Refuse at once, before any block is entered, a value that no policy would accept.
+
+    Raises:
+        TypeError: the value is no ``str`` and no function that may give one.
+        ValueError: no rule allows it.
+    """
+    if isinstance(value, property | classmethod):
+        raise TypeError(_HOW_TO_DECORATE)
+    if callable(value):
+        check_function(name, value)
+    elif value in (None, "", UNSET):
+        return
+    elif not isinstance(value, str) or _ANY_ID.reason(value) is not None:
+        # The message is that of the rule in force, which is narrower.
+        current().policy.check(name).require(name, value)
+
+
+class without:  # noqa: N801 - it reads as a preposition where it is used
+    """
+    A block in which nothing is bound, to start long-lived tasks in.
+
+    A task started in a request shares its scope for as long as it lives;
+    started in this block it has none. ``with`` and ``async with``.
+
+    Raises:
+        RuntimeError: this instance is entered while it is open.
+    """
+
+    __slots__ = ("_token",)
+
+    def __init__(self) -> None:
+        self._token: Token[Node] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None:
+            raise RuntimeError("this block is open already: write without() anew per block")
+        self._token = bound.set(UNBOUND)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            put_back(self._token)
+        self._token = None
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+class ScopedIterator(Iterator[T]):
+    """
+    An iterator whose every step has the binding of where it was made.
+    """
+
+    __slots__ = ("_inner", "_node")
+
+    def __init__(self, iterable: Iterable[T]) -> None:
+        self._node = current()
+        self._inner = iter(iterable)
+
+    def __next__(self) -> T:
+        # Steps may overlap in several threads: each puts back what was there for it.
+        held = Held(self._node)
+        try:
+            with held:
+                return next(self._inner)
+        finally:
+            self._node = held.node
+
+    def close(self) -> None:
+        """
+        Close the iterable, if it can be closed.
+        """
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            with Held(self._node):
+                close()
+
+
+class AsyncScopedIterator(AsyncIterator[T]):
+    """
+    An async iterator whose every step has the binding of where it was made.
+    """
+
+    __slots__ = ("_inner", "_node")
+
+    def __init__(self, iterable: AsyncIterable[T]) -> None:
+        self._node = current()
+        self._inner = aiter(iterable)
+
+    async def __anext__(self) -> T:
+        held = Held(self._node)
+        try:
+            with held:
+                return await anext(self._inner)
+        finally:
+            self._node = held.node
+
+    async def aclose(self) -> None:
+        """
+        Close the iterable, if it can be closed.
+        """
+        close = getattr(self._inner, "aclose", None)
+        if close is not None:
+            with Held(self._node):
+                await close()
+
+
+@overload
+def scoped_iter(iterable: AsyncIterable[T]) -> AsyncScopedIterator[T]: ...
+@overload
+def scoped_iter(iterable: Iterable[T]) -> ScopedIterator[T]: ...
+def scoped_iter(
+    iterable: Iterable[T] | AsyncIterable[T],
+) -> ScopedIterator[T] | AsyncScopedIterator[T]:
+    """
+    Return an iterator that keeps the binding of here during its steps.
+
+    Between the steps the consumer has its own IDs, also when it breaks off
+    early, closes the iterator from another task or leaves it to collection.
+
+    Args:
+        iterable: any iterable or async iterable.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(iterable, AsyncIterable):
+        return AsyncScopedIterator(iterable)
+    return ScopedIterator(iterable)

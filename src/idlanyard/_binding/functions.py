@@ -1,0 +1,349 @@
+"""
+Functions of any kind (plain, coroutine, generator), wrapped in a block or given IDs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from idlanyard import _failures
+from idlanyard._binding.reading import get_id
+from idlanyard._binding.state import Node, bound, current, put_back
+from idlanyard._policy.callables import signature_of
+
+
+def mark_before_3_12(fn: Any) -> None:
+    """
+    Mark a coroutine function where ``inspect`` cannot yet; its mark has no public name.
+    """
+    from asyncio import coroutines
+
+    fn._is_coroutine = getattr(coroutines, "_is_coroutine", None)
+
+
+@functools.cache
+def coroutine_mark() -> dict[str, Any]:
+    """
+    Return the attribute by which this Python knows a marked coroutine function.
+    """
+    marked = SimpleNamespace()
+    getattr(inspect, "markcoroutinefunction", mark_before_3_12)(marked)
+    return vars(marked)
+
+
+def mark_coroutine_function(fn: object) -> None:
+    """
+    Mark a plain callable whose calls return an awaitable, for who asks before calling.
+    """
+    vars(fn).update(coroutine_mark())
+
+
+def is_coroutine_function(fn: Any) -> bool:
+    """
+    Return whether calls of *fn* return an awaitable: by ``inspect``, or by a mark.
+    """
+    return inspect.iscoroutinefunction(fn) or (
+        coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
+    )
+
+
+def _is(kind: Callable[[Any], bool], fn: Any) -> bool:
+    """
+    Return whether *fn* is of this kind, or is an object whose ``__call__`` is.
+    """
+    return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
+
+
+def is_awaited(fn: Any) -> bool:
+    """
+    Return whether calls of *fn* are awaited, as far as that can be told without calling it.
+
+    So they are of a coroutine function, of an object whose ``__call__`` is
+    one, and of a ``functools.partial`` of either.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return _is(is_coroutine_function, fn)
+
+
+Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
+
+
+class Held:
+    """
+    A binding that is in force during steps and nowhere between.
+
+    What a step binds is still bound in the next one. A step that is closed
+    in another Context has bound nothing of ours there.
+
+    Attributes:
+        node: what the next step has.
+    """
+
+    __slots__ = ("_token", "node")
+
+    _token: Token[Node]
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __enter__(self) -> None:
+        self._token = bound.set(self.node)
+
+    def __exit__(self, *_: object) -> None:
+        left = current()
+        if put_back(self._token):
+            self.node = left
+
+
+def around(
+    fn: Callable[..., Any], *, enter: Enter, hold: Enter, call: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """
+    Return *fn* run inside a binding that is made anew per call.
+
+    A function stays a function, a coroutine function, a generator function
+    or an async generator function, as ``inspect`` tells them apart.
+
+    Args:
+        fn: says what kind it is, and lends its name and docstring.
+        enter: makes the block around a call that is one step.
+        hold: makes the block around each step of a generator, once per call.
+        call: what is called; left out, *fn*.
+    """
+    call = call or fn
+    if _is(inspect.isasyncgenfunction, fn):
+        wrapper = _async_generator(call, hold)
+    elif _is(inspect.isgeneratorfunction, fn):
+        wrapper = _generator(call, hold)
+    elif _is(is_coroutine_function, fn):
+        wrapper = _coroutine(call, enter)
+    else:
+        wrapper = _function(call, enter)
+    return functools.update_wrapper(wrapper, fn)
+
+
+def _function(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with enter():
+            return call(*args, **kwargs)
+
+    return called
+
+
+def _coroutine(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        with enter():
+            return await call(*args, **kwargs)
+
+    return awaited
+
+
+def _generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
+    def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        held = hold()
+        inner = call(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(next, inner)
+        while True:
+            try:
+                with held:
+                    item = step()
+            except StopIteration as stop:
+                return stop.value
+            try:
+                sent = yield item
+            except BaseException as error:
+                step = functools.partial(inner.throw, error)
+            else:
+                step = functools.partial(inner.send, sent)
+
+    return stepped
+
+
+def _begun(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """
+    Return the first step of the generator inside, which its event loop never hears of.
+
+    The loop knows the generator around it, which closes this one, bound.
+    Closed by the loop as well it would be closed twice, and unbound.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_left_to_the_outer)
+    try:
+        return anext(inner)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _left_to_the_outer(inner: AsyncGenerator[Any, Any]) -> None:
+    pass
+
+
+def _async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
+    async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        held = hold()
+        inner = call(*args, **kwargs)
+        step: Callable[[], Any] = functools.partial(_begun, inner)
+        while True:
+            try:
+                with held:
+                    item = await step()
+            except StopAsyncIteration:
+                return
+            try:
+                sent = yield item
+            except BaseException as error:
+                step = functools.partial(inner.athrow, error)
+            else:
+                step = functools.partial(inner.asend, sent)
+
+    return stepped
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def bind(fn: Callable[..., R]) -> Callable[..., R]:
+    """
+    Pass the IDs in force to parameters of their names that the caller leaves out.
+
+    A function stays what it is (sync, async, generator); methods, classes
+    and ``functools.partial`` work too. An argument that the caller gives,
+    even ``None``, wins. An absent ID leaves the parameter's default, or
+    passes ``None`` where it has none. The visible signature loses these
+    parameters, so that a framework that builds its inputs from it can never
+    let a client supply them.
+
+    Args:
+        fn: has parameters such as ``session_id``, ``user_id``,
+            ``tenant_id``, ``customer_id`` or a further ID of the policy in
+            force when ``bind`` is called.
+
+    Raises:
+        TypeError: *fn* cannot be called, or its parameters cannot be read.
+    """
+    kind = type(fn).__name__
+    if not callable(fn) or isinstance(fn, staticmethod):
+        where = (
+            "below @classmethod and @staticmethod"
+            if isinstance(fn, classmethod | staticmethod)
+            else "above a function whose parameters are called as the IDs are"
+        )
+        raise TypeError(f"bind takes a function, not {kind}: write @bind {where}")
+    signature = _signature(fn)
+    if signature is None:
+        return fn
+    known = {*current().policy.names, "customer_id"}
+    filled = [
+        p
+        for p in signature.parameters.values()
+        if p.name in known and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    _warn_of_misspelt(fn, signature, known)
+    if not filled:
+        return fn
+
+    wrapper = around(fn, enter=nullcontext, hold=nullcontext, call=_filling(fn, signature, filled))
+    rest = [p for p in signature.parameters.values() if p not in filled]
+    wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _warn_of_misspelt(
+    fn: Callable[..., Any], signature: inspect.Signature, known: set[str]
+) -> None:
+    """
+    Warn of a parameter that is nearly called as an ID is: the caller supplies it.
+    """
+    for name in signature.parameters.keys() - known:
+        meant = "" if name.endswith("s") else _nearest(name, known)
+        if meant:
+            place = f"{fn.__module__}.{getattr(fn, '__qualname__', type(fn).__name__)}"
+            _failures.warn_once(
+                f"parameter {name} of {place}",
+                "idlanyard: bind leaves the parameter %s of %s to the caller: call it %s if it is "
+                "to be that ID",
+                name,
+                place,
+                meant,
+            )
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    plain = {each.replace("_", ""): each for each in known}
+    close = get_close_matches(name.lower().replace("_", ""), plain, n=1, cutoff=0.88)
+    return plain[close[0]] if close else ""
+
+
+def _filling(
+    fn: Callable[..., Any], signature: inspect.Signature, filled: list[inspect.Parameter]
+) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind_partial(*args, **kwargs)
+        for parameter in filled:
+            if parameter.name not in given.arguments:
+                value = _in_force(parameter.name)
+                if value is not None or parameter.default is parameter.empty:
+                    given.arguments[parameter.name] = value
+        for parameter in signature.parameters.values():
+            # What stands before a filled one can be left out only by its default.
+            if (
+                parameter.kind is parameter.POSITIONAL_ONLY
+                and parameter.default is not parameter.empty
+            ):
+                given.arguments.setdefault(parameter.name, parameter.default)
+        # BoundArguments reads positional arguments in the signature's order.
+        given.arguments = {
+            name: given.arguments[name] for name in signature.parameters if name in given.arguments
+        }
+        return fn(*given.args, **given.kwargs)
+
+    return call
+
+
+def _in_force(name: str) -> str | None:
+    """
+    Return the ID, or ``None`` also where the policy of this request declares no such ID.
+    """
+    declared = name == "customer_id" or name in current().policy.index
+    return get_id(name) if declared else None
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """
+    Return the signature of *fn*, or ``None`` for a built-in of Python, which has no ID of ours.
+
+    Raises:
+        TypeError: the parameters cannot be read, so none could be protected.
+    """
+    try:
+        return signature_of(fn)
+    except Exception as error:
+        if isinstance(error, ValueError) and _is_pythons_own(fn):
+            return None
+        name = getattr(fn, "__qualname__", type(fn).__name__)
+        raise TypeError(
+            f"bind cannot read the parameters of {name}: write a function that calls it, and "
+            f"@bind above that"
+        ) from error
+
+
+def _is_pythons_own(fn: Callable[..., Any]) -> bool:
+    """
+    Return whether what is called is a built-in function, or a class made as a built-in one is.
+    """
+    if not isinstance(fn, type):
+        return getattr(fn, "__module__", None) == "builtins"
+    makers = ("__new__", "__init__")
+    owners = [next(c for c in fn.__mro__ if name in vars(c)) for name in makers]
+    return type(fn) is type and all(owner.__module__ == "builtins" for owner in owners)

@@ -1,0 +1,111 @@
+"""
+Take what is bound here along to a thread, a pool or another process.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import MethodType
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from idlanyard._binding.functions import Held, around, mark_coroutine_function
+from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.snapshot import SessionContext
+from idlanyard._binding.state import Node, Overlay, Scope, current, new_scope
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Carried(Generic[P, R]):
+    """
+    A function with a binding of ours, and no other variable.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_fn", "_node", "_run")
+
+    def __init__(self, fn: Callable[P, R], node: Node) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._node = node
+        self._run = around(fn, enter=self._hold, hold=self._hold)
+        if inspect.iscoroutinefunction(self._run):
+            mark_coroutine_function(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self._run(*args, **kwargs)
+        return result
+
+    def _hold(self) -> Held:
+        return Held(self._node)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        node = self._node
+        is_scope = isinstance(node, Scope) or (isinstance(node, Overlay) and node.over is not None)
+        with Held(node):
+            return _arrived, (self._fn, get_session_context(), is_scope)
+
+
+def _arrived(fn: Callable[..., Any], context: SessionContext, is_scope: bool) -> Any:
+    policy = current().policy
+    delta = {
+        name: (value, context.provenance(name))
+        for name, value in context.as_dict().items()
+        if name in policy.index
+    }
+    node = new_scope(policy, delta) if is_scope else Overlay(None, delta)
+    return _Carried(fn, node)
+
+
+def carry(fn: Callable[P, R]) -> Callable[P, R]:
+    """
+    Return *fn* run with what is bound here, wherever it is called.
+
+    It shares the scope and the overlay of here, so that ``identify`` in a
+    thread reaches the request. Only our own variable goes along. Pickled,
+    for a process pool, it takes the IDs by value.
+
+    Args:
+        fn: a function of any kind; async functions stay async.
+
+    Raises:
+        TypeError: *fn* cannot be called.
+    """
+    _check_function("carry", fn)
+    return _Carried(fn, current())
+
+
+def _check_function(verb: str, fn: object) -> None:
+    if callable(fn):
+        return
+    kind = type(fn).__name__
+    if inspect.iscoroutine(fn):
+        # Nobody can await it any more, and nobody need be told so.
+        fn.close()
+    if isinstance(fn, property | classmethod):
+        raise TypeError(f"{verb} takes a function, not {kind}: write @{verb} below @{kind}")
+    raise TypeError(
+        f"{verb} takes a function, not {kind}: write {verb}(work), and not {verb}(work())"
+    )
+
+
+class ContextThreadPoolExecutor(ThreadPoolExecutor):
+    """
+    A ``ThreadPoolExecutor`` whose jobs run with what was bound at ``submit``.
+    """
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """
+        Schedule ``fn(*args, **kwargs)`` with what is bound here.
+
+        Raises:
+            TypeError: *fn* cannot be called.
+        """
+        _check_function("submit", fn)
+        return super().submit(carry(fn), *args, **kwargs)

@@ -1,0 +1,185 @@
+"""
+What the log and the subscribers are told about a request: each reason once,
+never a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, Final
+
+from idlanyard import _failures
+from idlanyard._binding import events
+from idlanyard._binding.events import Event
+from idlanyard._binding.snapshot import snapshot_of
+from idlanyard._binding.state import Scope, bound, put_back
+from idlanyard._decision.case import ABSENT, NOT_UNDERSTOOD, UNKNOWN, UNMATCHED
+from idlanyard._decision.claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
+from idlanyard._decision.plan import Plan
+from idlanyard._decision.trust import (
+    CONFLATES,
+    MISSING_PROOF,
+    NOBODY,
+    RELAYED,
+    REWRITTEN,
+    STRANGER,
+    WRONG_PROOF,
+)
+from idlanyard._policy.peers import UNIX, normalise
+from idlanyard.ids import Provenance
+
+# Who spoke. Each is told once, whichever ID it was about; {peer} is an address or nothing.
+_OF_SENDERS: Final = {
+    NOBODY: (
+        "identity header dropped, nobody is trusted: set trusted_peers if the peer {peer} is your "
+        "proxy, and let it set the header on every request"
+    ),
+    STRANGER: (
+        "identity header dropped: the peer {peer} is not in trusted_peers: add it if it is your "
+        "proxy; if it is the end user, the server took it from X-Forwarded-For: start the server "
+        "without that, as with uvicorn --no-proxy-headers, or prove the sender by shared_secret"
+    ),
+    REWRITTEN: (
+        "identity header dropped: the peer {peer} also stands in X-Forwarded-For or a header like "
+        "it, or that header cannot be read for certain, so either the server rewrote the peer "
+        "(start it without that, as with uvicorn --no-proxy-headers or gunicorn "
+        "--forwarded-allow-ips '') or the request came from that very machine (test from another "
+        "address); shared_secret proves the sender in both cases"
+    ),
+    RELAYED: (
+        "identity header dropped: the server took the peer {peer} from the PROXY protocol, so it "
+        "is the end user and not your proxy: prove the sender by shared_secret"
+    ),
+    CONFLATES: (
+        "identity header dropped from peer {peer}: this server may take X_User_ID for X-User-ID, "
+        "so nobody is believed, with or without a secret: run a server that drops header names "
+        "with underscores, or let the proxy drop them and set unsafe_server_ok=True"
+    ),
+    MISSING_PROOF: (
+        "identity header dropped: the header {secret} with the shared secret is missing: let the "
+        "proxy set it on every request"
+    ),
+    WRONG_PROOF: (
+        "identity header dropped: the header {secret} does not hold one of the secrets in "
+        "shared_secret, once: let proxy and service have the same"
+    ),
+}
+# What a believed sender said. Told once for each ID.
+_OF_VALUES: Final = {
+    "character not allowed": "value dropped, a character is not allowed: {charset}",
+    "too long": "value dropped, over {length} characters: {spec}(max_length=...) allows up to 1024",
+    REPEATED.reason: "value dropped, there is more than one: let the header be set once",
+    ALIASED.reason: (
+        "value dropped, an alias such as {alias} stands beside the header: let the proxy drop "
+        "header names with underscores"
+    ),
+    LONE_ALIAS: "value dropped, the header is spelled {alias}: write {header}",
+    NOMINATED.reason: (
+        "value dropped, the request's Connection header names {header}, which makes it a matter "
+        "of one connection: let the proxy remove what clients write in Connection"
+    ),
+    NOT_UNDERSTOOD: "value dropped, the function in Header(parse=...) found no ID in the header",
+    ABSENT: "request refused, the ID is required and the request has none: send {header}",
+    UNMATCHED: "request refused, must_match says that the ID does not belong to the request",
+    UNKNOWN: (
+        "the session that a client sent is not a known one: Admission(unknown=...) says whether "
+        "the request then has a fresh one ('mint') or is answered 404 ('refuse')"
+    ),
+}
+_WIDER: Final = (
+    "allowed are letters, digits and - _ . ~ : @ / + = |, first a letter or digit; "
+    "{spec}(charset='visible') allows more"
+)
+_OWN_CHARSET: Final = "allowed is what charset says in {spec}(charset=...)"
+_TEST_CLIENT: Final = (
+    " (a test client has no address: write TestClient(app, client=('127.0.0.1', 50000)))"
+)
+
+
+def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str]]) -> None:
+    """
+    Warn of what the operator should mend, and tell the subscribers.
+
+    Args:
+        plan: the compiled policy, which remembers what was told.
+        raw: the ``scope`` or ``environ``, for the peer.
+        scope: what was bound.
+        rejected: each ID that was not believed, with the reason.
+    """
+    dropped: set[str] = set()
+    token = bound.set(scope)
+    try:
+        for field, reason in rejected:
+            # A request that is refused since its ID was dropped is explained by the first reason.
+            if reason != ABSENT or field not in dropped:
+                _tell(plan, raw, field, reason)
+            dropped.add(field)
+            if "reject" in events.subscribers:
+                context = snapshot_of(scope.values, scope.policy)
+                events.emit(Event("reject", context, field, reason))
+    finally:
+        put_back(token)
+
+
+def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:
+    """
+    Count a reason, and log it where it is new.
+    """
+    key = reason if reason in _OF_SENDERS else f"{field}: {reason}"
+    # Two steps that no other thread comes between: one asker gets the zero.
+    if next(plan.told.setdefault(key, count())):
+        return
+    if reason in _OF_SENDERS:
+        _failures.LOGGER.warning(
+            "idlanyard: %s: %s", field, _OF_SENDERS[reason].format(**_sender(plan, raw, reason))
+        )
+    elif reason in _OF_VALUES:
+        _failures.LOGGER.warning(
+            "idlanyard: %s: %s", field, _OF_VALUES[reason].format(**_rules(plan, field))
+        )
+
+
+def _sender(plan: Plan, raw: Any, reason: str) -> dict[str, str]:
+    """
+    Return the peer, if it is an address, and the name of the shared secret's header.
+    """
+    peer = plan.wire.peer(raw, plan.policy)
+    shown = "(unknown)"
+    if peer == UNIX:
+        shown = "on the unix socket"
+    elif peer is not None and (address := normalise(peer)) is not None:
+        # As it was read: a zone is any text that the sender likes.
+        shown = str(address)
+    elif peer is not None and reason in (NOBODY, STRANGER):
+        shown += _TEST_CLIENT
+    secret = plan.policy.shared_secret
+    return {"peer": shown, "secret": secret[0] if secret else ""}
+
+
+def _rules(plan: Plan, field: str) -> dict[str, str]:
+    """
+    Return what the rules of an ID say, for the message about a value of it.
+    """
+    spec = plan.policy.specs[field]
+    kind = field.removesuffix("_id")
+    build = f"{kind}_spec" if kind in ("session", "user", "tenant", "request") else "IDSpec"
+    charset = _WIDER if spec.charset == "default" else _OWN_CHARSET
+    return {
+        "header": spec.header,
+        "alias": spec.header.replace("-", "_"),
+        "length": str(spec.max_length),
+        "spec": build,
+        "charset": charset.format(spec=build),
+    }
+
+
+def announce(scope: Scope) -> None:
+    """
+    Tell the subscribers that a request's IDs were bound, and which were minted.
+    """
+    context = snapshot_of(scope.values, scope.policy)
+    events.emit(Event("bind", context, begins="request"))
+    for name in context.as_dict():
+        if context.provenance(name) is Provenance.MINTED:
+            events.emit(Event("mint", context, name))

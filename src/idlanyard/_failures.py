@@ -1,0 +1,85 @@
+"""
+Failures of hooks and sinks, and warnings: counted, logged once, raised under test.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from typing import Final
+
+LOGGER: Final = logging.getLogger("idlanyard")
+
+failures: Counter[str] = Counter()
+"""
+How often a hook or a sink has failed, by its description in the log.
+"""
+
+warned: set[str] = set()
+"""
+The subjects that ``warn_once`` has logged a warning about in this process.
+"""
+
+_writing: Final = threading.Lock()
+_strict: list[object] = []
+
+
+def failed(where: str, error: Exception, *, reason: str = "") -> None:
+    """
+    Count a failure, log it once, or raise it under test.
+
+    Args:
+        where: what failed, in words for the log and the count.
+        error: what was raised.
+        reason: one of few, each of which is counted and logged by itself;
+            never a value.
+    """
+    if count_failure(f"{where}: {reason}" if reason else where, error) == 1:
+        LOGGER.error(
+            "idlanyard: %s failed%s; the request goes on, further failures are counted only",
+            where,
+            f" ({reason})" if reason else "",
+            exc_info=error,
+        )
+
+
+def count_failure(where: str, error: Exception) -> int:
+    """
+    Return how often this has failed by now, or raise the failure under test.
+    """
+    if _strict:
+        raise error
+    with _writing:
+        failures[where] += 1
+        return failures[where]
+
+
+def warn_once(about: str, message: str, *args: object) -> None:
+    """
+    Log a warning unless this process has logged one about the same.
+
+    Args:
+        about: what the warning is about, one of a few fixed words.
+        message: the warning, with ``%`` fields; never a value of an ID.
+        args: what the fields stand for.
+    """
+    with _writing:
+        first = about not in warned
+        warned.add(about)
+    if first:
+        LOGGER.warning(message, *args)
+
+
+class Strictly:
+    """
+    A block in which failures are raised instead of logged; for tests.
+    """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        _strict.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        _strict.remove(self)

@@ -1,0 +1,384 @@
+"""
+Every check of a policy's options, each with a sentence that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from idlanyard._policy.admission import Admission
+from idlanyard._policy.default_specs import session_spec, suggest_header, tenant_spec, user_spec
+from idlanyard._policy.header_names import find_plain_fault, header_for, is_owned, name_for
+from idlanyard._policy.options import answer_unknown, find_meant, options_of
+from idlanyard._policy.paths import find_fault, suggest_list
+from idlanyard._policy.sources import Header
+from idlanyard._policy.spec import STANDARD, IDSpec
+from idlanyard.exceptions import PolicyError
+
+if TYPE_CHECKING:
+    from idlanyard._policy.policy import Policy
+
+
+from idlanyard._policy.default_specs import request_spec
+
+_LEAST_SECRET: Final = 32
+# Servers take white space off a header's ends, and refuse these inside.
+_UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
+_PAIRS: Final = "is a list of pairs, as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]"
+_BUILD: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
+
+
+def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
+    """
+    Return the further IDs as a tuple.
+    """
+    if isinstance(extra, IDSpec):
+        code = f"IDSpec(name={extra.name!r}, header={extra.header!r})"
+        code = "request_spec()" if extra.name == "request_id" else code
+        raise PolicyError.about("extra", f"is a list: write extra=[{code}]", extra)
+    specs: tuple[object, ...] = (extra,)
+    if not isinstance(extra, str | Mapping):
+        specs = tuple(_iterate(extra, "extra", "request_spec()"))
+        if all(isinstance(spec, IDSpec) for spec in specs):
+            return cast("tuple[IDSpec, ...]", specs)
+    wrong = next(spec for spec in specs if not isinstance(spec, IDSpec))
+    raise PolicyError.about("extra", f"is a list of IDSpec: write extra=[{_spec_meant(wrong)}]")
+
+
+def _spec_meant(given: object) -> str:
+    """
+    Return the rules of the further ID of which only the name or the header was written.
+    """
+    if not isinstance(given, str):
+        return "request_spec()"
+    name = name_for(given)
+    header = given if "-" in given else header_for(name)
+    if name == "request_id" or suggest_header("extra", header) is None:
+        return "request_spec()"
+    try:
+        IDSpec(name=name, header=header)
+    except PolicyError:
+        return "request_spec()"
+    return f"IDSpec(name={name!r}, header={header!r})"
+
+
+def _iterate(value: Any, option: str, entry: str) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise PolicyError.about(option, f"is a list: write {option}=[{entry}]", value) from None
+
+
+def _is_pair(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(cast("Sequence[object]", given)) == 2
+
+
+def parse_paths(exclude: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return the excluded paths as a tuple.
+    """
+    if isinstance(exclude, str):
+        raise PolicyError.about(
+            "exclude",
+            f"is a list of paths: write exclude={suggest_list(exclude)!r}",
+            exclude,
+        )
+    paths = tuple(_iterate(exclude, "exclude", "'/health'"))
+    for path in paths:
+        fault = find_fault(path)
+        if fault is not None:
+            raise PolicyError.about("exclude", f"has {path!r}, {fault}", path)
+    return paths
+
+
+def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
+    """
+    Return the header and the secrets as bytes; no message repeats a secret.
+    """
+    if given is None:
+        return None
+    if not _is_pair(given):
+        colon = isinstance(given, str) and ":" in given
+        more = ", and not one text with a colon as in the environment" if colon else ""
+        raise _wrong_secret(
+            f"is (header, secret) or (header, [new, old]){more}: write "
+            f"shared_secret=('X-Proxy-Secret', os.environ['PROXY_SECRET'])"
+        )
+    header, secrets = cast("tuple[object, Any]", given)
+    several: list[Any] = [secrets]
+    if not isinstance(secrets, str | bytes) and secrets is not None:
+        several = _iterate(secrets, "shared_secret", "header, secret")
+    _check_secret_header(header, several[0] if several else None)
+    if not several:
+        raise _wrong_secret("takes text or bytes as secrets, at least one")
+    return str(header), tuple(_secret_bytes(secret, "shared_secret") for secret in several)
+
+
+def _check_secret_header(header: object, secret: object) -> None:
+    """
+    Refuse what cannot be the shared secret's header, which may be the secret itself.
+    """
+    if header is None or header == "":
+        raise _wrong_secret(f"has no header, {header!r}: is the variable set?")
+    if not isinstance(header, str):
+        raise _wrong_secret(f"takes the header's name as text, not {type(header).__name__}")
+    fault = find_plain_fault(header)
+    if len(header) >= _LEAST_SECRET and isinstance(secret, str) and len(secret) < _LEAST_SECRET:
+        raise _wrong_secret("is (header, secret), and the header stands second: turn them around")
+    if fault is not None and (header.startswith("HTTP_") or is_owned(header)):
+        raise _wrong_secret(
+            f"has the header {header!r}, which {fault.why}: "
+            f"use {fault.instead or 'X-Proxy-Secret'!r}"
+        )
+    if fault is not None:
+        raise _wrong_secret("has a header whose name is none: use 'X-Proxy-Secret'")
+
+
+def _secret_bytes(secret: object, option: str) -> bytes:
+    """
+    Return a secret or key as bytes; no message repeats any of it.
+    """
+    if secret is None or secret in ("", b""):
+        empty = "None" if secret is None else "empty"
+        raise PolicyError.about(option, f"has a secret that is {empty}: is the variable set?")
+    key = secret.encode("utf-8", "replace") if isinstance(secret, str) else secret
+    if not isinstance(key, bytes):
+        raise PolicyError.about(
+            option, f"takes text or bytes as secrets, not {type(secret).__name__}"
+        )
+    if len(key) < _LEAST_SECRET:
+        raise PolicyError.about(
+            option,
+            f"needs secrets of at least {_LEAST_SECRET} bytes: make one with "
+            f'python -c "import secrets; print(secrets.token_urlsafe(32))"',
+        )
+    if option == "shared_secret" and _UNSENDABLE.search(key):
+        raise PolicyError.about(
+            option,
+            "has a secret with white space at an end or a control character, which no header "
+            "carries: was it read from a file, with the end of its line?",
+        )
+    return key
+
+
+def _wrong_secret(sentence: str) -> PolicyError:
+    return PolicyError.about("shared_secret", sentence)
+
+
+def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
+    """
+    Return the keys of the hash sinks; no message repeats a key.
+    """
+    pairs: list[tuple[str, bytes]] = []
+    if isinstance(given, str | bytes | Mapping):
+        raise PolicyError.about("hash_keys", _PAIRS)
+    try:
+        entries: list[Any] = list(given)
+    except TypeError:
+        raise PolicyError.about("hash_keys", _PAIRS) from None
+    for pair in entries:
+        if not _is_pair(pair):
+            raise PolicyError.about("hash_keys", _PAIRS)
+        key_id, key = pair
+        if not isinstance(key_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", key_id):
+            raise PolicyError.about(
+                "hash_keys", "names each key in up to 32 letters and digits, as 'k1'"
+            )
+        pairs.append((key_id, _secret_bytes(key, "hash_keys")))
+    if len({key_id for key_id, _ in pairs}) < len(pairs):
+        raise PolicyError.about("hash_keys", "gives two keys one name: name each differently")
+    return tuple(pairs)
+
+
+def explain_unknown(name: str, value: object, names: list[str]) -> str:
+    """
+    Return the sentence for an option that ``Policy`` does not have.
+    """
+    rules = [field.name for field in options_of(IDSpec)]
+    owner, _, rest = name.partition("_")
+    if name not in rules and f"{owner}_id" in STANDARD:
+        rule = find_meant(rest, rules, cutoff=0.75) if rest and rest != "id" else None
+    else:
+        owner, rule = "session", None if find_meant(name, names) else find_meant(name, rules)
+    if rule is None:
+        return answer_unknown("Policy", name, names)
+    return (
+        f"Policy has no option {name!r}, since {rule} is an option of one ID: "
+        f"{_for_one_id(owner, rule, value)}"
+    )
+
+
+def _for_one_id(owner: str, rule: str, value: object) -> str:
+    change: Any = {rule: value}
+    try:
+        _BUILD[owner](**change)
+    except PolicyError:
+        return f"give {rule} to {owner}_spec"
+    if not isinstance(value, str | bool | int | None):
+        return f"give {rule} to {owner}_spec"
+    return f"write {owner}={owner}_spec({rule}={value!r})"
+
+
+def check_policy(policy: Policy) -> dict[str, IDSpec]:
+    """
+    Check the rules against each other and return the specs by name.
+    """
+    specs: dict[str, IDSpec] = {}
+    for name, spec in _named(policy):
+        if not isinstance(spec, IDSpec) or (name is not None and spec.name != name):
+            raise _no_spec(name.removesuffix("_id") if name else "extra", spec)
+        if spec.name in specs or (name is None and spec.name in STANDARD):
+            raise PolicyError.about("extra", f"declares {spec.name} twice: name each ID once")
+        specs[spec.name] = spec
+    _check_headers(policy, specs)
+    for option in ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled"):
+        if type(getattr(policy, option)) is not bool:
+            given = getattr(policy, option)
+            raise PolicyError.about(option, f"is True or False, not {given!r}", given)
+    _check_admission(policy)
+    hashed = [spec.name for spec in specs.values() if "hash" in (spec.log, spec.span)]
+    if hashed and not policy.hash_keys:
+        raise PolicyError.about(
+            "hash_keys",
+            f"is empty and {hashed[0]} is hashed: a hash without a key can be guessed, "
+            f"give it one as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]",
+        )
+    return specs
+
+
+def _no_spec(option: str, given: object) -> PolicyError:
+    """
+    Return the error for what stands where the rules of one ID are expected.
+    """
+    written = "None" if given is False else f"{option}_spec({_changes_meant(option, given)})"
+    return PolicyError.about(
+        option, f"takes {option}_spec(...) or None: write {option}={written}", given
+    )
+
+
+def _changes_meant(option: str, given: object) -> str:
+    """
+    Return the changes of the default rules that *given* was to say, as far as it can be told.
+    """
+    if isinstance(given, list | tuple):
+        entries = [entry for entry in cast("list[object]", given) if suggest_header(option, entry)]
+        return f"sources={entries!r}" if entries else ""
+    if isinstance(given, Mapping):
+        rules = {str(name).lower(): value for name, value in cast("Any", given).items()}
+        given = rules.get("header")
+    if isinstance(given, IDSpec):
+        given = given.header
+    elif isinstance(given, Header) and given.parse is None:
+        given = given.name
+    header = suggest_header(option, given)
+    return f"header={header!r}" if header else ""
+
+
+def _check_admission(policy: Policy) -> None:
+    if policy.admission is None:
+        return
+    if not isinstance(policy.admission, Admission):
+        raise PolicyError.about(
+            "admission", "is an Admission, as in Admission(registry.exists)", policy.admission
+        )
+    if policy.session is None:
+        raise PolicyError.about("admission", "asks about sessions: leave session in")
+
+
+def _named(policy: Policy) -> list[tuple[str | None, Any]]:
+    standard: list[tuple[str | None, Any]] = [
+        ("session_id", policy.session),
+        ("user_id", policy.user),
+        ("tenant_id", policy.tenant),
+    ]
+    further = [(None, spec) for spec in policy.extra]
+    return [(name, spec) for name, spec in standard if spec is not None] + further
+
+
+def _check_headers(policy: Policy, specs: Mapping[str, IDSpec]) -> None:
+    """
+    Refuse one header, under any of its spellings, in two roles.
+    """
+    owners: dict[str, str] = {}
+    roles = [
+        (header.name, spec.name)
+        for spec in specs.values()
+        for header in (Header(spec.header), *spec.read_from)
+        if isinstance(header, Header)
+    ]
+    if policy.shared_secret is not None:
+        roles.append((policy.shared_secret[0], "shared_secret"))
+    for header, role in roles:
+        owner = owners.setdefault(header.lower().replace("_", "-"), role)
+        if owner != role:
+            raise PolicyError(
+                f"the header {header!r} serves {owner} and {role}: give each its own",
+                option="header",
+                value=header,
+            )
+
+
+_STANDARD: Final = 3
+
+
+def say_undeclared(name: str, names: Sequence[str]) -> str:
+    """
+    Return a sentence that says what to write instead of *name*.
+
+    Args:
+        name: what was asked for.
+        names: the IDs that are declared, the three that every policy has first.
+    """
+    if not isinstance(cast("object", name), str):
+        return f"an ID is named by text, not {type(name).__name__}: write 'user_id'"
+    said = f"{name!r} is not a declared ID ({', '.join(names)})"
+    meant = _meant(name, [*names, "customer_id"])
+    if meant is not None:
+        return f"{said}: write {meant}"
+    spec = _spec_for(name)
+    if spec is None:
+        return f"{said}, and no ID may be called so: write lower-case, as in 'device_id'"
+    if len(names) > _STANDARD:
+        return f"{said}: add {spec} to the extra=[...] of your policy"
+    return (
+        f"{said}: write use_policy(Policy(extra=[{spec}])), and for requests give that policy to "
+        f"the middleware"
+    )
+
+
+def _meant(name: str, names: list[str]) -> str | None:
+    """
+    Return the declared ID that is spelled otherwise or lacks its ending, if there is one.
+    """
+    from difflib import get_close_matches
+
+    plain = {_plain(declared): declared for declared in names}
+    for spelled in (_plain(name), _plain(name) + "id"):
+        if spelled in plain:
+            return plain[spelled]
+    close = get_close_matches(name.lower(), names, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _spec_for(name: str) -> str | None:
+    """
+    Return how the ID is declared, or ``None`` where no ID can have this name.
+    """
+    if _plain(name) in ("request", "requestid"):
+        return f"{request_spec.__name__}()"
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
+    words = ("ID" if word == "id" else word.capitalize() for word in snake.split("_"))
+    header = "-".join(["X", *words])
+    if not name.isascii():
+        return None
+    try:
+        IDSpec(name=snake, header=header)
+    except PolicyError:
+        return None
+    return f"IDSpec(name={snake!r}, header={header!r})"

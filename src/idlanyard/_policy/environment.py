@@ -1,0 +1,162 @@
+"""
+What the environment may say: a policy's options, and static IDs (U3).
+Read at call time, never written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from idlanyard import _failures
+from idlanyard._policy.options import find_meant
+from idlanyard._policy.peers import EVERYONE
+from idlanyard.exceptions import PolicyError
+from idlanyard.ids import IDCheck
+
+_STATIC: Final = {
+    "session_id": ("IDLANYARD_SESSION_ID", "OTEL_INSTRUMENTATION_GENAI_SESSION_ID"),
+    "user_id": ("IDLANYARD_USER_ID", "OTEL_INSTRUMENTATION_GENAI_USER_ID"),
+    "tenant_id": ("IDLANYARD_TENANT_ID", "OTEL_INSTRUMENTATION_GENAI_CUSTOMER_ID"),
+}
+_PREFIX: Final = "IDLANYARD_"
+_CONTEXT: Final = "IDLANYARD_CONTEXT"
+_TESTS: Final = "IDLANYARD_TEST_"
+_ENDINGS: Final = (
+    "TRUSTED_PEERS",
+    "SHARED_SECRET",
+    "ENABLED",
+    "SESSION_ID",
+    "USER_ID",
+    "TENANT_ID",
+    "CONTEXT",
+)
+_READ: Final = frozenset(_PREFIX + ending for ending in _ENDINGS)
+_LONGEST_CONTEXT: Final = 2_048
+_SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+
+
+def static_id(name: str, check: IDCheck) -> str | None:
+    """
+    Return the first ID that the environment has under this name.
+
+    A variable of its own goes before ``IDLANYARD_CONTEXT``, in which the
+    parent process has left ``json.dumps(dump())``. A value that is no ID is
+    passed over, with one warning.
+
+    Args:
+        name: the ID's name.
+        check: what it may look like.
+    """
+    for variable in _STATIC.get(name, ()):
+        value = os.environ.get(variable)
+        if value and _is_id(variable, value, check):
+            return value
+    text = os.environ.get(_CONTEXT)
+    value = _carried(text, name) if text else None
+    return value if value and _is_id(f"{name} in {_CONTEXT}", value, check) else None
+
+
+def _is_id(written: str, value: str, check: IDCheck) -> bool:
+    try:
+        check.require(written, value)
+    except ValueError as error:
+        _failures.warn_once(written, "idlanyard: the environment's %s", error)
+        return False
+    return True
+
+
+def _carried(text: str, name: str) -> str | None:
+    import json
+
+    try:
+        ids: object = json.loads(text) if len(text) <= _LONGEST_CONTEXT else None
+    except (ValueError, RecursionError):
+        ids = None
+    if not isinstance(ids, dict):
+        _failures.warn_once(
+            _CONTEXT, "idlanyard: %s is no short JSON object: write json.dumps(dump())", _CONTEXT
+        )
+        return None
+    entry: object = cast("dict[str, object]", ids).get(name)
+    parts = cast("list[object]", entry) if isinstance(entry, list) else [entry]
+    # A value and its provenance, as dump() writes them, or a value alone.
+    return parts[0] if parts and isinstance(parts[0], str) else None
+
+
+def options_from(environ: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Return the options of a policy that *environ* names.
+
+    Raises:
+        PolicyError: a variable cannot be understood; no secret is repeated.
+    """
+    options: dict[str, Any] = {}
+    peers = _listed(environ.get("IDLANYARD_TRUSTED_PEERS", ""))
+    if peers:
+        options["trusted_peers"] = [
+            EVERYONE if peer.lower() == "everyone" else peer for peer in peers
+        ]
+    secret = environ.get("IDLANYARD_SHARED_SECRET", "").strip()
+    if secret:
+        options["shared_secret"] = _secret(secret)
+    enabled = environ.get("IDLANYARD_ENABLED", "").strip().lower()
+    if enabled:
+        options["enabled"] = _switch(enabled)
+    return options
+
+
+def misspelt_in(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """
+    Return each variable that nothing reads and that looks like one of ours, with that one.
+    """
+    found: list[tuple[str, str]] = []
+    for name in environ:
+        if "LANYARD" in name.upper() and name not in _READ and not name.startswith(_TESTS):
+            ending = name.upper().rpartition("LANYARD")[2].lstrip("S").strip("_-")
+            ending = ending.replace("CUSTOMER", "TENANT")
+            meant = find_meant(ending, _ENDINGS, cutoff=0.7)
+            if meant:
+                found.append((name, f"{_PREFIX}{meant}"))
+    return found
+
+
+def in_the_environment(error: PolicyError) -> PolicyError:
+    """
+    Return the error with the variable before its message, and as variables are written.
+    """
+    name = f"{_PREFIX}{(error.option or '').upper()}"
+    message = str(error).replace(
+        "to believe every peer, write trusted_peers=EVERYONE",
+        f"to believe every peer (EVERYONE), write {name}=everyone",
+    )
+    return PolicyError(f"{name}: {message}", option=error.option, value=error.value)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _secret(text: str) -> tuple[str, list[str]]:
+    header, colon, secrets = text.partition(":")
+    if not colon or not _listed(secrets):
+        missing = "secret" if colon else "header"
+        raise PolicyError(
+            f"IDLANYARD_SHARED_SECRET names no {missing}: set it to the header, a colon and the "
+            f"secret, as in X-Proxy-Secret:...",
+            option="shared_secret",
+        )
+    return header.strip(), _listed(secrets)
+
+
+def _switch(text: str) -> bool:
+    if text not in _SWITCH:
+        raise PolicyError(
+            f"IDLANYARD_ENABLED is {text!r}: write 'true' or 'false'",
+            option="enabled",
+            value=text,
+        )
+    return _SWITCH[text]

@@ -1,0 +1,233 @@
+"""
+A policy out of a framework's settings: the fields of ``Policy`` and ``IDSpec``
+in capitals, as Django and Flask spell what is configured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from idlanyard._policy.default_specs import (
+    request_spec,
+    session_spec,
+    suggest_header,
+    tenant_spec,
+    user_spec,
+)
+from idlanyard._policy.header_names import header_for, name_for
+from idlanyard._policy.options import find_meant, options_of
+from idlanyard._policy.peers import EVERYONE
+from idlanyard._policy.policy import Policy
+from idlanyard._policy.spec import IDSpec
+from idlanyard.exceptions import PolicyError
+
+_SPECS: Final[dict[str, Callable[..., IDSpec]]] = {
+    "SESSION": session_spec,
+    "USER": user_spec,
+    "TENANT": tenant_spec,
+}
+_OPTIONS: Final = tuple(field.name.upper() for field in options_of(Policy))
+_RULES: Final = tuple(field.name.upper() for field in options_of(IDSpec))
+_SPEC_CALL: Final = re.compile(r"\b(?:session_spec|user_spec|tenant_spec|IDSpec)\(([^()]*)\)")
+_ASSIGNED: Final = re.compile(rf"\b({'|'.join(_OPTIONS + _RULES)})=(?!=)".lower())
+
+
+def policy_from_settings(settings: Mapping[str, Any], *, written: str) -> Policy:
+    """
+    Return the policy that *settings* describe.
+
+    Args:
+        settings: ``TRUSTED_PEERS``, ``SESSION`` and so on; the value of
+            ``SESSION``, ``USER`` and ``TENANT`` is a mapping of the same
+            kind, an ``IDSpec`` or ``None``, that of ``EXTRA`` a list of them.
+        written: how one option is written there, ``{}`` for its name, for
+            the messages.
+
+    Raises:
+        PolicyError: an option is not known or cannot be followed; the message
+            says what to write there.
+    """
+    options: dict[str, Any] = {}
+    for name, value in settings.items():
+        _check_option(name, written)
+        options[name.lower()] = _option(name, value, written)
+    try:
+        return Policy(**options)
+    except PolicyError as error:
+        raise _as_written(error, _OPTIONS, written, written) from error
+
+
+def _option(name: str, value: Any, written: str) -> Any:
+    if name in _SPECS:
+        return _spec(name, value, written)
+    if name == "EXTRA":
+        return _extra(value, written)
+    # Settings may come from the environment, which has no constants.
+    if name == "TRUSTED_PEERS" and isinstance(value, str) and value.lower() == "everyone":
+        return EVERYONE
+    return value
+
+
+def _spec(name: str, value: Any, written: str) -> Any:
+    """
+    Return the rules of the session, user or tenant ID.
+    """
+    if value is None or isinstance(value, IDSpec):
+        return value
+    place = written.format(name)
+    if not isinstance(value, Mapping):
+        raise PolicyError(
+            f"{place} is {type(value).__name__}: "
+            f"write {_assignment(name, written)}{_rules_meant(value, name)}",
+            option=name.lower(),
+            value=value,
+        )
+    rules = cast("Mapping[str, Any]", value)
+    if "NAME" in rules:
+        raise PolicyError(
+            f"{place}['NAME'] is fixed: leave it out, or write "
+            f"{_assignment('EXTRA', written)}[{{'NAME': 'device_id', 'HEADER': 'X-Device-ID'}}] "
+            f"for another ID",
+            option="name",
+            value=rules["NAME"],
+        )
+    return _build(_SPECS[name], rules, f"{place}['{{}}']", written)
+
+
+def _rules_meant(value: Any, name: str) -> str:
+    """
+    Return the rules, as settings, that were to be said by what is no mapping.
+    """
+    if value is False:
+        return "None"
+    entries = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    headers = [entry for entry in entries if suggest_header(name.lower(), entry)]
+    if headers:
+        return f"{{'SOURCES': {headers!r}}}"
+    header = suggest_header(name.lower(), cast("object", value)) or _SPECS[name]().header
+    return f"{{'HEADER': {header!r}}}"
+
+
+def _extra(value: Any, written: str) -> Any:
+    """
+    Return the rules of further IDs; those of ``request_id`` begin with its defaults.
+    """
+    if isinstance(value, list | tuple):
+        inside = f"{written.format('EXTRA')}[...]['{{}}']"
+        return [_extra_spec(entry, inside, written) for entry in cast("list[Any]", value)]
+    rules: dict[str, Any] = {"NAME": "request_id"}
+    if isinstance(value, Mapping):
+        rules = dict(cast("Mapping[str, Any]", value))
+    elif value != "request_id" and (header := suggest_header("extra", value)):
+        rules = _whole_rules({"HEADER" if "-" in header else "NAME": header})
+    line = f"{_assignment('EXTRA', written)}[{rules!r}]"
+    raise PolicyError(
+        f"{written.format('EXTRA')}: extra is a list: write {line}",
+        option="extra",
+        value=cast("object", value),
+    )
+
+
+def _extra_spec(entry: Any, inside: str, written: str) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    rules = cast("Mapping[str, Any]", entry)
+    build = request_spec if rules.get("NAME") == "request_id" else IDSpec
+    return _build(build, rules, inside, written)
+
+
+def _build(build: Callable[..., IDSpec], rules: Mapping[str, Any], inside: str, top: str) -> IDSpec:
+    for name in rules:
+        _check_rule(name, inside, top)
+    if build is IDSpec and not {"NAME", "HEADER"} <= rules.keys():
+        example = _whole_rules(rules)
+        raise PolicyError(
+            f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed: "
+            f"write {_assignment('EXTRA', top)}[{example!r}]",
+            option="extra",
+            value=rules,
+        )
+    try:
+        return build(**{name.lower(): rule for name, rule in rules.items()})
+    except PolicyError as error:
+        raise _as_written(error, _RULES, inside, top) from error
+
+
+def _whole_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the rules of a further ID with the name or the header that they lack.
+    """
+    name = str(rules.get("NAME") or name_for(str(rules.get("HEADER"))))
+    header = str(rules.get("HEADER") or header_for(name))
+    try:
+        IDSpec(name=name, header=header)
+    except PolicyError:
+        name, header = "device_id", "X-Device-ID"
+    return {"NAME": name, "HEADER": header}
+
+
+def _check_option(name: object, written: str) -> None:
+    """
+    Refuse a name that is no option, and say which one is meant.
+    """
+    if name in _OPTIONS:
+        return
+    owner, _, rest = str(name).upper().partition("_")
+    rule = find_meant(rest, _RULES, cutoff=0.75) if rest and owner in _SPECS else None
+    option = find_meant(str(name), _OPTIONS)
+    if rule is not None:
+        meant = f"{written.format(owner)}['{rule}']"
+    elif option is not None:
+        meant = written.format(option)
+    elif (rule := find_meant(str(name), _RULES)) is not None:
+        meant = f"{written.format('SESSION')}['{rule}']"
+    else:
+        meant = f"one of {', '.join(_OPTIONS)}"
+    raise PolicyError(f"{written.format(name)} is no option: write {meant}", option=str(name))
+
+
+def _check_rule(name: object, inside: str, top: str) -> None:
+    """
+    Refuse a name that is no rule of one ID, and say which one is meant.
+    """
+    if name in _RULES:
+        return
+    rule, option = find_meant(str(name), _RULES), find_meant(str(name), _OPTIONS)
+    if rule is not None:
+        meant = inside.format(rule)
+    elif option is not None:
+        meant = top.format(option)
+    else:
+        meant = f"one of {', '.join(_RULES)}"
+    raise PolicyError(f"{inside.format(name)} is no option: write {meant}", option=str(name))
+
+
+def _as_written(error: PolicyError, names: tuple[str, ...], place: str, top: str) -> PolicyError:
+    """
+    Return the error with its place before the message, which says what to write there.
+    """
+    name = (error.option or "").upper()
+    message = str(error).replace("request_spec()", "{'NAME': 'request_id'}")
+    message = _ASSIGNED.sub(lambda found: _translate(found[1], top), _as_mappings(message))
+    before = place.format(name) if name in names else re.split(r"_?[{\[]", top)[0]
+    return PolicyError(f"{before}: {message}", option=error.option, value=error.value)
+
+
+def _as_mappings(message: str) -> str:
+    return _SPEC_CALL.sub(
+        lambda call: "{" + _ASSIGNED.sub(lambda it: f"'{it[1].upper()}': ", call[1]) + "}", message
+    )
+
+
+def _translate(option: str, top: str) -> str:
+    name = option.upper()
+    return _assignment(name, top) if name in _OPTIONS else f"'{name}': "
+
+
+def _assignment(name: str, written: str) -> str:
+    """
+    Return the beginning of the line that sets an option there.
+    """
+    return f"'{name}': " if written.endswith("['{}']") else f"{written.format(name)} = "

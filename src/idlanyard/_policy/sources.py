@@ -1,0 +1,322 @@
+"""
+The places of a request that an ID is read from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, product
+from typing import Final, TypeAlias
+
+from idlanyard._policy import callables
+from idlanyard._policy.header_names import find_fault
+from idlanyard._policy.request import Request
+from idlanyard.exceptions import PolicyError
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_.~-]+")
+_MOST_BYTES: Final = 8192
+_MOST_MEMBERS: Final = 64
+
+
+@dataclass(frozen=True)
+class Baggage:
+    """
+    A member of the W3C ``baggage`` header, the client's word.
+
+    All lines of the header count as one: longer than 8,192 bytes it is not
+    read, and of more than 64 members only the first 64 are.
+
+    Args:
+        key: the member's key, such as ``"session.id"``.
+
+    Raises:
+        PolicyError: the key is none, or is written otherwise on the wire.
+    """
+
+    key: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str) or not _KEY.fullmatch(self.key):
+            raise PolicyError(
+                f"Baggage({self.key!r}) is no key: write letters, digits and - . _ ~, "
+                f"such as Baggage('session.id')",
+                option="sources",
+                value=self.key,
+            )
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the values of every member of this key.
+        """
+        lines = request.headers.lines("baggage")
+        # Before anything is split; a comma stands for each line but the first.
+        if not lines or sum(map(len, lines)) + len(lines) - 1 > _MOST_BYTES:
+            return []
+        return [value for key, value in _members(lines) if key == self.key]
+
+
+def _members(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """
+    Yield the key and the value of the first members, decoded.
+    """
+    from urllib.parse import unquote_plus
+
+    members = list(chain.from_iterable(line.split(",") for line in lines))
+    for member in members[:_MOST_MEMBERS]:
+        key, equals, value = member.partition("=")
+        if equals:
+            yield unquote_plus(key.strip(" \t")).strip(), unquote_plus(value.strip(" \t"))
+
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
+_AMZN_ROOT: Final = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?=;|$)")
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_BRACED: Final = re.compile(r"\{[A-Za-z_]\w*\}")
+_WILD: Final = re.compile(r"[*?<>\[\]|\\^$]|^:")
+_MOST_QUERY_FIELDS: Final = 1000
+
+
+def trace_id(line: str) -> str | None:
+    """
+    Return the trace ID of a ``traceparent`` header (W3C Trace Context).
+    """
+    match = _TRACEPARENT.fullmatch(line)
+    if match is None or (match[1] == "00" and match[3]):
+        return None
+    return match[2]
+
+
+def amzn_root(line: str) -> str | None:
+    """
+    Return the ``Root`` of an ``X-Amzn-Trace-Id`` header.
+    """
+    match = _AMZN_ROOT.search(line)
+    return match[1] if match else None
+
+
+@dataclass(frozen=True)
+class Header:
+    """
+    A request header.
+
+    A value that *parse* returns is worth as much as any other: it is the
+    client's word, unless the ID needs proof and a trusted peer or a shared
+    secret vouches for the request. Verifying a token in *parse* does not make
+    it ``SIGNED``; for that, call ``identify`` where you verify it, as in your
+    authentication dependency.
+
+    A header that HTTP, a proxy or the application gives a meaning of its own
+    (``Authorization``, ``Cookie``, ``Host``, ``X-Forwarded-For``,
+    ``traceparent``, ``X-API-Key`` ...) always stays in the request. Any other
+    that is parsed for an ID leaves it where the ID needs proof and nobody
+    vouches, as an unparsed one does.
+
+    Args:
+        name: as it is written on the wire, in any case. A name with ``_`` is
+            taken, but many proxies and servers drop such a header.
+        parse: takes the line and returns the ID in it, or ``None``. The
+            result passes the ID's own check like any other value. The line is
+            whatever a client sent: a pattern that backtracks, such as
+            ``(a+)+b``, can be kept busy with it for seconds.
+
+    Raises:
+        PolicyError: the name is none; the message says what to write.
+    """
+
+    name: str
+    parse: Callable[[str], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        fault = find_fault(self.name)
+        if fault is not None:
+            raise PolicyError(
+                f"Header({self.name!r}) {fault.why}: "
+                f"write Header({fault.instead or 'X-Session-ID'!r})",
+                option="sources",
+                value=self.name,
+            )
+        wrong = None if self.parse is None else callables.find_fault(self.parse, "the line")
+        if wrong is not None:
+            raise PolicyError(f"Header(parse=...) {wrong}", option="parse", value=self.parse)
+
+    def spellings(self) -> list[str]:
+        """
+        Return the name, lower-case, and then every alias of it.
+        """
+        letters = [{"-": "-_", "_": "_-"}.get(c, c) for c in self.name.lower()]
+        return ["".join(spelling) for spelling in product(*letters)]
+
+    @classmethod
+    def traceparent(cls) -> Header:
+        """
+        The trace ID of W3C ``traceparent``.
+        """
+        return cls("traceparent", parse=trace_id)
+
+    @classmethod
+    def amzn_trace_id(cls) -> Header:
+        """
+        The root of ``X-Amzn-Trace-Id``.
+        """
+        return cls("X-Amzn-Trace-Id", parse=amzn_root)
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """
+    A cookie, the client's word.
+
+    Args:
+        name: the cookie's name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _TOKEN.fullmatch(self.name):
+            raise PolicyError(
+                f"Cookie({self.name!r}) is no cookie name: write Cookie('sid')",
+                option="sources",
+                value=self.name,
+            )
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the values of every cookie of this name.
+        """
+        pairs = (
+            crumb.strip(" \t").partition("=")
+            for line in request.headers.lines("cookie")
+            for crumb in line.split(";")
+        )
+        return [value for name, equals, value in pairs if equals and name == self.name]
+
+
+@dataclass(frozen=True)
+class Query:
+    """
+    A parameter of the query string, the client's word.
+
+    Args:
+        name: the parameter's name.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise PolicyError(
+                f"Query({self.name!r}) has no name: write Query('session_id')",
+                option="sources",
+                value=self.name,
+            )
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the values of every parameter of this name.
+        """
+        from urllib.parse import parse_qsl
+
+        try:
+            fields = parse_qsl(
+                request.query, keep_blank_values=True, max_num_fields=_MOST_QUERY_FIELDS
+            )
+        except ValueError:
+            return []
+        return [value for name, value in fields if name == self.name]
+
+
+@dataclass(frozen=True)
+class Subdomain:
+    """
+    The one label before a base domain, the client's word.
+
+    Args:
+        base: the domain below which the IDs stand: ``"app.example"`` reads
+            ``acme`` from ``acme.app.example``.
+    """
+
+    base: str
+
+    def __post_init__(self) -> None:
+        base = self.base.lower().strip(".") if isinstance(self.base, str) else ""
+        if not _is_domain(base):
+            meant = base.rpartition("://")[2].removeprefix("*.").partition("/")[0].partition(":")[0]
+            raise PolicyError(
+                f"Subdomain({self.base!r}) is no domain: "
+                f"write Subdomain({meant if _is_domain(meant) else 'app.example'!r})",
+                option="sources",
+                value=self.base,
+            )
+        object.__setattr__(self, "base", base)
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the label, lower-case, of every ``Host`` line that has one.
+        """
+        hosts = request.headers.lines("host")
+        found: list[str] = []
+        for host in hosts:
+            name = host.partition(":")[0].lower().rstrip(".")
+            label = name.removesuffix(f".{self.base}")
+            if label != name and _LABEL.fullmatch(label):
+                found.append(label)
+        return found if len(found) == len(hosts) else []
+
+
+def _is_domain(text: str) -> bool:
+    return all(_LABEL.fullmatch(label) for label in text.split("."))
+
+
+@dataclass(frozen=True)
+class PathPrefix:
+    """
+    A segment of the path, the client's word.
+
+    Args:
+        template: how paths start, with one segment in braces:
+            ``"/tenants/{tenant_id}"`` reads ``acme`` from
+            ``/tenants/acme/orders``. Every other segment is exact; there are
+            no wildcards.
+    """
+
+    template: str
+
+    def __post_init__(self) -> None:
+        segments = self.template.split("/") if isinstance(self.template, str) else []
+        braced = [s for s in segments if _BRACED.fullmatch(s)]
+        if not segments or segments[0] or len(braced) != 1 or self.template.count("{") != 1:
+            why = "needs one segment in braces"
+        elif any(_WILD.search(s) for s in segments if s not in braced):
+            why = "has a wildcard, and segments without braces are exact"
+        else:
+            return
+        raise PolicyError(
+            f"PathPrefix({self.template!r}) {why}: write PathPrefix('/tenants/{{tenant_id}}')",
+            option="sources",
+            value=self.template,
+        )
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the segment where the path starts as the template says.
+        """
+        template = self.template.rstrip("/").split("/")
+        segments = request.path.split("/")[: len(template)]
+        if len(segments) < len(template):
+            return []
+        found: list[str] = []
+        for expected, segment in zip(template, segments, strict=True):
+            if expected.startswith("{"):
+                found.append(segment)
+            elif expected != segment:
+                return []
+        return found
+
+
+Source: TypeAlias = Header | Cookie | Query | Subdomain | PathPrefix | Baggage

@@ -1,0 +1,412 @@
+"""
+``IDSpec``: the rules for one ID, checked when built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+from idlanyard._policy.callables import find_fault
+from idlanyard._policy.header_names import find_plain_fault, header_for
+from idlanyard._policy.options import Options, answer_unknown, find_meant
+from idlanyard._policy.sources import Header, Source
+from idlanyard.exceptions import PolicyError
+from idlanyard.ids import IDCheck
+
+if TYPE_CHECKING:
+    from idlanyard._policy.request import Request
+
+_store: Final = object.__setattr__
+Echo: TypeAlias = bool | Literal["always", "unless set"]
+Sink: TypeAlias = Literal["clear", "hash", "omit"]
+STANDARD: Final = ("session_id", "user_id", "tenant_id")
+POLICY_OPTIONS: Final = (
+    "admission",
+    "assume_unix",
+    "enabled",
+    "exclude",
+    "expose",
+    "extra",
+    "hash_keys",
+    "mark_private",
+    "shared_secret",
+    "trusted_peers",
+    "unsafe_server_ok",
+)
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TAKEN_NAMES: Final = frozenset(
+    {"customer_id", "as_attributes", "as_dict", "as_shown", "get", "is_empty", "provenance"}
+)
+_SINKS: Final = ("clear", "hash", "omit")
+_CHOICES: Final[dict[str, tuple[object, ...]]] = {
+    "accept": ("anyone", "proven"),
+    "required": (True, False),
+    "on_invalid": ("drop", "reject"),
+    "echo": (True, False, "always", "unless set"),
+    "forward": (True, False),
+    "propagate": (True, False),
+    "job": (True, False),
+    "log": _SINKS,
+    "span": _SINKS,
+    "baggage": (True, False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDSpec(Options):
+    r"""
+    The rules for one ID.
+
+    With ``charset="default"`` an ID begins with a letter or digit and goes on
+    with these and ``- _ . ~ : @ / + = |``. That refuses some IDs that are
+    about: random ones that begin with ``-`` or ``_`` (nanoid,
+    ``secrets.token_urlsafe``), ``o'brien@example.com``, ``alice#EXT#@example``,
+    ``@alice:example.org``, ``{uuid}`` in braces and ``|7a1b.`` with a bar
+    first. ``charset="visible"`` takes all of these; what it refuses are
+    spaces, anything beyond ASCII and ``, ; " \ < >``.
+
+    Args:
+        name: as in ``get_id(name)``: lower-case letters, digits and ``_``.
+        header: the header that carries it: echoed, shown to the application
+            and sent, and by default read.
+        sources: where it is read from, in order; text means ``Header``.
+            Left out, it is the header.
+        accept: ``"anyone"`` may set it, or only a sender who is ``"proven"``:
+            a trusted peer, or one who knows the shared secret.
+        required: refuse requests without it: 400, or 401 where it needs
+            proof.
+        on_invalid: ``"drop"`` treats a value that is refused as absent,
+            ``"reject"`` answers 400.
+        mint: makes a value where there is none, as ``ids.token`` does.
+        charset: ``"default"``, ``"visible"``, or a compiled pattern that the
+            whole value must match, besides being visible. The pattern runs on
+            whatever a client sent: one that backtracks, such as ``(a+)+b``,
+            can be kept busy with it for seconds.
+        max_length: the most characters, 1 to 1,024.
+        must_match: gets the accepted value and the request, and returns
+            whether they fit together; ``False`` is answered 403.
+        echo: whether the response carries it, in place of the application's
+            own header of that name; ``"unless set"`` leaves that alone, and
+            ``"always"`` writes it also where a cache may keep the response.
+        forward: whether the application sees it in the request's header.
+        propagate: whether outgoing calls to allowed origins carry it.
+        job: whether background jobs carry it.
+        log: ``"clear"``, ``"hash"`` or ``"omit"`` in log lines and ``repr``.
+        span: the same for spans.
+        attribute: its name on spans; ``"session.id"`` for ``session_id``.
+        baggage: whether it is written into W3C baggage.
+
+    Raises:
+        PolicyError: a rule that cannot be followed; the message says what to
+            write instead.
+    """
+
+    name: str
+    header: str
+    # The header stands for None once the rules are built; an empty list is refused.
+    sources: Sequence[Source | str] = cast("Sequence[Source | str]", None)
+    accept: Literal["anyone", "proven"] = "proven"
+    required: bool = False
+    on_invalid: Literal["drop", "reject"] = "drop"
+    mint: Callable[[], str] | None = None
+    charset: Literal["default", "visible"] | re.Pattern[str] = "default"
+    max_length: int = 255
+    must_match: Callable[[str, Request], bool] | None = None
+    echo: Echo = True
+    forward: bool = True
+    propagate: bool = True
+    job: bool = True
+    log: Sink = "clear"
+    span: Sink = "clear"
+    attribute: str | None = None
+    baggage: bool = False
+    check: IDCheck = field(init=False, repr=False, compare=False)
+    read_from: tuple[Source, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_spec(self)
+        _store(self, "read_from", _parse_sources(self))
+        _store(self, "sources", self.read_from)
+        _store(self, "check", IDCheck(self.charset, self.max_length))
+        if self.attribute is None:
+            _store(self, "attribute", _usual_attribute(self.name))
+        if self.mint is not None:
+            _check_mint(self)
+
+    @classmethod
+    def _refuse_positions(cls, args: tuple[object, ...], places: list[str], /) -> str:
+        name, header = (*args, "")[:2]
+        sentence = super()._refuse_positions(args, places)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            return sentence
+        header = header if isinstance(header, str) and header else header_for(name)
+        return f"{sentence}: write {cls.__name__}(name={name!r}, header={header!r})"
+
+    @classmethod
+    def _refuse_name(cls, name: str, _value: object, names: list[str], /) -> str:
+        return explain_unknown(cls.__name__, name, names)
+
+
+def explain_unknown(rule: str, name: str, names: list[str]) -> str:
+    """
+    Return the sentence for an option that the rules of an ID do not have.
+    """
+    policy = None if find_meant(name, names) else find_meant(name, POLICY_OPTIONS)
+    if policy is None:
+        return answer_unknown(rule, name, names)
+    return f"{rule} has no option {name!r}: give {policy} to Policy, beside the IDs"
+
+
+def _check_spec(spec: IDSpec) -> None:
+    """
+    Check the options of one ID that stand by themselves.
+    """
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        raise PolicyError.about(
+            "name", f"{spec.name!r} is no ID: write lower-case, as in name='device_id'"
+        )
+    if spec.name in _TAKEN_NAMES:
+        raise PolicyError.about(
+            "name", f"{spec.name!r} is taken: choose another, as in name='device_id'"
+        )
+    _check_header(spec)
+    for option, choices in _CHOICES.items():
+        value = getattr(spec, option)
+        if not any(
+            value is choice or (value == choice and value.__class__ is str) for choice in choices
+        ):
+            allowed = " or ".join(repr(choice) for choice in choices)
+            raise PolicyError.about(option, f"of {spec.name} is {value!r}: write {allowed}", value)
+    _check_functions(spec)
+    _check_charset(spec)
+    if type(spec.max_length) is not int or not 1 <= spec.max_length <= 1024:
+        raise PolicyError.about(
+            "max_length",
+            f"of {spec.name} is a number from 1 to 1024: write max_length=255",
+            spec.max_length,
+        )
+
+
+def _check_functions(spec: IDSpec) -> None:
+    """
+    Refuse functions that cannot be called, and an attribute that is no name.
+    """
+    fault = None if spec.mint is None else find_fault(spec.mint)
+    if fault is not None:
+        raise PolicyError.about("mint", f"of {spec.name} {fault}: write mint=ids.token")
+    match = spec.must_match
+    fault = None if match is None else find_fault(match, "the value", "the request")
+    if fault is not None:
+        # The truth of a coroutine is that every ID belongs to every request.
+        raise PolicyError.about(
+            "must_match",
+            f"of {spec.name} {fault}: write "
+            f"must_match=lambda value, request: request.headers.get('X-Expected') == value",
+        )
+    attribute: object = spec.attribute
+    if attribute is not None and (not isinstance(attribute, str) or not attribute.strip()):
+        usual = _usual_attribute(spec.name)
+        raise PolicyError.about(
+            "attribute",
+            f"of {spec.name} is its name on spans: write attribute={usual!r}, or span='omit' "
+            f"for no attribute",
+            attribute,
+        )
+
+
+def _usual_attribute(name: str) -> str:
+    return ".".join(name.rsplit("_", 1))
+
+
+def _check_charset(spec: IDSpec) -> None:
+    charset: object = spec.charset
+    if isinstance(charset, re.Pattern):
+        pattern: object = charset.pattern
+        if isinstance(pattern, str):
+            return
+        given = "a pattern of bytes"
+    elif charset in ("default", "visible"):
+        return
+    else:
+        given = "a function" if callable(charset) else repr(charset)
+    raise PolicyError.about(
+        "charset",
+        f"of {spec.name} is 'default', 'visible' or a compiled pattern, not {given}: "
+        f"write charset=re.compile('[0-9a-fA-F-]{{32,36}}')",
+        charset,
+    )
+
+
+def _check_header(spec: IDSpec) -> None:
+    """
+    Refuse a header that is none, or to which HTTP or a proxy gives a meaning.
+    """
+    header: object = spec.header
+    if isinstance(header, Header):
+        raise PolicyError.about(
+            "header",
+            f"of {spec.name} is a name, and a Header goes into sources: "
+            f"write header={_usual(spec, header.name)!r}",
+            header,
+        )
+    fault = find_plain_fault(header)
+    if fault is None:
+        return
+    source = f", sources=[{fault.source}]" if _may_read(spec, fault.source) else ""
+    why = f"{header!r} {fault.why}{_read_elsewhere(spec, fault.source)}"
+    instead = _usual(spec, fault.instead)
+    raise PolicyError.about("header", f"{why}: write header={instead!r}{source}", header)
+
+
+def _usual(spec: IDSpec, name: str) -> str:
+    """
+    Return *name* where it may be a header of ours, else the usual header of the ID.
+    """
+    return name if name and find_plain_fault(name) is None else header_for(spec.name)
+
+
+def _read_elsewhere(spec: IDSpec, source: str) -> str:
+    if not source or _may_read(spec, source):
+        return ""
+    return f", and {source} reads it for an ID that anyone may set"
+
+
+def _may_read(spec: IDSpec, source: str) -> bool:
+    return source.startswith("Header") or (source != "" and spec.accept == "anyone")
+
+
+def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
+    """
+    Return the sources of an ID, text made a ``Header``, the header where none is given.
+    """
+    given = cast("Any", spec.sources)
+    if given is None:
+        return (Header(spec.header),)
+    if isinstance(given, str | Source):
+        raise _no_list(spec, given)
+    try:
+        entries: list[object] = list(given)
+    except TypeError:
+        raise PolicyError.about(
+            "sources",
+            f"of {spec.name} is a list: write sources=[{_usual(spec, '')!r}]",
+            given,
+        ) from None
+    if not entries:
+        option = spec.name.removesuffix("_id")
+        out = f", or {option}=None for none" if spec.name in STANDARD else ""
+        raise PolicyError.about(
+            "sources",
+            f"of {spec.name} is empty: leave it out to read {spec.header}{out}",
+            given,
+        )
+    sources = tuple(_parse_source(spec, entry) for entry in entries)
+    if spec.accept == "proven":
+        _check_proof(spec, sources)
+    return sources
+
+
+def _no_list(spec: IDSpec, given: str | Source) -> PolicyError:
+    """
+    Return the error for sources that were not written as a list.
+    """
+    parts: list[str | Source] = [given]
+    if isinstance(given, str):
+        names = [part for part in re.split(r"[,\s]+", given) if part] or [_usual(spec, "")]
+        parts = [_mended(name) for name in names]
+    sources = [_parse_source(spec, part) for part in parts]
+    if any(isinstance(source, Header) and source.parse for source in sources):
+        # The repr of a function is no code.
+        instead = "put it into brackets"
+    else:
+        own_word = not all(isinstance(source, Header) for source in sources)
+        anyone = ", accept='anyone'" if own_word and spec.accept == "proven" else ""
+        instead = f"write sources=[{', '.join(map(repr, parts))}]{anyone}"
+    return PolicyError.about("sources", f"of {spec.name} is a list: {instead}", given)
+
+
+def _mended(name: str) -> str:
+    fault = find_plain_fault(name)
+    return name if fault is None else fault.instead or name
+
+
+def _parse_source(spec: IDSpec, entry: object) -> Source:
+    if isinstance(entry, str):
+        entry = _plain(spec, entry)
+    if isinstance(entry, Header) and entry.parse is None:
+        _plain(spec, entry.name)
+    if not isinstance(entry, Source):
+        given = type(entry) if not isinstance(entry, type) else entry
+        home = "" if given.__module__ == "builtins" else f" ({given.__module__})"
+        raise PolicyError.about(
+            "sources",
+            f"of {spec.name} has {entry!r}{home}: write a header's name, or Header, Cookie, Query, "
+            f"Subdomain, PathPrefix or Baggage of idlanyard, such as Header({spec.header!r})",
+            entry,
+        )
+    if isinstance(entry, Header) and entry.name.lower() == "connection":
+        raise PolicyError.about(
+            "sources", f"of {spec.name} has {entry!r}, which names other headers", entry
+        )
+    return entry
+
+
+def _plain(spec: IDSpec, name: str) -> Header:
+    """
+    Return the header whose whole line is the ID.
+    """
+    fault = find_plain_fault(name)
+    if fault is None:
+        return Header(name)
+    if _may_read(spec, fault.source):
+        instead = f"write {fault.source}"
+    elif fault.why.startswith("has a meaning"):
+        instead = "read the ID out of it with Header(name, parse=...), or use a header of your own"
+    else:
+        instead = f"write {_usual(spec, fault.instead)!r}"
+    raise PolicyError.about(
+        "sources",
+        f"of {spec.name} has {name!r}, which {fault.why}"
+        f"{_read_elsewhere(spec, fault.source)}: {instead}",
+        name,
+    )
+
+
+def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
+    """
+    Refuse sources that are the client's own word for an ID that needs proof.
+    """
+    for source in sources:
+        if not isinstance(source, Header):
+            raise PolicyError.about(
+                "sources",
+                f"of {spec.name} has {source!r}, the client's own word, which no proxy vouches "
+                f"for: read proven IDs from headers only, or write accept='anyone'",
+                source,
+            )
+
+
+def _check_mint(spec: IDSpec) -> None:
+    """
+    Call the generator once: what it makes must pass the ID's own check.
+    """
+    make: Callable[[], object] | None = spec.mint
+    try:
+        made = make() if make else None
+    except Exception as error:
+        raise PolicyError.about("mint", f"of {spec.name} raises {type(error).__name__}") from error
+    if not isinstance(made, str):
+        raise PolicyError.about(
+            "mint", f"of {spec.name} returns {type(made).__name__}: return a str"
+        )
+    reason = spec.check.reason(made)
+    if reason is not None:
+        raise PolicyError.about(
+            "mint",
+            f"of {spec.name} makes IDs that are refused, {reason}: use idlanyard.ids.token, "
+            f"or allow them with charset or max_length",
+        )
