@@ -65,7 +65,7 @@ def in_request(body: Any, policy: Policy, *headers: tuple[bytes, bytes]) -> None
 
 def test_getters_take_a_default() -> None:
     """
-    Design, section 4: a getter returns the ID in force here, or the default.
+    A getter returns the ID in force here, or the default.
     """
     assert (get_session_id("-"), get_user_id("-"), get_tenant_id("-")) == ("-", "-", "-")
     with session_context("s", "u", "t"):
@@ -176,7 +176,7 @@ def test_ids_are_minted_by_the_policy_in_force() -> None:
 
 def test_a_snapshot_is_an_immutable_value() -> None:
     """
-    S-B9: a snapshot is frozen, hashable, equal by its IDs, and says what it has.
+    A snapshot is frozen, hashable, equal by its IDs, and says what it has.
     """
     one = SessionContext("s", customer_id="t", device_id="d")
     assert (one.session_id, one.user_id, one.tenant_id, one.customer_id) == ("s", None, "t", "t")
@@ -242,7 +242,7 @@ def test_a_copy_shows_no_more_than_the_snapshot() -> None:
 
 def test_a_pickled_snapshot_keeps_who_vouches() -> None:
     """
-    S-B9: a pickled snapshot has the same IDs with the same provenance, and is still frozen.
+    A pickled snapshot has the same IDs with the same provenance, and is still frozen.
     """
 
     def body() -> None:
@@ -277,7 +277,7 @@ def test_the_effective_session_is_bound_or_environment_or_process_wide(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    R5, design, section 4: what is bound here, else the environment, else the process-wide ID.
+    R5: what is bound here, else the environment, else the process-wide ID.
     """
     assert effective_session_id() == process_session_id()
     monkeypatch.setenv("IDLANYARD_SESSION_ID", "environment")
@@ -290,7 +290,7 @@ def test_the_effective_session_is_bound_or_environment_or_process_wide(
 
 def test_declared_and_absent_reads_as_none() -> None:
     """
-    Design, section 4: a declared ID that the request lacks is None on the snapshot.
+    A declared ID that the request lacks is None on the snapshot.
     """
 
     def body() -> None:

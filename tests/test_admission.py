@@ -1,5 +1,5 @@
 """
-A service that takes only session IDs that are known (issue 5, item 4).
+A service that takes only session IDs that are known.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def fails(session_id: str) -> bool:
 @SIDES
 def test_a_known_session_is_like_any_other(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: a session that is known is bound, seen and echoed.
+    A session that is known is bound, seen and echoed.
     """
     status, headers, body = serve(kind(knows), CLAIM)
     assert (status, values_of(headers, "X-Session-ID")) == (200, [KNOWN])
@@ -183,7 +183,7 @@ def test_a_known_session_is_like_any_other(serve: Serve, kind: Any) -> None:
 @SIDES
 def test_an_unknown_session_is_minted_anew(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: an unknown session is absent: a fresh one is bound, seen and echoed.
+    An unknown session is absent: a fresh one is bound, seen and echoed.
     """
     status, headers, body = serve(kind(knows), STRANGE)
     (fresh,) = values_of(headers, "X-Session-ID")
@@ -195,7 +195,7 @@ def test_an_unknown_session_is_minted_anew(serve: Serve, kind: Any) -> None:
 @SIDES
 def test_an_unknown_session_is_refused_where_that_is_the_choice(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4, R8: unknown="refuse" answers 404 by a problem that names no value.
+    R8: unknown="refuse" answers 404 by a problem that names no value.
     """
     status, headers, body = serve(kind(knows), STRANGE, unknown="refuse")
     assert (status, body["reason"]) == (404, "not a known session")
@@ -207,7 +207,7 @@ def test_an_unknown_session_is_refused_where_that_is_the_choice(serve: Serve, ki
 @SIDES
 def test_a_store_that_is_down_refuses(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, items 4 and 5: without an answer the request gets 503, and keeps its session.
+    Without an answer the request gets 503, and keeps its session.
     """
     status, headers, body = serve(kind(fails), CLAIM)
     assert (status, body["title"]) == (503, "Service Unavailable")
@@ -219,7 +219,7 @@ def test_a_store_that_is_down_refuses(serve: Serve, kind: Any) -> None:
 @SIDES
 def test_a_store_that_is_down_mints_where_that_is_the_choice(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: unavailable="mint" treats the session as absent.
+    Unavailable="mint" treats the session as absent.
     """
     status, headers, body = serve(kind(fails), CLAIM, unavailable="mint", unknown="refuse")
     (fresh,) = values_of(headers, "X-Session-ID")
@@ -232,7 +232,7 @@ def test_a_store_that_is_down_mints_where_that_is_the_choice(serve: Serve, kind:
 @pytest.mark.parametrize("answer", [1, "yes", None, object()])
 def test_only_true_lets_in(serve: Serve, kind: Any, answer: object) -> None:
     """
-    Issue 5, item 4: an object that is merely true is no answer.
+    An object that is merely true is no answer.
     """
     assert serve(kind(lambda session_id: answer), CLAIM)[0] == 503
 
@@ -240,7 +240,7 @@ def test_only_true_lets_in(serve: Serve, kind: Any, answer: object) -> None:
 @SIDES
 def test_a_session_of_our_own_making_is_not_asked_about(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: what is minted here, or absent, or excluded, needs nobody's leave.
+    What is minted here, or absent, or excluded, needs nobody's leave.
     """
     asked: list[str] = []
 
@@ -261,7 +261,7 @@ def test_a_session_of_our_own_making_is_not_asked_about(serve: Serve, kind: Any)
 @SIDES
 def test_without_a_mint_an_unknown_session_is_absent(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: where nothing mints, an unknown session leaves none.
+    Where nothing mints, an unknown session leaves none.
     """
     status, headers, body = serve(kind(knows), STRANGE, session_spec(mint=None))
     assert (status, values_of(headers, "X-Session-ID")) == (200, [])
@@ -294,7 +294,7 @@ def test_a_session_from_elsewhere_is_asked_about_and_shown(serve: Serve, kind: A
 @SIDES
 def test_who_subscribed_is_told(serve: Serve, kind: Any) -> None:
     """
-    Issue 5, item 4: a session that is not let in is an event, with the reason, never the value.
+    A session that is not let in is an event, with the reason, never the value.
     """
     events: list[Any] = []
     undo = subscribe("reject", events.append)
@@ -343,7 +343,7 @@ def test_an_excluded_path_is_not_asked_about() -> None:
 
 def test_an_answer_has_its_time() -> None:
     """
-    Issue 5, item 4: an answer that does not come in time is none; the loop is free meanwhile.
+    An answer that does not come in time is none; the loop is free meanwhile.
     """
 
     async def known(session_id: str) -> bool:
@@ -357,7 +357,7 @@ def test_an_answer_has_its_time() -> None:
 
 def test_a_waiting_function_has_its_time_too() -> None:
     """
-    Issue 5, item 4: a plain function is waited for no longer, and blocks no other request.
+    A plain function is waited for no longer, and blocks no other request.
     """
     released = threading.Event()
 
@@ -441,7 +441,7 @@ def test_a_middleware_inside_asks_nobody() -> None:
 
 def test_what_identify_says_is_not_asked_about() -> None:
     """
-    Issue 5, item 4: the application's own word needs nobody's leave.
+    The application's own word needs nobody's leave.
     """
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -466,7 +466,7 @@ def created() -> Iterator[Any]:
 
 def test_a_registry_answers(created: Any) -> None:
     """
-    Issue 5, item 4: a registry's exists is the function; a session it created is let in.
+    A registry's exists is the function; a session it created is let in.
     """
     for serve in (by_asgi, by_wsgi):
         assert serve(created.exists, CLAIM)[2]["id"] == KNOWN
@@ -475,7 +475,7 @@ def test_a_registry_answers(created: Any) -> None:
 
 def test_an_asynchronous_registry_answers() -> None:
     """
-    Issue 5, item 4: on ASGI the exists of an AsyncSessionRegistry is awaited.
+    On ASGI the exists of an AsyncSessionRegistry is awaited.
     """
     registry = AsyncSessionRegistry.open("memory://")
     asyncio.run(registry.create(KNOWN))
@@ -504,7 +504,7 @@ class Knowing:
 )
 def test_wsgi_says_at_once_that_it_cannot_await(known: Any) -> None:
     """
-    Issue 5, item 4: what is awaited is refused on WSGI when the middleware is built.
+    What is awaited is refused on WSGI when the middleware is built.
     """
     with pytest.raises(PolicyError, match="cannot await"):
         wsgi.SessionContextMiddleware(unreached_too, policy(known, None, {}))
@@ -513,14 +513,14 @@ def test_wsgi_says_at_once_that_it_cannot_await(known: Any) -> None:
 @pytest.mark.parametrize("known", [Knowing(), partial(Knowing()), partial(awaited(knows))])
 def test_asgi_awaits_whatever_is_awaited(known: Any) -> None:
     """
-    Issue 5, item 4: on ASGI objects and partials are awaited as functions are.
+    On ASGI objects and partials are awaited as functions are.
     """
     assert by_asgi(known, CLAIM)[2]["id"] == KNOWN
 
 
 def test_wsgi_never_takes_a_promise_for_leave() -> None:
     """
-    Issue 5, item 4: a coroutine that nobody awaits is no answer, and is closed.
+    A coroutine that nobody awaits is no answer, and is closed.
     """
     assert by_wsgi(promised(knows), CLAIM)[0] == 503
 

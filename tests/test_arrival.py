@@ -264,7 +264,7 @@ def test_a_value_that_is_refused_is_said_once_without_it(caplog: pytest.LogCaptu
 
 def test_a_policy_without_tenants_reads_none() -> None:
     """
-    Design, section 4: an ID that is left out is in no carrier.
+    An ID that is left out is in no carrier.
     """
     undo = use_policy(Policy(tenant=None))
     try:

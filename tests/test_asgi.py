@@ -63,7 +63,7 @@ def _sending(*messages: Message) -> Callable[..., Any]:
 )
 def test_other_scope_types_pass_untouched(kind: str) -> None:
     """
-    A scope that is neither http nor websocket reaches the app with its own callables (design 2).
+    A scope that is neither http nor websocket reaches the app with its own callables.
     """
     scope = {"type": kind, "headers": [(b"x-user-id", b"mallory")]}
     seen: list[Any] = []
@@ -119,7 +119,7 @@ def test_every_start_message_carries_the_echo(scope: Message, message: Message) 
 
 def test_other_messages_pass_as_they_are() -> None:
     """
-    Messages that start nothing reach the server as the very objects that the app sent (design 2).
+    Messages that start nothing reach the server as the very objects that the app sent.
     """
     sent = ask_asgi(SessionContextMiddleware(hello), http_scope())
     assert sent[1] is BODY
@@ -229,7 +229,7 @@ PAIRS = [(b"x-session-id", b"s1"), (b"x-user-id", b"mallory"), (b"host", b"h")]
 )
 def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
     """
-    Header lines are read, and sanitised, from whatever iterable a test suite hands in (design 2).
+    Header lines are read, and sanitised, from whatever iterable a test suite hands in.
     """
     scope = http_scope() | {"headers": headers()}
     seen: list[Any] = []
@@ -243,7 +243,7 @@ def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
 
 def test_headers_without_edits_may_be_any_iterable() -> None:
     """
-    Also where nothing is edited the app gets a list that it can read twice (design 2).
+    Also where nothing is edited the app gets a list that it can read twice.
     """
     scope = http_scope() | {"headers": iter([(b"x-session-id", b"s1")])}
     seen: list[Any] = []
@@ -508,7 +508,7 @@ def test_a_disconnect_that_send_reports_unbinds() -> None:
 
 def test_one_exception_raised_in_two_requests_tells_of_the_second() -> None:
     """
-    The snapshot of an exception object that is raised again is the later request's (design 2).
+    The snapshot of an exception object that is raised again is the later request's.
     """
     error = LookupError("once for all")
 
@@ -526,7 +526,7 @@ def test_one_exception_raised_in_two_requests_tells_of_the_second() -> None:
 
 def test_the_send_wrapper_is_taken_for_a_coroutine_function() -> None:
     """
-    Adapters that want an async ``send``, such as ``AsyncToSync``, take ours silently (design 2).
+    Adapters that want an async ``send``, such as ``AsyncToSync``, take ours silently.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -558,7 +558,7 @@ def test_a_policy_of_another_type_is_refused() -> None:
 
 def test_without_a_policy_the_environment_describes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A middleware without a policy uses ``Policy.from_env()`` (design 4).
+    A middleware without a policy uses ``Policy.from_env()``.
     """
     monkeypatch.setenv("IDLANYARD_TRUSTED_PEERS", PROXY)
     app = SessionContextMiddleware(hello)
@@ -621,7 +621,7 @@ def test_a_refused_websocket_gets_a_denial_response_where_offered() -> None:
 
 def test_a_websocket_is_bound_until_it_ends() -> None:
     """
-    A WebSocket has its IDs at the handshake and at each message (design 2).
+    A WebSocket has its IDs at the handshake and at each message.
     """
     seen: list[Any] = []
 

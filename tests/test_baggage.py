@@ -103,7 +103,7 @@ def test_a_member_is_taken_whole_or_not_at_all(
 @pytest.mark.parametrize("side", SIDES)
 def test_sources_have_an_order(side: str) -> None:
     """
-    S-B20, R5: the header comes before baggage where it stands first, and after it where not.
+    R5: the header comes before baggage where it stands first, and after it where not.
     """
     lines = [("X-Session-ID", "h"), ("baggage", "session.id=b")]
     other = Policy(session=session_spec(sources=[SOURCE, "X-Session-ID"]))
@@ -114,7 +114,7 @@ def test_sources_have_an_order(side: str) -> None:
 @pytest.mark.parametrize("side", SIDES)
 def test_baggage_names_no_user(side: str) -> None:
     """
-    S16, defect 4.11: undeclared keys are not read, whoever sends them.
+    S16: undeclared keys are not read, whoever sends them.
     """
     policy = Policy(trusted_peers=["0.0.0.0/0"], session=POLICY.session)
     context = bound_by(side, policy, [("baggage", "user.id=admin,customer.id=acme")])

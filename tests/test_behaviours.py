@@ -91,7 +91,7 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
 
 def test_a1_process_id_is_one_for_the_process() -> None:
     """
-    S-A1: the process-wide session ID is the same on every call, and only where it is asked for.
+    The process-wide session ID is the same on every call, and only where it is asked for.
     """
     assert process_session_id() == process_session_id() == effective_session_id()
     assert get_session_id() is None
@@ -99,7 +99,7 @@ def test_a1_process_id_is_one_for_the_process() -> None:
 
 def test_a2_threads_do_not_see_each_other() -> None:
     """
-    S-A2: a value set in one thread is invisible in another, and in a child that inherits nothing.
+    A value set in one thread is invisible in another, and in a child that inherits nothing.
     """
 
     def test() -> None:
@@ -111,7 +111,7 @@ def test_a2_threads_do_not_see_each_other() -> None:
 
 def test_a3_a_set_value_stays_until_cleared() -> None:
     """
-    S-A3: a set value stays until it is replaced or cleared.
+    A set value stays until it is replaced or cleared.
     """
 
     def test() -> None:
@@ -127,7 +127,7 @@ def test_a3_a_set_value_stays_until_cleared() -> None:
 
 def test_a4_clearing_twice_is_harmless() -> None:
     """
-    S-A4: clearing returns to nothing, also twice.
+    Clearing returns to nothing, also twice.
     """
 
     def test() -> None:
@@ -142,7 +142,7 @@ def test_a4_clearing_twice_is_harmless() -> None:
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_a5_none_and_empty_mean_no_override(nothing: str | None) -> None:
     """
-    S-A5: setting None or the empty text means that no session is set.
+    Setting None or the empty text means that no session is set.
     """
 
     def test() -> None:
@@ -155,7 +155,7 @@ def test_a5_none_and_empty_mean_no_override(nothing: str | None) -> None:
 
 def test_a6_a_number_is_refused() -> None:
     """
-    S-A6 inverted: a number is not kept, and the error says what to write.
+    A number is not kept, and the error says what to write.
     """
     with pytest.raises(TypeError, match=r"session_id must be a str.*write str\(\.\.\.\)"):
         set_session_id(42)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def test_a6_a_number_is_refused() -> None:
 
 def test_a11_the_main_thread_keeps_its_own() -> None:
     """
-    S-A11: after workers have set and cleared theirs, the main thread sees what it had.
+    After workers have set and cleared theirs, the main thread sees what it had.
     """
 
     def work(session: str) -> str:
@@ -184,7 +184,7 @@ def test_a11_the_main_thread_keeps_its_own() -> None:
 
 def test_a12_a_pool_thread_forgets_the_request_before() -> None:
     """
-    S-A12 inverted: a pooled thread does not hand one block's session to the next job.
+    A pooled thread does not hand one block's session to the next job.
     """
 
     def first() -> None:
@@ -198,7 +198,7 @@ def test_a12_a_pool_thread_forgets_the_request_before() -> None:
 
 def test_a13_two_tasks_on_one_thread_keep_apart() -> None:
     """
-    S-A13 inverted: tasks that interleave on one thread each read their own session.
+    Tasks that interleave on one thread each read their own session.
     """
 
     async def task(name: str, barrier: asyncio.Barrier) -> str | None:
@@ -215,14 +215,14 @@ def test_a13_two_tasks_on_one_thread_keep_apart() -> None:
 
 def test_a15_nothing_bound_reads_as_none() -> None:
     """
-    S-A15: with nothing bound, every ID is None.
+    With nothing bound, every ID is None.
     """
     assert (get_session_id(), get_user_id(), get_tenant_id()) == (None, None, None)
 
 
 def test_a16_blocks_nest_and_restore() -> None:
     """
-    S-A16: an inner block restores the outer one.
+    An inner block restores the outer one.
     """
     with session_context("outer"):
         with session_context("inner"):
@@ -233,7 +233,7 @@ def test_a16_blocks_nest_and_restore() -> None:
 
 def test_a28_nothing_is_left_after_gather() -> None:
     """
-    S-A28 inverted: after a gather of decorated coroutines no session is active.
+    After a gather of decorated coroutines no session is active.
     """
 
     @session_context("decorated")
@@ -249,7 +249,7 @@ def test_a28_nothing_is_left_after_gather() -> None:
 
 def test_a29_dump_and_restore_are_the_way_across() -> None:
     """
-    S-A29: a dumped mapping restores the IDs; None and an empty one change nothing.
+    A dumped mapping restores the IDs; None and an empty one change nothing.
     """
     with session_context("s", user_id="u"):
         carrier = dump()
@@ -261,7 +261,7 @@ def test_a29_dump_and_restore_are_the_way_across() -> None:
 
 def test_a31_an_absent_id_sends_no_header() -> None:
     """
-    S-A31 inverted: what is absent is not sent as the text None.
+    What is absent is not sent as the text None.
     """
     headers: dict[str, str] = {}
     with session_context(user_id="u"):
@@ -271,7 +271,7 @@ def test_a31_an_absent_id_sends_no_header() -> None:
 
 def test_b1_every_argument_is_optional_and_the_context_is_yielded() -> None:
     """
-    S-B1, S-B2: a block needs no argument, and yields what is then read.
+    A block needs no argument, and yields what is then read.
     """
     with session_context() as nothing:
         assert nothing == BLANK
@@ -281,7 +281,7 @@ def test_b1_every_argument_is_optional_and_the_context_is_yielded() -> None:
 
 def test_b3_leaving_restores_also_after_an_exception() -> None:
     """
-    S-B3: leaving a block restores the previous context, also on an exception.
+    Leaving a block restores the previous context, also on an exception.
     """
     with session_context("outer"):
         with pytest.raises(KeyError), session_context("inner"):
@@ -291,7 +291,7 @@ def test_b3_leaving_restores_also_after_an_exception() -> None:
 
 def test_b4_nothing_is_an_empty_object() -> None:
     """
-    S-B4: with nothing set the snapshot is an empty object, never None.
+    With nothing set the snapshot is an empty object, never None.
     """
     assert get_session_context().is_empty()
     assert get_session_context().as_dict() == {}
@@ -299,7 +299,7 @@ def test_b4_nothing_is_an_empty_object() -> None:
 
 def test_b5_clear_makes_every_field_absent() -> None:
     """
-    S-B5: clearing makes every ID None.
+    Clearing makes every ID None.
     """
 
     def test() -> None:
@@ -312,7 +312,7 @@ def test_b5_clear_makes_every_field_absent() -> None:
 
 def test_b6_setting_the_session_keeps_the_user() -> None:
     """
-    S-B6 inverted: setting one ID leaves the others.
+    Setting one ID leaves the others.
     """
 
     def test() -> None:
@@ -325,7 +325,7 @@ def test_b6_setting_the_session_keeps_the_user() -> None:
 
 def test_b7_a_nested_block_merges() -> None:
     """
-    S-B7 inverted: a nested block that names only the customer keeps the outer session.
+    A nested block that names only the customer keeps the outer session.
     """
     with session_context("s"), session_context(customer_id="c") as bound:
         assert bound == SessionContext("s", tenant_id="c")
@@ -333,14 +333,14 @@ def test_b7_a_nested_block_merges() -> None:
 
 def test_b8_an_empty_text_is_empty() -> None:
     """
-    S-B8 inverted: a context of empty texts is empty.
+    A context of empty texts is empty.
     """
     assert SessionContext("", "", "").is_empty()
 
 
 def test_b9_a_snapshot_cannot_be_changed() -> None:
     """
-    S-B9 inverted: the object that get returns is frozen and not shared state.
+    The object that get returns is frozen and not shared state.
     """
     with pytest.raises(AttributeError, match="does not change"):
         get_session_context().session_id = "x"  # type: ignore[misc]
@@ -349,7 +349,7 @@ def test_b9_a_snapshot_cannot_be_changed() -> None:
 
 def test_b10_gathered_blocks_keep_apart() -> None:
     """
-    S-B10: two blocks gathered on one loop keep apart.
+    Two blocks gathered on one loop keep apart.
     """
 
     async def block(name: str, barrier: asyncio.Barrier) -> str | None:
@@ -366,7 +366,7 @@ def test_b10_gathered_blocks_keep_apart() -> None:
 
 def test_b14_absent_ids_have_no_attribute() -> None:
     """
-    S-B14: with nothing set there are no span attributes, rather than empty ones.
+    With nothing set there are no span attributes, rather than empty ones.
     """
     assert get_session_context().as_attributes() == {}
     with session_context("s") as bound:
@@ -375,7 +375,7 @@ def test_b14_absent_ids_have_no_attribute() -> None:
 
 def test_b30_the_switch_binds_nothing_and_code_still_works() -> None:
     """
-    S-B30: with enabled=False nothing is bound or echoed, and explicit values still work.
+    With enabled=False nothing is bound or echoed, and explicit values still work.
     """
     seen: list[object] = []
 
@@ -391,7 +391,7 @@ def test_b30_the_switch_binds_nothing_and_code_still_works() -> None:
 
 def test_b34_a_stream_left_early_leaves_nothing() -> None:
     """
-    S-B34 inverted: who breaks out of a decorated async generator keeps its own session.
+    Who breaks out of a decorated async generator keeps its own session.
     """
     complaints: list[Any] = []
 
@@ -415,7 +415,7 @@ def test_b34_a_stream_left_early_leaves_nothing() -> None:
 
 def test_c1_the_placeholder_lives_in_one_module() -> None:
     """
-    S-C1 inverted: nothing bound is None; only the smallest API answers "unknown".
+    Nothing bound is None; only the smallest API answers "unknown".
     """
     assert get_session_id() is None
     assert context.get() == "unknown"
@@ -423,7 +423,7 @@ def test_c1_the_placeholder_lives_in_one_module() -> None:
 
 def test_c2_set_then_get() -> None:
     """
-    S-C2: what was set is read in the same context.
+    What was set is read in the same context.
     """
 
     def test() -> None:
@@ -437,7 +437,7 @@ def test_c2_set_then_get() -> None:
 
 def test_c3_a_task_takes_what_is_bound_then() -> None:
     """
-    S-C3: a task does not see what its parent sets later.
+    A task does not see what its parent sets later.
     """
 
     async def run() -> tuple[str, str]:
@@ -458,7 +458,7 @@ def test_c3_a_task_takes_what_is_bound_then() -> None:
 
 def test_c4_a_new_thread_sees_nothing() -> None:
     """
-    S-C4: a new thread starts with nothing bound, unless Python was told that it inherits.
+    A new thread starts with nothing bound, unless Python was told that it inherits.
     """
     with session_context("s"):
         assert in_thread(context.get) == ("s" if INHERITS else "unknown")
@@ -467,7 +467,7 @@ def test_c4_a_new_thread_sees_nothing() -> None:
 @pytest.mark.parametrize("header", [b"", b"a b", b"\xc3\xa9"], ids=["empty", "space", "not ascii"])
 def test_c12_an_unusable_header_is_not_accepted(header: bytes) -> None:
     """
-    S-C12 inverted: an empty or refused header is absent, and an ID is minted.
+    An empty or refused header is absent, and an ID is minted.
     """
     minted = respond(ok, (b"x-session-id", header))[b"x-session-id"]
     assert len(minted) == 32
@@ -475,14 +475,14 @@ def test_c12_an_unusable_header_is_not_accepted(header: bytes) -> None:
 
 def test_c13_the_id_is_echoed() -> None:
     """
-    S-C13 inverted: the session ID stands on the response.
+    The session ID stands on the response.
     """
     assert respond(ok, (b"x-session-id", b"s1")) == {b"x-session-id": b"s1"}
 
 
 def test_c14_websocket_handlers_see_the_id() -> None:
     """
-    S-C14 inverted: a WebSocket handler reads the session, and its handshake carries it.
+    A WebSocket handler reads the session, and its handshake carries it.
     """
     seen: list[Any] = []
 
@@ -500,7 +500,7 @@ def test_c14_websocket_handlers_see_the_id() -> None:
 
 def test_c15_the_variable_is_reset_after_the_request() -> None:
     """
-    S-C15 inverted: after the request nothing is bound where it was served.
+    After the request nothing is bound where it was served.
     """
 
     async def run() -> SessionContext:
@@ -515,7 +515,7 @@ def test_c15_the_variable_is_reset_after_the_request() -> None:
 
 def test_c16_background_work_restores_or_inherits() -> None:
     """
-    S-C16: background work takes a given session, else the one it was started under.
+    Background work takes a given session, else the one it was started under.
     """
 
     async def background(session_id: str | None = None) -> str | None:
@@ -531,7 +531,7 @@ def test_c16_background_work_restores_or_inherits() -> None:
 
 def test_c23_one_request_mints_once() -> None:
     """
-    S-C23: inside a request no second session is ever minted, however many middlewares there are.
+    Inside a request no second session is ever minted, however many middlewares there are.
     """
     seen: list[str | None] = []
 
@@ -545,7 +545,7 @@ def test_c23_one_request_mints_once() -> None:
 
 def test_u9_unset_hides_on_purpose() -> None:
     """
-    S-B13: a falsy value falls through to what is bound; UNSET is how to suppress it.
+    A falsy value falls through to what is bound; UNSET is how to suppress it.
     """
     with session_context("s", user_id="u"):
         with session_context(session_id="", user_id=None) as through:
@@ -557,7 +557,7 @@ def test_u9_unset_hides_on_purpose() -> None:
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_decorated_generator_yields_what_it_did(size: int) -> None:
     """
-    S-A25: a decorated function keeps its kind, here a generator, and its name.
+    A decorated function keeps its kind, here a generator, and its name.
     """
 
     @session_context("decorated")
@@ -609,7 +609,7 @@ def fastapi_seen(path: str) -> tuple[Any, dict[str, str]]:
 )
 def test_c11_endpoints_tasks_and_streams_see_the_id(path: str, seen: object) -> None:
     """
-    S-C11: the session is seen in async and sync endpoints, background tasks and streams.
+    The session is seen in async and sync endpoints, background tasks and streams.
     """
     found, headers = fastapi_seen(path)
     assert (found, headers["x-session-id"]) == (seen, "s1")
@@ -617,7 +617,7 @@ def test_c11_endpoints_tasks_and_streams_see_the_id(path: str, seen: object) -> 
 
 def test_c17_hooks_see_the_id() -> None:
     """
-    S-C17: a callback, sync or async, reads the session of who calls it.
+    A callback, sync or async, reads the session of who calls it.
     """
 
     async def hook() -> str:
@@ -636,7 +636,7 @@ def test_c17_hooks_see_the_id() -> None:
 
 def test_c31_a_test_may_set_at_its_start_and_read_at_its_end() -> None:
     """
-    S-C31: what is set at the start of a piece of work is read at its end.
+    What is set at the start of a piece of work is read at its end.
     """
 
     async def work() -> str:
@@ -650,7 +650,7 @@ def test_c31_a_test_may_set_at_its_start_and_read_at_its_end() -> None:
 @pytest.mark.parametrize("session", ["Session_001", "session_001", "a/b", "crm_user_12345"])
 def test_d3_an_id_comes_back_byte_for_byte(session: str) -> None:
     """
-    S-D3, S-D5: a valid ID is echoed as it came, its case kept.
+    A valid ID is echoed as it came, its case kept.
     """
     assert respond(ok, (b"x-session-id", session.encode())) == {b"x-session-id": session.encode()}
 
@@ -660,7 +660,7 @@ def test_d3_an_id_comes_back_byte_for_byte(session: str) -> None:
 )
 def test_d6_what_is_no_id_is_not_accepted(session: str) -> None:
     """
-    S-D6 inverted: spaces, 10,000 characters, line breaks and accents are not taken for an ID.
+    Spaces, 10,000 characters, line breaks and accents are not taken for an ID.
     """
     echoed = respond(ok, (b"x-session-id", session.encode("latin-1")))
     assert len(echoed[b"x-session-id"]) == 32
@@ -668,7 +668,7 @@ def test_d6_what_is_no_id_is_not_accepted(session: str) -> None:
 
 def test_d20_what_the_framework_answers_is_left_as_it_is() -> None:
     """
-    S-D20: a route that does not exist keeps the framework's own 404, kept from caches.
+    A route that does not exist keeps the framework's own 404, kept from caches.
     """
     api = FastAPI()
     bare = TestClient(api).get("/nowhere")
@@ -682,7 +682,7 @@ def test_d20_what_the_framework_answers_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("session", ["a\r\nX-Role: root", "a\n", "a\x00", "a\x85b"])
 def test_a10_a_line_break_never_reaches_a_header(session: str) -> None:
     """
-    S-A10 inverted: an ID with a line break is refused where it is set.
+    An ID with a line break is refused where it is set.
     """
     with pytest.raises(ValueError, match="session_id"):
         set_session_id(session)
@@ -691,7 +691,7 @@ def test_a10_a_line_break_never_reaches_a_header(session: str) -> None:
 
 def test_a22_ids_go_where_they_may() -> None:
     """
-    S-A22 inverted: a host that is not on the list gets nothing, and no key is ever added.
+    A host that is not on the list gets nothing, and no key is ever added.
     """
     sent: dict[str, str] = {}
     with session_context("s1", user_id="alice"):
@@ -703,7 +703,7 @@ def test_a22_ids_go_where_they_may() -> None:
 
 def test_a23_a_child_thread_inherits_what_is_carried() -> None:
     """
-    S-A23: a thread has its parent's session through ``carry``, and else only by inheritance.
+    A thread has its parent's session through ``carry``, and else only by inheritance.
     """
     found: list[str | None] = []
 
@@ -720,7 +720,7 @@ def test_a23_a_child_thread_inherits_what_is_carried() -> None:
 
 def test_a24_a_thread_without_a_session_has_none() -> None:
     """
-    S-A24 inverted: a thread never adopts what the main thread has bound, or else had bound.
+    A thread never adopts what the main thread has bound, or else had bound.
     """
     with ThreadPoolExecutor(1) as pool:
         with session_context("of-the-main-thread"):
@@ -731,7 +731,7 @@ def test_a24_a_thread_without_a_session_has_none() -> None:
 
 def test_a26_each_call_can_have_a_session_of_its_own() -> None:
     """
-    S-A26, R15: nothing mints by itself but ``new_session_id``, which mints anew per call.
+    R15: nothing mints by itself but ``new_session_id``, which mints anew per call.
     """
 
     def call() -> str | None:
@@ -744,7 +744,7 @@ def test_a26_each_call_can_have_a_session_of_its_own() -> None:
 
 def test_a27_ending_what_is_not_there_is_harmless() -> None:
     """
-    S-A27: clearing where nothing is bound does nothing and raises nothing.
+    Clearing where nothing is bound does nothing and raises nothing.
     """
 
     def clear() -> None:
@@ -758,7 +758,7 @@ def test_a27_ending_what_is_not_there_is_harmless() -> None:
 
 def test_b27_what_is_read_is_a_copy() -> None:
     """
-    S-B27: changing what ``as_dict`` returned changes nothing that is bound.
+    Changing what ``as_dict`` returned changes nothing that is bound.
     """
     with session_context("s1") as bound:
         bound.as_dict()["session_id"] = "changed"
@@ -767,7 +767,7 @@ def test_b27_what_is_read_is_a_copy() -> None:
 
 def test_b28_an_inner_value_goes_before_the_outer_one() -> None:
     """
-    S-B28, S-B29: for the same field the inner block's value counts, the others are merged.
+    For the same field the inner block's value counts, the others are merged.
     """
     with session_context("s1", tenant_id="acme"), session_context(tenant_id="other"):
         assert get_session_context() == SessionContext("s1", tenant_id="other")
@@ -775,7 +775,7 @@ def test_b28_an_inner_value_goes_before_the_outer_one() -> None:
 
 def test_b32_a_public_endpoint_believes_no_identity() -> None:
     """
-    S-B32: by default anybody's session is accepted and nobody's identity; trust is by sender.
+    By default anybody's session is accepted and nobody's identity; trust is by sender.
     """
     lines = (b"x-session-id", b"s1"), (b"x-user-id", b"root"), (b"x-tenant-id", b"acme")
     assert respond(ok, *lines) == {b"x-session-id": b"s1"}
@@ -785,7 +785,7 @@ def test_b32_a_public_endpoint_believes_no_identity() -> None:
 
 def test_b33_each_unit_of_work_starts_empty() -> None:
     """
-    S-B33: in a pooled worker a unit of work has the IDs of its own message or none.
+    In a pooled worker a unit of work has the IDs of its own message or none.
     """
 
     def work(carrier: dict[str, Any] | None) -> dict[str, str]:
@@ -801,7 +801,7 @@ def test_b33_each_unit_of_work_starts_empty() -> None:
 
 def test_c8_a_bound_parameter_may_be_given_by_position() -> None:
     """
-    S-C8 inverted: given by position, the caller's value counts.
+    Given by position, the caller's value counts.
     """
 
     @bind
@@ -814,7 +814,7 @@ def test_c8_a_bound_parameter_may_be_given_by_position() -> None:
 
 def test_c9_keyword_functions_get_nothing() -> None:
     """
-    S-C9: a function that takes any keyword is passed none.
+    A function that takes any keyword is passed none.
     """
 
     @bind
@@ -828,7 +828,7 @@ def test_c9_keyword_functions_get_nothing() -> None:
 @pytest.mark.parametrize("name", ["x-request-id", "x-mcp-request-id", "traceparent"])
 def test_c26_a_request_id_is_no_session(name: str) -> None:
     """
-    S-C26, S-C27 inverted: a request's or a trace's ID never becomes the session's.
+    A request's or a trace's ID never becomes the session's.
     """
     echoed = respond(ok, (name.encode(), b"r1"))
     assert echoed.keys() == {b"x-session-id"}
@@ -837,7 +837,7 @@ def test_c26_a_request_id_is_no_session(name: str) -> None:
 
 def test_c30_a_long_value_is_refused_and_never_cut() -> None:
     """
-    S-C30: 30 KB are no ID: refused from code, absent from the wire, nothing is truncated.
+    30 KB are no ID: refused from code, absent from the wire, nothing is truncated.
     """
     text = "x" * 30_720
     with pytest.raises(ValueError, match="session_id"):

@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 @pytest.mark.parametrize("face", FACES)
 def test_who_creates_by_hand_does_the_work(store: Store, face: str) -> None:
     """
-    Issue 5, tests: by hand a session is created once, as the registry sees it that shares a store.
+    By hand a session is created once, as the registry sees it that shares a store.
     """
     with faces() as both, store.empty() as url:
         (chosen,) = (one for one in both if one.name == face)
@@ -51,7 +51,7 @@ def test_who_creates_by_hand_does_the_work(store: Store, face: str) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_a_store_is_filled_with_sessions(store: Store, face: str) -> None:
     """
-    Issue 5, tests: a filled store has the sessions that it says, each with its client.
+    A filled store has the sessions that it says, each with its client.
     """
     with faces() as both, store.empty() as url:
         (chosen,) = (one for one in both if one.name == face)
@@ -77,7 +77,7 @@ def run(*arguments: str) -> list[list[str]]:
 
 def test_costs_are_measured() -> None:
     """
-    Issue 5, tests: one quick run says each figure, of those with a target whether it is met.
+    One quick run says each figure, of those with a target whether it is met.
     """
     titles, _, *rows = run("--sections", "cost", "sizes", "paging", "--stores", "SQLite")
     assert titles == ["figure", "target", "measured", "met"]
@@ -91,7 +91,7 @@ def test_costs_are_measured() -> None:
 
 def test_races_and_kills_are_counted() -> None:
     """
-    Issue 5, tests: one quick run says what was created, refused and lost, in the stores it names.
+    One quick run says what was created, refused and lost, in the stores it names.
     """
     # PostgreSQL is raced and killed by the tests of the stores, and takes the longest.
     stores = ["memory", "SQLite", "Valkey"]

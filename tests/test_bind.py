@@ -137,7 +137,7 @@ class Called:
 )
 def test_parameters_left_out_are_filled(call: Any, result: object) -> None:
     """
-    S-C5, S-C7 to S-C10: what the caller leaves out is filled, what is given wins.
+    What the caller leaves out is filled, what is given wins.
     """
     with session_context("s", user_id="u", tenant_id="t"):
         assert call() == result
@@ -145,7 +145,7 @@ def test_parameters_left_out_are_filled(call: Any, result: object) -> None:
 
 def test_an_absent_id_leaves_the_default() -> None:
     """
-    S-C5: with nothing bound the default stays, and None is passed where there is none.
+    With nothing bound the default stays, and None is passed where there is none.
     """
     assert bind(Made)(1).given == (1, "none")
     assert bind(needy)() is None
@@ -155,7 +155,7 @@ def test_an_absent_id_leaves_the_default() -> None:
 
 def test_every_kind_stays_what_it_is() -> None:
     """
-    S-C6: sync stays sync, async stays async, and generators stay generators.
+    Sync stays sync, async stays async, and generators stay generators.
     """
 
     @bind
@@ -187,7 +187,7 @@ def test_every_kind_stays_what_it_is() -> None:
 
 def test_methods_are_filled_too() -> None:
     """
-    S-C10: methods, class methods and static methods work, with bind next to the function.
+    Methods, class methods and static methods work, with bind next to the function.
     """
 
     class Service:
@@ -212,7 +212,7 @@ def test_methods_are_filled_too() -> None:
 @pytest.mark.parametrize("above", [classmethod, staticmethod])
 def test_bind_stands_below_what_makes_a_method(above: Any) -> None:
     """
-    S-C10: above classmethod or staticmethod, bind says where it belongs instead of misfilling.
+    Above classmethod or staticmethod, bind says where it belongs instead of misfilling.
     """
     with pytest.raises(TypeError, match="write @bind below @classmethod and @staticmethod"):
         bind(above(plain))
@@ -220,7 +220,7 @@ def test_bind_stands_below_what_makes_a_method(above: Any) -> None:
 
 def test_methods_on_an_instance_are_filled_too() -> None:
     """
-    S-C10: a bound method, and the methods that bind has decorated, are filled on an instance.
+    A bound method, and the methods that bind has decorated, are filled on an instance.
     """
 
     class Service:
@@ -276,7 +276,7 @@ def test_the_explicit_argument_wins_over_bound_over_environment(
 
 def test_the_visible_signature_loses_what_is_filled() -> None:
     """
-    Design, section 4: a framework that reads the signature never asks a client for an ID.
+    A framework that reads the signature never asks a client for an ID.
     """
     assert str(inspect.signature(bind(plain))) == "(x: int) -> tuple[int, str | None]"
     assert inspect.signature(bind(local)) == inspect.signature(local)
@@ -291,7 +291,7 @@ def unresolved(x: Missing, session_id: str = "") -> str:  # type: ignore[name-de
 
 def test_annotations_that_cannot_be_resolved_stay() -> None:
     """
-    S-C10: a name that is only known to a type checker does not stop bind.
+    A name that is only known to a type checker does not stop bind.
     """
     with session_context("s"):
         assert bind(unresolved)(1) == "s"
@@ -329,7 +329,7 @@ SOURCES = {
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_annotations_of_any_kind_leave_bind_in_force(source: str) -> None:
     """
-    S-C10: whatever the annotations are, the ID is filled, and the visible signature has it not.
+    Whatever the annotations are, the ID is filled, and the visible signature has it not.
     """
     names: dict[str, Any] = {"__name__": "theirs"}
     exec(compile(source, "theirs", "exec", dont_inherit=True), names)
@@ -343,7 +343,7 @@ def test_annotations_of_any_kind_leave_bind_in_force(source: str) -> None:
 
 def test_what_can_be_resolved_is() -> None:
     """
-    Design, section 4: resolved annotations are what a framework reads, not our module's names.
+    Resolved annotations are what a framework reads, not our module's names.
     """
     assert inspect.signature(bind(plain)).parameters["x"].annotation is int
 
@@ -394,7 +394,7 @@ class Meta(type):
 )
 def test_what_cannot_be_read_is_refused(fn: Any) -> None:
     """
-    Design, section 4: bind protects or raises; a function comes back as it was only without IDs.
+    Bind protects or raises; a function comes back as it was only without IDs.
     """
     with pytest.raises(TypeError, match="write a function that calls it, and @bind above that"):
         bind(fn)
@@ -409,7 +409,7 @@ def test_what_cannot_be_read_is_refused(fn: Any) -> None:
 
 def test_fastapi_never_lets_a_client_name_an_id() -> None:
     """
-    Design, section 4: under FastAPI a query parameter of an ID's name is ignored.
+    Under FastAPI a query parameter of an ID's name is ignored.
     """
     api = FastAPI()
 
@@ -452,7 +452,7 @@ class Asks:
 
 def test_fastapi_dependencies_never_let_a_client_name_an_id() -> None:
     """
-    Design, section 4: functions, classes and objects as dependencies take no ID from a client.
+    Functions, classes and objects as dependencies take no ID from a client.
     """
     api = FastAPI()
 

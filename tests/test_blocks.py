@@ -133,7 +133,7 @@ def test_leaving_in_another_context_is_silent() -> None:
 
 def test_decorated_functions_keep_their_kind() -> None:
     """
-    R3, S-A25: a decorated function stays what inspect says it is, with its name and docstring.
+    R3: a decorated function stays what inspect says it is, with its name and docstring.
     """
 
     @session_context("s")
@@ -373,7 +373,7 @@ def test_any_async_iterable_can_keep_the_binding_of_here() -> None:
 
 def test_without_has_nothing_bound_and_puts_back() -> None:
     """
-    Design, section 4: in the block nothing is bound, so that a task started there shares nothing.
+    In the block nothing is bound, so that a task started there shares nothing.
     """
 
     async def run() -> tuple[SessionContext, str | None]:

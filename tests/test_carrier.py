@@ -37,7 +37,7 @@ from idlanyard import (
 
 def test_inject_adds_what_is_in_force() -> None:
     """
-    S-A7: inject changes the mapping in place, keeps other keys and returns None.
+    Inject changes the mapping in place, keeps other keys and returns None.
     """
     headers = {"Accept": "*/*"}
     with session_context("s", user_id="u", tenant_id="t"):
@@ -52,7 +52,7 @@ def test_inject_adds_what_is_in_force() -> None:
 
 def test_inject_leaves_the_callers_header() -> None:
     """
-    S-A8, S-A20 inverted, S15: a header that is there, in any case, wins and stays alone.
+    S15: a header that is there, in any case, wins and stays alone.
     """
     headers = {"x-session-id": "own"}
     with session_context("s"):
@@ -104,7 +104,7 @@ def test_inject_says_what_it_needs() -> None:
 )
 def test_inject_writes_names_in_lower_case(given: dict[str, str], sent: dict[str, str]) -> None:
     """
-    Features D6: where the carrier asks for lower case it is written so, and the caller's stays.
+    Where the carrier asks for lower case it is written so, and the caller's stays.
     """
     with session_context("s", user_id="u"):
         inject(given, lower=True)
@@ -130,7 +130,7 @@ def test_what_is_not_declared_for_a_sink_stays() -> None:
 
 def test_scripts_send_the_process_id_and_what_the_environment_holds() -> None:
     """
-    S-A7, S-A9: a script's request has a session, and a mapped variable if it is set.
+    A script's request has a session, and a mapped variable if it is set.
     """
     os.environ["IDLANYARD_TEST_KEY"] = "key-1"
     try:
@@ -152,7 +152,7 @@ def test_scripts_send_the_process_id_and_what_the_environment_holds() -> None:
 
 def test_scripts_without_a_session_send_none() -> None:
     """
-    Design, section 4: where the session is left out, a script sends none.
+    Where the session is left out, a script sends none.
     """
     undo = use_policy(Policy(session=None))
     headers: dict[str, str] = {}
@@ -180,7 +180,7 @@ def test_what_was_dumped_is_restored_with_its_provenance() -> None:
 
 def test_restore_works_in_async_code_and_once_at_a_time() -> None:
     """
-    Design, section 4: restore is a context manager, sync and async, of one block at a time.
+    Restore is a context manager, sync and async, of one block at a time.
     """
 
     async def run() -> str | None:

@@ -72,7 +72,7 @@ def in_request(body: Any) -> None:
 
 def test_a_carried_function_shares_the_request() -> None:
     """
-    R2, peers 3.13: what a carried function identifies in a thread is seen by the request.
+    R2: what a carried function identifies in a thread is seen by the request.
     """
 
     async def body() -> None:
@@ -90,7 +90,7 @@ def test_a_carried_function_shares_the_request() -> None:
 
 def test_a_pool_of_ours_carries_by_itself() -> None:
     """
-    Design, section 4: jobs of a ContextThreadPoolExecutor have what was bound at submit.
+    Jobs of a ContextThreadPoolExecutor have what was bound at submit.
     """
     with ContextThreadPoolExecutor(2) as pool:
         with session_context("a"):
@@ -105,7 +105,7 @@ def test_a_pool_of_ours_carries_by_itself() -> None:
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_another_process_gets_the_ids_by_value(method: str) -> None:
     """
-    Design, section 4: pickled, a carried function takes the IDs and their provenance by value.
+    Pickled, a carried function takes the IDs and their provenance by value.
     """
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -136,7 +136,7 @@ def test_what_arrives_is_checked_against_the_policy_here() -> None:
 
 def test_async_functions_stay_async() -> None:
     """
-    Design, section 4: a carried coroutine function is awaited, also by who asks before calling.
+    A carried coroutine function is awaited, also by who asks before calling.
     """
     seen: list[str | None] = []
 
@@ -166,7 +166,7 @@ class Service:
 
 def test_objects_that_are_awaited_stay_so() -> None:
     """
-    Design, section 4: an object with an async __call__ is awaited, bound for the whole await.
+    An object with an async __call__ is awaited, bound for the whole await.
     """
     service = Service()
     with session_context("s"):
@@ -197,7 +197,7 @@ def test_what_is_carried_can_be_decorated() -> None:
 
 def test_only_our_own_variable_is_carried() -> None:
     """
-    Design, section 4: other variables are those of the place where the function runs.
+    Other variables are those of the place where the function runs.
     """
     theirs = contextvars.ContextVar("theirs", default="there")
     token = theirs.set("here")
@@ -230,7 +230,7 @@ def test_what_is_bound_in_a_carried_function_stays_there() -> None:
 
 def test_a_loops_default_executor_may_be_ours() -> None:
     """
-    Design, section 4: run_in_executor with a pool of ours shares the request's scope.
+    Run_in_executor with a pool of ours shares the request's scope.
     """
 
     async def body() -> None:
@@ -245,7 +245,7 @@ def test_a_loops_default_executor_may_be_ours() -> None:
 
 def test_generators_and_methods_can_be_carried() -> None:
     """
-    Design, section 4: a function of any kind can be carried, and a method stays one.
+    A function of any kind can be carried, and a method stays one.
     """
 
     def parts() -> Iterator[str | None]:
@@ -304,7 +304,7 @@ print(mine, process_session_id())
 
 def test_a_forked_child_starts_anew() -> None:
     """
-    R15, S-A14 inverted: a fork mints the process-wide ID anew and frees the lock it caught.
+    R15: a fork mints the process-wide ID anew and frees the lock it caught.
     """
     command = [sys.executable, "-c", FORKING]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
@@ -327,7 +327,7 @@ def test_a_lock_is_made_anew_and_marks_are_the_interpreters() -> None:
 
 def test_the_package_has_no_other_names() -> None:
     """
-    Design, section 4: a name that is not there raises as usual.
+    A name that is not there raises as usual.
     """
     with pytest.raises(AttributeError, match="no attribute 'missing'"):
         idlanyard.missing  # noqa: B018

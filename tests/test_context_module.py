@@ -16,7 +16,7 @@ from idlanyard.asgi import SessionContextMiddleware
 
 def test_nothing_bound_is_unknown_here_and_none_elsewhere() -> None:
     """
-    Design, section 4, R15, S-C1: context.get alone has a placeholder, and takes another.
+    R15: context.get alone has a placeholder, and takes another.
     """
     assert (context.get(), context.get("-"), get_session_id()) == ("unknown", "-", None)
 
@@ -24,7 +24,7 @@ def test_nothing_bound_is_unknown_here_and_none_elsewhere() -> None:
 @pytest.mark.parametrize("nothing", [None, ""], ids=repr)
 def test_what_is_set_is_read_until_it_is_cleared(nothing: str | None) -> None:
     """
-    R2.2, S-C2: set binds the one session ID of the package; None, the empty text and clear hide it.
+    R2.2: set binds the one session ID of the package; None, the empty text and clear hide it.
     """
     with session_context("around", user_id="u"):
         context.set("s1")
@@ -56,7 +56,7 @@ def test_a_refused_value_changes_nothing(value: Any, error: type[Exception], mes
 
 def test_a_task_has_a_copy_and_a_thread_has_nothing() -> None:
     """
-    S-C3, S-C4: a task takes what is bound when it is made; a new thread sees the default.
+    A task takes what is bound when it is made; a new thread sees the default.
     """
 
     async def read() -> str:
@@ -78,7 +78,7 @@ def test_a_task_has_a_copy_and_a_thread_has_nothing() -> None:
 
 def test_bind_is_the_bind_of_the_package() -> None:
     """
-    S-C5: context.bind passes what context.set has bound.
+    Context.bind passes what context.set has bound.
     """
 
     @context.bind

@@ -61,7 +61,7 @@ def _ok(request: Request) -> PlainTextResponse:
 @pytest.mark.parametrize("value", ["-" * 60_000 + HEX, "urn:uuid:" + "{" * 400, "0x" + "f" * 300])
 def test_defect_4_1_long_values_are_refused_by_length(value: str) -> None:
     """
-    60 KB that would pass as a UUID is no session ID, and comes back nowhere (defect 4.1, S6).
+    60 KB that would pass as a UUID is no session ID, and comes back nowhere (S6).
     """
     app = asgi.SessionContextMiddleware(Starlette(routes=[Route("/", _ok)]))
     start, body = ask_asgi(app, http_scope([("X-Session-ID", value)]))
@@ -91,7 +91,7 @@ async def _explain(request: Request, error: Exception) -> JSONResponse:
 )
 def test_defect_4_2_an_unhandled_error_has_its_id(app: Any) -> None:
     """
-    A 500 of an app that is wrapped whole carries the session, custom handler or not (defect 4.2).
+    A 500 of an app that is wrapped whole carries the session, custom handler or not.
     """
     sent: list[Any] = []
 
@@ -113,7 +113,7 @@ def test_defect_4_2_an_unhandled_error_has_its_id(app: Any) -> None:
 @pytest.mark.parametrize("path", ["/", "/sub/"])
 def test_defect_4_3_one_header_however_often_it_is_set(path: str) -> None:
     """
-    An app that sets the header, plain or mounted and wrapped twice, sends it once (defect 4.3).
+    An app that sets the header, plain or mounted and wrapped twice, sends it once.
     """
     plain = Starlette(routes=[Route("/", _ok)])
     mounted = Mount("/sub", app=asgi.SessionContextMiddleware(plain))
@@ -124,7 +124,7 @@ def test_defect_4_3_one_header_however_often_it_is_set(path: str) -> None:
 
 def test_defect_4_4_two_ids_keep_apart() -> None:
     """
-    Two IDs on two headers are two values, in the app and in the echo (defect 4.4).
+    Two IDs on two headers are two values, in the app and in the echo.
     """
     policy = Policy(extra=[request_spec()])
     app = asgi.SessionContextMiddleware(Starlette(routes=[Route("/", _ok)]), policy)
@@ -140,7 +140,7 @@ def test_defect_4_4_two_ids_keep_apart() -> None:
 )
 def test_defect_4_5_no_client_breaks_a_websocket(value: str, on_invalid: Any, type_: str) -> None:
     """
-    A bad header closes a WebSocket before accept, or is dropped, and never fails it (defect 4.5).
+    A bad header closes a WebSocket before accept, or is dropped, and never fails it.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -164,7 +164,7 @@ def test_defect_4_5_no_client_breaks_a_websocket(value: str, on_invalid: Any, ty
 )
 def test_defect_4_6_a_websocket_handshake_has_its_id(message: dict[str, Any]) -> None:
     """
-    Both answers to a WebSocket handshake carry the session (defect 4.6).
+    Both answers to a WebSocket handshake carry the session.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -176,7 +176,7 @@ def test_defect_4_6_a_websocket_handshake_has_its_id(message: dict[str, Any]) ->
 
 def test_defect_4_8_the_exposed_headers_of_others_stay() -> None:
     """
-    Beside the exposed headers of the CORS middleware ours stands once (defect 4.8, S12).
+    Beside the exposed headers of the CORS middleware ours stands once (S12).
     """
     cors = Middleware(
         CORSMiddleware,
@@ -192,7 +192,7 @@ def test_defect_4_8_the_exposed_headers_of_others_stay() -> None:
 
 def test_defect_4_12_a_body_closed_unread_leaks_nothing() -> None:
     """
-    After a body was closed unread the next request on the thread is its own (defect 4.12).
+    After a body was closed unread the next request on the thread is its own.
     """
     seen: list[Any] = []
 
@@ -215,7 +215,7 @@ def test_defect_4_12_a_body_closed_unread_leaks_nothing() -> None:
 
 def test_defect_4_13_the_tenant_of_the_previous_request_is_gone() -> None:
     """
-    An anonymous request after a tenant's, on the same thread, has no tenant (defect 4.13, S28).
+    An anonymous request after a tenant's, on the same thread, has no tenant (S28).
     """
     seen: list[Any] = []
 
@@ -233,7 +233,7 @@ def test_defect_4_13_the_tenant_of_the_previous_request_is_gone() -> None:
 @pytest.mark.parametrize("value", ["\x85abc", "\xff", "\x00"])
 def test_defect_4_14_one_byte_breaks_nothing(value: str) -> None:
     """
-    No byte of a header takes an endpoint down (defect 4.14, S29).
+    No byte of a header takes an endpoint down (S29).
     """
     app = asgi.SessionContextMiddleware(Starlette(routes=[Route("/", _ok)]))
     start, body = ask_asgi(app, http_scope([("X-Session-ID", value), ("X-User-ID", value)]))
@@ -244,7 +244,7 @@ def test_defect_4_14_one_byte_breaks_nothing(value: str) -> None:
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyError("key"), LookupError()])
 def test_defect_4_14_an_exception_says_what_it_said(error: Exception) -> None:
     """
-    ``str``, ``repr`` and ``args`` of an exception are as they were raised (defect 4.14).
+    ``str``, ``repr`` and ``args`` of an exception are as they were raised.
     """
     before = (str(error), repr(error), error.args)
 
@@ -263,7 +263,7 @@ def _login() -> None:
 
 def test_defect_4_15_a_sync_dependency_may_identify() -> None:
     """
-    A user that a sync dependency sets is in the endpoint and in the echo (defect 4.15, R2).
+    A user that a sync dependency sets is in the endpoint and in the echo (R2).
     """
     app = FastAPI()
 
@@ -281,7 +281,7 @@ def test_defect_4_17_no_line_break_is_smuggled_in(
     value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What ``str.splitlines`` would break is no ID, and reaches neither echo nor log (defect 4.17).
+    What ``str.splitlines`` would break is no ID, and reaches neither echo nor log.
     """
     with caplog.at_level(logging.DEBUG):
         for header in ("X-Session-ID", "X-User-ID"):
@@ -319,7 +319,7 @@ class Closing:
 )
 def test_defect_4_18_early_exits_have_their_id(app: Any, status: int) -> None:
     """
-    Whoever answers inside, the app that is wrapped whole sends the session (defect 4.18).
+    Whoever answers inside, the app that is wrapped whole sends the session.
     """
     start = ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1, path="/nowhere"))[0]
     assert start["status"] == status
@@ -328,7 +328,7 @@ def test_defect_4_18_early_exits_have_their_id(app: Any, status: int) -> None:
 
 def test_defect_4_19_the_traceback_line_can_name_the_request() -> None:
     """
-    Nothing stays bound after an error, and the exception tells its IDs (defect 4.19).
+    Nothing stays bound after an error, and the exception tells its IDs.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -346,7 +346,7 @@ def test_defect_4_19_the_traceback_line_can_name_the_request() -> None:
 @pytest.mark.parametrize("made", ["日本", "a\r\nSet-Cookie: x=1", "", "a" * 256, None, 7])
 def test_defect_4_20_a_bad_generator_is_found_at_start(made: Any) -> None:
     """
-    A generator whose IDs could not be used is a ``PolicyError`` when built (defect 4.20, S10).
+    A generator whose IDs could not be used is a ``PolicyError`` when built (S10).
     """
     with pytest.raises(PolicyError, match="mint"):
         session_spec(mint=lambda: made)
@@ -355,7 +355,7 @@ def test_defect_4_20_a_bad_generator_is_found_at_start(made: Any) -> None:
 @pytest.mark.parametrize("made", ["日本", "a\r\nSet-Cookie: x=1", "", None])
 def test_defect_4_20_a_generator_that_turns_bad_fails_no_request(made: Any) -> None:
     """
-    A generator that fails later is replaced by the default mint (defect 4.20, R7).
+    A generator that fails later is replaced by the default mint (R7).
     """
     values = iter(["fine"])
     mint: Callable[[], Any] = lambda: next(values, made)  # noqa: E731 - as users write it
@@ -369,7 +369,7 @@ def test_defect_4_20_a_generator_that_turns_bad_fails_no_request(made: Any) -> N
 
 def test_defect_4_20_a_parse_passes_the_same_check() -> None:
     """
-    What a ``parse`` makes of a header is checked like a value of the wire (defect 4.20, R7).
+    What a ``parse`` makes of a header is checked like a value of the wire (R7).
     """
 
     def parse(line: str) -> str:

@@ -56,7 +56,7 @@ FRAMEWORKS = "bottle django falcon fastapi flask litestar pyramid quart starlett
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_the_page_of_a_framework_shows_a_policy(name: str) -> None:
     """
-    Issue 10: each shows where rules of one's own go, and these rules hold for a request: another
+    Each shows where rules of one's own go, and these rules hold for a request: another
     header for the session, and a request ID.
     """
     shown = [code for page, code in blocks() if page.startswith(f"{name}.md-") and "c1" in code]

@@ -68,7 +68,7 @@ def with_environment(values: dict[str, str], check: Callable[[], None]) -> None:
 )
 def test_the_environment_describes_a_policy(environ: dict[str, str], policy: Policy) -> None:
     """
-    Design, section 4: the three variables are read as they say.
+    The three variables are read as they say.
     """
     assert Policy.from_env(environ) == policy
 
@@ -96,7 +96,7 @@ def test_the_environment_describes_a_policy(environ: dict[str, str], policy: Pol
 )
 def test_what_cannot_be_understood_is_refused(environ: dict[str, str], sentence: str) -> None:
     """
-    Design, section 4: a variable that cannot be understood raises, and no secret is repeated.
+    A variable that cannot be understood raises, and no secret is repeated.
     """
     with pytest.raises(PolicyError, match=sentence) as caught:
         Policy.from_env(environ)
@@ -135,7 +135,7 @@ def test_a_misspelt_variable_is_told(
 
 def test_static_ids_are_read_where_nothing_is_bound() -> None:
     """
-    R5, S-B11, S-B12: per ID, what is bound here wins, then the environment, read at call time.
+    R5: per ID, what is bound here wins, then the environment, read at call time.
     """
 
     def check() -> None:
@@ -200,7 +200,7 @@ def test_one_variable_carries_a_context(
     context: str, expected: tuple[str | None, str | None]
 ) -> None:
     """
-    Issue 4, item 5: IDLANYARD_CONTEXT has what ``dump`` returned; whatever else it has is absent.
+    IDLANYARD_CONTEXT has what ``dump`` returned; whatever else it has is absent.
     """
 
     def check() -> None:
@@ -214,7 +214,7 @@ def test_one_variable_carries_a_context(
 
 def test_a_variable_of_its_own_goes_before_the_context() -> None:
     """
-    Issue 4, item 5: IDLANYARD_SESSION_ID wins over IDLANYARD_CONTEXT, field by field.
+    IDLANYARD_SESSION_ID wins over IDLANYARD_CONTEXT, field by field.
     """
 
     def check() -> None:

@@ -66,7 +66,7 @@ def heard(*names: Any, during: Callable[[], object]) -> list[Event]:
 
 def test_a_request_tells_what_was_bound_and_minted() -> None:
     """
-    S-C24 inverted: bind and mint are told once the IDs are in force.
+    Bind and mint are told once the IDs are in force.
     """
     seen: list[str | None] = []
     undo = subscribe("bind", lambda _: seen.append(get_session_id()))
@@ -152,7 +152,7 @@ def test_a_job_whose_beginning_fails_binds_nothing() -> None:
 
 def test_subscribers_are_called_in_order_and_may_leave() -> None:
     """
-    S-C19: first in first out, duplicates allowed, and one that takes itself back is safe.
+    First in first out, duplicates allowed, and one that takes itself back is safe.
     """
     order: list[str] = []
 
@@ -178,7 +178,7 @@ def test_a_failing_subscriber_is_logged_once_and_the_next_runs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    R14, S-C19: a failure is counted, logged once with its traceback, and stops nobody.
+    R14: a failure is counted, logged once with its traceback, and stops nobody.
     """
     failures.clear()
     ran: list[Event] = []
@@ -200,7 +200,7 @@ def test_a_failing_subscriber_is_logged_once_and_the_next_runs(
 
 def test_an_unknown_event_is_refused() -> None:
     """
-    Design, section 4: there are four events, and the error names them.
+    There are four events, and the error names them.
     """
     with pytest.raises(ValueError, match="bind, mint, reject, identify"):
         subscribe("unbind", print)  # type: ignore[arg-type]

@@ -168,7 +168,7 @@ def test_an_example_identifies(example: str) -> None:
 )
 def test_an_unhandled_error_has_the_session_on_the_response(example: str) -> None:
     """
-    R9, defect 4.2: the 500 that the framework writes has the echo; what it logs is its own.
+    R9: the 500 that the framework writes has the echo; what it logs is its own.
     """
     with running(example) as address, get(f"{address}/boom", X_Session_ID="s1") as answer:
         assert (answer.status, answer.headers["X-Session-ID"]) == (500, "s1")
@@ -190,7 +190,7 @@ def test_the_fastapi_example_believes_its_proxy_and_identifies() -> None:
 
 def test_the_flask_example_names_who_logs_in() -> None:
     """
-    Issue 3, item 2: the response to a login has the user already, and so has what follows.
+    The response to a login has the user already, and so has what follows.
     """
     with running("flask_app.py") as address:
         with get(f"{address}/login/alice") as answer:
@@ -202,7 +202,7 @@ def test_the_flask_example_names_who_logs_in() -> None:
 
 def test_the_django_example_runs_under_its_own_server() -> None:
     """
-    Issue 3, item 3: ``runserver`` believes the proxy, streams with the session, echoes a 404.
+    ``runserver`` believes the proxy, streams with the session, echoes a 404.
     """
     with running("django_app.py") as address:
         with get(address, X_Session_ID="s1", X_User_ID="bob") as answer:
@@ -243,7 +243,7 @@ def test_the_django_example_runs_under_other_servers(
     command: list[str], logged: str | None, tmp_path: Path
 ) -> None:
     """
-    Issue 3, item 3: gunicorn and uvicorn serve the same file; gunicorn's access line has the IDs.
+    Gunicorn and uvicorn serve the same file; gunicorn's access line has the IDs.
     """
     output = tmp_path / "output"
     with (
@@ -257,7 +257,7 @@ def test_the_django_example_runs_under_other_servers(
 
 def test_the_flask_example_has_the_ids_in_the_access_log(tmp_path: Path) -> None:
     """
-    Issue 3: under gunicorn the access line names who was identified in the view.
+    Under gunicorn the access line names who was identified in the view.
     """
     output = tmp_path / "output"
     command = [*GUNICORN, "flask_app:create_app()"]
@@ -271,7 +271,7 @@ def test_the_flask_example_has_the_ids_in_the_access_log(tmp_path: Path) -> None
 
 def test_the_chat_takes_its_session_from_the_body() -> None:
     """
-    S-B31, U16: tenant and user come from the proxy, the session from the body; it is echoed, a
+    Tenant and user come from the proxy, the session from the body; it is echoed, a
     conversation belongs to its user, and what is no ID is refused by the endpoint. Without one,
     or with an empty one, the middleware's ID is in force and names the conversation.
     """
@@ -307,7 +307,7 @@ BAD_IDS: list[object] = ["conv 1", "a,b", "x" * 300, "Jos\u00e9", "\ud800", 42, 
 
 def test_the_flask_chat_refuses_what_is_no_id() -> None:
     """
-    Seeds 4, 5: the session is the body's, or the middleware's where the body has none; one that
+    The session is the body's, or the middleware's where the body has none; one that
     is no ID is answered 400, never 500, as is a body that is no such object.
     """
 
@@ -391,7 +391,7 @@ def test_the_workflow_is_its_conversations() -> None:
 
 def test_the_script_sends_its_session() -> None:
     """
-    S-A7: the script's session reaches the service, which echoes it.
+    The script's session reaches the service, which echoes it.
     """
     with running("wsgi_app.py") as address:
         script = [sys.executable, str(EXAMPLES / "script.py"), address]

@@ -48,7 +48,7 @@ def test_generators_make_unique_ids_that_pass_the_check(generator: Callable[[], 
 )
 def test_generators_have_their_shape(generator: Callable[[], str], shape: str) -> None:
     """
-    R15, RFC 9562, S-D2: each generator makes what its name says.
+    R15, RFC 9562: each generator makes what its name says.
     """
     assert re.fullmatch(shape, generator())
 
@@ -64,7 +64,7 @@ def test_uuid7_tells_its_millisecond() -> None:
 
 def test_timestamped_is_utc_and_takes_a_prefix() -> None:
     """
-    S-D2 inverted: the time is UTC, so that the IDs of all machines sort.
+    The time is UTC, so that the IDs of all machines sort.
     """
     before = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
     made = timestamped("chat")
@@ -96,7 +96,7 @@ def test_timestamped_is_utc_and_takes_a_prefix() -> None:
 )
 def test_the_check_refuses_with_a_reason(value: str, reason: str | None) -> None:
     """
-    S6, defects 4.1 and 4.17: a value is taken whole or not at all, length first.
+    S6: a value is taken whole or not at all, length first.
     """
     assert IDCheck().reason(value) == reason
 
@@ -209,7 +209,7 @@ def test_what_was_checked_is_what_is_used() -> None:
 @pytest.mark.parametrize("name", ["test-1", "_x", "a" * 200, "Session_001"])
 def test_plain_ids_are_their_own_file_names(name: str) -> None:
     """
-    S-C22: an ID of letters, digits, - and _ names its own file.
+    An ID of letters, digits, - and _ names its own file.
     """
     assert safe_filename(name) == name
 
@@ -236,7 +236,7 @@ def test_plain_ids_are_their_own_file_names(name: str) -> None:
 )
 def test_other_ids_get_a_name_that_stays_in_its_folder(id: str) -> None:
     """
-    S-C22: no separator, no dot, no reserved name and no option comes out of an ID.
+    No separator, no dot, no reserved name and no option comes out of an ID.
     """
     name = safe_filename(id)
     assert re.fullmatch(r"[A-Za-z0-9_]?[A-Za-z0-9_-]{0,63}~[0-9a-f]{32}", name)
@@ -245,14 +245,14 @@ def test_other_ids_get_a_name_that_stays_in_its_folder(id: str) -> None:
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_distinct_ids_have_distinct_files(one: str, other: str) -> None:
     """
-    S-C22: two IDs share a file name only if they are one.
+    Two IDs share a file name only if they are one.
     """
     assert (safe_filename(one) == safe_filename(other)) is (one == other)
 
 
 def test_what_is_no_id_names_no_file() -> None:
     """
-    S-C22: an empty ID is a ValueError and a number a TypeError.
+    An empty ID is a ValueError and a number a TypeError.
     """
     with pytest.raises(ValueError, match="names no file"):
         safe_filename("")

@@ -105,7 +105,7 @@ FRAMEWORKS = {
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in FRAMEWORKS])
 def test_an_integration_loads_nothing_else_foreign(name: str) -> None:
-    """Importing an integration loads its framework and ourselves, no other (issue 3)."""
+    """Importing an integration loads its framework and ourselves, no other."""
     paths = json.dumps([str(HOME.parent), sysconfig.get_path("purelib")])
     module = f"idlanyard.integrations.{name}"
     ours = set(json.loads(_run(sys.executable, "-S", "-c", LOADED, module, paths)))
@@ -127,14 +127,14 @@ def test_an_integration_loads_nothing_else_foreign(name: str) -> None:
     ],
 )
 def test_doors_load_apart(door: str, other: str) -> None:
-    """One door is imported without the other (design, section 5)."""
+    """One door is imported without the other."""
     paths = json.dumps([str(HOME.parent)])
     loaded = json.loads(_run(sys.executable, "-S", "-c", LOADED, door, paths))
     assert (door in loaded, other in loaded) == (True, False)
 
 
 def test_package_works_alone(tmp_path: Path) -> None:
-    """Both middlewares serve a request where nothing else is installed (design, section 4)."""
+    """Both middlewares serve a request where nothing else is installed."""
     venv.create(tmp_path, with_pip=False, symlinks=True)
     scheme = "nt" if sys.platform == "win32" else "venv"
     variables = {"base": str(tmp_path), "platbase": str(tmp_path)}
@@ -147,11 +147,11 @@ def test_package_works_alone(tmp_path: Path) -> None:
 
 
 def test_types_are_shipped() -> None:
-    """The package says that it is typed (PEP 561; issue 2, item 1)."""
+    """The package says that it is typed (PEP 561)."""
     assert (HOME / "py.typed").is_file()
 
 
 def test_no_third_party_is_required() -> None:
-    """The distribution requires nothing but its extras (design, section 4)."""
+    """The distribution requires nothing but its extras."""
     required = [line for line in metadata.requires("idlanyard") or [] if "extra ==" not in line]
     assert required == []

@@ -139,7 +139,7 @@ def test_what_was_inherited_is_read_until_it_is_over(
     world: World, threads: list[Inheriting]
 ) -> None:
     """
-    S-A24: a pool's thread that a request started reads it while it goes on, and never after.
+    A pool's thread that a request started reads it while it goes on, and never after.
     """
     threads.append(thread := world.started())
     assert thread.ask(world.read) == "s1 u1"
@@ -235,7 +235,7 @@ def test_tasks_of_a_loop_in_that_thread_read_nothing(
     world: World, threads: list[Inheriting]
 ) -> None:
     """
-    S-A24: a loop that a request's thread runs has many tasks, which all descend from its Context.
+    A loop that a request's thread runs has many tasks, which all descend from its Context.
     """
     threads.append(thread := world.started())
 
@@ -451,7 +451,7 @@ print(bool(getattr(sys.flags, "thread_inherit_context", False)))
 @pytest.mark.parametrize("flag", ["thread_inherit_context=1", "thread_inherit_context=0"])
 def test_no_thread_reads_what_is_over(flag: str) -> None:
     """
-    Promise 3, S-A24: with the flag and without it, what is over is read only where it was carried.
+    With the flag and without it, what is over is read only where it was carried.
     """
     command = [sys.executable, "-X", flag, "-W", "error", "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

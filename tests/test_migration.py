@@ -76,6 +76,6 @@ def test_the_table_of_contents_is_whole() -> None:
 
 def test_what_stays_out_is_said() -> None:
     """
-    S-A18, S-A32, issue 4: the notes on migration say what was left out on purpose.
+    The notes on migration say what was left out on purpose.
     """
     assert all(word in PAGE for word in ("X-Session-Name", "TROPIR_RERUN_SESSION_ID", "patches"))

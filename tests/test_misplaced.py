@@ -65,7 +65,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_an_option_of_the_policy_is_said(taker: str, name: str) -> None:
     """
-    Issue 10, item 4: an option given to what takes the policy raises, and what the message says
+    An option given to what takes the policy raises, and what the message says
     to write is accepted as it stands.
     """
     call, take = TAKERS[taker]
@@ -98,7 +98,7 @@ def test_an_option_of_the_policy_is_said(taker: str, name: str) -> None:
 )
 def test_what_cannot_be_written_out_has_dots(options: dict[str, Any], message: str) -> None:
     """
-    Issue 10, item 4: no message repeats a secret.
+    No message repeats a secret.
     """
     with pytest.raises(TypeError, match=message) as caught:
         starlette.install(Starlette(), **options)

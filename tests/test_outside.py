@@ -71,7 +71,7 @@ def with_environment(values: dict[str, str], check: Callable[[], None]) -> None:
 )
 def test_clearing_gives_the_environment_back(clear: Callable[[], None]) -> None:
     """
-    R2.4, S-A4: outside a request clearing takes back what was set, and hides nothing.
+    R2.4: outside a request clearing takes back what was set, and hides nothing.
     """
 
     def check() -> None:
@@ -192,7 +192,7 @@ def test_an_invalid_static_id_warns_once(
     warnings: Callable[[], list[str]],
 ) -> None:
     """
-    R6, S-B11: a variable that holds no ID is passed over, with one warning and never its value.
+    R6: a variable that holds no ID is passed over, with one warning and never its value.
     """
     parents = {"IDLANYARD_CONTEXT": json.dumps({"session_id": ["parent", "code"]})}
 

@@ -37,7 +37,7 @@ from idlanyard._decision.resolve import resolve
 )
 def test_a_path_is_left_out_as_it_is_written(entry: str, path: str, is_left_out: bool) -> None:
     """
-    Design, section 4: exclude has exact paths, and prefixes that end with a slash and a star.
+    Exclude has exact paths, and prefixes that end with a slash and a star.
     """
     policy = Policy(exclude=["/other", entry])
     assert policy.excludes(path) is is_left_out
@@ -93,7 +93,7 @@ def test_what_matches_no_path_is_refused(entry: str) -> None:
 )
 def test_letters_of_a_path_are_the_same_on_both_protocols(sent: bytes, bound: bool) -> None:
     """
-    Design, section 4: a path is the text that the client's bytes mean, over ASGI and over WSGI.
+    A path is the text that the client's bytes mean, over ASGI and over WSGI.
     """
     policy = Policy(exclude=["/größe", "/日本"])
     raws: list[tuple[Any, Any]] = [

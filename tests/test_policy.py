@@ -58,7 +58,7 @@ def test_the_defaults_are_those_of_the_design(
     spec: IDSpec, header: str, accept: str, mints: bool, attribute: str
 ) -> None:
     """
-    Design, section 4: header, who may set it, mint and attribute of each default spec.
+    Header, who may set it, mint and attribute of each default spec.
     """
     assert (spec.header, spec.accept, spec.mint is token, spec.attribute) == (
         header,
@@ -332,7 +332,7 @@ def test_no_message_repeats_a_key(keys: Any, sentence: str) -> None:
 
 def test_each_option_is_known_to_the_other_rules() -> None:
     """
-    Design, section 4: a typing helper has each option of an ID, and an ID those of the policy.
+    A typing helper has each option of an ID, and an ID those of the policy.
     """
     changes = {**get_type_hints(IDSpecChanges, None, vars(request))}
     options = get_type_hints(IDSpec, None, vars(request))
@@ -359,7 +359,7 @@ def test_the_policy_outside_requests_can_be_given_and_taken_back() -> None:
 
 def test_an_id_left_out_may_still_be_bound_by_code() -> None:
     """
-    Design, section 4: session=None leaves its headers out; code still binds and mints it.
+    Session=None leaves its headers out; code still binds and mints it.
     """
     policy = Policy(session=None)
     assert policy.check("session_id").reason("s") is None
@@ -368,7 +368,7 @@ def test_an_id_left_out_may_still_be_bound_by_code() -> None:
 
 def test_a_generator_that_fails_later_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     """
-    R7, defect 4.20: a generator whose later value is refused gives way to the default mint.
+    R7: a generator whose later value is refused gives way to the default mint.
     """
     made = iter(["good"])
     policy = Policy(session=session_spec(mint=lambda: next(made, "not an id")))

@@ -98,21 +98,21 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in PUBLIC])
 def test_public_names_are_a_list(module: str) -> None:
-    """A module shows the names that the design lists, and no other (design, section 4)."""
+    """A module shows the names that the design lists, and no other."""
     shown = set(vars(importlib.import_module(module))["__all__"])
     assert shown - BESIDES.get(module, set()) == set(PUBLIC[module])
 
 
 @pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in PUBLIC])
 def test_public_names_are_sorted(module: str) -> None:
-    """Constants, classes and functions stand in `__all__` in order, none twice (style, rule 7)."""
+    """Constants, classes and functions stand in `__all__` in order, none twice."""
     shown = vars(importlib.import_module(module))["__all__"]
     assert list(shown) == sorted(set(shown), key=_rank)
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES)
 def test_public_names_are_explained(module: str, name: str) -> None:
-    """Every public name and every public method of it has a docstring (style, rule 18)."""
+    """Every public name and every public method of it has a docstring."""
     value = getattr(importlib.import_module(module), name)
     explained = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
     parts = list(_members(explained)) if inspect.isclass(explained) else []
@@ -122,20 +122,20 @@ def test_public_names_are_explained(module: str, name: str) -> None:
 
 @pytest.mark.parametrize(("module", "name"), NAMES)
 def test_public_names_are_not_borrowed(module: str, name: str) -> None:
-    """Every public name is the package's own (design, section 4)."""
+    """Every public name is the package's own."""
     value = getattr(importlib.import_module(module), name)
     home = getattr(value, "__module__", type(value).__module__)
     assert home.partition(".")[0] == "idlanyard"
 
 
 def test_star_import_brings_the_list() -> None:
-    """Names that are loaded late are found like the others (design, section 5)."""
+    """Names that are loaded late are found like the others."""
     namespace: dict[str, object] = {}
     exec("from idlanyard import *", namespace)
     assert set(idlanyard.__all__) <= namespace.keys()
 
 
 def test_unknown_names_are_attribute_errors() -> None:
-    """A name that does not exist is an AttributeError that names it (design, section 5)."""
+    """A name that does not exist is an AttributeError that names it."""
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(idlanyard, "no_such_name")  # noqa: B009

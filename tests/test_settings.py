@@ -48,7 +48,7 @@ def test_settings_describe_a_policy(
     settings: dict[str, Any], policy: Policy | None, written: str
 ) -> None:
     """
-    Design, section 4: keys are the fields in capitals, and ready rules may stand in them.
+    Keys are the fields in capitals, and ready rules may stand in them.
     """
     expected = policy or Policy(session=session_spec(log="omit"))
     assert policy_from_settings(settings, written=written) == expected

@@ -142,14 +142,14 @@ def test_files_stay_short(name: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in PYTHON_FILES])
 def test_names_say_what_is_inside(name: str) -> None:
-    """No file is named after its being of use (house rule on names)."""
+    """No file is named after its being of use."""
     words = set(re.split(r"[^a-z]+", PYTHON_FILES[name].stem.lower()))
     assert words & FORBIDDEN_WORDS == set()
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in SOURCES])
 def test_no_line_is_excused_from_coverage(name: str) -> None:
-    """No comment in the package excuses a line from being tested (issue 2, item 1)."""
+    """No comment in the package excuses a line from being tested."""
     text = SOURCES[name].read_text(encoding="utf-8")
     assert re.findall(r"#.*\b(?:pragma|no\s*cover|no\s*branch).*", text) == []
 
@@ -176,7 +176,7 @@ def test_foreign_modules_are_never_patched(name: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in TESTS])
 def test_tests_use_real_parts(name: str) -> None:
-    """No test mocks or patches anything; environment variables may be set (style, rule 22)."""
+    """No test mocks or patches anything; environment variables may be set."""
     tree = _parsed(TESTS[name])
     mocks = {module for module in _imports(tree) if "mock" in module.split(".")}
     patches = {

@@ -69,7 +69,7 @@ def test_the_presets_read_their_headers(parse: Any, line: str, id: str | None) -
 
 def test_the_presets_are_headers() -> None:
     """
-    Design, section 4: the presets are Headers with a parse function.
+    The presets are Headers with a parse function.
     """
     assert Header.traceparent() == Header("traceparent", parse=trace_id)
     assert Header.amzn_trace_id() == Header("X-Amzn-Trace-Id", parse=amzn_root)
@@ -168,7 +168,7 @@ def test_hostile_requests_never_raise(line: str, path: str) -> None:
 
 def test_the_view_of_a_request_reads_like_a_mapping() -> None:
     """
-    Design, section 4: must_match gets headers by name in any case, path and peer.
+    Must_match gets headers by name in any case, path and peer.
     """
     environ = {
         "HTTP_X_A": "1",

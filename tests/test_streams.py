@@ -189,7 +189,7 @@ def test_a_decorated_stream_leaves_the_loops_hooks() -> None:
 
 def test_a_plain_block_in_a_generator_that_another_task_closes_is_silent() -> None:
     """
-    R3, S-B34: a plain block in an async generator that another task closes raises nothing.
+    R3: a plain block in an async generator that another task closes raises nothing.
     """
 
     async def plain() -> AsyncIterator[int]:
@@ -460,7 +460,7 @@ def test_closing_what_has_not_begun_runs_nothing() -> None:
 @pytest.mark.parametrize("wrong", [None, 5, object()], ids=["none", "number", "object"])
 def test_only_iterables_can_be_scoped(wrong: Any) -> None:
     """
-    Design, section 4: what is no iterable is a TypeError where scoped_iter is called.
+    What is no iterable is a TypeError where scoped_iter is called.
     """
     with pytest.raises(TypeError, match="is not iterable"):
         scoped_iter(wrong)

@@ -145,7 +145,7 @@ def test_nothing_from_outside_reaches_the_override() -> None:
 
 def test_client_headers_are_what_a_proxy_would_send() -> None:
     """
-    Design, section 4: the headers of the policy, with its secret where it has one.
+    The headers of the policy, with its secret where it has one.
     """
     policy = Policy(shared_secret=("X-Proxy-Secret", "s" * 32), extra=[request_spec()])
     assert client_headers(
@@ -167,7 +167,7 @@ def test_client_headers_are_what_a_proxy_would_send() -> None:
 
 def test_the_fixture_overrides_for_a_test(tmp_path: Path) -> None:
     """
-    Design, section 4: the pytest fixture forces IDs until its test ends.
+    The pytest fixture forces IDs until its test ends.
     """
     tmp_path.joinpath("conftest.py").write_text("from idlanyard.testing import session_ids\n")
     tmp_path.joinpath("test_it.py").write_text(
@@ -184,7 +184,7 @@ def test_the_fixture_overrides_for_a_test(tmp_path: Path) -> None:
 
 def test_the_module_has_no_other_names() -> None:
     """
-    Design, section 4: a name that is not there raises as usual.
+    A name that is not there raises as usual.
     """
     with pytest.raises(AttributeError, match="no attribute 'missing'"):
         testing.missing  # noqa: B018

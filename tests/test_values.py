@@ -47,7 +47,7 @@ def _override(fn: Any) -> None:
 
 def test_a_decorator_mints_per_call() -> None:
     """
-    S-A26: @session_context(new_session_id) gives each call a session of its own, on every kind.
+    @session_context(new_session_id) gives each call a session of its own, on every kind.
     """
 
     @session_context(new_session_id)
@@ -280,7 +280,7 @@ async def _async_generator() -> AsyncIterator[str]:
 )
 def test_a_bare_decorator_is_refused(decorated: Any) -> None:
     """
-    S-A25: @session_context without parentheses is a TypeError that says what to write.
+    @session_context without parentheses is a TypeError that says what to write.
     """
     with pytest.raises(TypeError, match=r"@session_context\(session_id=\.\.\.\)"):
         session_context(decorated)
@@ -288,7 +288,7 @@ def test_a_bare_decorator_is_refused(decorated: Any) -> None:
 
 def test_a_bare_decorator_on_a_function_without_arguments_is_refused() -> None:
     """
-    S-A25: such a function might give an ID; the TypeError comes with its first call.
+    Such a function might give an ID; the TypeError comes with its first call.
     """
     job: Any = session_context(new_session_id)
     for arguments in ((), ("question",), (1, 2)):

@@ -494,7 +494,7 @@ def test_subscribers_hear_of_every_rejection(door: Door) -> None:
 @BOTH
 def test_subscribers_hear_of_binding_and_minting(door: Door) -> None:
     """
-    A request is announced by one ``bind``, and one ``mint`` per fresh ID (design 4).
+    A request is announced by one ``bind``, and one ``mint`` per fresh ID.
     """
     told: list[Any] = []
     undos = [subscribe("bind", told.append), subscribe("mint", told.append)]

@@ -335,7 +335,7 @@ def test_an_exception_unbinds_and_carries_a_snapshot(where: str) -> None:
 
 def test_the_environ_is_changed_for_good() -> None:
     """
-    What was taken out of the environ stays out, so that a late reader finds no spoof (design 2).
+    What was taken out of the environ stays out, so that a late reader finds no spoof.
     """
     environ = environ_of([*S1, ("X-User-ID", "mallory")])
     seen: list[Any] = []
@@ -414,7 +414,7 @@ def test_an_echo_that_fails_leaves_the_response_alone() -> None:
 
 def test_the_list_of_the_app_is_left_as_it_is() -> None:
     """
-    The header list that an app hands to ``start_response`` is never changed (design 2).
+    The header list that an app hands to ``start_response`` is never changed.
     """
     headers = [("Content-Type", "text/plain")]
 

@@ -165,14 +165,14 @@ class Contract:
     )
     def test_every_response_has_the_echo(self, ask: Ask, path: str, status: int) -> None:
         """
-        R9, defects 4.2 and 4.18: whatever the framework answers carries the session, once.
+        R9: whatever the framework answers carries the session, once.
         """
         answer = ask(path, [("X-Session-ID", "s1")])
         assert (answer.status, answer.all("X-Session-ID")) == (status, ["s1"])
 
     def test_a_handler_for_any_exception_has_the_ids(self, side: str) -> None:
         """
-        R9, defect 4.2: the handler that answers the 500 reads the session, and it is echoed.
+        R9: the handler that answers the 500 reads the session, and it is echoed.
         """
         with self.asking(side, type(self).build(TRUSTING, handler=True)) as ask:
             answer = ask("/boom", [("X-Session-ID", "s1")])
@@ -181,7 +181,7 @@ class Contract:
 
     def test_an_exception_is_left_as_it_was(self, ask: Ask, side: str) -> None:
         """
-        R14, defects 4.14 and 4.19: its text and arguments are the application's; where it
+        R14: its text and arguments are the application's; where it
         leaves the application, the server's line of it finds the IDs.
         """
         ask("/boom", [("X-Session-ID", "s1")])
@@ -209,7 +209,7 @@ class Contract:
 
     def test_who_is_identified_is_seen_everywhere(self, ask: Ask, side: str) -> None:
         """
-        R2, defect 4.15: a user named in a sync view or dependency is on the response and in
+        R2: a user named in a sync view or dependency is on the response and in
         the access log.
         """
         answer = ask("/login", [("X-User-ID", "bob")])
@@ -229,7 +229,7 @@ class Contract:
 
     def test_a_header_of_the_application_is_replaced(self, ask: Ask) -> None:
         """
-        R9, defect 4.3: there is one session on the response, the request's.
+        R9: there is one session on the response, the request's.
         """
         answer = ask("/own", [("X-Session-ID", "s1")])
         assert (answer.body, answer.all("X-Session-ID")) == (b"own", ["s1"])
@@ -263,7 +263,7 @@ class Contract:
 
     def test_cors_inside_is_merged(self, side: str) -> None:
         """
-        S12, defect 4.8: our names are added to those that the application exposes, and a
+        S12: our names are added to those that the application exposes, and a
         preflight that it answers has the echo.
         """
         lines = [("Origin", "http://site"), ("X-Session-ID", "s1")]
@@ -307,7 +307,7 @@ class WebSockets:
 
     def test_a_websocket_has_the_ids_and_the_echo(self) -> None:
         """
-        R9, defects 4.6 and S-C14: the handler sees the IDs, the handshake carries them, and
+        R9: the handler sees the IDs, the handshake carries them, and
         the subprotocol stays.
         """
         with (
@@ -335,7 +335,7 @@ class WebSockets:
 
     def test_a_denied_websocket_has_the_echo(self) -> None:
         """
-        R9, defect 4.5: a denial is a 403, with the echo where the framework writes it.
+        R9: a denial is a 403, with the echo where the framework writes it.
         """
         with (
             serving_asgi(type(self).build(TRUSTING)) as port,

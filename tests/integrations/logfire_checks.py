@@ -98,7 +98,7 @@ def test_an_id_that_is_left_off_is_not_called_otherwise(
     configured: Callable[..., Logfire], exporter: InMemorySpanExporter
 ) -> None:
     """
-    U12: None leaves the session off, under every name.
+    None leaves the session off, under every name.
     """
     made = configured()
     undo = install(tracer_provider=made.config.get_tracer_provider(), names={"session_id": None})

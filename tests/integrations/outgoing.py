@@ -312,7 +312,7 @@ class OutgoingContract:
 
     def test_a_listed_origin_gets_the_ids(self) -> None:
         """
-        R12, S-A18, S-A19: each ID in force is one header, whatever the path.
+        R12: each ID in force is one header, whatever the path.
         """
         with listening() as here, self.open([here.origin]) as client, full():
             client.get(f"{here.origin}/v1/things?q=1")
@@ -488,7 +488,7 @@ class OutgoingContract:
     @pytest.mark.parametrize("name", ["X-User-ID", "x-user-id"])
     def test_the_callers_header_wins(self, name: str) -> None:
         """
-        S15, S-A8, S-A20 inverted: it stays as it is, once, beside the IDs that are not in it.
+        S15: it stays as it is, once, beside the IDs that are not in it.
         """
         with listening() as here, self.open([here.origin]) as client, full():
             client.get(f"{here.origin}/", {name: "own"})
@@ -538,7 +538,7 @@ class OutgoingContract:
 
     def test_the_ids_are_read_when_a_request_is_sent(self) -> None:
         """
-        R11, S-A30 inverted: one client serves one user after the other, and then nobody.
+        R11: one client serves one user after the other, and then nobody.
         """
         with listening() as here, self.open([here.origin]) as client:
             with session_context(user_id="a"):
@@ -554,7 +554,7 @@ class OutgoingContract:
 
     def test_users_at_once_are_kept_apart(self) -> None:
         """
-        R12, S-A21 inverted: one client, many users at the same moment, each with its own ID.
+        R12: one client, many users at the same moment, each with its own ID.
         """
         users = [f"user-{number}" for number in range(USERS)]
         with listening() as here, self.open([here.origin]) as client:
@@ -591,7 +591,7 @@ class OutgoingContract:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         """
-        Features D3: what a request has left behind has its IDs, and one warning says what to check.
+        What a request has left behind has its IDs, and one warning says what to check.
         """
         with listening() as here, self.open([here.origin]) as client:
             scope = new_scope(Policy(), {"user_id": ("u1", Provenance.PEER)})
@@ -608,7 +608,7 @@ class OutgoingContract:
 
     def test_everyone_is_refused_in_a_sentence(self) -> None:
         """
-        Newcomer D12c, S13: IDs go to origins that are named, and the message says how.
+        S13: IDs go to origins that are named, and the message says how.
         """
         everyone: Any = EVERYONE
         with pytest.raises(PolicyError, match=r"write to=\['https://"), self.open(everyone):

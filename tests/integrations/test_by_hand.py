@@ -90,7 +90,7 @@ def called(*interceptors: Any) -> Iterator[Any]:
 
 def test_grpc_takes_what_inject_writes_in_lower_case() -> None:
     """
-    Features D6: metadata by hand reaches the server, whose thread keeps nothing for the next call.
+    Metadata by hand reaches the server, whose thread keeps nothing for the next call.
     """
     metadata: dict[str, str] = {}
     with full():
@@ -104,7 +104,7 @@ def test_grpc_takes_what_inject_writes_in_lower_case() -> None:
 
 def test_grpc_refuses_names_in_upper_case() -> None:
     """
-    Features D6: why lower=True is there.
+    Why lower=True is there.
     """
     metadata: dict[str, str] = {}
     with full():
@@ -143,7 +143,7 @@ def test_grpc_metadata_proves_nothing() -> None:
 
 def test_a_redirect_of_urllib3_takes_headers_along_and_the_page_says_what_to_write() -> None:
     """
-    Features D7, S14: each hop by itself, the IDs never reach who is not listed, and come back.
+    Each hop by itself, the IDs never reach who is not listed, and come back.
     """
     get = page("urllib3.md", 1)["get"]
     with listening() as here, listening() as there, urllib3.PoolManager() as pool, full():
@@ -158,7 +158,7 @@ def test_a_redirect_of_urllib3_takes_headers_along_and_the_page_says_what_to_wri
 
 def test_a_redirect_of_urllib_leaves_the_ids_behind() -> None:
     """
-    Features D7, S14, S15: the handler of the page decides for each hop, and the caller's wins.
+    The handler of the page decides for each hop, and the caller's wins.
     """
     carrying = page("urllib3.md", 2)["Carrying"]
     with listening() as here, listening() as there, full():
@@ -239,7 +239,7 @@ def aiohttp_app() -> web.Application:
 
 def test_on_aiohttps_server_a_client_names_no_user() -> None:
     """
-    Features D10: the session is the client's word, user and tenant are not, and tasks hear of both.
+    The session is the client's word, user and tenant are not, and tasks hear of both.
     """
 
     app = aiohttp_app()
@@ -263,7 +263,7 @@ def test_on_aiohttps_server_a_client_names_no_user() -> None:
 
 def test_on_aiohttps_server_every_answer_has_the_echo() -> None:
     """
-    Features D10: streams, refusals, 404 and 500 say the session; a bad one is replaced, never 500.
+    Streams, refusals, 404 and 500 say the session; a bad one is replaced, never 500.
     """
 
     app = aiohttp_app()
@@ -306,7 +306,7 @@ def test_on_aiohttps_server_requests_at_once_keep_apart() -> None:
 
 def test_on_tornado_a_client_names_no_user() -> None:
     """
-    Features D10: the page's handler, with two requests on one connection.
+    The page's handler, with two requests on one connection.
     """
     base: Any = page("other_servers.md", 2)["Handler"]
 
@@ -343,7 +343,7 @@ def test_on_tornado_a_client_names_no_user() -> None:
 
 def test_the_line_to_avoid_believes_a_client_at_most() -> None:
     """
-    Features D10: whoever restores a request's headers all the same has the client's word, unproven.
+    Whoever restores a request's headers all the same has the client's word, unproven.
     """
     found = extract(SPOOF)
     assert (found.user_id, found.provenance("user_id")) == ("admin", Provenance.CLIENT)

@@ -188,7 +188,7 @@ def test_an_error_that_refuses_attributes_passes(
     ask: Callable[[Exception], None], kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Issue 10, item 10: it leaves as it was raised, whatever is between, and the line that is
+    It leaves as it was raised, whatever is between, and the line that is
     logged of it has the session.
     """
     error = kind()

@@ -82,7 +82,7 @@ WAYS = pytest.mark.parametrize("way", ["sync", "async"])
 @WAYS
 def test_a_known_session_is_let_in(way: str) -> None:
     """
-    Issue 5, item 4: a session that is known is bound, seen and echoed.
+    A session that is known is bound, seen and echoed.
     """
     answer = ask(way, KNOWN, knows)
     assert (answer.status_code, answer.headers["X-Session-ID"]) == (200, KNOWN)
@@ -92,7 +92,7 @@ def test_a_known_session_is_let_in(way: str) -> None:
 @WAYS
 def test_an_unknown_session_is_minted_anew(way: str) -> None:
     """
-    Issue 5, item 4: whatever a view reads says the fresh session, and so does the echo.
+    Whatever a view reads says the fresh session, and so does the echo.
     """
     answer = ask(way, "nobody", knows)
     fresh = answer.headers["X-Session-ID"]
@@ -103,7 +103,7 @@ def test_an_unknown_session_is_minted_anew(way: str) -> None:
 @WAYS
 def test_an_unknown_session_is_refused(way: str) -> None:
     """
-    Issue 5, item 4: unknown="refuse" answers 404, and the view never runs.
+    Unknown="refuse" answers 404, and the view never runs.
     """
     answer = ask(way, "nobody", knows, unknown="refuse")
     assert (answer.status_code, answer.json()["field"]) == (404, "session_id")
@@ -113,7 +113,7 @@ def test_an_unknown_session_is_refused(way: str) -> None:
 @WAYS
 def test_a_store_that_is_down_refuses(way: str) -> None:
     """
-    Issue 5, item 5: without an answer the request gets 503, and keeps its session.
+    Without an answer the request gets 503, and keeps its session.
     """
     answer = ask(way, KNOWN, fails)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -122,7 +122,7 @@ def test_a_store_that_is_down_refuses(way: str) -> None:
 
 def test_registries_answer() -> None:
     """
-    Issue 5, item 4: exists of the one registry under WSGI, of the other under ASGI.
+    Exists of the one registry under WSGI, of the other under ASGI.
     """
     with SessionRegistry.open("memory://") as registry:
         registry.create(KNOWN)
@@ -135,7 +135,7 @@ def test_registries_answer() -> None:
 
 def test_django_over_wsgi_says_at_once_that_it_cannot_await() -> None:
     """
-    Issue 5, item 4: an async function over WSGI is ImproperlyConfigured when Django starts.
+    An async function over WSGI is ImproperlyConfigured when Django starts.
     """
     registry = AsyncSessionRegistry.open("memory://")
     with pytest.raises(ImproperlyConfigured, match=r"IDLANYARD: admission .* cannot await"):

@@ -230,7 +230,7 @@ def test_the_class_of_another_protocol_is_told_at_start(line: str, below: list[s
 )
 def test_the_policy_of_the_settings_may_be_had(given: Any, expected: Policy) -> None:
     """
-    Design, section 4: the middlewares around the application take the policy of the settings.
+    The middlewares around the application take the policy of the settings.
     """
     with configured(IDLANYARD=given):
         policy = policy_from_settings()

@@ -90,7 +90,7 @@ def test_paths_are_those_below_the_prefix(
     prefix: tuple[str, str, str | None], route: str, expected: dict[str, str]
 ) -> None:
     """
-    Design, section 4: paths are those that routes see, the same on both protocols.
+    Paths are those that routes see, the same on both protocols.
     """
     script_name, in_path, forced = prefix
     with override_settings(IDLANYARD=POLICY, FORCE_SCRIPT_NAME=forced, MIDDLEWARE=[OURS]):
@@ -102,7 +102,7 @@ def test_paths_are_those_below_the_prefix(
 @pytest.mark.parametrize("path", ["/api/health", "/api/t/acme/x"])
 def test_paths_lead_to_views_behind_a_prefix(path: str) -> None:
     """
-    Design, section 4: and they are those of the view that answers.
+    And they are those of the view that answers.
     """
     expected = {} if path == "/api/health" else {"session_id": "s1", "tenant_id": "acme"}
     sent = [("X-Session-ID", "s1")]
@@ -118,7 +118,7 @@ def test_paths_lead_to_views_behind_a_prefix(path: str) -> None:
 
 def test_a_path_that_only_begins_like_the_prefix_stays() -> None:
     """
-    Design, section 4: a prefix ends at a slash.
+    A prefix ends at a slash.
     """
     policy = Policy(exclude=["/apix/health"])
     with override_settings(IDLANYARD=policy, MIDDLEWARE=[OURS]):

@@ -164,7 +164,7 @@ def ask_async(route: str, lines: dict[str, str]) -> Any:
 )
 def test_the_settings_describe_the_policy(given: Any, expected: dict[str, str]) -> None:
     """
-    Design, section 4: ``settings.IDLANYARD`` is a mapping of the fields in capitals, or a Policy.
+    ``settings.IDLANYARD`` is a mapping of the fields in capitals, or a Policy.
     """
     with configured(given) as client:
         assert client.get("/", headers=BOB).json()["ids"] == expected
@@ -172,7 +172,7 @@ def test_the_settings_describe_the_policy(given: Any, expected: dict[str, str]) 
 
 def test_without_settings_the_environment_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Design, section 4: a middleware without a policy uses that of the environment.
+    A middleware without a policy uses that of the environment.
     """
     monkeypatch.setenv("IDLANYARD_TRUSTED_PEERS", "127.0.0.1")
     with configured() as client:
@@ -221,7 +221,7 @@ def test_a_wrong_environment_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_may_change_under_a_standing_application() -> None:
     """
-    Issue 3, item 3: ``override_settings`` reaches an application that has served before; other
+    ``override_settings`` reaches an application that has served before; other
     settings change nothing.
     """
     with configured() as client:
@@ -350,7 +350,7 @@ def test_many_lines_cost_each_the_same(kind: str) -> None:
 
 def test_a_request_has_a_context_that_follows() -> None:
     """
-    Issue 3, item 3: ``request.session_context`` says who was identified since.
+    ``request.session_context`` says who was identified since.
     """
     with configured(TRUSTING) as client:
         assert client.get("/follow").json() == [None, "alice", True]
@@ -505,7 +505,7 @@ class Feed:
 
 def test_an_async_stream_that_is_left_between_parts_cleans_up_bound() -> None:
     """
-    R4, S-B34: left between two parts and only collected, it cleans up with its own session, not
+    R4: left between two parts and only collected, it cleans up with its own session, not
     with that of the request that is served meanwhile; one that cannot be closed is only left.
     """
     cleaned: list[Any] = []
@@ -599,7 +599,7 @@ def test_an_excluded_path_has_nothing() -> None:
 
 def test_who_subscribed_is_told() -> None:
     """
-    R14, S-C19: subscribers hear of each request over both protocols.
+    R14: subscribers hear of each request over both protocols.
     """
     told: list[str | None] = []
     undo = subscribe("bind", lambda event: told.append(event.context.session_id))

@@ -140,7 +140,7 @@ def configured(idlanyard: Any = None, lines: Any = LINES, **others: Any) -> Iter
 @pytest.mark.parametrize("route", ["/who", "/who-async"])
 def test_who_has_logged_in_is_the_user(alice: User, route: str) -> None:
     """
-    Issue 3, item 3: as soon as the view looks the user's primary key is the user ID, in the view
+    As soon as the view looks the user's primary key is the user ID, in the view
     and on the response.
     """
     with configured() as client:
@@ -153,7 +153,7 @@ def test_who_has_logged_in_is_the_user(alice: User, route: str) -> None:
 @pytest.mark.parametrize("route", ["/who", "/who-async"])
 def test_who_has_logged_in_is_the_user_over_asgi(alice: User, route: str) -> None:
     """
-    Issue 3, item 3: and so it is over ASGI, for sync and async views.
+    And so it is over ASGI, for sync and async views.
     """
 
     async def ask() -> Any:
@@ -171,7 +171,7 @@ def test_who_has_logged_in_is_the_user_over_asgi(alice: User, route: str) -> Non
 
 def test_nobody_is_looked_for(alice: User) -> None:
     """
-    Issue 3, item 3: where the view does not look, the session is not touched: no query, and the
+    Where the view does not look, the session is not touched: no query, and the
     response does not vary by cookie.
     """
     with configured() as client:
@@ -212,7 +212,7 @@ def test_a_login_and_a_logout_count_at_once(alice: User, route: str) -> None:
 
 def test_who_is_authenticated_in_the_view_is_named_after_it(alice: User) -> None:
     """
-    Issue 3, item 3: Django REST framework authenticates in the view; the response names the
+    Django REST framework authenticates in the view; the response names the
     user, and with ``identified`` the view's own lines do so too.
     """
     lines = {"Authorization": "alice"}
@@ -236,7 +236,7 @@ def test_who_is_not_authenticated_in_the_view_is_nobody(alice: User) -> None:
 
 def test_an_identified_class_is_the_class(alice: User) -> None:
     """
-    Issue 3, item 3: it keeps name, module and docstring, and is a subclass.
+    It keeps name, module and docstring, and is a subclass.
     """
     assert issubclass(IdentifiedToken, Token)
     kept = IdentifiedToken.__name__, IdentifiedToken.__module__, IdentifiedToken.__doc__
@@ -354,7 +354,7 @@ def test_a_user_without_a_key_is_nobody() -> None:
 
 def test_a_middleware_of_others_may_find_the_user() -> None:
     """
-    Issue 3, item 3: a user that another middleware has put there is named once it is read, also
+    A user that another middleware has put there is named once it is read, also
     where it has no async twin.
     """
     request: Any = RequestFactory().get("/")
@@ -371,7 +371,7 @@ def test_a_middleware_of_others_may_find_the_user() -> None:
 
 def test_a_lazy_user_that_was_read_is_named() -> None:
     """
-    Issue 3, item 3: whom a middleware inside has put there lazily is named once the view has
+    Whom a middleware inside has put there lazily is named once the view has
     read it.
     """
 
@@ -402,7 +402,7 @@ def test_a_login_of_another_request_names_nobody_here(alice: User) -> None:
 
 def test_a_lazy_user_of_others_is_left_alone() -> None:
     """
-    Issue 3, item 3: a lazy user that another middleware has put there since is not evaluated.
+    A lazy user that another middleware has put there since is not evaluated.
     """
 
     def load() -> Any:

@@ -109,7 +109,7 @@ def tenant_needed(tenant: RequiredTenantID) -> str:
 
 def test_ids_are_parameters() -> None:
     """
-    Design, section 4: what is in force arrives as annotated parameters, ``None`` where absent.
+    What is in force arrives as annotated parameters, ``None`` where absent.
     """
     app = asking_for(three=three)
     install(app, TRUSTING)
@@ -271,7 +271,7 @@ def websocket_needing_a_user() -> FastAPI:
 
 def test_a_websocket_without_a_required_id_is_denied() -> None:
     """
-    R8, defect 4.5: the handshake is answered with the problem, where the server offers that.
+    R8: the handshake is answered with the problem, where the server offers that.
     """
     with (
         pytest.raises(WebSocketDenialResponse) as denied,
@@ -297,7 +297,7 @@ def parameters_of(app: FastAPI, path: str) -> list[tuple[str, str]]:
 
 def test_the_schema_names_the_headers() -> None:
     """
-    Issue 3, item 1: annotated dependencies document their headers, as the policy calls them,
+    Annotated dependencies document their headers, as the policy calls them,
     and those that it leaves out not at all.
     """
 
@@ -348,7 +348,7 @@ def test_a_schema_of_the_application_stays() -> None:
 
 def test_another_policy_is_refused() -> None:
     """
-    Issue 3, item 1: twice with another policy raises what to do.
+    Twice with another policy raises what to do.
     """
     app = FastAPI()
     install(app)
@@ -375,7 +375,7 @@ USERS: dict[str, tuple[Any, str | None]] = {
 @pytest.mark.parametrize("name", USERS)
 def test_the_current_user_is_identified(name: str) -> None:
     """
-    Issue 3, item 1: whom the application's own dependency returns is named everywhere, and
+    Whom the application's own dependency returns is named everywhere, and
     the endpoint gets the same user.
     """
     user, expected = USERS[name]
@@ -419,7 +419,7 @@ def user_with_dependencies(request: Request, limit: int = 3) -> str:
 )
 def test_any_dependency_can_be_identified(dependency: Any, expected: str) -> None:
     """
-    Issue 3, item 1: whatever kind the dependency is, FastAPI resolves it as before.
+    Whatever kind the dependency is, FastAPI resolves it as before.
     """
 
     def read(user: str = Depends(identified(dependency))) -> str | None:
@@ -432,7 +432,7 @@ def test_any_dependency_can_be_identified(dependency: Any, expected: str) -> Non
 
 def test_other_ids_can_be_taken_from_the_user() -> None:
     """
-    Issue 3, item 1: each ID can be taken from the user by a function, ``None`` is absent.
+    Each ID can be taken from the user by a function, ``None`` is absent.
     """
 
     def current_user() -> dict[str, Any]:
@@ -485,7 +485,7 @@ def test_a_user_without_an_id_is_nobody(
 
 def test_what_the_message_says_is_accepted() -> None:
     """
-    Issue 10, item 4: a function for the user's ID, as the message asks for, names the user.
+    A function for the user's ID, as the message asks for, names the user.
     """
 
     def read(
@@ -638,7 +638,7 @@ def test_an_install_of_starlettes_that_was_taken_back_is_over() -> None:
 
 def test_an_override_of_the_dependency_still_counts() -> None:
     """
-    Issue 3, item 1: ``dependency_overrides`` of the application's dependency are identified.
+    ``dependency_overrides`` of the application's dependency are identified.
     """
     app = FastAPI()
 
@@ -653,7 +653,7 @@ def test_an_override_of_the_dependency_still_counts() -> None:
 
 def test_no_query_supplies_a_bound_parameter() -> None:
     """
-    S-C5, issue 3, item 1: a parameter that ``bind`` fills is none of the endpoint's inputs, not
+    A parameter that ``bind`` fills is none of the endpoint's inputs, not
     in the query, not in the body.
     """
     app = FastAPI()
@@ -737,7 +737,7 @@ def test_a_plain_dependency_with_yield_identifies(
     dependency: Any, expected: list[str | None]
 ) -> None:
     """
-    Issue 10, item 10: FastAPI runs a plain ``def`` with ``yield`` in a worker thread's own copy
+    FastAPI runs a plain ``def`` with ``yield`` in a worker thread's own copy
     of the Context, so a block ends there; ``identify`` reaches the endpoint and the response.
     """
 
@@ -769,7 +769,7 @@ class OnlyThese(BaseModel):
 )
 def test_a_model_that_forbids_headers(session: IDSpec, status: int) -> None:
     """
-    Issue 10, item 10: a model of the headers that forbids others sees the header of an ID that
+    A model of the headers that forbids others sees the header of an ID that
     was minted; with ``forward=False`` it sees none, and the ID is bound and echoed all the same.
     """
     app = FastAPI()
@@ -791,7 +791,7 @@ def test_a_model_that_forbids_headers(session: IDSpec, status: int) -> None:
 
 def test_a_browser_of_another_origin_may_send_and_read_the_session() -> None:
     """
-    Issue 10, item 10: with ``allow_headers`` the preflight for the session is answered, and with
+    With ``allow_headers`` the preflight for the session is answered, and with
     ``expose=True`` a script may read the echo.
     """
     app = asking_for(three=three)
@@ -814,7 +814,7 @@ def test_a_browser_of_another_origin_may_send_and_read_the_session() -> None:
 
 def test_the_loops_own_executor_may_take_the_ids_along() -> None:
     """
-    Issue 10, item 1: set in the lifespan, ``ContextThreadPoolExecutor`` serves
+    Set in the lifespan, ``ContextThreadPoolExecutor`` serves
     ``run_in_executor(None, ...)``, and each call has the IDs of its own request.
     """
 
@@ -853,7 +853,7 @@ def test_routers_and_mounted_applications_have_one_id() -> None:
 
 def test_events_keep_their_ids() -> None:
     """
-    R4, S-C28: a stream of server-sent events has the session in each.
+    R4: a stream of server-sent events has the session in each.
     """
     app = FastAPI()
 

@@ -65,7 +65,7 @@ def plain(**config: Any) -> Flask:
 
 def test_an_extension_serves_several_applications() -> None:
     """
-    Issue 3, item 2: ``init_app`` in factories; each application has the policy once.
+    ``init_app`` in factories; each application has the policy once.
     """
     ids = IDLanyard(policy=TRUSTING)
     for app in (plain(), plain()):
@@ -120,7 +120,7 @@ def test_the_configuration_describes_the_policy(
     config: dict[str, Any], expected: dict[str, str]
 ) -> None:
     """
-    Issue 3, item 2: ``app.config["IDLANYARD_..."]`` are the policy's fields in capitals.
+    ``app.config["IDLANYARD_..."]`` are the policy's fields in capitals.
     """
     app = plain(**config)
     IDLanyard(app)
@@ -239,7 +239,7 @@ def test_a_wrong_configuration_is_said(config: dict[str, Any], message: str) -> 
 )
 def test_a_name_that_looks_like_ours_is_said(config: dict[str, Any], message: str) -> None:
     """
-    Issue 10, item 4: a key that nobody would read raises at start, with the key to write.
+    A key that nobody would read raises at start, with the key to write.
     """
     with pytest.raises(PolicyError) as caught:
         IDLanyard(plain(**config))
@@ -248,7 +248,7 @@ def test_a_name_that_looks_like_ours_is_said(config: dict[str, Any], message: st
 
 def test_the_name_to_write_is_accepted() -> None:
     """
-    Issue 10, item 4: the key that the message says, written as it stands, is in force.
+    The key that the message says, written as it stands, is in force.
     """
     with pytest.raises(PolicyError) as caught:
         IDLanyard(plain(IDLANYARD={"TRUSTED_PEERS": ["127.0.0.1"]}))
@@ -305,7 +305,7 @@ def test_a_setting_that_nobody_reads_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Issue 10, item 4: configuration that came after the extension, or stands beside a policy, is
+    Configuration that came after the extension, or stands beside a policy, is
     logged at the first request with what to do, by its name and without its value.
     """
     app = plain(**first)
@@ -324,7 +324,7 @@ def test_a_setting_that_nobody_reads_is_said_once(
 
 def test_the_policy_given_wins_over_the_configuration() -> None:
     """
-    Issue 3, item 2: the argument, then the configuration, then the environment.
+    The argument, then the configuration, then the environment.
     """
     app = plain(IDLANYARD_ENABLED=False)
     IDLanyard(app, TRUSTING)
@@ -371,7 +371,7 @@ def test_two_policies_for_one_application_are_refused() -> None:
 
 def test_the_current_context_is_what_is_in_force() -> None:
     """
-    Design, section 4: the proxy follows blocks and ``identify``, inside requests and outside.
+    The proxy follows blocks and ``identify``, inside requests and outside.
     """
     app = plain()
 
@@ -472,7 +472,7 @@ def with_logins() -> Flask:
 
 def test_who_has_logged_in_is_the_user() -> None:
     """
-    Issue 3, item 2: Flask-Login's user is named before the view and on the response, that of a
+    Flask-Login's user is named before the view and on the response, that of a
     login or a logout from its own response on; the view's own word stands.
     """
     client = with_logins().test_client()

@@ -50,7 +50,7 @@ def talking_to(app: Flask) -> Iterator[Any]:
 )
 def test_the_extension_comes_after_socketio(order: str, expected: list[str | None]) -> None:
     """
-    Issue 10, item 10: made after ``SocketIO(app)`` the extension sees the requests of events,
+    Made after ``SocketIO(app)`` the extension sees the requests of events,
     whose handlers read the connection's IDs by ``current_context`` and bind them by a block.
     """
     app = Flask(__name__)

@@ -45,8 +45,8 @@ def finished(example: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_span_of_the_workflow_says_whose_it_is() -> None:
     """
-    S-B10, S-B15: agent, tool, search and model spans of two conversations at once have the three
-    attributes of their own conversation; what a span says itself wins (S-B11).
+    Agent, tool, search and model spans of two conversations at once have the three
+    attributes of their own conversation; what a span says itself wins.
     """
     spans = [json.loads(line) for line in finished("agent_workflow.py").stdout.splitlines()]
     conversations = {("chat-1", "alice"): "acme", ("chat-2", "bob"): "globex"}
@@ -72,7 +72,7 @@ def test_every_span_of_the_workflow_says_whose_it_is() -> None:
 
 def test_hooks_run_in_order_with_the_ids_of_the_work() -> None:
     """
-    S-C17, S-C19: hooks run first in first out, twice where registered twice, may leave in the
+    Hooks run first in first out, twice where registered twice, may leave in the
     middle, and one that fails is logged while the next one runs; all read the work's session.
     """
     done = finished("hook_bus.py")
@@ -148,7 +148,7 @@ def events_of(session: str, **end: str) -> list[dict[str, str]]:
 
 def test_a_session_streams_its_own_events() -> None:
     """
-    S-C28, S-C29, S-C24, S-C25: each event names its session and reaches only its listeners; work
+    Each event names its session and reaches only its listeners; work
     without a session tells nobody; the last event says whether it failed.
     """
     one, two, other = who("alice", "chat-1"), who("alice", "chat-2"), who("bob", "chat-1")
@@ -170,7 +170,7 @@ def test_a_session_streams_its_own_events() -> None:
 
 def test_nobody_listens_without_a_session_or_a_user() -> None:
     """
-    S-C28, R6: there is no stream without a session, nor for whom nobody vouches for.
+    R6: there is no stream without a session, nor for whom nobody vouches for.
     """
     with running("session_events_app.py") as address:
         for headers, status in ((who("alice", None), 400), ({"X-Session-ID": "chat-1"}, 401)):
@@ -208,7 +208,7 @@ def set_in(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_nearest_wins(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    S-B11: a span's own attribute, then what is bound, then the environment as it is then.
+    A span's own attribute, then what is bound, then the environment as it is then.
     """
     with session_context(user_id="bound"):
         assert span(tracer, own={"user.id": "own"}) == {"user.id": "own"}
@@ -222,7 +222,7 @@ def test_what_is_nearest_wins(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -
 
 def test_each_attribute_is_found_by_itself(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    S-B12: a span's session may be its own, its user bound, and its customer the environment's.
+    A span's session may be its own, its user bound, and its customer the environment's.
     """
     set_in(("session", "user", "customer"), monkeypatch)
     with session_context(user_id="bound"):
@@ -235,7 +235,7 @@ def test_each_attribute_is_found_by_itself(tracer: Tracer, monkeypatch: pytest.M
 
 def test_an_empty_value_is_not_given(tracer: Tracer, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    S-B13, U9: an empty ID falls through to what is bound outside, and then to the environment.
+    An empty ID falls through to what is bound outside, and then to the environment.
     """
     set_in(("user",), monkeypatch)
     with session_context("outer"), session_context("", user_id=""):
@@ -244,7 +244,7 @@ def test_an_empty_value_is_not_given(tracer: Tracer, monkeypatch: pytest.MonkeyP
 
 def test_a_span_without_ids_has_no_attributes(tracer: Tracer) -> None:
     """
-    S-B14: where nothing is set the attributes are absent, not empty; also after a clear (S-B5).
+    Where nothing is set the attributes are absent, not empty; also after a clear.
     """
     assert span(tracer) == {}
 
@@ -260,7 +260,7 @@ def test_a_span_without_ids_has_no_attributes(tracer: Tracer) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_kind_of_span_has_all_three(tracer: Tracer, operation: str) -> None:
     """
-    S-B15, S-B17 inverted: every span has them, those of no model's work too.
+    Every span has them, those of no model's work too.
     """
     with session_context("s", user_id="u", customer_id="c"):
         assert span(tracer, f"{operation} x", {"gen_ai.operation.name": operation}) == ALL
@@ -269,7 +269,7 @@ def test_every_kind_of_span_has_all_three(tracer: Tracer, operation: str) -> Non
 
 def test_what_is_bound_later_does_not_reach_back(tracer: Tracer) -> None:
     """
-    S-B16, R11: a span has what was bound at its start, and keeps it, whatever a block inside it
+    R11: a span has what was bound at its start, and keeps it, whatever a block inside it
     binds; only whom identify names while it is current is added.
     """
     elsewhere: Any = tracer.start_span("started before")
@@ -290,7 +290,7 @@ def test_what_is_bound_later_does_not_reach_back(tracer: Tracer) -> None:
 
 def test_a_job_of_the_session_has_its_attributes(tracer: Tracer) -> None:
     """
-    S-B21: spans of a job that was restored have the IDs of who asked, and whom it identifies.
+    Spans of a job that was restored have the IDs of who asked, and whom it identifies.
     """
     with restore({"session_id": "s", "customer_id": "c"}):
         identify(user_id="u")

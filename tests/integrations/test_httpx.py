@@ -288,7 +288,7 @@ def test_a_task_that_sends_for_everybody(
     module: Any, block: Any, told: int, sent: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Features D3: opened in a request it is told of, once; opened in without() it is nobody's.
+    Opened in a request it is told of, once; opened in without() it is nobody's.
     """
 
     async def run(to: str) -> None:

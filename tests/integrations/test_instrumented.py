@@ -182,7 +182,7 @@ def test_spans_and_echo_live_together(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    Issue 3: instrumented before or after us, each request has one server span and the echo,
+    Instrumented before or after us, each request has one server span and the echo,
     on 200, 404 and 500; the application's handler runs once and reads the session; the span
     has who was identified.
     """

@@ -206,7 +206,7 @@ def test_what_the_application_says_wins(
     log: Logging, level: int, taken: tuple[str, ...], bound: bool
 ) -> None:
     """
-    Issue 4, item 1: ``extra`` may use our names at every level, and only those it uses are its own.
+    ``extra`` may use our names at every level, and only those it uses are its own.
     """
     mine = {"session_id": "s1", "user_id": "alice", "tenant_id": "acme"} if bound else {}
     own: dict[str, object] = dict.fromkeys(taken, 7)
@@ -222,7 +222,7 @@ def test_what_the_application_says_wins(
 @pytest.mark.usefixtures("install_it")
 def test_logger_exception_takes_extra_too(log: Logging) -> None:
     """
-    Issue 4, item 1: ``logger.exception`` and a logger of its own class take our names as well.
+    ``logger.exception`` and a logger of its own class take our names as well.
     """
 
     class Own(logging.Logger):
@@ -241,7 +241,7 @@ def test_logger_exception_takes_extra_too(log: Logging) -> None:
 @pytest.mark.usefixtures("install_it")
 def test_what_is_really_taken_is_still_refused(log: Logging) -> None:
     """
-    Issue 4, item 1: names of the standard library's in ``extra`` are refused as ever.
+    Names of the standard library's in ``extra`` are refused as ever.
     """
     for name in ("message", "asctime", "levelname", "args"):
         with pytest.raises(KeyError):
@@ -251,7 +251,7 @@ def test_what_is_really_taken_is_still_refused(log: Logging) -> None:
 @pytest.mark.usefixtures("install_it")
 def test_filters_read_attributes_at_once(log: Logging) -> None:
     """
-    Issue 4, item 1: a logger's filter, which comes first, reads every ID, set and unset.
+    A logger's filter, which comes first, reads every ID, set and unset.
     """
     seen: list[Any] = []
 
@@ -275,7 +275,7 @@ def test_filters_read_attributes_at_once(log: Logging) -> None:
 @pytest.mark.usefixtures("install_it")
 def test_json_lines_carry_them() -> None:
     """
-    Issue 4, item 1: python-json-logger writes the IDs, an unset one as null, one's own as it is.
+    Python-json-logger writes the IDs, an unset one as null, one's own as it is.
     """
     lines: list[str] = []
 
@@ -300,7 +300,7 @@ def test_json_lines_carry_them() -> None:
 @pytest.mark.usefixtures("install_it")
 def test_a_queue_hands_on_what_was_in_force(log: Logging) -> None:
     """
-    Issue 4, item 1: behind a queue, in another thread, a record says what it was made with.
+    Behind a queue, in another thread, a record says what it was made with.
     """
     records: queue.Queue[Any] = queue.Queue()
     logger = own_logger()
@@ -318,7 +318,7 @@ def test_a_queue_hands_on_what_was_in_force(log: Logging) -> None:
 @pytest.mark.usefixtures("install_it")
 def test_a_record_is_copied_and_pickled(log: Logging) -> None:
     """
-    Issue 4, item 1: copies, pickles and what a socket handler sends are ordinary records.
+    Copies, pickles and what a socket handler sends are ordinary records.
     """
     with session_context("s1", user_id="alice"):
         log.logger.info("x", extra={"user_id": 7})
@@ -340,7 +340,7 @@ def test_a_record_is_copied_and_pickled(log: Logging) -> None:
 @pytest.mark.usefixtures("install_it")
 def test_a_pickled_record_needs_nothing_of_ours(log: Logging) -> None:
     """
-    Issue 4, item 1: a process that has no idlanyard unpickles a record with its IDs.
+    A process that has no idlanyard unpickles a record with its IDs.
     """
     with session_context("s1"):
         log.logger.info("x")
@@ -374,7 +374,7 @@ def tagging(*args: Any, **kwargs: Any) -> logging.LogRecord:
 
 def test_a_factory_before_is_kept(log: Logging) -> None:
     """
-    Issue 4, item 1: an existing factory makes the records, and what it puts in them stays.
+    An existing factory makes the records, and what it puts in them stays.
     """
     logging.setLogRecordFactory(tagging)
 
@@ -400,7 +400,7 @@ def test_a_factory_before_is_kept(log: Logging) -> None:
 
 def test_it_is_taken_back_once(log: Logging) -> None:
     """
-    Issue 4, item 1: taken back, records are as before, and a second time nothing happens.
+    Taken back, records are as before, and a second time nothing happens.
     """
     undo = install()
     undo()
@@ -416,7 +416,7 @@ def test_it_is_taken_back_once(log: Logging) -> None:
 
 def test_it_is_taken_back_from_under_another_factory(log: Logging) -> None:
     """
-    Issue 4, item 1: where another factory was set since, that one stays and ours adds nothing.
+    Where another factory was set since, that one stays and ours adds nothing.
     """
     undo = install()
     ours = logging.getLogRecordFactory()
@@ -520,7 +520,7 @@ def test_outside_requests_the_given_policy_rules(log: Logging, how: str) -> None
 
 def test_declared_ids_are_there_too(log: Logging) -> None:
     """
-    Issue 4, item 1: an ID that a policy declares is on its records, and extra may use its name.
+    An ID that a policy declares is on its records, and extra may use its name.
     """
     device = IDSpec(name="device", header="X-Device", accept="anyone")
     policy = Policy(extra=[request_spec(mint=lambda: "r1"), device])
@@ -626,7 +626,7 @@ def test_a_record_that_cannot_be_completed_is_logged_as_it_is(
 
 def test_a_filter_completes_records(log: Logging) -> None:
     """
-    Issue 4, item 1: without ``install``, a filter gives records the IDs; one's own stay.
+    Without ``install``, a filter gives records the IDs; one's own stay.
     """
     log.kept.addFilter(SessionContextFilter())
     with session_context("s1", user_id="alice"):
@@ -638,7 +638,7 @@ def test_a_filter_completes_records(log: Logging) -> None:
 
 def test_a_filter_lets_through_what_a_filter_does(log: Logging) -> None:
     """
-    Issue 4, item 1: the filter's argument is that of ``logging.Filter``, and R14 holds for it.
+    The filter's argument is that of ``logging.Filter``, and R14 holds for it.
     """
     named = SessionContextFilter("app")
     assert named.filter(logging.makeLogRecord({"name": "app.orders"}))
@@ -658,7 +658,7 @@ LINES = {
 @pytest.mark.parametrize("style", ["%", "{", "$"])
 def test_the_formatter_prints_a_dash_for_what_is_unset(log: Logging, style: Any) -> None:
     """
-    R15, S-C1: the placeholder belongs to the format, also of a record made before ``install``.
+    R15: the placeholder belongs to the format, also of a record made before ``install``.
     """
     formatter = SessionContextFormatter(LINES[style], style=style)
     log.logger.info("before")
@@ -681,7 +681,7 @@ def test_the_formatter_prints_a_dash_for_what_is_unset(log: Logging, style: Any)
 
 def test_the_formatter_is_a_formatter(log: Logging) -> None:
     """
-    Issue 4, item 1: it takes a formatter's arguments, and all else is printed as ever.
+    It takes a formatter's arguments, and all else is printed as ever.
     """
     formatter = SessionContextFormatter(
         "%(asctime)s %(user_id)s %(order_id)s %(exc_info)s %(message)s",
@@ -703,7 +703,7 @@ def test_the_formatter_is_a_formatter(log: Logging) -> None:
 
 def test_the_formatter_knows_what_is_declared(log: Logging) -> None:
     """
-    Issue 4, item 1: a declared ID of any name has its dash, any other field its error.
+    A declared ID of any name has its dash, any other field its error.
     """
     formatter = SessionContextFormatter("%(device)s %(request_id)s")
     log.logger.info("x")
@@ -717,7 +717,7 @@ def test_the_formatter_knows_what_is_declared(log: Logging) -> None:
 
 def test_dict_config_takes_both(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Issue 4, item 1: filter and formatter are configured as any other, without a line of code.
+    Filter and formatter are configured as any other, without a line of code.
     """
     home = "idlanyard.integrations.logging"
     config = {

@@ -117,7 +117,7 @@ SET_UPS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", SET_UPS)
 def test_a_line_before_the_first_request_names_what_is_declared(name: str) -> None:
     """
-    Public report D9: a format may name an ID of a policy that no request was handled under, in
+    A format may name an ID of a policy that no request was handled under, in
     every style, by filter, factory and formatter.
     """
     set_up, unset = SET_UPS[name]
@@ -162,7 +162,7 @@ def test_in_the_request_of_another_policy_it_is_unset(
 
 def test_ids_are_known_as_long_as_their_policy() -> None:
     """
-    Public report D9: what nobody has declared any more is no column of JSON lines.
+    What nobody has declared any more is no column of JSON lines.
     """
     policy = Policy(extra=[request_spec(name="passing", header="X-Passing")])
     assert "passing" in Declared.names
@@ -172,7 +172,7 @@ def test_ids_are_known_as_long_as_their_policy() -> None:
 
 def test_a_filter_is_given_its_rules(made: Callable[..., Callable[..., str]]) -> None:
     """
-    Public report D9, S25: outside requests the filter follows the policy that it was given.
+    Outside requests the filter follows the policy that it was given.
     """
     policy = Policy(
         session=session_spec(log="omit"),
@@ -192,7 +192,7 @@ def test_a_filter_writes_its_text_and_no_more_than_its_length(
     made: Callable[..., Callable[..., str]],
 ) -> None:
     """
-    Public report D9: an unset ID is the text, a long one is cut, one of the application's stays.
+    An unset ID is the text, a long one is cut, one of the application's stays.
     """
     text = "%(session_id)s %(user_id)s %(tenant_id)s"
     line = made(logging.Formatter(text), SessionContextFilter(default="-", length=4))
@@ -206,7 +206,7 @@ def test_a_filter_shortens_what_install_has_put_there(
     made: Callable[..., Callable[..., str]],
 ) -> None:
     """
-    Public report D9: install and a filter on one handler may be used together.
+    Install and a filter on one handler may be used together.
     """
     text = "%(session_id)s %(user_id)s"
     line = made(
@@ -221,7 +221,7 @@ def test_a_formatter_writes_its_text_and_no_more_than_its_length(
     made: Callable[..., Callable[..., str]],
 ) -> None:
     """
-    Public report D9: a formatter prints IDs as it is told, and leaves the record as it is.
+    A formatter prints IDs as it is told, and leaves the record as it is.
     """
     kept = logging.Filter()
     formatter = SessionContextFormatter(
@@ -280,7 +280,7 @@ def test_wrong_options_are_refused(
 
 def test_a_dictionary_configures_it(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Public report D9: dictConfig makes filter and formatter with their options; ``ext://`` finds
+    DictConfig makes filter and formatter with their options; ``ext://`` finds
     the policy.
     """
     logger = logging.getLogger("configured")

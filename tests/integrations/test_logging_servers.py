@@ -101,7 +101,7 @@ def ask_both(up: Running) -> None:
 
 def test_uvicorn(serving: Serving) -> None:
     """
-    Issue 4, item 1, defect 4.19: uvicorn's access lines and tracebacks carry the IDs.
+    Uvicorn's access lines and tracebacks carry the IDs.
     """
     words = ("-m", "uvicorn", "apps.logging_apps:asgi", "--lifespan", "off", *LISTEN)
     with serving("uvicorn", *words, "--log-config", "{config}", access=UVICORN_ACCESS) as up:
@@ -150,7 +150,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_file_of_the_page_for_uvicorn(bare: Path) -> None:
     """
-    Newcomer D14: copied as it stands, the application's lines are there, access lines keep what
+    Copied as it stands, the application's lines are there, access lines keep what
     uvicorn's own have, an unset ID is a dash, and nothing else has to be installed.
     """
     config = bare / "logging.json"
@@ -173,7 +173,7 @@ def test_the_file_of_the_page_for_uvicorn(bare: Path) -> None:
 
 def test_the_file_of_the_page_for_uvicorn_under_gunicorn(bare: Path) -> None:
     """
-    Newcomer D14: gunicorn's worker of uvicorn writes its access lines by gunicorn's own file.
+    Gunicorn's worker of uvicorn writes its access lines by gunicorn's own file.
     """
     config = bare / "logging.json"
     config.write_text(FILES[1])
@@ -199,7 +199,7 @@ ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.use
 @pytest.mark.parametrize("worker", ["sync", "gthread"])
 def test_gunicorn(serving: Serving, worker: str) -> None:
     """
-    Issue 4, item 1: gunicorn's access lines by header and environ, its tracebacks, its master.
+    Gunicorn's access lines by header and environ, its tracebacks, its master.
     """
     words = (
         *("-m", "gunicorn", "apps.logging_apps:wsgi", "--no-control-socket", "-k", worker),
@@ -220,7 +220,7 @@ def test_gunicorn(serving: Serving, worker: str) -> None:
 
 def test_gunicorn_asgi(serving: Serving) -> None:
     """
-    Issue 4, item 1: gunicorn's ASGI worker knows the response's headers, but no environ.
+    Gunicorn's ASGI worker knows the response's headers, but no environ.
     """
     words = (
         *("-m", "gunicorn", "apps.logging_apps:asgi", "--no-control-socket", "-k", "asgi"),
@@ -233,7 +233,7 @@ def test_gunicorn_asgi(serving: Serving) -> None:
 
 def test_hypercorn(serving: Serving) -> None:
     """
-    Issue 4, item 1: hypercorn's access lines have the response's header, its tracebacks the IDs.
+    Hypercorn's access lines have the response's header, its tracebacks the IDs.
     """
     words = (
         *("-m", "hypercorn", "apps.logging_apps:asgi", "-b", "127.0.0.1:{port}"),
@@ -293,7 +293,7 @@ def test_waitress(serving: Serving) -> None:
 
 def test_werkzeug_cannot(serving: Serving) -> None:
     """
-    Issue 4, item 1: werkzeug writes access lines and tracebacks as text, when all is over.
+    Werkzeug writes access lines and tracebacks as text, when all is over.
     """
     with serving("werkzeug", "-c", WERKZEUG) as up:
         ask_both(up)

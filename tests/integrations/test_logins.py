@@ -245,7 +245,7 @@ def test_a_login_that_fails_leaves_nobody(hook: str, caplog: pytest.LogCaptureFi
 
 def test_a_function_may_refuse_the_request() -> None:
     """
-    Issue 10, item 2: an answer of the application's own is given, and names nobody.
+    An answer of the application's own is given, and names nobody.
     """
 
     def refuse() -> Any:
@@ -320,7 +320,7 @@ def test_each_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_what_a_remedy_says_is_accepted() -> None:
     """
-    Issue 10, item 4: the sentence for Flask's loader, written as it stands, names the user.
+    The sentence for Flask's loader, written as it stands, names the user.
     """
     app = Flask(__name__)
     app.add_url_rule("/", view_func=in_force)
@@ -331,7 +331,7 @@ def test_what_a_remedy_says_is_accepted() -> None:
 
 def test_the_charset_that_a_remedy_names_is_accepted() -> None:
     """
-    Issue 10, item 4: with ``charset="visible"`` an apostrophe is part of an ID.
+    With ``charset="visible"`` an apostrophe is part of an ID.
     """
     app = Flask(__name__)
     app.add_url_rule("/", view_func=in_force)

@@ -100,7 +100,7 @@ def test_a_record_has_the_ids_in_force(kept: Kept) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_what_the_application_says_wins(kept: Kept, level: str) -> None:
     """
-    Issue 4, item 1: bound, contextualized and given keys stay, at every level.
+    Bound, contextualized and given keys stay, at every level.
     """
     with session_context("s1", user_id="alice", tenant_id="acme"), logger.contextualize(user_id=7):
         logger.bind(tenant_id=None).log(level, "x", session_id=9)
@@ -147,7 +147,7 @@ def test_an_exception_has_the_ids_of_its_request(kept: Kept) -> None:
 
 def test_a_queue_hands_on_what_was_in_force(kept: Kept) -> None:
     """
-    Issue 4, item 1: with ``enqueue`` the IDs are those of the task that logged.
+    With ``enqueue`` the IDs are those of the task that logged.
     """
     late = Kept()
     logger.add(late, enqueue=True, format="{message}")
@@ -168,7 +168,7 @@ def test_a_queue_hands_on_what_was_in_force(kept: Kept) -> None:
 
 def test_json_lines_carry_them() -> None:
     """
-    Issue 4, item 1: with ``serialize`` the IDs are in each line, an unset one as null.
+    With ``serialize`` the IDs are in each line, an unset one as null.
     """
     code = """
 import sys

@@ -387,7 +387,7 @@ def test_where_mcp_has_no_session_there_is_none(mode: str) -> None:
 @modes
 def test_nothing_of_ours_is_in_meta(mode: str) -> None:
     """
-    S-B22: _meta has what MCP and W3C put there, though IDs are bound at both ends.
+    _meta has what MCP and W3C put there, though IDs are bound at both ends.
     """
     era, options = MODES[mode]
     foreign = "progressToken", "traceparent", "tracestate", "baggage"

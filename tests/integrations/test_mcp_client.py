@@ -48,7 +48,7 @@ async def user_of(client: Client, tool: str, user: str | None) -> Any:
 @kinds
 def test_each_call_over_a_shared_connection_is_its_callers(mode: str, kind: str) -> None:
     """
-    Features 5.2: opened for alice, a connection of mcp 2 carries bob's call as bob's, and nobody's.
+    Opened for alice, a connection of mcp 2 carries bob's call as bob's, and nobody's.
     """
     era, options = MODES[mode]
 
@@ -73,7 +73,7 @@ def test_a_connection_that_was_opened_in_without_is_nobodys(
     opened_in: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Features D3: what the connection sends by itself after the request is over has no IDs then.
+    What the connection sends by itself after the request is over has no IDs then.
     """
 
     async def run(url: str, scope: Scope) -> None:

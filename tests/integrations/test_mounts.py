@@ -127,7 +127,7 @@ SITES: dict[str, Callable[[], Callable[[str], Answer]]] = {
 @pytest.mark.parametrize("name", SITES)
 def test_paths_are_those_below_the_prefix(name: str) -> None:
     """
-    Issue 10, item 9: an excluded path is excluded and a tenant is read below the prefix under
+    An excluded path is excluded and a tenant is read below the prefix under
     which an application is mounted or published, on both protocols.
     """
     ask = SITES[name]()

@@ -66,7 +66,7 @@ def test_every_span_has_the_ids_from_its_start(
     kind: SpanKind, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B15, S-B17: spans of every kind that start in a block have the three attributes.
+    Spans of every kind that start in a block have the three attributes.
     """
     with session_context(**THREE):
         tracer.start_span("one", kind=kind).end()
@@ -82,7 +82,7 @@ def test_spans_of_every_genai_operation_have_the_ids(
     operation: str, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B15: workflow, agent, tool and model spans are spans like any other, three deep.
+    Workflow, agent, tool and model spans are spans like any other, three deep.
     """
     with (
         session_context(**THREE),
@@ -101,7 +101,7 @@ def test_nothing_bound_puts_nothing_on_a_span(
     tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B14, S-C18: an absent ID is an absent attribute, neither empty nor a placeholder.
+    An absent ID is an absent attribute, neither empty nor a placeholder.
     """
     tracer.start_span("bare").end()
     with session_context(session_id="s1"):
@@ -112,7 +112,7 @@ def test_nothing_bound_puts_nothing_on_a_span(
 @pytest.mark.usefixtures("processor")
 def test_an_explicit_attribute_wins(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
     """
-    S-B11, S-B13: what the span was started with stays, an empty text too, and so does what is
+    What the span was started with stays, an empty text too, and so does what is
     set later.
     """
     with session_context(**THREE):
@@ -132,7 +132,7 @@ def test_each_id_comes_from_its_own_place(
     tracer: Tracer, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    S-B11, S-B12: explicit, bound here, environment, for each attribute, read when the span
+    Explicit, bound here, environment, for each attribute, read when the span
     starts.
     """
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_USER_ID", "from-env")
@@ -150,7 +150,7 @@ def test_each_id_comes_from_its_own_place(
 @pytest.mark.usefixtures("processor")
 def test_ids_are_those_of_the_start(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
     """
-    S-B16: a span has what was in force when it started, in whatever block it ends.
+    A span has what was in force when it started, in whatever block it ends.
     """
     with session_context(session_id="s1"):
         span = tracer.start_span("one")
@@ -164,7 +164,7 @@ def test_only_a_recording_span_of_ours_is_touched(
     exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    S-C18: another provider's span, one that has ended, and one that records nothing are let be.
+    Another provider's span, one that has ended, and one that records nothing are let be.
     """
     other = TracerProvider(shutdown_on_exit=False)
     with other.get_tracer("other").start_as_current_span("theirs") as theirs:
@@ -182,7 +182,7 @@ def test_only_a_recording_span_of_ours_is_touched(
 @pytest.mark.usefixtures("processor")
 def test_an_ended_span_is_let_be(tracer: Tracer, caplog: pytest.LogCaptureFixture) -> None:
     """
-    S-C18: a span of ours that has ended is not written to, which the SDK would complain of.
+    A span of ours that has ended is not written to, which the SDK would complain of.
     """
     span = tracer.start_span("ended")
     span.end()
@@ -196,7 +196,7 @@ def test_concurrent_tasks_keep_their_ids_apart(
     tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B10, S-C29: spans of tasks that wait for each other have their own task's IDs.
+    Spans of tasks that wait for each other have their own task's IDs.
     """
 
     async def one(name: str, barrier: asyncio.Barrier) -> None:
@@ -237,7 +237,7 @@ def test_batches_are_exported_with_the_ids(
     provider: TracerProvider, processor: SessionContextSpanProcessor
 ) -> None:
     """
-    S-C21: a batch that another thread exports later has each span's own IDs.
+    A batch that another thread exports later has each span's own IDs.
     """
     batch = InMemorySpanExporter()
     provider.add_span_processor(BatchSpanProcessor(batch))
@@ -293,7 +293,7 @@ def test_names_are_configuration(
     name: str, provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B24, S-B26, U12: a preset or a mapping says what each ID is called, further IDs too.
+    A preset or a mapping says what each ID is called, further IDs too.
     """
     names, expected = NAMES[name]
     provider.add_span_processor(SessionContextSpanProcessor(names))
@@ -310,7 +310,7 @@ def test_an_id_is_left_off(
     provider: TracerProvider, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    U12: None in the mapping leaves one ID off every span, without a word.
+    None in the mapping leaves one ID off every span, without a word.
     """
     provider.add_span_processor(SessionContextSpanProcessor({"user_id": None}))
     with session_context(**THREE):
@@ -348,7 +348,7 @@ def test_an_id_that_the_policy_leaves_out_keeps_its_usual_name(
     provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """
-    Design, section 4: code may bind what no request brings.
+    Code may bind what no request brings.
     """
     provider.add_span_processor(SessionContextSpanProcessor())
     undo = use_policy(Policy(user=None))
@@ -430,7 +430,7 @@ def test_an_id_may_be_declared_after_the_processor_is_made(
 
 def test_the_switch_is_off(provider: TracerProvider, exporter: InMemorySpanExporter) -> None:
     """
-    S-B30: a processor that is off puts nothing on spans, explicit values stay.
+    A processor that is off puts nothing on spans, explicit values stay.
     """
     provider.add_span_processor(SessionContextSpanProcessor(enabled=False))
     with (
@@ -470,7 +470,7 @@ def test_a_failure_of_ours_never_reaches_the_caller(
 
 def test_install_can_be_undone(provider: TracerProvider, exporter: InMemorySpanExporter) -> None:
     """
-    Design, section 4: install returns what takes it back, once or twice, and works again.
+    Install returns what takes it back, once or twice, and works again.
     """
     for names, expected in (("tenant", "tenant.id"), ("default", "customer.id")):
         undo = install(tracer_provider=provider, names=names)
@@ -487,7 +487,7 @@ def test_install_can_be_undone(provider: TracerProvider, exporter: InMemorySpanE
 
 def test_install_that_is_off_does_nothing() -> None:
     """
-    S-B30: off, it needs no provider and touches no propagator.
+    Off, it needs no provider and touches no propagator.
     """
     before = propagate.get_global_textmap()
     undo = install(tracer_provider=trace.NoOpTracerProvider(), enabled=False)
@@ -537,7 +537,7 @@ with session_context(session_id="s1"), trace.get_tracer("t").start_as_current_sp
 
 def test_the_global_providers_are_the_default() -> None:
     """
-    Design, section 4: install() takes the global providers, and says what to do without one.
+    Install() takes the global providers, and says what to do without one.
     """
     done = subprocess.run(
         [sys.executable, "-c", GLOBAL], capture_output=True, text=True, timeout=60, check=True

@@ -94,7 +94,7 @@ def sent(ctx: context.Context | None = None) -> dict[str, Any]:
 @pytest.mark.usefixtures("installed")
 def test_baggage_is_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    S-B18, S16: no ID goes out in baggage unless its spec says so; no environment says so.
+    S16: no ID goes out in baggage unless its spec says so; no environment says so.
     """
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_SESSION_PROPAGATION", "baggage")
     with session_context("s1", "u1", "t1"):
@@ -117,7 +117,7 @@ def test_each_id_opts_in_by_itself() -> None:
 @pytest.mark.usefixtures("opted_in")
 def test_keys_are_those_of_the_spans(provider: TracerProvider) -> None:
     """
-    S-B19: with the genai names the keys are gen_ai.conversation.id, user.id and customer.id, and
+    With the genai names the keys are gen_ai.conversation.id, user.id and customer.id, and
     an absent ID is not written.
     """
     undo = install(tracer_provider=provider, names="genai")
@@ -131,7 +131,7 @@ def test_keys_are_those_of_the_spans(provider: TracerProvider) -> None:
 @pytest.mark.usefixtures("opted_in")
 def test_an_id_without_a_name_stays_here(provider: TracerProvider) -> None:
     """
-    U12: what is left off spans is left out of baggage.
+    What is left off spans is left out of baggage.
     """
     undo = install(tracer_provider=provider, names={"user_id": None})
     with session_context("s1", "u1"):
@@ -159,7 +159,7 @@ def fail_in_a_block(session: str) -> None:
 @pytest.mark.usefixtures("opted_in", "installed")
 def test_header_context_and_baggage_never_disagree() -> None:
     """
-    Behaviours 4 (Langfuse) and 7 (3), S-B7, S-B23: they have one value inside a block, inside a
+    They have one value inside a block, inside a
     nested one with fewer IDs, after each of them, and after clearing.
     """
     assert agree() is None
@@ -188,7 +188,7 @@ def test_header_context_and_baggage_never_disagree() -> None:
 @pytest.mark.usefixtures("opted_in", "installed")
 def test_what_a_client_left_in_baggage_is_not_sent_on() -> None:
     """
-    Defect 4.11, S-B23: under the keys of IDs that opted in goes what is in force, or nothing;
+    Under the keys of IDs that opted in goes what is in force, or nothing;
     other members go on as they were.
     """
     theirs = {"session.id": "evil", "user.id": "admin", "app.mode": "a b"}
@@ -220,7 +220,7 @@ def test_other_members_do_not_push_ours_out() -> None:
 @pytest.mark.usefixtures("opted_in", "installed")
 def test_metadata_of_a_message_has_the_w3c_keys_only() -> None:
     """
-    S-B22: what an MCP client puts into _meta holds traceparent and baggage, and no ID of ours.
+    What an MCP client puts into _meta holds traceparent and baggage, and no ID of ours.
     """
     meta: dict[str, str] = {}
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
@@ -233,7 +233,7 @@ def test_metadata_of_a_message_has_the_w3c_keys_only() -> None:
 @pytest.mark.parametrize("value", ["s1", None, "not an id"])
 def test_a_consumer_restores_what_baggage_has(value: str | None) -> None:
     """
-    S-B21: a message's baggage is bound by restore, written to no context, and never raises.
+    A message's baggage is bound by restore, written to no context, and never raises.
     """
     came = context.Context() if value is None else baggage.set_baggage("session.id", value)
     found = baggage.get_baggage("session.id", came)
@@ -245,7 +245,7 @@ def test_a_consumer_restores_what_baggage_has(value: str | None) -> None:
 
 def test_a_request_is_read_and_sent_on(provider: TracerProvider) -> None:
     """
-    S-B20, R10: the middleware's own policy reads baggage and writes it, percent-encoded as it
+    R10: the middleware's own policy reads baggage and writes it, percent-encoded as it
     came; a value that OpenTelemetry would garble is refused on both sides.
     """
     seen: list[Any] = []
@@ -428,7 +428,7 @@ KINDS = [kind for kind in SpanKind if kind is not SpanKind.CLIENT]
 @pytest.mark.parametrize("kind", KINDS)
 def test_code_that_injects_by_itself_is_the_permission(kind: SpanKind, tracer: Tracer) -> None:
     """
-    R12, design section 4: as with inject(headers), a call outside of a client's span is the
+    R12: as with inject(headers), a call outside of a client's span is the
     permission.
     """
     with session_context("s1"), tracer.start_as_current_span("one", kind=kind):
@@ -567,7 +567,7 @@ def test_without_a_baggage_propagator_none_is_written() -> None:
 @pytest.mark.usefixtures("opted_in")
 def test_a_propagator_that_wraps_ours_survives_the_undo(provider: TracerProvider) -> None:
     """
-    Design, section 4: undone, ours steps aside where somebody else has wrapped it since.
+    Undone, ours steps aside where somebody else has wrapped it since.
     """
     before = propagate.get_global_textmap()
     undo = install(tracer_provider=provider)

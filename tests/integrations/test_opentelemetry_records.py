@@ -97,7 +97,7 @@ def test_log_records_have_the_ids(
     export: Any, loggers: LoggerProvider, records: InMemoryLogRecordExporter
 ) -> None:
     """
-    Issue 4, item 2: a record has what is in force where it is emitted, exported at once or later
+    A record has what is in force where it is emitted, exported at once or later
     by another thread; what the application said itself stays.
     """
     loggers.add_log_record_processor(SessionContextLogRecordProcessor())
@@ -137,7 +137,7 @@ def test_log_records_are_let_be_when_it_is_off(
     loggers: LoggerProvider, records: InMemoryLogRecordExporter
 ) -> None:
     """
-    S-B30: off, from the start or after shutdown, nothing is put on a record.
+    Off, from the start or after shutdown, nothing is put on a record.
     """
     stopped = SessionContextLogRecordProcessor()
     stopped.shutdown()
@@ -153,7 +153,7 @@ def test_install_covers_log_records(
     provider: TracerProvider, loggers: LoggerProvider, records: InMemoryLogRecordExporter
 ) -> None:
     """
-    Design, section 4: install adds both processors, and its undo stops both.
+    Install adds both processors, and its undo stops both.
     """
     undo = install(tracer_provider=provider, logger_provider=loggers, names="genai")
     loggers.add_log_record_processor(SimpleLogRecordProcessor(records))
@@ -190,7 +190,7 @@ def written(directory: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("process", [SimpleSpanProcessor, BatchSpanProcessor])
 def test_each_session_has_a_file(process: Any, provider: TracerProvider, tmp_path: Path) -> None:
     """
-    S-C21: the session is the span's own, in whatever context or thread the file is written; a
+    The session is the span's own, in whatever context or thread the file is written; a
     span without one is not written.
     """
     home = tmp_path / "a" / "b"
@@ -210,7 +210,7 @@ def test_each_session_has_a_file(process: Any, provider: TracerProvider, tmp_pat
 
 def test_many_threads_write_whole_lines(provider: TracerProvider, tmp_path: Path) -> None:
     """
-    S-C29: lines of concurrent spans are whole, and in their own session's file.
+    Lines of concurrent spans are whole, and in their own session's file.
     """
     provider.add_span_processor(SessionContextSpanProcessor())
     provider.add_span_processor(SimpleSpanProcessor(SessionFileSpanExporter(tmp_path)))
@@ -254,7 +254,7 @@ def test_no_session_leaves_the_directory(
     session: str, provider: TracerProvider, tmp_path: Path
 ) -> None:
     """
-    S-C22: whatever a span says its session is, its file lies in the directory.
+    Whatever a span says its session is, its file lies in the directory.
     """
     home = tmp_path / "home"
     provider.add_span_processor(SimpleSpanProcessor(SessionFileSpanExporter(home)))
@@ -289,7 +289,7 @@ def test_files_are_for_their_owner(provider: TracerProvider, tmp_path: Path) -> 
 
 def test_files_follow_the_names(provider: TracerProvider, tmp_path: Path) -> None:
     """
-    U12: the exporter is told the same names as the processor.
+    The exporter is told the same names as the processor.
     """
     provider.add_span_processor(SessionContextSpanProcessor("genai"))
     files = SessionFileSpanExporter(tmp_path, names="genai")
@@ -361,7 +361,7 @@ def test_no_id_is_on_a_metric_or_in_a_name(
     ask: Any, provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S17, S-B25: the released instrumentations' metrics of a request have no ID among their points,
+    S17: the released instrumentations' metrics of a request have no ID among their points,
     while its spans have them all, and none in its name.
     """
     reader = InMemoryMetricReader()

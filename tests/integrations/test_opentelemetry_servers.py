@@ -46,7 +46,7 @@ def test_the_server_span_has_the_ids(
     framework: str, order: str, provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """
-    Issue 4, item 2, S-C18: the server span has the request's session on 200, 404 and 500,
+    The server span has the request's session on 200, 404 and 500,
     whoever is identified in the view, and no user where nobody is or one is only claimed.
     """
     with FRAMEWORKS[framework](order, provider) as port:
@@ -64,7 +64,7 @@ def test_every_span_of_a_request_has_its_own_session(
     framework: str, provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     """
-    S-B15, S-C29: the spans that an instrumentation starts in a request, each of them.
+    The spans that an instrumentation starts in a request, each of them.
     """
     with FRAMEWORKS[framework]("before us", provider) as port:
         ask = over_http(port)

@@ -80,7 +80,7 @@ class TestPyramid(Contract):
     )
     def test_every_response_has_the_echo(self, ask: Ask, path: str, status: int) -> None:
         """
-        R9, defects 4.2 and 4.18: whatever Pyramid answers carries the session, once.
+        R9: whatever Pyramid answers carries the session, once.
         """
         super().test_every_response_has_the_echo(ask, path, status)
 

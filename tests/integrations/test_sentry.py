@@ -100,7 +100,7 @@ def test_an_event_carries_the_ids_of_its_request(framework: str, path: str) -> N
 @pytest.mark.parametrize("path", [path for path in REQUESTS if path not in ("/login", "/own")])
 def test_a_transaction_carries_the_ids_of_its_request(framework: str, path: str) -> None:
     """
-    Issue 4, item 6: a transaction that ends outside our middleware has its request's IDs.
+    A transaction that ends outside our middleware has its request's IDs.
     """
     event = event_for(framework, path, "transaction")
     assert carries(event, session_id=f"s-{path[1:]}", tenant_id="acme")
@@ -269,7 +269,7 @@ def test_ours_may_stand_outside_sentrys(transport: Kept) -> None:
 
 def test_a_request_within_a_request_keeps_to_itself(transport: Kept) -> None:
     """
-    Issue 4, item 6: a transaction belongs to the request that was bound in it first.
+    A transaction belongs to the request that was bound in it first.
     """
     inner = SessionContextMiddleware(broken, Policy())
 
@@ -326,7 +326,7 @@ def test_each_id_is_shown_as_its_sinks_say(transport: Kept, outside: bool) -> No
 
 def test_a_tag_that_sentry_would_drop_is_left_out(transport: Kept) -> None:
     """
-    Issue 4, item 6: an ID of more than 200 characters stands in the context alone.
+    An ID of more than 200 characters stands in the context alone.
     """
     with session_context("s" * 201, tenant_id="t" * 200):
         sentry_sdk.capture_message("long")
@@ -395,7 +395,7 @@ def test_a_transaction_that_outlives_the_install_is_still_sent(transport: Kept) 
 
 def test_it_may_be_called_by_hand_and_last() -> None:
     """
-    Design, section 4: the processor alone works as before_send, where integrations have spoken.
+    The processor alone works as before_send, where integrations have spoken.
     """
     with session_context("s", user_id="u"):
         assert event_processor({}, {}) == {

@@ -88,7 +88,7 @@ def test_the_application_stays_what_it_is() -> None:
 
 def test_the_stack_is_one_that_instrumentations_know() -> None:
     """
-    Issue 3, item 1: it is a ServerErrorMiddleware without handler and debug, around ours,
+    It is a ServerErrorMiddleware without handler and debug, around ours,
     around the whole stack that the application built.
     """
     app = Starlette(debug=True, exception_handlers={Exception: starlette_app.handle})
@@ -105,7 +105,7 @@ def test_the_stack_is_one_that_instrumentations_know() -> None:
 
 def test_installing_again_does_nothing() -> None:
     """
-    Issue 3, item 1: the same policy twice is one middleware, also once the application runs.
+    The same policy twice is one middleware, also once the application runs.
     """
     app = plain()
     undo = install(app, Policy(expose=True))
@@ -117,7 +117,7 @@ def test_installing_again_does_nothing() -> None:
 
 def test_what_cannot_be_installed_is_said() -> None:
     """
-    Issue 3, item 1: another policy and an application that runs are refused with what to do.
+    Another policy and an application that runs are refused with what to do.
     """
     app = plain()
     install(app, CLOSED)
@@ -150,7 +150,7 @@ def test_wrong_arguments_are_said(app: Any, policy: Any, message: str) -> None:
 
 def test_without_a_policy_the_environment_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Design, section 4: left out, the policy is that of the environment.
+    Left out, the policy is that of the environment.
     """
     monkeypatch.setenv("IDLANYARD_TRUSTED_PEERS", "127.0.0.1")
     app = plain()
@@ -196,7 +196,7 @@ def test_what_was_put_around_us_stays() -> None:
 @pytest.mark.parametrize("way", ["Middleware", "wrapped"])
 def test_the_plain_middleware_works_as_well(way: str) -> None:
     """
-    Issue 3, item 1: in the list of middlewares, or around the application.
+    In the list of middlewares, or around the application.
     """
     if way == "wrapped":
         app: Any = SessionContextMiddleware(plain(), CLOSED)
@@ -209,7 +209,7 @@ def test_the_plain_middleware_works_as_well(way: str) -> None:
 
 def test_the_state_has_the_context_and_follows_it() -> None:
     """
-    Issue 3, item 1: ``request.state.session_context`` says who was identified since, beside
+    ``request.state.session_context`` says who was identified since, beside
     what the lifespan has put there, on WebSockets too.
     """
 
@@ -263,7 +263,7 @@ def test_a_state_that_requests_share_has_the_ids_of_each() -> None:
 
 def test_applications_inside_another_share_the_state() -> None:
     """
-    Issue 3, item 1: installed on both, what a mounted application puts into the state of the
+    Installed on both, what a mounted application puts into the state of the
     request is there for a middleware of the outer one that has read it before.
     """
 
@@ -290,7 +290,7 @@ def test_applications_inside_another_share_the_state() -> None:
 
 def test_a_mounted_application_has_the_same_id() -> None:
     """
-    R15, defect 4.3: installed on an application and on one mounted in it, there is one ID.
+    R15: installed on an application and on one mounted in it, there is one ID.
     """
     inner = plain()
     install(inner, CLOSED)
@@ -332,7 +332,7 @@ def test_a_state_that_cannot_be_written_fails_no_request(
 
 def test_a_handler_that_fails_is_the_servers() -> None:
     """
-    Issue 3: where the application's handler for exceptions raises itself, nothing is answered
+    Where the application's handler for exceptions raises itself, nothing is answered
     in its place, as without us.
     """
 
@@ -390,7 +390,7 @@ def test_the_context_of_a_request_is_a_value_of_its_own() -> None:
 
 def test_a_decorated_stream_that_is_left_between_parts_cleans_up_bound() -> None:
     """
-    R4, S-B34: a generator decorated with ``session_context()`` and left between two parts cleans
+    R4: a generator decorated with ``session_context()`` and left between two parts cleans
     up with its own session, also while another is bound.
     """
     cleaned: list[str | None] = []

@@ -112,7 +112,7 @@ def test_what_the_application_says_wins(
     logger: Any, captured: CapturingLogger, method: str
 ) -> None:
     """
-    Issue 4, item 1: keys of the event, of the logger and of its contextvars stay, at every level.
+    Keys of the event, of the logger and of its contextvars stay, at every level.
     """
     structlog.contextvars.bind_contextvars(tenant_id="of the context")
     with session_context("s1", user_id="alice", tenant_id="acme"):
@@ -201,7 +201,7 @@ def formatted(*, pre_chain: list[Any]) -> tuple[logging.Logger, logging.Handler,
 
 def test_records_of_the_standard_library(logger: Any) -> None:
     """
-    Issue 4, item 1: through ``ProcessorFormatter`` a server's record has its IDs as well.
+    Through ``ProcessorFormatter`` a server's record has its IDs as well.
     """
     plain, _, stream = formatted(pre_chain=[add_session_context])
     with session_context("s1"):
@@ -214,7 +214,7 @@ def test_records_of_the_standard_library(logger: Any) -> None:
 
 def test_a_record_keeps_what_it_was_made_with() -> None:
     """
-    Issue 4, item 1: with ``logging.install``, a record behind a queue keeps its IDs.
+    With ``logging.install``, a record behind a queue keeps its IDs.
     """
     _, handler, stream = formatted(pre_chain=[add_session_context])
     records: queue.Queue[Any] = queue.Queue()
@@ -231,7 +231,7 @@ def test_a_record_keeps_what_it_was_made_with() -> None:
 
 def test_structlog_over_the_standard_library() -> None:
     """
-    Issue 4, item 1: events that structlog passes on as ``extra`` meet our names without KeyError.
+    Events that structlog passes on as ``extra`` meet our names without KeyError.
     """
     plain, handler, stream = formatted(pre_chain=[])
     handler.setFormatter(logging.Formatter("%(session_id)s %(user_id)s %(message)s"))

@@ -53,7 +53,7 @@ def ask() -> Iterator[Ask]:
 @pytest.mark.parametrize("where", SHARED)
 def test_it_is_still_the_request(ask: Ask, where: str) -> None:
     """
-    Issue 4, item 5: work done there has the request's IDs, and the response echoes whom it names.
+    Work done there has the request's IDs, and the response echoes whom it names.
     """
     answer = ask(f"/{where}", LINES)
     assert answer.json()["ids"] == {"session_id": "s1", "user_id": NAMED}
@@ -63,7 +63,7 @@ def test_it_is_still_the_request(ask: Ask, where: str) -> None:
 @pytest.mark.parametrize("where", APART)
 def test_it_is_no_request_any_more(ask: Ask, where: str) -> None:
     """
-    S-A2, S-A24 inverted: work done there without carry sees no ID and names nobody for the request.
+    Work done there without carry sees no ID and names nobody for the request.
     """
     answer = ask(f"/{where}", LINES)
     assert answer.json()["ids"] == {"user_id": NAMED}
@@ -73,7 +73,7 @@ def test_it_is_no_request_any_more(ask: Ask, where: str) -> None:
 @pytest.mark.parametrize("where", BY_VALUE)
 def test_another_process_has_a_copy(ask: Ask, where: str) -> None:
     """
-    Design, section 4: another process has the IDs by value, and whom it names stays there.
+    Another process has the IDs by value, and whom it names stays there.
     """
     answer = ask(f"/{where}", LINES)
     assert answer.json() == {
@@ -85,7 +85,7 @@ def test_another_process_has_a_copy(ask: Ask, where: str) -> None:
 
 def test_a_pools_thread_keeps_nothing(ask: Ask) -> None:
     """
-    S-A12 inverted: the next job in the thread of a pool sees nothing of the one before.
+    The next job in the thread of a pool sees nothing of the one before.
     """
     assert ask("/pool_carried", LINES).json()["ids"] == {"session_id": "s1", "user_id": NAMED}
     assert ask("/pool", LINES).json()["ids"] == {}
@@ -93,7 +93,7 @@ def test_a_pools_thread_keeps_nothing(ask: Ask) -> None:
 
 def test_threads_and_the_main_thread_keep_apart() -> None:
     """
-    S-A2, S-A11: what a thread sets is its own, and a new thread starts with nothing.
+    What a thread sets is its own, and a new thread starts with nothing.
     """
     seen: list[str | None] = []
 
@@ -113,7 +113,7 @@ def test_threads_and_the_main_thread_keep_apart() -> None:
 
 def test_tasks_on_one_thread_keep_apart() -> None:
     """
-    S-A13 inverted: two tasks that take turns on one thread read their own session each.
+    Two tasks that take turns on one thread read their own session each.
     """
 
     async def one(session: str) -> str | None:
@@ -129,7 +129,7 @@ def test_tasks_on_one_thread_keep_apart() -> None:
 
 def test_a_long_lived_task_does_not_keep_the_request() -> None:
     """
-    Design, section 4: what is started in without() has nothing bound, and the block puts it back.
+    What is started in without() has nothing bound, and the block puts it back.
     """
 
     async def run() -> None:
@@ -152,7 +152,7 @@ def test_a_long_lived_task_does_not_keep_the_request() -> None:
 
 def test_a_threads_carried_work_outlives_the_block() -> None:
     """
-    Design, section 4: carried work that runs when the block is over still has its IDs.
+    Carried work that runs when the block is over still has its IDs.
     """
     go, seen = threading.Event(), list[str | None]()
 
@@ -179,7 +179,7 @@ def child_reads() -> dict[str, Any]:
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_every_job_of_a_process_pool_has_its_own(method: str) -> None:
     """
-    S-A12 inverted: jobs that share a process of a pool have the IDs of their submit each.
+    Jobs that share a process of a pool have the IDs of their submit each.
     """
     with multiprocessing.get_context(method).Pool(1) as pool:
         for session in ("a", "b"):
@@ -193,7 +193,7 @@ def test_every_job_of_a_process_pool_has_its_own(method: str) -> None:
 
 def test_a_map_over_processes_is_carried() -> None:
     """
-    Design, section 4: one carried function serves every item of a map.
+    One carried function serves every item of a map.
     """
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(1, mp_context=context) as pool, session_context("s"):
@@ -253,7 +253,7 @@ with restore({"session_id": ["s", "code"]}):
 
 def test_a_fork_inherits_what_is_bound_and_nothing_comes_back() -> None:
     """
-    S-A14 inverted: a forked child has the IDs, names its own user, and mints its own process ID.
+    A forked child has the IDs, names its own user, and mints its own process ID.
     """
     mine, forked, started, bare, after = ran(FORK)
     both = {"session_id": "s", "user_id": "child"}
@@ -307,7 +307,7 @@ tell("after", get_session_id())
 
 def test_greenlets_start_with_nothing_and_carry_brings_it() -> None:
     """
-    Issue 4, item 5: greenlets keep apart; gevent starts each one empty, and carry helps.
+    Greenlets keep apart; gevent starts each one empty, and carry helps.
     """
     assert dict(ran(GEVENT)) == {
         "spawn": None,
@@ -384,7 +384,7 @@ print(json.dumps([get_session_id(), effective_session_id()]))
 
 def test_a_subprocess_is_told_by_a_variable() -> None:
     """
-    U3, S-B11: IDLANYARD_SESSION_ID names a program's session, on the environment's word.
+    IDLANYARD_SESSION_ID names a program's session, on the environment's word.
     """
     with session_context("s", user_id="u"):
         told = {"IDLANYARD_SESSION_ID": get_session_id() or ""}
@@ -396,7 +396,7 @@ def test_a_subprocess_is_told_by_a_variable() -> None:
 
 def test_all_ids_go_to_a_subprocess_one_variable_each() -> None:
     """
-    U3: each of the three IDs has its variable; the user is not proven by it.
+    Each of the three IDs has its variable; the user is not proven by it.
     """
     found, _ = ran(
         SUBPROCESS, IDLANYARD_SESSION_ID="s", IDLANYARD_USER_ID="u", IDLANYARD_TENANT_ID="t"
@@ -446,7 +446,7 @@ def test_a_request_does_not_look_at_the_environment(
 
 def test_what_is_said_here_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    R2.1, S-B12: outside requests each ID is the one bound here, else the variable's.
+    R2.1: outside requests each ID is the one bound here, else the variable's.
     """
     monkeypatch.setenv("IDLANYARD_SESSION_ID", "env")
     monkeypatch.setenv("IDLANYARD_USER_ID", "env-user")

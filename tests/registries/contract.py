@@ -94,7 +94,7 @@ class RegistryContract(Operated):
 
     def test_create_returns_what_get_returns(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: a session has what it was created with, and moments in UTC.
+        A session has what it was created with, and moments in UTC.
         """
         name, client = fresh(), fresh("client")
         made = registry.create(name, client_id=client, metadata={"a": [1]}, ttl=60)
@@ -107,7 +107,7 @@ class RegistryContract(Operated):
 
     def test_everything_but_the_id_may_be_left_out(self, registry: Opened) -> None:
         """
-        S-D9: a client is optional, metadata defaults to {}, and without a time there is no end.
+        A client is optional, metadata defaults to {}, and without a time there is no end.
         """
         made = registry.create(fresh())
         assert (made.client_id, made.metadata, made.expires_at) == (None, {}, None)
@@ -115,7 +115,7 @@ class RegistryContract(Operated):
     @pytest.mark.parametrize("nothing", [None, ""])
     def test_no_id_mints(self, registry: Opened, nothing: str | None) -> None:
         """
-        S-D1, S-D2: None and "" mint session_YYYYMMDD_HHMMSS_ and 64 random bits, in UTC.
+        None and "" mint session_YYYYMMDD_HHMMSS_ and 64 random bits, in UTC.
         """
         before = datetime.now(UTC).replace(microsecond=0)
         made = registry.create(nothing)
@@ -133,7 +133,7 @@ class RegistryContract(Operated):
 
     def test_any_generator_mints(self, url: str) -> None:
         """
-        Issue 5, item 2: an own generator makes the IDs, and one that is taken is drawn again.
+        An own generator makes the IDs, and one that is taken is drawn again.
         """
         first, second = fresh(), fresh()
         drawn = iter([first, first, second])
@@ -143,7 +143,7 @@ class RegistryContract(Operated):
 
     def test_a_generator_that_repeats_itself_is_told(self, url: str) -> None:
         """
-        Issue 5, item 2: a generator whose every ID is taken ends in SessionExists, not in a loop.
+        A generator whose every ID is taken ends in SessionExists, not in a loop.
         """
         name = fresh()
         with self.opened(url, mint=lambda: name) as registry:
@@ -154,7 +154,7 @@ class RegistryContract(Operated):
     @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in IDS.items()])
     def test_a_custom_id_comes_back_byte_for_byte(self, registry: Opened, text: str) -> None:
         """
-        S-D3, S-D6: an ID is taken as it is, found, refused a second time, and ended.
+        An ID is taken as it is, found, refused a second time, and ended.
         """
         if registry.exists(text):
             registry.end(text)
@@ -178,7 +178,7 @@ class RegistryContract(Operated):
     )
     def test_ids_are_told_apart(self, registry: Opened, one: str, other: str) -> None:
         """
-        S-D5: IDs that a collation would join are two sessions.
+        IDs that a collation would join are two sessions.
         """
         tail = uuid4().hex
         one, other = one.format(tail), other.format(tail)
@@ -191,7 +191,7 @@ class RegistryContract(Operated):
     @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in NO_IDS.items()])
     def test_what_is_no_id_is_refused(self, registry: Opened, text: str) -> None:
         """
-        S-D6, S6: what is no ID is a ValueError which does not repeat it, and is known to nobody.
+        S6: what is no ID is a ValueError which does not repeat it, and is known to nobody.
         """
         with pytest.raises(ValueError, match="session_id is refused") as raised:
             registry.create(text)
@@ -205,7 +205,7 @@ class RegistryContract(Operated):
 
     def test_wrong_types_are_told(self, registry: Opened) -> None:
         """
-        S-D8, R7: a number is no ID, client or name, and the message says what to write.
+        R7: a number is no ID, client or name, and the message says what to write.
         """
         for verb in (registry.create, registry.get, registry.exists, registry.touch, registry.end):
             with pytest.raises(TypeError, match=r"write str\(...\)"):
@@ -217,7 +217,7 @@ class RegistryContract(Operated):
 
     def test_a_duplicate_is_refused_in_the_guides_words(self, registry: Opened) -> None:
         """
-        S-D4: a duplicate raises SessionExists with the guide's sentence, and changes nothing.
+        A duplicate raises SessionExists with the guide's sentence, and changes nothing.
         """
         name = fresh()
         made = registry.create(name, client_id="first", metadata={"a": 1})
@@ -232,7 +232,7 @@ class RegistryContract(Operated):
 
     def test_strict_refuses_what_the_guide_refuses(self, url: str) -> None:
         """
-        S-D6: with the strict validator custom IDs are 1 to 255 of A-Z a-z 0-9 _ -.
+        With the strict validator custom IDs are 1 to 255 of A-Z a-z 0-9 _ -.
         """
         with self.opened(url, validator=strict) as registry:
             for text in ("a b", "a/b", "a.b", "\u00e9", "x" * 256, "a\n"):
@@ -247,7 +247,7 @@ class RegistryContract(Operated):
     )
     def test_metadata_comes_back(self, registry: Opened, metadata: dict[str, Any]) -> None:
         """
-        Issue 5, item 2: metadata is a JSON object that comes back as it was.
+        Metadata is a JSON object that comes back as it was.
         """
         name = fresh()
         assert registry.create(name, metadata=metadata).metadata == metadata
@@ -282,7 +282,7 @@ class RegistryContract(Operated):
         self, registry: Opened, metadata: Any, error: type[Exception]
     ) -> None:
         """
-        Issue 5, item 2: metadata beyond JSON, 16 KiB or 8 levels is refused; nothing is created.
+        Metadata beyond JSON, 16 KiB or 8 levels is refused; nothing is created.
         """
         name = fresh()
         with pytest.raises(error, match="metadata"):
@@ -291,7 +291,7 @@ class RegistryContract(Operated):
 
     def test_unknown_sessions_are_not_found(self, registry: Opened) -> None:
         """
-        S-D12, S-D13: what was never created is not found by any verb, and not created by one.
+        What was never created is not found by any verb, and not created by one.
         """
         name = fresh()
         for verb in (registry.get, registry.touch, registry.end):
@@ -302,7 +302,7 @@ class RegistryContract(Operated):
 
     def test_an_ended_id_is_free_again(self, registry: Opened) -> None:
         """
-        S-D11: end returns what the session was, and its ID can be created anew.
+        End returns what the session was, and its ID can be created anew.
         """
         name = fresh()
         made = registry.create(name, client_id="a", metadata={"n": 1})
@@ -316,7 +316,7 @@ class RegistryContract(Operated):
 
     def test_ending_one_session_leaves_its_successor(self, registry: Opened) -> None:
         """
-        S-D11: an end of the session created at one moment is no end of another with its ID.
+        An end of the session created at one moment is no end of another with its ID.
         """
         name, client = fresh(), fresh("client")
         old = registry.create(name, client_id=client, ttl=60)
@@ -345,7 +345,7 @@ class RegistryContract(Operated):
         self, registry: Opened, created_at: Any, error: type[Exception]
     ) -> None:
         """
-        S-D11: what is no moment ends nothing.
+        What is no moment ends nothing.
         """
         name = fresh()
         registry.create(name)
@@ -355,7 +355,7 @@ class RegistryContract(Operated):
 
     def test_an_expired_session_is_absent_to_every_verb(self, registry: Opened) -> None:
         """
-        S-D16, issue 5 item 1: fractions of a second count, and what expired is not there.
+        Fractions of a second count, and what expired is not there.
         """
         name, client = fresh(), fresh("client")
         registry.create(name, client_id=client, ttl=0.25)
@@ -370,7 +370,7 @@ class RegistryContract(Operated):
 
     def test_an_expired_id_may_go_to_another_client(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: an ID taken over after it expired is the new client's alone.
+        An ID taken over after it expired is the new client's alone.
         """
         name, old, new = fresh(), fresh("old"), fresh("new")
         registry.create(name, client_id=old, ttl=0.05)
@@ -381,7 +381,7 @@ class RegistryContract(Operated):
 
     def test_a_touch_begins_the_time_anew(self, registry: Opened) -> None:
         """
-        S-D16: expiry slides: a touch begins the time that the session has, or is given.
+        Expiry slides: a touch begins the time that the session has, or is given.
         """
         name = fresh()
         made = registry.create(name, ttl=60)
@@ -394,7 +394,7 @@ class RegistryContract(Operated):
 
     def test_a_touch_keeps_a_session_from_expiring(self, registry: Opened) -> None:
         """
-        S-D16: a session that is touched outlives the time it was created with.
+        A session that is touched outlives the time it was created with.
         """
         name, witness = fresh(), fresh()
         registry.create(name, ttl=2)
@@ -409,7 +409,7 @@ class RegistryContract(Operated):
 
     def test_a_touch_without_a_time_leaves_it_endless(self, registry: Opened) -> None:
         """
-        S-D16: a session that never expires does not begin to by being touched.
+        A session that never expires does not begin to by being touched.
         """
         name = fresh()
         registry.create(name)
@@ -419,7 +419,7 @@ class RegistryContract(Operated):
 
     def test_the_registrys_own_time_is_the_default(self, url: str) -> None:
         """
-        S-D16: with a time to live of its own the registry gives it to who names none.
+        With a time to live of its own the registry gives it to who names none.
         """
         with self.opened(url, ttl=3600) as registry:
             made = registry.create(fresh())
@@ -444,7 +444,7 @@ class RegistryContract(Operated):
         self, registry: Opened, ttl: Any, error: type[Exception]
     ) -> None:
         """
-        Issue 5, item 1: a time to live is a positive number of seconds.
+        A time to live is a positive number of seconds.
         """
         with pytest.raises(error, match="ttl is"):
             registry.create(fresh(), ttl=ttl)
@@ -453,14 +453,14 @@ class RegistryContract(Operated):
 
     def test_a_hundred_years_can_be_told(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: the longest time to live has a moment.
+        The longest time to live has a moment.
         """
         made = registry.create(fresh(), ttl=100 * 365 * 24 * 3600)
         assert made.expires_at.year >= made.created_at.year + 99
 
     def test_purging_leaves_what_lives(self, url: str) -> None:
         """
-        S-D16: purging gives up the expired, and no others, and may be done again.
+        Purging gives up the expired, and no others, and may be done again.
         """
         living, client = fresh(), fresh("client")
         # In a namespace of its own nobody else's session expires meanwhile.
@@ -474,7 +474,7 @@ class RegistryContract(Operated):
 
     def test_find_pages_through_a_clients_sessions(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: pages are of the client's own sessions, in the order of their bytes.
+        Pages are of the client's own sessions, in the order of their bytes.
         """
         client, other = fresh("client"), fresh("client")
         tail = uuid4().hex
@@ -502,7 +502,7 @@ class RegistryContract(Operated):
 
     def test_a_page_begins_behind_a_session_that_is_gone(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: paging goes on where it was, also behind what ended meanwhile.
+        Paging goes on where it was, also behind what ended meanwhile.
         """
         client, tail = fresh("client"), uuid4().hex
         names = [f"{number}-{tail}" for number in range(5)]
@@ -519,7 +519,7 @@ class RegistryContract(Operated):
 
     def test_many_expired_sessions_hide_none_that_lives(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: a page is filled though most of a client's sessions have expired.
+        A page is filled though most of a client's sessions have expired.
         """
         client, tail = fresh("client"), uuid4().hex
         for number in range(30):
@@ -542,7 +542,7 @@ class RegistryContract(Operated):
 
     def test_a_client_nobody_knows_has_no_sessions(self, registry: Opened) -> None:
         """
-        S-D22: only who names a client finds its sessions.
+        Only who names a client finds its sessions.
         """
         registry.create()
         assert registry.find(client_id=fresh("client")) == []
@@ -551,7 +551,7 @@ class RegistryContract(Operated):
 
     def test_the_retry_recipe(self, registry: Opened) -> None:
         """
-        S-D18: base, base_1, base_2, and then a minted one, each created once.
+        Base, base_1, base_2, and then a minted one, each created once.
         """
         base = fresh()
         names = [registry.create_or_suffix(base, 3).session_id for _ in range(5)]
@@ -561,7 +561,7 @@ class RegistryContract(Operated):
 
     def test_the_retry_recipe_refuses_what_create_refuses(self, registry: Opened) -> None:
         """
-        S-D18: any other fault than a duplicate is raised.
+        Any other fault than a duplicate is raised.
         """
         for base, error in (("a\n", ValueError), ("", ValueError), (5, TypeError)):
             with pytest.raises(error, match="base"):
@@ -574,7 +574,7 @@ class RegistryContract(Operated):
 
     def test_the_retry_recipe_mints_where_no_suffix_fits(self, registry: Opened) -> None:
         """
-        S-D18: a base as long as an ID may be has no room for a suffix: it is minted.
+        A base as long as an ID may be has no room for a suffix: it is minted.
         """
         base = (uuid4().hex * 32)[:1024]
         assert registry.create_or_suffix(base, client_id="c").session_id == base
@@ -584,7 +584,7 @@ class RegistryContract(Operated):
 
     def test_two_registries_see_each_other(self, registry: Opened, url: str) -> None:
         """
-        S-D15: what one registry created, another one at the same store refuses.
+        What one registry created, another one at the same store refuses.
         """
         name = fresh()
         registry.create(name)
@@ -606,7 +606,7 @@ class RegistryContract(Operated):
 
     def test_closing_twice_is_harmless(self, url: str) -> None:
         """
-        Issue 5, item 5: a registry may be closed twice, and before it was used.
+        A registry may be closed twice, and before it was used.
         """
         with self.opened(url) as registry:
             registry.close()
@@ -629,7 +629,7 @@ class RegistryContract(Operated):
     @given(data=st.data())
     def test_the_store_is_like_a_dictionary(self, registry: Opened, data: st.DataObject) -> None:
         """
-        S-D3, S-D4, S-D11: whatever is done, the store says what a dictionary would.
+        Whatever is done, the store says what a dictionary would.
         """
         tail = uuid4().hex
         client = fresh("client")
@@ -659,7 +659,7 @@ class RacingContract(RegistryContract):
 
     def test_of_many_threads_one_creates(self, registry: Opened) -> None:
         """
-        S-D15, R16: of eight threads that create the same IDs, each ID is created by one.
+        R16: of eight threads that create the same IDs, each ID is created by one.
         """
         names = [fresh() for _ in range(50)]
         together = Barrier(8)
@@ -680,7 +680,7 @@ class RacingContract(RegistryContract):
 
     def test_of_many_threads_one_takes_over_what_expired(self, registry: Opened) -> None:
         """
-        Issue 5, item 1: of eight threads that want an expired ID, one gets it.
+        Of eight threads that want an expired ID, one gets it.
         """
         for _ in range(10):
             name = fresh()

@@ -529,7 +529,7 @@ class HTTPBasics:
     @pytest.mark.parametrize("fields", [{}, {"session_id": None}, {"session_id": ""}])
     def test_no_id_mints(self, site: Site, fields: dict[str, Any]) -> None:
         """
-        S-D1, S-D2: absent, null and "" mint a sortable ID with 64 random bits.
+        Absent, null and "" mint a sortable ID with 64 random bits.
         """
         ids = {site.create(**fields).json["session_id"] for _ in range(5)}
         assert len(ids) == 5
@@ -538,14 +538,14 @@ class HTTPBasics:
     @pytest.mark.parametrize("body", [None, b""])
     def test_no_body_mints(self, site: Site, body: bytes | None) -> None:
         """
-        S-D1: a session can be created by a request without a body.
+        A session can be created by a request without a body.
         """
         answer = site.ask("POST", "/api/v1/session/create", body)
         assert (answer.status, answer.json["session_id"][:8]) == (200, "session_")
 
     def test_the_reply_to_create(self, site: Site) -> None:
         """
-        S-D9, S-D10: create replies the session's fields and the end of its time; neither the
+        Create replies the session's fields and the end of its time; neither the
         client nor metadata is returned.
         """
         name = fresh()
@@ -564,7 +564,7 @@ class HTTPBasics:
 
     def test_the_reply_to_get(self, site: Site) -> None:
         """
-        S-D9, issue 5, item 3: a session is shown without its client and its metadata.
+        A session is shown without its client and its metadata.
         """
         name = fresh()
         made = site.create(session_id=name, client_id="c1", metadata={"a": 1}).json
@@ -580,7 +580,7 @@ class HTTPBasics:
 
     def test_the_reply_to_delete(self, site: Site) -> None:
         """
-        S-D9, S-D11: an ended session says so, without its client and its metadata.
+        An ended session says so, without its client and its metadata.
         """
         name = fresh()
         site.create(session_id=name, client_id="c1", metadata={"a": 1})
@@ -591,7 +591,7 @@ class HTTPBasics:
 
     def test_a_time_to_live_is_taken(self, site: Site) -> None:
         """
-        Issue 11, finding 21: a create may say for how many seconds, fractions too.
+        A create may say for how many seconds, fractions too.
         """
         for ttl in (90, 90.5, 1e3):
             made = site.create(ttl=ttl).json
@@ -600,7 +600,7 @@ class HTTPBasics:
 
     def test_the_reply_to_an_update(self, site: Site) -> None:
         """
-        Issue 11, finding 21: an update without changes is a touch, with a ttl it is another end,
+        An update without changes is a touch, with a ttl it is another end,
         and it replies as GET does.
         """
         name = fresh()
@@ -621,7 +621,7 @@ class HTTPBasics:
 
     def test_a_retry_is_answered_as_the_first_time(self, site: Site) -> None:
         """
-        Issue 11, finding 10: the same key and request answer the first reply again, byte for byte,
+        The same key and request answer the first reply again, byte for byte,
         however the request is spelled, and whatever has touched the session since.
         """
         name, key = fresh("it's"), fresh("key")
@@ -642,7 +642,7 @@ class HTTPBasics:
 
     def test_a_retry_mints_no_second_id(self, site: Site) -> None:
         """
-        Issue 11, finding 10: absent, null and "" are the same request, and get the ID of the first.
+        Absent, null and "" are the same request, and get the ID of the first.
         """
         key = fresh("key")
         first = site.keyed(key)
@@ -666,7 +666,7 @@ class HTTPBasics:
         self, site: Site, other: dict[str, Any]
     ) -> None:
         """
-        Issue 11, finding 10: a key is for one request; another one with it creates nothing.
+        A key is for one request; another one with it creates nothing.
         """
         name, key = fresh(), fresh("key")
         assert site.keyed(key, session_id=name).status == 200
@@ -679,7 +679,7 @@ class HTTPBasics:
 
     def test_a_key_lives_with_its_session(self, site: Site) -> None:
         """
-        Issue 11, finding 10: when the session has ended its key is free, and without a key, or
+        When the session has ended its key is free, and without a key, or
         with another one, a taken ID is 409 as before.
         """
         name, key = fresh(), fresh("key")
@@ -694,7 +694,7 @@ class HTTPBasics:
 
     def test_of_many_retries_one_creates(self, site: Site) -> None:
         """
-        Issue 11, finding 10: of twenty retries at once one creates, and all are answered the same.
+        Of twenty retries at once one creates, and all are answered the same.
         """
         key = fresh("key")
         with ThreadPoolExecutor(20) as pool:
@@ -703,7 +703,7 @@ class HTTPBasics:
 
     def test_a_key_is_its_client_s_own(self, site: Site) -> None:
         """
-        Issue 11, finding 10: nobody sees another client's session by its key, whatever the body
+        Nobody sees another client's session by its key, whatever the body
         says, and authorize is asked about every retry.
         """
         key, at = fresh("key"), "/granted"
@@ -721,7 +721,7 @@ class HTTPBasics:
 
     def test_the_server_s_grant_wins(self, site: Site) -> None:
         """
-        Issue 11, finding 11: owner, time to live and metadata are the server's where it says so.
+        Owner, time to live and metadata are the server's where it says so.
         """
         name, at = fresh(), "/granted"
         made = site.create(at, "alice", session_id=name, client_id="bob", ttl=9_999, metadata={})
@@ -735,7 +735,7 @@ class HTTPBasics:
 
     def test_a_duplicate_is_refused(self, site: Site) -> None:
         """
-        S-D4: the second create of an ID is 409 with the guide's sentence and shape.
+        The second create of an ID is 409 with the guide's sentence and shape.
         """
         name = fresh("it's")
         assert site.create(session_id=name).status == 200
@@ -743,7 +743,7 @@ class HTTPBasics:
 
     def test_ids_are_case_sensitive(self, site: Site) -> None:
         """
-        S-D5: Session_001 is not session_001.
+        Session_001 is not session_001.
         """
         name = fresh("Session")
         assert site.create(session_id=name).status == 200
@@ -752,7 +752,7 @@ class HTTPBasics:
 
     def test_an_ended_id_is_free(self, site: Site) -> None:
         """
-        S-D11: after deletion the ID can be used again.
+        After deletion the ID can be used again.
         """
         name = fresh()
         site.create(session_id=name)
@@ -762,7 +762,7 @@ class HTTPBasics:
 
     def test_an_unknown_session_is_not_found(self, site: Site) -> None:
         """
-        S-D12, S-D13: unknown is 404 in the API's shape for every verb, and nothing is created.
+        Unknown is 404 in the API's shape for every verb, and nothing is created.
         """
         name = fresh()
         for answer in (site.at("GET", name), site.at("DELETE", name), site.input(name, x=1)):
@@ -773,7 +773,7 @@ class HTTPBasics:
 
     def test_input_touches(self, site: Site) -> None:
         """
-        S-D16: input lets the session live on; looking at it does not.
+        Input lets the session live on; looking at it does not.
         """
         name = fresh()
         site.create(session_id=name)
@@ -794,7 +794,7 @@ class HTTPBasics:
 
     def test_the_owner_may(self, site: Site) -> None:
         """
-        Issue 5, item 3: authorize sees whose session it is.
+        Authorize sees whose session it is.
         """
         name, at = fresh(), "/guarded"
         site.create(at, "alice", session_id=name, client_id="alice")
@@ -804,7 +804,7 @@ class HTTPBasics:
 
     def test_one_of_many_creates(self, site: Site) -> None:
         """
-        S-D15: of twenty that create one ID at once, one does, and the others are told.
+        Of twenty that create one ID at once, one does, and the others are told.
         """
         name = fresh()
         with ThreadPoolExecutor(20) as pool:
@@ -820,7 +820,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("name", named(IDS))
     def test_an_id_comes_back_and_is_reached(self, site: Site, name: str) -> None:
         """
-        S-D3, S-D7: any ID comes back byte for byte, and by path it is read, given input, ended.
+        Any ID comes back byte for byte, and by path it is read, given input, ended.
         """
         made = site.create(session_id=name)
         assert (made.status, made.json["session_id"]) == (200, name)
@@ -833,7 +833,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("name", named(IDS))
     def test_slashes_need_no_encoding(self, site: Site, name: str) -> None:
         """
-        S-D7: a slash in the path is a slash, encoded or not.
+        A slash in the path is a slash, encoded or not.
         """
         site.create(session_id=name)
         target = f"/api/v1/session/{quote(name, safe='/')}"
@@ -843,7 +843,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("name", named(IDS))
     def test_an_ordinary_client_reaches_an_id(self, site: Site, name: str) -> None:
         """
-        S-D7: httpx reaches every ID percent-encoded, but for dots, which clients take away.
+        Httpx reaches every ID percent-encoded, but for dots, which clients take away.
         """
         if set(name.split("/")) & {".", ".."}:
             return
@@ -859,7 +859,7 @@ class HTTPContract(HTTPBasics):
 
     def test_any_id_goes_around(self, site: Site) -> None:
         """
-        S-D3, S-D7: whatever text is an ID is created, read back and ended.
+        Whatever text is an ID is created, read back and ended.
         """
 
         @settings(max_examples=50)
@@ -875,7 +875,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("name", named(NO_IDS))
     def test_what_is_no_id_is_refused(self, site: Site, name: str) -> None:
         """
-        S-D6, issue 5, item 3: what the registry refuses is 422, as a client too, and 404 by path.
+        What the registry refuses is 422, as a client too, and 404 by path.
         """
         error_of(site.create(session_id=name), 422, "RequestValidationError")
         error_of(site.create(client_id=name), 422, "RequestValidationError")
@@ -884,14 +884,14 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("fields", named(WRONG_TYPES))
     def test_wrong_types_are_refused(self, site: Site, fields: dict[str, Any]) -> None:
         """
-        S-D8: a number for an ID, and anything else of a wrong type or size, is 422.
+        A number for an ID, and anything else of a wrong type or size, is 422.
         """
         message = error_of(site.create(**fields), 422, "RequestValidationError")
         assert message.startswith(next(iter(fields)))
 
     def test_what_may_be_null(self, site: Site) -> None:
         """
-        S-D1, S-D9: null is the same as absent for each field.
+        Null is the same as absent for each field.
         """
         fields: dict[str, Any] = dict.fromkeys(("session_id", "client_id", "metadata", "ttl"))
         answer = site.create(**fields)
@@ -901,7 +901,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("row", named(UNKNOWN))
     def test_unknown_fields_are_refused(self, site: Site, row: tuple[str, str]) -> None:
         """
-        Issue 11, finding 21: a field that is not known is 422, and the nearest that is is named.
+        A field that is not known is 422, and the nearest that is is named.
         """
         name, meant = row
         session_id = fresh()
@@ -918,7 +918,7 @@ class HTTPContract(HTTPBasics):
 
     def test_the_suggestion_works(self, site: Site) -> None:
         """
-        Issue 11, finding 21: what the message says to write instead is taken.
+        What the message says to write instead is taken.
         """
         name = fresh()
         message = error_of(site.create(sesion_id=name), 422, "RequestValidationError")
@@ -928,7 +928,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("fields", named(WRONG_TYPES))
     def test_wrong_changes_are_refused(self, site: Site, fields: dict[str, Any]) -> None:
         """
-        Issue 11, finding 21: an update takes what a create takes, and changes nothing otherwise.
+        An update takes what a create takes, and changes nothing otherwise.
         """
         name = fresh()
         made = site.create(session_id=name).json
@@ -938,7 +938,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("key", named(KEYS))
     def test_keys(self, site: Site, key: str) -> None:
         """
-        Issue 11, finding 10: 1 to 255 characters of ASCII are a key, in quotes or without.
+        1 to 255 characters of ASCII are a key, in quotes or without.
         """
         client = fresh()
         first = site.keyed(key, client_id=client)
@@ -948,7 +948,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("key", named(NO_KEYS))
     def test_what_is_no_key_is_refused(self, site: Site, key: bytes) -> None:
         """
-        Issue 11, finding 10: such a header is 422 and creates nothing; it is never cut or mended.
+        Such a header is 422 and creates nothing; it is never cut or mended.
         """
         name = fresh()
         body = json.dumps({"session_id": name}).encode()
@@ -973,7 +973,7 @@ class HTTPContract(HTTPBasics):
 
     def test_input_needs_no_session_in_the_body(self, site: Site) -> None:
         """
-        S-D14: input is handed on as it is; a session in the body may be there if it is the same.
+        Input is handed on as it is; a session in the body may be there if it is the same.
         """
         name = fresh()
         site.create(session_id=name)
@@ -985,7 +985,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("other", ["other", 0, False, [], {}, 1.5])
     def test_another_session_in_the_body_is_refused(self, site: Site, other: object) -> None:
         """
-        S-D14: where body and path name two sessions, nothing is handed on.
+        Where body and path name two sessions, nothing is handed on.
         """
         name = fresh()
         site.create(session_id=name)
@@ -994,7 +994,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("target", ["/sessions", "/session", "/session/", "/session/list/"])
     def test_nothing_is_enumerable(self, site: Site, target: str) -> None:
         """
-        S-D20, S-D22: there is no listing; what is no route has the framework's own 404.
+        There is no listing; what is no route has the framework's own 404.
         """
         site.create(session_id=fresh())
         answer = site.ask("GET", f"/api/v1{target}")
@@ -1021,7 +1021,7 @@ class HTTPContract(HTTPBasics):
         self, site: Site, method: str, target: str
     ) -> None:
         """
-        S-D20, issue 11, finding 22: a method that is no route is the framework's 405, whose Allow
+        A method that is no route is the framework's 405, whose Allow
         names every method of the path.
         """
         answer = site.ask(method, f"/api/v1{target}")
@@ -1033,7 +1033,7 @@ class HTTPContract(HTTPBasics):
 
     def test_without_on_input_there_is_no_such_route(self, site: Site) -> None:
         """
-        S-D20: an API without on_input has no route for input.
+        An API without on_input has no route for input.
         """
         name = fresh()
         site.create("/silent", session_id=name)
@@ -1045,7 +1045,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("body", named(NO_BODIES))
     def test_what_is_no_json_object_is_refused(self, site: Site, body: bytes) -> None:
         """
-        Issue 5, item 3: a body that is not one plain JSON object is 422, never a 5xx.
+        A body that is not one plain JSON object is 422, never a 5xx.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1056,7 +1056,7 @@ class HTTPContract(HTTPBasics):
 
     def test_input_needs_a_body(self, site: Site) -> None:
         """
-        Issue 5, item 3: no input is no JSON object.
+        No input is no JSON object.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1098,7 +1098,7 @@ class HTTPContract(HTTPBasics):
 
     def test_a_body_may_be_as_long_as_the_limit(self, site: Site) -> None:
         """
-        Issue 5, item 3: 65,536 bytes are taken, in one piece or in chunks, and one more is 413.
+        65,536 bytes are taken, in one piece or in chunks, and one more is 413.
         """
         fits = b"{}".ljust(MOST)
         for body, status in ((fits, 200), (fits + b" ", 413)):
@@ -1108,7 +1108,7 @@ class HTTPContract(HTTPBasics):
 
     def test_a_body_over_the_limit_is_not_handed_on(self, site: Site) -> None:
         """
-        Issue 5, item 3: neither what is declared too long, nor what only proves to be.
+        Neither what is declared too long, nor what only proves to be.
         """
         name = fresh()
         body = json.dumps({"session_id": name, "x": "y" * 200_000}).encode()
@@ -1149,7 +1149,7 @@ class HTTPContract(HTTPBasics):
     )
     def test_any_json_may_be_replied(self, site: Site, what: str, value: object) -> None:
         """
-        Issue 5, item 3: what on_input returns is the reply.
+        What on_input returns is the reply.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1159,7 +1159,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("told", [{"raise": 1}, {"return": "set"}, {"return": "nan"}])
     def test_an_application_s_error_is_its_own(self, site: Site, told: dict[str, Any]) -> None:
         """
-        Issue 5, item 3: what on_input raises, and a reply that is no JSON, is the framework's 500.
+        What on_input raises, and a reply that is no JSON, is the framework's 500.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1168,7 +1168,7 @@ class HTTPContract(HTTPBasics):
 
     def test_only_who_may_sees_what_there_is(self, site: Site) -> None:
         """
-        Issue 5, item 3: 403 says nothing of what exists; 404 and 409 are for who may ask.
+        403 says nothing of what exists; 404 and 409 are for who may ask.
         """
         name, at = fresh(), "/guarded"
         error_of(site.create(at, session_id=name), 403)
@@ -1188,7 +1188,7 @@ class HTTPContract(HTTPBasics):
 
     def test_nobody_owns_what_is_nobody_s(self, site: Site) -> None:
         """
-        Issue 5, item 3: a session without a client is not everybody's.
+        A session without a client is not everybody's.
         """
         name, at = fresh(), "/guarded"
         site.create(at, "alice", session_id=name)
@@ -1234,7 +1234,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("code", ["%FF", "%FE", "%ED%A0%80", "%C3"])
     def test_broken_text_is_no_other_s_id(self, site: Site, code: str) -> None:
         """
-        S-D3: bytes that are no UTF-8 reach no session, though servers write U+FFFD for them.
+        Bytes that are no UTF-8 reach no session, though servers write U+FFFD for them.
         """
         for name in ("\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd"):
             site.create(session_id=name)
@@ -1243,7 +1243,7 @@ class HTTPContract(HTTPBasics):
 
     def test_a_line_end_is_part_of_the_path(self, site: Site) -> None:
         """
-        S-D3: an ID and a line end behind it is not that ID.
+        An ID and a line end behind it is not that ID.
         """
         name = fresh()
         site.create(session_id=name)

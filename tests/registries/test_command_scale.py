@@ -22,7 +22,7 @@ SESSIONS = 10_000
 
 def test_many_sessions_come_back_as_they_were(tmp_path: Path, database: str) -> None:
     """
-    Issue 11: through SQLite, PostgreSQL and Valkey and back, every record is what it was.
+    Through SQLite, PostgreSQL and Valkey and back, every record is what it was.
     """
     before = {kept.session_id: kept for kept in sample(SESSIONS)}
     first, last = (f"sqlite:///{tmp_path}/{name}.db" for name in ("first", "last"))

@@ -160,7 +160,7 @@ def documented(block: int, reply: dict[str, Any]) -> None:
 
 def test_the_guide_is_the_guide() -> None:
     """
-    Issue 5, item 3: every block is known here, and the copy is the original where that is at hand.
+    Every block is known here, and the copy is the original where that is at hand.
     """
     assert [language for language, _ in BLOCKS] == LANGUAGES
     for original in SEEDS.glob("003_*.txt"):
@@ -178,7 +178,7 @@ def test_no_mapping_is_needed(service: Service) -> None:
 
 def test_the_commands_and_their_replies(service: Service) -> None:
     """
-    S-D2, S-D3, S-D4, S-D10: curl gets the replies that the guide shows, the duplicate's among them.
+    Curl gets the replies that the guide shows, the duplicate's among them.
     """
     documented(AUTO_REPLY, service.bash(AUTO))
     documented(CUSTOM_REPLY, service.bash(CUSTOM))
@@ -190,7 +190,7 @@ def test_the_commands_and_their_replies(service: Service) -> None:
 
 def test_the_request_schema(service: Service) -> None:
     """
-    S-D3: the schema, sent as it stands, is a request; its ID has a space and brackets.
+    The schema, sent as it stands, is a request; its ID has a space and brackets.
     """
     sent = json.loads(service.code(SCHEMA))
     url = f"http://{service.address}/api/v1/session/create"
@@ -200,7 +200,7 @@ def test_the_request_schema(service: Service) -> None:
 
 def test_the_crm_creates_and_sends(service: Service) -> None:
     """
-    S-D14: the CRM's own ID is the session's, and input without it in the body is taken.
+    The CRM's own ID is the session's, and input without it in the body is taken.
     """
     assert service.python(CRM) == ["Session created: crm_user_12345"]
     assert service.inputs == [("crm_user_12345", {"user_input": "I want to feel calm"})]
@@ -271,7 +271,7 @@ def webhook(service: Service, folder: Path) -> Iterator[str]:
 
 def test_the_webhook_starts_sessions(service: Service, tmp_path: Path) -> None:
     """
-    S-D4: the Flask application, served, starts a session, and hands on what a duplicate is told.
+    The Flask application, served, starts a session, and hands on what a duplicate is told.
     """
     sent = {
         "external_id": "e1",
@@ -311,7 +311,7 @@ class Assigned(dict[str, Any]):
 
 def test_the_ids_that_the_guide_names_are_ids(service: Service) -> None:
     """
-    S-D3, S-D6: what is called good and what is to be avoided are all IDs.
+    What is called good and what is to be avoided are all IDs.
 
     The block only assigns, one after the other; it calls no service.
     """
@@ -324,7 +324,7 @@ def test_the_ids_that_the_guide_names_are_ids(service: Service) -> None:
 
 def test_the_ids_with_context_are_ids(service: Service) -> None:
     """
-    S-D3: each pattern of the block, filled in, is an ID.
+    Each pattern of the block, filled in, is an ID.
 
     The block is three expressions whose names it does not define.
     """
@@ -339,7 +339,7 @@ def test_the_ids_with_context_are_ids(service: Service) -> None:
 
 def test_the_retry(service: Service) -> None:
     """
-    S-D18: base, base_1, base_2, then a minted ID; and any other status raises.
+    Base, base_1, base_2, then a minted ID; and any other status raises.
 
     The block takes requests for granted, and only defines.
     """
@@ -357,7 +357,7 @@ def test_the_retry(service: Service) -> None:
 
 def test_the_validation(service: Service) -> None:
     """
-    S-D6: the guide's own validator runs, and what it lets pass is an ID.
+    The guide's own validator runs, and what it lets pass is an ID.
     """
     printed = service.python(VALIDATE, after="print(validate_session_id(session_id), session_id)")
     assert printed == ["True my_custom_session_001"]
@@ -366,7 +366,7 @@ def test_the_validation(service: Service) -> None:
 
 def test_the_tests_of_the_guide(service: Service) -> None:
     """
-    S-D4, S-D14: auto, custom, duplicate and input, in the guide's order, which its own API failed.
+    Auto, custom, duplicate and input, in the guide's order, which its own API failed.
     """
     assert MINTED.fullmatch(service.bash(TEST_AUTO)["session_id"])
     assert service.bash(TEST_CUSTOM)["session_id"] == "test_custom_001"
@@ -379,7 +379,7 @@ def test_the_tests_of_the_guide(service: Service) -> None:
 
 def test_the_migration(service: Service) -> None:
     """
-    S-D1: what worked before still does, and the new way names the session after the user.
+    What worked before still does, and the new way names the session after the user.
 
     Both blocks take requests for granted; the second also a database and a user.
     """
@@ -401,7 +401,7 @@ def test_the_migration(service: Service) -> None:
 
 def test_the_example_serves_the_commands(example: Service) -> None:
     """
-    Issue 11, finding 17: the guide's own commands, sent to the example as they are printed, get
+    The guide's own commands, sent to the example as they are printed, get
     the replies that it shows.
     """
     documented(AUTO_REPLY, example.bash(AUTO))
@@ -416,7 +416,7 @@ def test_the_example_serves_the_commands(example: Service) -> None:
 
 def test_the_example_serves_the_programs(example: Service, tmp_path: Path) -> None:
     """
-    Issue 11, finding 17: so do its programs, in Python, JavaScript and as a webhook.
+    So do its programs, in Python, JavaScript and as a webhook.
     """
     assert example.python(CRM) == ["Session created: crm_user_12345"]
     printed = example.run("node", "--input-type=module", "-e", example.code(MOBILE))
@@ -440,7 +440,7 @@ def test_the_example_serves_the_programs(example: Service, tmp_path: Path) -> No
 
 def test_the_example_keeps_users_apart(example: Service) -> None:
     """
-    Issue 11, findings 11 and 17: it is safe to copy: a body names nobody, users have their own
+    It is safe to copy: a body names nobody, users have their own
     sessions, and a caller without a user sends input to nobody's sessions and does no more.
     """
     site = Site(int(example.address.rpartition(":")[2]))
@@ -464,3 +464,14 @@ def test_the_example_keeps_users_apart(example: Service) -> None:
             "input": site.input(name, user=user, user_input="x").status,
             "end": site.at("DELETE", name, user=user).status,
         } == expected
+
+
+def test_meaningful_ids_are_explained_as_a_hazard() -> None:
+    """
+    The page on meaningful IDs shows what they give away, and what to write instead.
+    """
+    page = HERE.parents[1].joinpath("docs", "meaningful_ids.md").read_text(encoding="utf-8")
+    for suggested in ("crm_user_12345", "mobile_user_456_device_abc", "web_user_789"):
+        assert suggested in page
+    for instead in ("hmac", "client_id", 'log="hash"', "403"):
+        assert instead in page

@@ -376,7 +376,7 @@ def test_on_loops_every_kind_is_taken(
     face: Any, opened: Any, on_input: Any, authorize: Any
 ) -> None:
     """
-    Issue 5, item 3: either registry, and plain and async functions of any kind, on a loop.
+    Either registry, and plain and async functions of any kind, on a loop.
     """
     with face(opened("memory://"), on_input=on_input, authorize=authorize) as ask:
         assert ask("POST", "/session/create", json={"session_id": "s1"}).status_code == 200
@@ -390,7 +390,7 @@ def test_on_loops_every_kind_is_taken(
 @pytest.mark.parametrize("answer", [1, "yes", [True], None, False, object()])
 def test_only_true_allows(face: Any, answer: object, awaited: bool) -> None:
     """
-    Issue 5, item 3: whatever authorize returns that is not True itself is a no.
+    Whatever authorize returns that is not True itself is a no.
     """
 
     async def authorize(request: SessionRequest) -> Any:
@@ -407,7 +407,7 @@ def test_only_true_allows(face: Any, answer: object, awaited: bool) -> None:
 )
 def test_authorize_must_be_given(build: Any, options: dict[str, Any]) -> None:
     """
-    Issue 5, item 3: leaving authorize out raises, and the sentence spells out EVERYONE.
+    Leaving authorize out raises, and the sentence spells out EVERYONE.
     """
     with pytest.raises(TypeError, match="EVERYONE"):
         build(SessionRegistry.open("memory://"), **options)
@@ -431,7 +431,7 @@ def test_options_are_checked_when_built(build: Any) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_the_limit_is_an_option(face: Any) -> None:
     """
-    Issue 5, item 3: max_body is the most bytes of a body.
+    Max_body is the most bytes of a body.
     """
     with face(SessionRegistry.open("memory://"), authorize=EVERYONE, max_body=2) as ask:
         assert ask("POST", "/session/create", json={}).status_code == 200
@@ -485,7 +485,7 @@ def test_a_store_that_is_down_is_seen(
     face: Any, store: Any, authorize: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    S-D17, issue 5, item 5: 503 with Retry-After and no detail; the log has the cause, once.
+    503 with Retry-After and no detail; the log has the cause, once.
     """
     kept = store()
     with face(broken(kept), on_input=said, authorize=authorize) as ask:
@@ -518,7 +518,7 @@ def test_a_store_that_is_down_is_seen(
 @pytest.mark.parametrize("face", FACES)
 def test_an_expired_session_is_unknown(face: Any) -> None:
     """
-    S-D16, issue 5, item 1: expired is absent to every route, and its ID is free.
+    Expired is absent to every route, and its ID is free.
     """
     registry = SessionRegistry.open("memory://", ttl=0.02)
     with face(registry, on_input=said, authorize=EVERYONE) as ask:
@@ -532,7 +532,7 @@ def test_an_expired_session_is_unknown(face: Any) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_a_generator_that_repeats_is_a_failure_of_the_service(face: Any) -> None:
     """
-    S-D22: where a minted ID is taken, the caller is not told whose it is.
+    Where a minted ID is taken, the caller is not told whose it is.
     """
     registry = SessionRegistry.open("memory://", mint=lambda: "somebody-s")
     with face(registry, authorize=EVERYONE) as ask:
@@ -557,7 +557,7 @@ RAISED = [
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_what_on_input_raises_goes_through(face: Any, error: Exception, awaited: bool) -> None:
     """
-    Issue 5, item 3: it is the framework's to handle, also where the registry raises such too.
+    It is the framework's to handle, also where the registry raises such too.
     """
 
     def on_input(record: SessionRecord, body: dict[str, Any]) -> None:
@@ -600,7 +600,7 @@ def test_a_stray_stop_ends_nothing_but_the_request(face: Any, awaited: bool) -> 
 
 def test_the_framework_s_handlers_see_what_on_input_raises() -> None:
     """
-    Issue 5, item 3: handlers of the application around it apply, in each framework's own way.
+    Handlers of the application around it apply, in each framework's own way.
     """
     registry = SessionRegistry.open("memory://")
     registry.create("s1")
@@ -627,7 +627,7 @@ def test_the_framework_s_handlers_see_what_on_input_raises() -> None:
 
 def test_a_waiting_function_does_not_hold_the_loop() -> None:
     """
-    Issue 5, item 3: a plain on_input runs in a worker thread, and other requests go on.
+    A plain on_input runs in a worker thread, and other requests go on.
     """
     registry = SessionRegistry.open("memory://")
     released = threading.Event()
@@ -687,7 +687,7 @@ def test_the_policy_in_force_says_what_is_bound(
 
 def test_it_is_served_as_it_is() -> None:
     """
-    Issue 5, item 3: the applications need no framework around them.
+    The applications need no framework around them.
     """
     registry = SessionRegistry.open("memory://")
     options: dict[str, Any] = {"on_input": said, "authorize": EVERYONE}
@@ -715,7 +715,7 @@ def served(site: Site) -> None:
 @pytest.mark.parametrize("raw", [{}, {"raw_path": None}, {"raw_path": b"/session/%FF"}])
 def test_a_server_that_says_no_raw_path_is_not_believed(raw: dict[str, Any]) -> None:
     """
-    S-D3: U+FFFD in a path may be what a server made of bytes; only the raw path can tell.
+    U+FFFD in a path may be what a server made of bytes; only the raw path can tell.
     """
     registry = SessionRegistry.open("memory://")
     registry.create("\ufffd")
@@ -829,7 +829,7 @@ def test_what_wsgi_servers_hand_over(more: dict[str, Any], status: int) -> None:
 
 def test_the_schema() -> None:
     """
-    Issue 5, item 3: the schema has every route with its bodies, replies and errors.
+    The schema has every route with its bodies, replies and errors.
     """
     registry = SessionRegistry.open("memory://")
     app = FastAPI()
@@ -882,7 +882,7 @@ def test_the_schema() -> None:
 
 def test_a_router_below_a_path_of_its_own() -> None:
     """
-    S-D7: a prefix may have parameters, routers may be nested, and IDs stay whole.
+    A prefix may have parameters, routers may be nested, and IDs stay whole.
     """
     registry = SessionRegistry.open("memory://")
     outer = FastAPI()
@@ -937,7 +937,7 @@ def may_all(request: SessionRequest) -> bool:
 
 def test_the_handler_asks_and_never_does() -> None:
     """
-    Design, section 4: it yields what is to be asked, in order, and does none of it itself.
+    It yields what is to be asked, in order, and does none of it itself.
     """
     questions, reply = put(
         handler().handle("input", "s1", JSON_LINES, b"{}"), RECORD, True, RECORD, {"x": 1}
@@ -950,7 +950,7 @@ def test_the_handler_asks_and_never_does() -> None:
 
 def test_the_handler_asks_no_more_than_it_must() -> None:
     """
-    S-D16: where nobody is checked, one atomic verb finds a session and lets it live on.
+    Where nobody is checked, one atomic verb finds a session and lets it live on.
     """
     open_ = handler(authorize=EVERYONE)
     action: Any
@@ -968,7 +968,7 @@ JSON_LINES = {"content-type": "application/json"}
 
 def test_nothing_is_asked_about_a_body_that_is_refused() -> None:
     """
-    Issue 5, item 3: authorize is asked about requests that have a valid body, and once.
+    Authorize is asked about requests that have a valid body, and once.
     """
     for body in (None, b"{", b'{"session_id": 1}'):
         assert put(handler().handle("create", None, JSON_LINES, body))[0] == []
@@ -977,7 +977,7 @@ def test_nothing_is_asked_about_a_body_that_is_refused() -> None:
 
 def test_who_may_not_changes_nothing() -> None:
     """
-    Issue 5, item 3: authorize is asked before anything is changed, and about create before 409.
+    Authorize is asked before anything is changed, and about create before 409.
     """
     questions, reply = put(handler().handle("create", None, {}, b""), False)
     assert ([question.call for question in questions], reply.status) == ([may_all], 403)
@@ -1006,7 +1006,7 @@ def test_what_authorize_gets(
     action: Any, body: bytes, session_id: str | None, record: SessionRecord | None
 ) -> None:
     """
-    Issue 5, item 3: the action, the session asked for and what is known of it, body and headers.
+    The action, the session asked for and what is known of it, body and headers.
     """
     lines = {"authorization": "Bearer t0p"} | (JSON_LINES if body else {})
     path = None if action == "create" else "s1"
@@ -1025,7 +1025,7 @@ def test_what_authorize_gets(
 
 def test_an_answer_nobody_awaited_is_no_yes() -> None:
     """
-    Issue 5, item 3: a coroutine is an object like any other, and allows nothing.
+    A coroutine is an object like any other, and allows nothing.
     """
 
     async def never() -> bool:
@@ -1039,7 +1039,7 @@ def test_an_answer_nobody_awaited_is_no_yes() -> None:
 
 def test_a_session_that_was_exchanged_meanwhile_is_another_one() -> None:
     """
-    Issue 5, item 3: input that was authorised for one session never reaches its successor.
+    Input that was authorised for one session never reaches its successor.
     """
     registry = SessionRegistry.open("memory://")
     registry.create("s1", client_id="alice")
@@ -1060,7 +1060,7 @@ def test_a_session_that_was_exchanged_meanwhile_is_another_one() -> None:
 
 def test_who_may_end_one_session_ends_no_other() -> None:
     """
-    S-D11, issue 5, item 3: an end that was authorised for one session spares its successor.
+    An end that was authorised for one session spares its successor.
     """
     registry = SessionRegistry.open("memory://")
     registry.create("s1", client_id="alice")
@@ -1077,7 +1077,7 @@ def test_who_may_end_one_session_ends_no_other() -> None:
 
 def test_the_moment_of_an_error() -> None:
     """
-    S-D4: an error is stamped by the handler's clock, in ISO 8601 with Z.
+    An error is stamped by the handler's clock, in ISO 8601 with Z.
     """
     _, reply = put(handler().handle("read", "s1", {}, b""), SessionNotFound("s1"), True)
     expected = (
@@ -1137,7 +1137,7 @@ def test_a_task_that_is_cancelled_leaves_nothing_bound() -> None:
 
 def test_the_example(tmp_path: Path) -> None:
     """
-    Issue 5, items 3 and 4: the example creates, echoes and refuses, with the middleware around.
+    The example creates, echoes and refuses, with the middleware around.
     """
     examples = Path(__file__).parents[2] / "examples"
     with socket.create_server(("127.0.0.1", 0)) as listening:

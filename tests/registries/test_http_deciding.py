@@ -65,7 +65,7 @@ def test_a_grant_takes_the_place_of_the_body(
     given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     """
-    Issue 11, finding 11: each value of a grant wins, None too; where none is given the body's does.
+    Each value of a grant wins, None too; where none is given the body's does.
     """
     body = json.dumps({"session_id": "s1", **ASKED}).encode()
     questions, reply = put(
@@ -101,7 +101,7 @@ def test_a_grant_takes_the_place_of_the_body(
 )
 def test_a_grant_is_checked_when_built(given: dict[str, Any], error: type[Exception]) -> None:
     """
-    Issue 11, finding 11: what the registry would refuse raises where the server wrote it.
+    What the registry would refuse raises where the server wrote it.
     """
     (name,) = given
     with pytest.raises(error, match=f"^{name} "):
@@ -110,7 +110,7 @@ def test_a_grant_is_checked_when_built(given: dict[str, Any], error: type[Except
 
 def test_a_grant_is_a_value() -> None:
     """
-    Issue 11, finding 11: it is frozen, keeps a copy of the metadata, and does not print it.
+    It is frozen, keeps a copy of the metadata, and does not print it.
     """
     metadata: dict[str, Any] = {"plan": ["free"]}
     grant = Grant(client_id="alice", metadata=metadata)
@@ -129,7 +129,7 @@ def test_a_grant_is_a_value() -> None:
 @pytest.mark.parametrize(("face", "is_async"), KINDS)
 def test_every_face_takes_a_grant(face: Any, is_async: bool) -> None:
     """
-    Issue 11, finding 11: what authorize grants is what the registry keeps, on every face.
+    What authorize grants is what the registry keeps, on every face.
     """
     registry = SessionRegistry.open("memory://")
 
@@ -150,7 +150,7 @@ def test_every_face_takes_a_grant(face: Any, is_async: bool) -> None:
 @pytest.mark.parametrize("action", OTHERS)
 def test_a_grant_is_for_creates_only(action: Any, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Issue 11, finding 11: for anything but a create a grant is no yes, and the log says so once.
+    For anything but a create a grant is no yes, and the log says so once.
 
     A function that grants whatever it is asked about would open all sessions to each user.
     """
@@ -169,7 +169,7 @@ def test_a_grant_is_for_creates_only(action: Any, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("left", [None, Grant(), Grant(client_id="c9", ttl=7, metadata={})])
 def test_the_key_is_for_the_client_s_own_words(left: Grant | None) -> None:
     """
-    Issue 11, finding 10: what is compared is the body, however it is spelled and whatever the
+    What is compared is the body, however it is spelled and whatever the
     server grants this time.
     """
     spellings = (
@@ -207,7 +207,7 @@ def test_the_key_is_for_the_client_s_own_words(left: Grant | None) -> None:
 )
 def test_other_requests_are_told_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
     """
-    Issue 11, finding 10: whatever JSON tells apart is another request.
+    Whatever JSON tells apart is another request.
     """
     keys = [
         create_of(json.dumps(body).encode(), None).keywords["idempotency_key"]
@@ -231,7 +231,7 @@ def test_a_retry_is_told_what_the_first_was_granted(
     ttls: tuple[float | None, float | None],
 ) -> None:
     """
-    Issue 11, finding 10: where the server grants another time the second time, the reply is still
+    Where the server grants another time the second time, the reply is still
     the first one, byte for byte.
     """
     left = list(ttls)
@@ -264,7 +264,7 @@ def test_deep_metadata_with_a_key_is_refused(depth: int) -> None:
 
 def test_an_update_is_kept() -> None:
     """
-    Issue 11, finding 21: metadata takes the place of what was there, and null leaves it.
+    Metadata takes the place of what was there, and null leaves it.
     """
     registry = SessionRegistry.open("memory://")
     registry.create("s1", client_id="c1", metadata={"a": 1}, ttl=60)
@@ -285,7 +285,7 @@ def test_an_update_is_kept() -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_a_successor_is_not_touched(face: Any, action: str) -> None:
     """
-    Issue 11, finding 21: what was allowed for one session leaves the next one with its ID alone.
+    What was allowed for one session leaves the next one with its ID alone.
     """
     registry = SessionRegistry.open("memory://", ttl=60)
     registry.create("s1", client_id="alice")
@@ -309,7 +309,7 @@ def test_a_successor_is_not_touched(face: Any, action: str) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_allow_names_every_method(face: Any) -> None:
     """
-    Issue 11, finding 22: a 405 names all methods of its path, also with no framework around.
+    A 405 names all methods of its path, also with no framework around.
     """
     with face(SessionRegistry.open("memory://"), on_input=said, authorize=EVERYONE) as ask:
         for target, posts in (("s1", []), ("create", ["POST"]), ("s1/input", ["POST"])):
@@ -330,7 +330,7 @@ def test_a_registry_that_fails_the_application_fails_the_request(
     face: Any, where: str, awaited: bool, error: Exception, status: int
 ) -> None:
     """
-    Issue 11, finding 11: an outage inside authorize or on_input is the API's own 503, and a fault
+    An outage inside authorize or on_input is the API's own 503, and a fault
     of configuration its own 500.
     """
 
@@ -394,7 +394,7 @@ def test_a_fault_is_told_to_the_log_and_nobody_else(
     face: Any, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Issue 11, "Bad input": a fault of configuration is a 500 that says nothing, and one line in the
+    A fault of configuration is a 500 that says nothing, and one line in the
     log that says everything, once until it works again.
     """
     store = AsyncFaulty() if is_async else Faulty()
@@ -439,7 +439,7 @@ def test_a_fault_is_told_to_the_log_and_nobody_else(
 
 def test_two_faults_are_two_lines(caplog: pytest.LogCaptureFixture) -> None:
     """
-    Issue 11, "Bad input": another fault is not covered by one that is known.
+    Another fault is not covered by one that is known.
     """
     decides = handler()
     other = RegistryMisconfigured("redis", "the server evicts sessions")

@@ -61,7 +61,7 @@ def test_a_create_whose_answer_is_lost_is_sent_again(
     language: str, relay: Relay, registry: SessionRegistry
 ) -> None:
     """
-    Issue 11, finding 10: each retry of the page survives two lost answers, with one session.
+    Each retry of the page survives two lost answers, with one session.
     """
     (block,) = [code for kind, code in BLOCKS if kind == language and "Idempotency-Key" in code]
     url = f"http://127.0.0.1:{relay.port}/api/v1"
@@ -86,7 +86,7 @@ def test_a_create_whose_answer_is_lost_is_sent_again(
 
 def test_the_page_names_each_status_and_field() -> None:
     """
-    Issue 11, findings 20 and 21: what may be sent and what is answered stands on the page.
+    What may be sent and what is answered stands on the page.
     """
     for status in (403, 404, 409, 413, 422, 500, 503):
         assert re.search(rf"^\| {status}\b", PAGE, re.MULTILINE)

@@ -41,7 +41,7 @@ def assert_nothing_was_lost(outcome: Outcome) -> None:
 
 def test_a_killed_process_loses_nothing_in_sqlite(tmp_path: Path, chance: random.Random) -> None:
     """
-    Issue 5, tests: 50 x kill -9 in a create, and SQLite has what was acknowledged, unlocked, sound.
+    50 x kill -9 in a create, and SQLite has what was acknowledged, unlocked, sound.
     """
     path = tmp_path / "sessions.db"
     assert_nothing_was_lost(kill_clients([f"sqlite:///{path}"] * KILLS, chance=chance))
@@ -53,7 +53,7 @@ def test_a_process_killed_while_it_makes_the_file_harms_nothing(
     tmp_path: Path, chance: random.Random
 ) -> None:
     """
-    Issue 5, tests: kill -9 in the first create of all leaves a file that the next process can use.
+    Kill -9 in the first create of all leaves a file that the next process can use.
     """
     urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(KILLS)]
     outcome = kill_clients(urls, chance=chance, most=0, longest=0.02)
@@ -62,28 +62,28 @@ def test_a_process_killed_while_it_makes_the_file_harms_nothing(
 
 def test_a_killed_process_loses_nothing_in_postgresql(database: str, chance: random.Random) -> None:
     """
-    Issue 5, tests: 50 x kill -9 in a create, and PostgreSQL has what was acknowledged.
+    50 x kill -9 in a create, and PostgreSQL has what was acknowledged.
     """
     assert_nothing_was_lost(kill_clients([database] * KILLS, chance=chance))
 
 
 def test_a_killed_process_loses_nothing_in_valkey(valkey: str, chance: random.Random) -> None:
     """
-    Issue 5, tests: 50 x kill -9 in a create, and Valkey has what was acknowledged.
+    50 x kill -9 in a create, and Valkey has what was acknowledged.
     """
     assert_nothing_was_lost(kill_clients([valkey] * KILLS, chance=chance))
 
 
 def test_a_killed_postgresql_loses_nothing(own_server: PostgreSQL, chance: random.Random) -> None:
     """
-    Issue 5, tests: PostgreSQL killed 50 x in a create has what was acknowledged when it is back.
+    PostgreSQL killed 50 x in a create has what was acknowledged when it is back.
     """
     assert_nothing_was_lost(kill_servers(own_server, times=KILLS, chance=chance))
 
 
 def test_a_killed_valkey_that_syncs_always_loses_nothing(chance: random.Random) -> None:
     """
-    Issue 5, tests: with appendfsync always a killed Valkey has what was acknowledged.
+    With appendfsync always a killed Valkey has what was acknowledged.
     """
     with Valkey(appendonly="yes", appendfsync="always") as server:
         assert_nothing_was_lost(kill_servers(server, times=KILLS, chance=chance))
@@ -91,7 +91,7 @@ def test_a_killed_valkey_that_syncs_always_loses_nothing(chance: random.Random) 
 
 def test_a_killed_valkey_that_persists_nothing_has_nothing(chance: random.Random) -> None:
     """
-    Issue 5, tests: a Valkey that persists nothing has lost all when it is back, and says so.
+    A Valkey that persists nothing has lost all when it is back, and says so.
     """
     with Valkey() as server:
         outcome = kill_servers(server, times=3, chance=chance)

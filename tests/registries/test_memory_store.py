@@ -41,7 +41,7 @@ class TestMemoryAwaited(AwaitedContract):
 @pytest.mark.parametrize("url", ["memory://x", "memory:///x", "memory:x", "memory://?x=1"])
 def test_memory_has_no_places(url: str) -> None:
     """
-    Issue 5, item 1: a URL that names something in memory is refused when opened.
+    A URL that names something in memory is refused when opened.
     """
     for registry in (SessionRegistry, AsyncSessionRegistry):
         with pytest.raises(PolicyError, match="memory://"):
@@ -50,7 +50,7 @@ def test_memory_has_no_places(url: str) -> None:
 
 def test_purging_forgets() -> None:
     """
-    S-D16: what expired is counted once, with its client.
+    What expired is counted once, with its client.
     """
     with SessionRegistry.open("memory://") as registry:
         for _ in range(3):
@@ -62,7 +62,7 @@ def test_purging_forgets() -> None:
 
 def test_the_order_survives_what_comes_and_goes() -> None:
     """
-    Issue 5, item 1: pages stay in order though sessions come and go between them.
+    Pages stay in order though sessions come and go between them.
     """
     with SessionRegistry.open("memory://") as registry:
         client = fresh("client")

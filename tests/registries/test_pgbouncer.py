@@ -129,7 +129,7 @@ def face(request: pytest.FixtureRequest) -> Face:
 
 def test_more_threads_than_connections_create_each_id_once(url: str) -> None:
     """
-    Issue 5, item 1: threads share the few connections of a pooler, and each ID is created once.
+    Threads share the few connections of a pooler, and each ID is created once.
     """
     names = [fresh() for _ in range(200)]
     with synchronous(url) as registry, ThreadPoolExecutor(2 * POOLED) as pool:
@@ -141,7 +141,7 @@ def test_more_threads_than_connections_create_each_id_once(url: str) -> None:
 
 def test_a_pooler_that_refuses_options_is_told_or_given_none(postgres: str, face: Face) -> None:
     """
-    Issue 5, item 5: a pooler without options is named in a sentence, and serves who sends none.
+    A pooler without options is named in a sentence, and serves who sends none.
     """
     with (
         fresh_database(postgres) as straight,

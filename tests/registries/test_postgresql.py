@@ -193,7 +193,7 @@ def is_answered(ask: Callable[[], object]) -> bool:
 )
 def test_a_url_that_libpq_does_not_take_is_told(registry: type[SessionRegistry], url: str) -> None:
     """
-    Issue 5, item 1: such a URL is a PolicyError when opened, which has nothing of the password.
+    Such a URL is a PolicyError when opened, which has nothing of the password.
     """
     with pytest.raises(PolicyError) as raised:
         registry.open(url)
@@ -204,7 +204,7 @@ def test_a_url_that_libpq_does_not_take_is_told(registry: type[SessionRegistry],
 
 def test_opening_asks_nobody() -> None:
     """
-    Issue 5, item 1: open is a plain call that connects on first use, not before.
+    Open is a plain call that connects on first use, not before.
     """
     url = f"postgresql://127.0.0.1:{free_port()}/db"
     SessionRegistry.open(url).close()
@@ -213,7 +213,7 @@ def test_opening_asks_nobody() -> None:
 
 def test_what_the_url_says_goes_before_what_we_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Issue 5, item 5: timeouts are bounded unless the URL says otherwise; text is always UTF-8.
+    Timeouts are bounded unless the URL says otherwise; text is always UTF-8.
     """
     monkeypatch.delenv("PGOPTIONS", raising=False)
     ours = parameters_of("postgresql://", 5.0)
@@ -232,7 +232,7 @@ def test_what_the_url_says_goes_before_what_we_say(monkeypatch: pytest.MonkeyPat
 
 def test_a_unix_socket_and_a_list_of_hosts_do(own_server: PostgreSQL, face: Face) -> None:
     """
-    Issue 5, item 1: whatever libpq takes is connected to; a dead host gives way to the next.
+    Whatever libpq takes is connected to; a dead host gives way to the next.
     """
     name, who = fresh(), f"lanyard:{QUOTED}"
     port, folder = own_server.port, quote(str(own_server.sockets), safe="")
@@ -327,7 +327,7 @@ def test_many_make_the_table_at_one_moment(database: str) -> None:
 
 def test_the_rows_are_what_a_person_can_read(database: str, face: Face) -> None:
     """
-    Issue 5, item 2: the key is the SHA-256 of the ID, the ID stands beside it.
+    The key is the SHA-256 of the ID, the ID stands beside it.
     """
     with face(database) as registry:
         registry.create("Stra\u00dfe", client_id="c", metadata={"a": "\x00"}, ttl=0.5)
@@ -342,7 +342,7 @@ def test_the_rows_are_what_a_person_can_read(database: str, face: Face) -> None:
 
 def test_pages_and_purges_go_by_an_index(database: str) -> None:
     """
-    Issue 5, tests and figures: a page is read in order from an index and never sorted.
+    A page is read in order from an index and never sorted.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -375,7 +375,7 @@ def explained(url: str, name: str, values: dict[str, str]) -> str:
 
 def test_purging_goes_in_batches_and_leaves_what_is_in_use(database: str, face: Face) -> None:
     """
-    S-D16: any number of expired sessions goes, in statements of bounded size, nobody waiting.
+    Any number of expired sessions goes, in statements of bounded size, nobody waiting.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -445,7 +445,7 @@ def test_settings_of_the_database_change_nothing(database: str, face: Face, sett
 
 def test_an_encoding_that_changes_text_is_refused(postgres: str, face: Face) -> None:
     """
-    Issue 5, item 2: a database that cannot hold every ID is told from the first, none is bent.
+    A database that cannot hold every ID is told from the first, none is bent.
     """
     with (
         fresh_database(postgres, "ENCODING 'LATIN1' LOCALE 'C'") as url,
@@ -458,7 +458,7 @@ def test_an_encoding_that_changes_text_is_refused(postgres: str, face: Face) -> 
 
 def test_bytes_as_they_are_do(postgres: str, face: Face) -> None:
     """
-    Issue 5, item 2: SQL_ASCII keeps the bytes of UTF-8, in their order.
+    SQL_ASCII keeps the bytes of UTF-8, in their order.
     """
     names = ["a", "\u00e9", "\uffee", "\N{GRINNING FACE}"]
     with (
@@ -472,7 +472,7 @@ def test_bytes_as_they_are_do(postgres: str, face: Face) -> None:
 
 def test_a_database_that_is_only_read_says_so(database: str, face: Face) -> None:
     """
-    Issue 5, item 5: a standby, or a database that takes no writes, is unavailable to create.
+    A standby, or a database that takes no writes, is unavailable to create.
     """
     name = fresh()
     with face(database) as registry:
@@ -490,7 +490,7 @@ def test_a_server_that_is_not_there_is_unavailable_until_it_is(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    S-D17, issue 5 item 5: nothing stands in for a server that is down; once up, it is used.
+    Nothing stands in for a server that is down; once up, it is used.
     """
     own_server.stop()
     with face(own_server.url) as registry:
@@ -533,7 +533,7 @@ def test_a_restart_between_two_questions_is_not_noticed(
     own_server: PostgreSQL, face: Face, end: Callable[[PostgreSQL], None]
 ) -> None:
     """
-    Issue 5, item 5: connections that ended with the server are replaced before they are used.
+    Connections that ended with the server are replaced before they are used.
     """
     name = fresh()
     with face(own_server.url) as registry:
@@ -547,7 +547,7 @@ def test_a_restart_between_two_questions_is_not_noticed(
 
 def test_every_pooled_connection_is_replaced(own_server: PostgreSQL) -> None:
     """
-    Issue 5, item 5: after a restart no thread gets an error from an old connection.
+    After a restart no thread gets an error from an old connection.
     """
     with SessionRegistry.open(own_server.url) as registry, ThreadPoolExecutor(10) as pool:
         registry.exists("x")
@@ -563,7 +563,7 @@ def test_a_server_killed_in_mid_question_is_unavailable_once(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    Issue 5, item 5: the question at hand fails, is not repeated, and the next one is answered.
+    The question at hand fails, is not repeated, and the next one is answered.
     """
     with face(own_server.url) as registry, ThreadPoolExecutor(1) as pool:
         registry.exists("x")
@@ -580,7 +580,7 @@ def test_a_server_killed_in_mid_question_is_unavailable_once(
 
 def test_a_server_that_stands_still_is_unavailable(own_server: PostgreSQL, face: Face) -> None:
     """
-    Issue 5, item 5: an open connection without an answer, and a new one, end in time.
+    An open connection without an answer, and a new one, end in time.
     """
     name = fresh()
     with face(own_server.url, timeout=SHORT) as used, face(own_server.url, timeout=SHORT) as unused:
@@ -595,7 +595,7 @@ def test_a_server_that_stands_still_is_unavailable(own_server: PostgreSQL, face:
 
 def test_a_socket_that_never_answers_is_unavailable(face: Face) -> None:
     """
-    Issue 5, item 5: who takes a connection and says nothing is given up in time, and hung up on.
+    Who takes a connection and says nothing is given up in time, and hung up on.
     """
     with socket.create_server(("127.0.0.1", 0)) as silent, garbage():
         url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db"
@@ -610,7 +610,7 @@ def test_a_socket_that_never_answers_is_unavailable(face: Face) -> None:
 
 def test_a_statement_that_waits_too_long_is_ended_by_the_server(database: str, face: Face) -> None:
     """
-    Issue 5, item 5: a question that waits for a lock ends in time, there and here.
+    A question that waits for a lock ends in time, there and here.
     """
     with face(database, timeout=4) as registry:
         registry.exists("x")
@@ -623,7 +623,7 @@ def test_a_statement_that_waits_too_long_is_ended_by_the_server(database: str, f
 
 def test_without_options_the_waiting_ends_here(database: str, face: Face) -> None:
     """
-    Issue 5, item 5: behind a pooler that takes no options, the time is kept by the registry.
+    Behind a pooler that takes no options, the time is kept by the registry.
     """
     with face(f"{database}?options=", timeout=SHORT) as registry:
         registry.exists("x")
@@ -634,7 +634,7 @@ def test_without_options_the_waiting_ends_here(database: str, face: Face) -> Non
 
 def test_waiting_for_a_connection_ends_in_time(database: str) -> None:
     """
-    Issue 5, item 5: where every connection is busy, the next question is given up in time.
+    Where every connection is busy, the next question is given up in time.
     """
     with SessionRegistry.open(f"{database}?options=", timeout=SHORT) as registry:
         registry.exists("x")
@@ -711,7 +711,7 @@ class Relay(threading.Thread):
 
 def test_a_lost_answer_is_not_asked_for_again(database: str, face: Face) -> None:
     """
-    S-D15: a create whose answer is lost fails as unavailable, and is not repeated.
+    A create whose answer is lost fails as unavailable, and is not repeated.
     """
     with Relay(database) as relay, face(relay.url, timeout=SHORT) as registry:
         registry.exists("x")
@@ -731,7 +731,7 @@ def are_answers(errors: Iterable[BaseException | None]) -> bool:
 
 def test_one_dead_connection_is_told_of_all(database: str) -> None:
     """
-    Issue 5, item 5: connections that died without a word cost one question, not one each.
+    Connections that died without a word cost one question, not one each.
     """
     with Relay(database) as relay, SessionRegistry.open(relay.url, timeout=3) as registry:
 
@@ -751,7 +751,7 @@ def test_one_dead_connection_is_told_of_all(database: str) -> None:
 
 def test_one_dead_connection_is_told_of_all_on_a_loop(database: str) -> None:
     """
-    Issue 5, item 5: the same on an event loop.
+    The same on an event loop.
     """
 
     async def five_at_once(registry: AsyncSessionRegistry, name: str) -> None:
@@ -779,7 +779,7 @@ def test_a_server_that_stands_still_holds_up_no_task(
     own_server: PostgreSQL, is_cancelled: bool
 ) -> None:
     """
-    Issue 5, item 5: neither the time that is up nor a cancellation waits for the server's consent.
+    Neither the time that is up nor a cancellation waits for the server's consent.
     """
 
     async def use() -> None:
@@ -829,7 +829,7 @@ registry.close()
 
 def test_a_forked_child_connects_for_itself(database: str) -> None:
     """
-    Issue 5, item 1: after a fork both processes go on, each with connections of its own.
+    After a fork both processes go on, each with connections of its own.
     """
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", FORK, database],
@@ -929,7 +929,7 @@ def test_verbs_cancelled_at_any_moment_leave_the_registry_usable(database: str) 
 
 def test_the_loop_goes_on_while_a_verb_waits(database: str) -> None:
     """
-    Issue 5, item 1: while verbs wait for the server, the loop serves others.
+    While verbs wait for the server, the loop serves others.
     """
 
     async def count() -> int:

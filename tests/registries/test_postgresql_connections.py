@@ -479,7 +479,7 @@ def test_a_failed_connection_says_whether_it_had_answered(
 
 def test_a_check_opens_a_connection_of_its_own(database: str, face: Face) -> None:
     """
-    Issue 11, item 3: what would refuse a new connection is told, though a pooled one answers.
+    What would refuse a new connection is told, though a pooled one answers.
     """
     made(database)
     with role_of(database, "") as url, face(url) as registry:

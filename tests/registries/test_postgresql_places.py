@@ -233,7 +233,7 @@ def test_an_answer_that_is_no_servers_gives_the_connection_back(link: Link) -> N
 
 def test_a_connection_that_ended_meanwhile_is_replaced(database: str, link: Link) -> None:
     """
-    Issue 5, item 5: what the server has ended is seen before it is asked.
+    What the server has ended is seen before it is asked.
     """
     places = places_of(1, 1)
     steps = Attempts(places, Event, until=monotonic() + 60).steps()

@@ -166,7 +166,7 @@ def test_what_waiting_will_not_mend_is_told(
     server: PostgreSQL, certificate: Path, face: Face, pattern: str, fault: str
 ) -> None:
     """
-    Issue 11, bad input: a fault of configuration is its own exception, a sentence without secrets.
+    A fault of configuration is its own exception, a sentence without secrets.
     """
     url = put_into(pattern, server, certificate)
     with (
@@ -182,7 +182,7 @@ def test_what_waiting_will_not_mend_is_told(
 
 def test_a_server_without_tls_is_told(face: Face) -> None:
     """
-    Issue 11, bad input: TLS against a plain server will not get better by waiting.
+    TLS against a plain server will not get better by waiting.
     """
     with (
         PostgreSQL() as plain,
@@ -194,7 +194,7 @@ def test_a_server_without_tls_is_told(face: Face) -> None:
 
 def test_a_server_that_wants_tls_is_told(face: Face) -> None:
     """
-    Issue 11, bad input: a plain connection to a server that wants TLS names the way out.
+    A plain connection to a server that wants TLS names the way out.
     """
     with PostgreSQL() as plain:
         rules = plain.sockets / "data" / "pg_hba.conf"
@@ -209,7 +209,7 @@ def test_a_server_that_wants_tls_is_told(face: Face) -> None:
 
 def test_an_address_of_something_else_is_told(face: Face) -> None:
     """
-    Issue 11, bad input: a server of another kind at the address is no outage.
+    A server of another kind at the address is no outage.
     """
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -254,7 +254,7 @@ def test_what_waiting_may_mend_is_unavailable_in_time(
     server: PostgreSQL, face: Face, pattern: str
 ) -> None:
     """
-    Issue 11, bad input: an outage is told within the timeout and half a second.
+    An outage is told within the timeout and half a second.
     """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         listening = silent.getsockname()[1]
@@ -268,7 +268,7 @@ def test_what_waiting_may_mend_is_unavailable_in_time(
 
 def test_a_silent_host_leaves_time_for_the_next(server: PostgreSQL, face: Face) -> None:
     """
-    Issue 5, item 5: of three hosts the first two are silent, and the third is reached in time.
+    Of three hosts the first two are silent, and the third is reached in time.
     """
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
@@ -319,7 +319,7 @@ def test_the_message_of_a_wrong_url_works_when_it_is_written() -> None:
 )
 def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
     """
-    Issue 11, bad input: libpq tells no code for a connection that was refused, only this.
+    Libpq tells no code for a connection that was refused, only this.
     """
     assert (refusal_of(psycopg.OperationalError(text)) is not None) is is_told
 
@@ -352,6 +352,6 @@ def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
 )
 def test_only_what_was_surely_not_done_is_asked_again(error: BaseException, is_ended: bool) -> None:
     """
-    S-D15: a statement that may have been done is never repeated by itself.
+    A statement that may have been done is never repeated by itself.
     """
     assert was_ended(error) is is_ended

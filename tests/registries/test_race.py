@@ -62,14 +62,14 @@ def assert_each_was_created_once(outcome: Outcome) -> None:
 
 def test_of_two_processes_with_eight_threads_one_creates(url: str, ids: int) -> None:
     """
-    S-D15, issue 5: 2 x 8 threads create the same thousands of IDs, each once, else SessionExists.
+    2 x 8 threads create the same thousands of IDs, each once, else SessionExists.
     """
     assert_each_was_created_once(race_of(url, ids=ids))
 
 
 def test_of_two_processes_with_eight_tasks_one_creates(url: str, ids: int) -> None:
     """
-    S-D15, issue 5: 2 x 8 tasks create the same IDs, each once, and else SessionExists.
+    2 x 8 tasks create the same IDs, each once, and else SessionExists.
     """
     assert_each_was_created_once(race_of(url, ids=ids // 4, awaited=True))
 
@@ -77,7 +77,7 @@ def test_of_two_processes_with_eight_tasks_one_creates(url: str, ids: int) -> No
 @BOTH
 def test_the_first_questions_race_too(url: str, awaited: bool) -> None:
     """
-    S-D15, issue 5: eight that ask a new registry first of all, at once, are answered the same way.
+    Eight that ask a new registry first of all, at once, are answered the same way.
     """
     for _ in range(BEGINNINGS):
         assert_each_was_created_once(race_here(url, ids=10, awaited=awaited))
@@ -86,6 +86,6 @@ def test_the_first_questions_race_too(url: str, awaited: bool) -> None:
 @BOTH
 def test_of_eight_in_one_process_one_creates(awaited: bool) -> None:
     """
-    S-D15, issue 5: in memory eight threads or tasks create the same 10,000 IDs, each once.
+    In memory eight threads or tasks create the same 10,000 IDs, each once.
     """
     assert_each_was_created_once(race_here("memory://", ids=IDS, awaited=awaited))

@@ -230,7 +230,7 @@ def unavailable(*causes: type[Exception]) -> Iterator[None]:
 )
 def test_a_url_says_where_and_who(url: str, options: dict[str, object]) -> None:
     """
-    Issue 5, item 1: host, port, user, password, database and certificates come from the URL.
+    Host, port, user, password, database and certificates come from the URL.
     """
     target = target_of(url, url.partition(":")[0])
     assert target.options_of(target.nodes[0]) == options
@@ -270,7 +270,7 @@ def test_a_url_says_where_and_who(url: str, options: dict[str, object]) -> None:
 )
 def test_a_url_that_cannot_be_followed_is_refused(url: str, sentence: str) -> None:
     """
-    Issue 5, item 1: a wrong URL is a PolicyError when opened, without what may be secret in it.
+    A wrong URL is a PolicyError when opened, without what may be secret in it.
     """
     for registry in (SessionRegistry, AsyncSessionRegistry):
         with pytest.raises(PolicyError, match=sentence) as raised:
@@ -282,7 +282,7 @@ def test_a_url_that_cannot_be_followed_is_refused(url: str, sentence: str) -> No
 
 def test_a_user_with_a_password_may_be_asked_for(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: user, password and database of the URL are used, and a wrong one is told.
+    User, password and database of the URL are used, and a wrong one is told.
     """
     rules = ("on", ">p@ss", "~{idlanyard:*", "+@all", "-info", "-select", "+select|1")
     with server.client() as client:
@@ -333,7 +333,7 @@ def test_tls_is_spoken_and_certificates_are_checked(
     face: Face, server: Valkey, certificate: Path
 ) -> None:
     """
-    Issue 5, item 1: rediss:// speaks TLS, to whom the certificate says it is, and to nobody else.
+    Rediss:// speaks TLS, to whom the certificate says it is, and to nobody else.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -351,7 +351,7 @@ def test_tls_is_spoken_and_certificates_are_checked(
 
 def test_a_cluster_speaks_tls(face: Face, certificate: Path) -> None:
     """
-    Issue 5, item 1: rediss:// reaches a cluster by the same URL, every node through TLS.
+    Rediss:// reaches a cluster by the same URL, every node through TLS.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -364,7 +364,7 @@ def test_a_cluster_speaks_tls(face: Face, certificate: Path) -> None:
 
 def test_a_session_and_its_place_in_an_index_are_in_one_slot(layout: Layout) -> None:
     """
-    Issue 5, item 1: what one script changes is in one slot of a cluster, and sessions are spread.
+    What one script changes is in one slot of a cluster, and sessions are spread.
     """
     slots = set()
     for number in range(256):
@@ -378,7 +378,7 @@ def test_a_session_and_its_place_in_an_index_are_in_one_slot(layout: Layout) -> 
 
 def test_nothing_outlives_its_time(face: Face, server: Valkey) -> None:
     """
-    S-D16: expired sessions and their clients' indexes vanish by themselves, and nothing stays.
+    Expired sessions and their clients' indexes vanish by themselves, and nothing stays.
     """
     with face(server.url) as registry, server.client() as client:
         for name, ttl in zip(alike(3), (0.1, 0.3, 0.000001), strict=True):
@@ -391,7 +391,7 @@ def test_an_index_lives_as_long_as_what_is_in_it(
     face: Face, server: Valkey, layout: Layout, space: str
 ) -> None:
     """
-    S-D16: the index of a client with an endless session is endless, whoever came before and after.
+    The index of a client with an endless session is endless, whoever came before and after.
     """
     first, endless, last, short = alike(4)
     index = layout.index(key_of(first), key_of("c"))
@@ -415,7 +415,7 @@ def test_an_index_lives_as_long_as_what_is_in_it(
 
 def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
     """
-    Issue 5, item 1: the shortest time is told as it was given, and is over soon.
+    The shortest time is told as it was given, and is over soon.
     """
     with face(valkey) as registry:
         name = fresh()
@@ -427,7 +427,7 @@ def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
 
 def test_no_time_is_too_short_to_be_there(server: Valkey, layout: Layout) -> None:
     """
-    S-D16: the shortest time to live, too, begins after the create, and is below three milliseconds.
+    The shortest time to live, too, begins after the create, and is below three milliseconds.
     """
     with server.client() as client, client.pipeline(transaction=True) as transaction:
         transaction.eval(INSERT.text, 1, where(layout, "a"), b"n" * 16, "a", "{}", 1)
@@ -439,7 +439,7 @@ def test_no_time_is_too_short_to_be_there(server: Valkey, layout: Layout) -> Non
 
 def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
     """
-    S-D11: what was ended is at the server no longer than its end may be asked for again.
+    What was ended is at the server no longer than its end may be asked for again.
     """
     with face(server.url, timeout=SOON) as registry, server.client() as client:
         registry.create("a", client_id="c")
@@ -452,7 +452,7 @@ def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
 
 def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layout: Layout) -> None:
     """
-    S-D16: purging counts the dead entries of every client's indexes, takes them out, and no more.
+    Purging counts the dead entries of every client's indexes, takes them out, and no more.
     """
     dead, living = alike(BATCH * 2 + 5), fresh()
     with face(anywhere, namespace=space) as registry:
@@ -474,7 +474,7 @@ def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layou
 
 def test_purging_goes_through_all_keys(face: Face, server: Valkey) -> None:
     """
-    S-D16: purging finds every client's index among however many keys.
+    Purging finds every client's index among however many keys.
     """
     with face(server.url) as registry, server.client() as client:
         client.mset({f"other{number}": "" for number in range(5000)})
@@ -491,7 +491,7 @@ def test_finding_clears_what_it_walks_over(
     face: Face, server: Valkey, space: str, layout: Layout
 ) -> None:
     """
-    S-D16: a page takes dead entries out of the indexes, many and few, and is full all the same.
+    A page takes dead entries out of the indexes, many and few, and is full all the same.
     """
     dead, few = alike(BATCH * 2 + 5), alike(3, tag=1)
     living = [f"~{number}" for number in range(5)]
@@ -509,7 +509,7 @@ def test_finding_clears_what_it_walks_over(
 
 def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str) -> None:
     """
-    Issue 5, item 1: pages are whole and in order where one index has more than its share.
+    Pages are whole and in order where one index has more than its share.
     """
     client = fresh("client")
     names = sorted(alike(BATCH * 2) + [fresh() for _ in range(BATCH)], key=str.encode)
@@ -538,7 +538,7 @@ def test_an_end_that_is_asked_again_meets_no_successor(
     valkey: str, space: str, layout: Layout
 ) -> None:
     """
-    S-D11: an end of one moment, asked again by redis-py, answers as it did and ends no other.
+    An end of one moment, asked again by redis-py, answers as it did and ends no other.
     """
     name = fresh()
     with SessionRegistry.open(valkey, namespace=space) as registry:
@@ -553,7 +553,7 @@ def test_an_end_that_is_asked_again_meets_no_successor(
 
 def test_no_step_of_a_page_is_large(valkey: str, space: str, layout: Layout) -> None:
     """
-    Issue 5, figures: however much of an index is dead, each step asks for a bounded part of it.
+    However much of an index is dead, each step asks for a bounded part of it.
     """
     names = alike(BATCH * 5)
     index = layout.index(key_of(names[0]), key_of("c"))
@@ -586,7 +586,7 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
 
 def test_a_session_that_lives_is_not_dropped(valkey: str, space: str, layout: Layout) -> None:
     """
-    Issue 5, item 1: what was created after a page found it gone stays in its client's index.
+    What was created after a page found it gone stays in its client's index.
     """
     (name,) = alike(1)
     index = layout.index(key_of(name), key_of("c"))
@@ -688,7 +688,7 @@ def test_an_end_whose_answer_was_lost_is_no_unknown_session(
     face: Face, route: Route, client_id: str | None
 ) -> None:
     """
-    S-D11: a retried end returns what it ended, and leaves alone who took the ID meanwhile.
+    A retried end returns what it ended, and leaves alone who took the ID meanwhile.
     """
     # A neighbour, so that the server knows the script, and has no other answer to lose.
     (neighbour, name), before = alike(2), route.lost
@@ -709,7 +709,7 @@ def test_an_end_whose_answer_was_lost_is_no_unknown_session(
 
 def test_a_touch_whose_answer_was_lost_is_done(face: Face, route: Route) -> None:
     """
-    S-D16: a retried touch is a touch.
+    A retried touch is a touch.
     """
     name, before = fresh(), route.lost
     with face(route.url) as registry:
@@ -723,7 +723,7 @@ def test_a_client_that_changes_meanwhile_is_asked_about_again(
     valkey: str, space: str, layout: Layout
 ) -> None:
     """
-    S-D11: an ID that goes to another client between two steps of an end is ended as it is.
+    An ID that goes to another client between two steps of an end is ended as it is.
     """
     name = fresh()
     key = key_of(name)
@@ -756,7 +756,7 @@ def once(method: str, *arguments: Any) -> Any:
 
 def test_a_server_that_is_down_is_told(face: Face) -> None:
     """
-    S-D17, issue 5 item 5: nobody listens, and every verb says so; nothing stands in.
+    Nobody listens, and every verb says so; nothing stands in.
     """
     with face(f"redis://127.0.0.1:{free_port()}/0") as registry:
         for verb in (registry.create, registry.exists, registry.get, registry.touch, registry.end):
@@ -770,7 +770,7 @@ def test_a_server_that_is_down_is_told(face: Face) -> None:
 
 def test_a_host_that_is_none_is_told(face: Face) -> None:
     """
-    Issue 5, item 5: a host whose name nobody knows is a store that is not there.
+    A host whose name nobody knows is a store that is not there.
     """
     with face("redis://no-such-host.invalid/0") as registry, unavailable(RedisError, OSError):
         registry.exists("x")
@@ -778,7 +778,7 @@ def test_a_host_that_is_none_is_told(face: Face) -> None:
 
 def test_a_server_that_goes_and_comes_is_used_again(face: Face, server: Valkey) -> None:
     """
-    S-D17, issue 5 item 5: down is told, and after a restart the registry works, scripts and all.
+    Down is told, and after a restart the registry works, scripts and all.
     """
     with face(server.url) as registry:
         for name in ("a", "b"):
@@ -804,7 +804,7 @@ def test_a_server_that_goes_and_comes_is_used_again(face: Face, server: Valkey) 
 
 def test_what_is_persisted_is_there_again(face: Face) -> None:
     """
-    Issue 5, tests: with appendfsync always, what was acknowledged survives kill -9.
+    With appendfsync always, what was acknowledged survives kill -9.
     """
     with Valkey(appendonly="yes", appendfsync="always") as server, face(server.url) as registry:
         made = [registry.create(fresh(name), client_id="c", ttl=600) for name in ("a", "b")]
@@ -819,7 +819,7 @@ def test_what_is_persisted_is_there_again(face: Face) -> None:
 
 def test_forgotten_scripts_are_sent_again(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: a server that has forgotten the scripts is told them again.
+    A server that has forgotten the scripts is told them again.
     """
     with face(server.url) as registry, server.client() as client:
         for verb in (registry.create, registry.touch, registry.end):
@@ -829,7 +829,7 @@ def test_forgotten_scripts_are_sent_again(face: Face, server: Valkey) -> None:
 
 def test_a_server_that_never_answers_is_told_in_time(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: a frozen server is told within the timeout, at first use and later.
+    A frozen server is told within the timeout, at first use and later.
     """
     with face(server.url, timeout=SOON) as registry, face(server.url, timeout=SOON) as late:
         registry.create("a", client_id="c")
@@ -861,7 +861,7 @@ def works(registry: Opened, name: str) -> bool:
 
 def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: a server whose every answer is just in time, but not all of them, is told.
+    A server whose every answer is just in time, but not all of them, is told.
     """
     late = unavailable(RedisError, TimeoutError)
     with Relay(server.port, delay=0.4) as relay, face(relay.url, timeout=1) as registry, late:
@@ -872,7 +872,7 @@ def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
 
 def test_connecting_is_bounded_too() -> None:
     """
-    Issue 5, item 5: each address of a host may take what is left of the time, and no more.
+    Each address of a host may take what is left of the time, and no more.
     """
     connection = TimedConnection(socket_timeout=60.0)
     token = deadline.set(time.monotonic() + 30)
@@ -889,7 +889,7 @@ def test_connecting_is_bounded_too() -> None:
 
 def test_purging_may_take_longer_than_one_question(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: purging has the whole time for each of its steps.
+    Purging has the whole time for each of its steps.
     """
     with face(server.url) as registry:
         for number in range(15):
@@ -900,7 +900,7 @@ def test_purging_may_take_longer_than_one_question(face: Face, server: Valkey) -
 
 def test_a_server_that_still_loads_is_told(face: Face) -> None:
     """
-    Issue 5, item 5: a server that reads its data is not there yet, and is there afterwards.
+    A server that reads its data is not there yet, and is there afterwards.
     """
     options = {"enable_debug_command": "yes", "loading_process_events_interval_bytes": 1024}
     with Valkey(**options) as slow, face(slow.url) as registry, slow.client() as client:
@@ -923,7 +923,7 @@ def test_a_server_that_still_loads_is_told(face: Face) -> None:
 
 def test_a_replica_takes_no_sessions(face: Face, server: Valkey) -> None:
     """
-    S-D15: who may only be read creates nothing and says so, until it is the primary.
+    Who may only be read creates nothing and says so, until it is the primary.
     """
     with Valkey() as primary, face(server.url) as registry, server.client() as client:
         registry.create("a", ttl=60)
@@ -938,7 +938,7 @@ def test_a_replica_takes_no_sessions(face: Face, server: Valkey) -> None:
 
 def test_a_full_server_takes_no_sessions(face: Face, server: Valkey, space: str) -> None:
     """
-    S-D17: with noeviction a full server refuses new sessions, leaves nothing half done, and serves.
+    With noeviction a full server refuses new sessions, leaves nothing half done, and serves.
     """
     with face(server.url, namespace=space) as registry, server.client() as client:
         made = registry.create("a", client_id="c", ttl=600)
@@ -959,7 +959,7 @@ def test_what_is_not_ours_is_left_alone(
     face: Face, server: Valkey, space: str, layout: Layout, content: str
 ) -> None:
     """
-    S-D17: a key of ours with something else in it is told, and is neither changed nor believed.
+    A key of ours with something else in it is told, and is neither changed nor believed.
     """
 
     def put(client: Redis, key: bytes) -> None:
@@ -991,7 +991,7 @@ def test_what_is_not_ours_is_left_alone(
 
 def test_more_clients_than_the_server_takes_are_told(face: Face, server: Valkey) -> None:
     """
-    Issue 5, item 5: a server that takes no more connections is not there, until it does.
+    A server that takes no more connections is not there, until it does.
     """
     with server.client() as client:
         client.ping()
@@ -1005,7 +1005,7 @@ def test_more_clients_than_the_server_takes_are_told(face: Face, server: Valkey)
 
 def test_a_frozen_node_is_told_and_others_serve(face: Face) -> None:
     """
-    Issue 5, item 5: of a cluster a node may hang: its sessions are told, and all is well again.
+    Of a cluster a node may hang: its sessions are told, and all is well again.
     """
     names = [fresh() for _ in range(24)]
     # Long enough that the others wait for it.
@@ -1036,7 +1036,7 @@ def id_of(record: Any) -> str:
 
 def test_a_cluster_that_is_down_is_told(face: Face) -> None:
     """
-    Issue 5, item 5: a whole cluster may go and come.
+    A whole cluster may go and come.
     """
     with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
         registry.create("a", client_id="c")
@@ -1068,7 +1068,7 @@ def registry_creates(registry: Opened) -> bool:
 @pytest.mark.parametrize("how", ["freeze", "kill"])
 def test_a_replica_takes_over(how: str) -> None:
     """
-    Issue 5, item 5: where a replica takes over from a node that hangs or died, sessions go there.
+    Where a replica takes over from a node that hangs or died, sessions go there.
     """
     names = [fresh() for _ in range(24)]
     with ValkeyCluster(replicas=True, cluster_node_timeout=1000) as servers, ExitStack() as stack:
@@ -1090,7 +1090,7 @@ def test_a_replica_takes_over(how: str) -> None:
 
 def test_slots_that_move_are_followed(face: Face) -> None:
     """
-    Issue 5, item 5: sessions of slots that were given to another node are created and found there.
+    Sessions of slots that were given to another node are created and found there.
     """
     names = [fresh() for _ in range(24)]
     with ValkeyCluster() as servers, face(servers.url) as registry, ExitStack() as stack:
@@ -1120,7 +1120,7 @@ def connections(server: Valkey) -> int:
 
 def test_threads_share_what_is_reached_once(server: Valkey) -> None:
     """
-    Issue 5, item 1: threads that begin at once share a registry, and close leaves no connection.
+    Threads that begin at once share a registry, and close leaves no connection.
     """
     start = threading.Barrier(8)
     with SessionRegistry.open(server.url) as registry, ThreadPoolExecutor(8) as pool:
@@ -1137,7 +1137,7 @@ def test_threads_share_what_is_reached_once(server: Valkey) -> None:
 
 def test_many_tasks_have_few_connections(server: Valkey) -> None:
     """
-    Issue 5, item 1: however many tasks ask at once, they have all their answers by 64 connections.
+    However many tasks ask at once, they have all their answers by 64 connections.
     """
 
     async def main() -> int:
@@ -1153,7 +1153,7 @@ def test_many_tasks_have_few_connections(server: Valkey) -> None:
 
 def test_a_forked_child_has_connections_of_its_own(anywhere: str) -> None:
     """
-    Issue 5, item 1: parent and child go on with one registry, each by connections of its own.
+    Parent and child go on with one registry, each by connections of its own.
     """
     program = """
         import os, sys
@@ -1313,7 +1313,7 @@ def test_cancelled_while_it_connects_it_connects_again(server: Valkey) -> None:
 
 def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:
     """
-    Issue 5, item 5: where all nodes that were known are gone, the URL is asked anew.
+    Where all nodes that were known are gone, the URL is asked anew.
     """
     with Relay() as relay, face(relay.url, timeout=SOON) as registry:
         for _ in range(2):
@@ -1337,7 +1337,7 @@ def trouble(servers: ValkeyCluster, is_over: threading.Event) -> None:
 
 def test_nothing_but_unavailable_comes_to_threads() -> None:
     """
-    R14, issue 5 item 5: while a cluster's nodes go and come, threads are answered, or told so.
+    R14: while a cluster's nodes go and come, threads are answered, or told so.
     """
     told: list[RegistryUnavailable] = []
     is_over = threading.Event()
@@ -1369,7 +1369,7 @@ def test_nothing_but_unavailable_comes_to_threads() -> None:
 
 def test_nothing_but_unavailable_comes_to_tasks() -> None:
     """
-    R14, issue 5 item 5: while a cluster's nodes go and come, tasks are answered, or told so.
+    R14: while a cluster's nodes go and come, tasks are answered, or told so.
     """
     told: list[RegistryUnavailable] = []
     is_over = threading.Event()
@@ -1411,7 +1411,7 @@ def test_nothing_but_unavailable_comes_to_tasks() -> None:
 
 def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:
     """
-    Issue 5, item 1: another event loop is told to open its own, unless the registry was closed.
+    Another event loop is told to open its own, unless the registry was closed.
     """
     registry = AsyncSessionRegistry.open(anywhere, timeout=30)
 
@@ -1431,7 +1431,7 @@ def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:
 
 def test_closed_in_the_middle_of_a_verb_it_lets_go_of_all(server: Valkey) -> None:
     """
-    Issue 5, item 5: a verb that is under way when the registry is closed has its answer or fails.
+    A verb that is under way when the registry is closed has its answer or fails.
     """
 
     async def main() -> None:
@@ -1450,7 +1450,7 @@ def test_closed_in_the_middle_of_a_verb_it_lets_go_of_all(server: Valkey) -> Non
 
 def test_closed_in_the_middle_of_a_thread_it_lets_go_of_all(server: Valkey) -> None:
     """
-    Issue 5, item 5: threads that go on while a registry is closed reach the server anew.
+    Threads that go on while a registry is closed reach the server anew.
     """
     registry = SessionRegistry.open(server.url)
     name = registry.create().session_id
@@ -1475,7 +1475,7 @@ async def a_little(steps: int = 20) -> None:
 
 def test_nothing_is_left_open(face: Face, anywhere: str, recwarn: pytest.WarningsRecorder) -> None:
     """
-    Issue 5, item 5: a closed registry leaves nothing to the garbage collector, used or not.
+    A closed registry leaves nothing to the garbage collector, used or not.
     """
     # Django 5.2 leaves it the bodies of requests, in tests before this one.
     gc.collect()
@@ -1502,7 +1502,7 @@ def before(name: str) -> str:
 
 def test_a_store_is_made_without_a_loop() -> None:
     """
-    Issue 5, item 1: opening is a plain call, without an event loop and without a connection.
+    Opening is a plain call, without an event loop and without a connection.
     """
     made = async_store(
         "redis://nowhere.invalid", scheme="redis", timeout=1.0, namespace="x", pool=Pool(1, 1, 1.0)
@@ -1512,7 +1512,7 @@ def test_a_store_is_made_without_a_loop() -> None:
 
 def test_what_was_drafted_is_kept(valkey: str, space: str, layout: Layout) -> None:
     """
-    Issue 5, item 1: what is kept of a session is what was drafted.
+    What is kept of a session is what was drafted.
     """
     draft = Draft(key_of("a"), "a", key_of("c"), "c", '{"n":1}', None)
     with SessionRegistry.open(valkey, namespace=space) as registry:
@@ -1524,7 +1524,7 @@ def test_what_was_drafted_is_kept(valkey: str, space: str, layout: Layout) -> No
 
 def test_times_are_the_servers(valkey: str) -> None:
     """
-    Issue 5, item 1: created_at is by the server's clock, to the microsecond.
+    Created_at is by the server's clock, to the microsecond.
     """
     with SessionRegistry.open(valkey) as registry:
         before, made, after = time.time(), registry.create(), time.time()
@@ -1534,7 +1534,7 @@ def test_times_are_the_servers(valkey: str) -> None:
 
 def test_a_cluster_without_slots_is_unavailable(face: Face) -> None:
     """
-    Issue 5, item 5: a cluster that nobody has shared out yet is unavailable, and well afterwards.
+    A cluster that nobody has shared out yet is unavailable, and well afterwards.
     """
     with Valkey(cluster_enabled="yes") as node, face(node.url) as registry:
         with pytest.raises(RegistryUnavailable):

@@ -208,7 +208,7 @@ def test_a_failure_says_whether_a_new_connection_may_do(
     face: Face, server: Valkey, how: str
 ) -> None:
     """
-    Part 6: stale is a connection that had answered, and failed; a new one that fails is not.
+    Stale is a connection that had answered, and failed; a new one that fails is not.
     """
     with face(server.url, timeout=SOON) as registry:
         registry.create()

@@ -98,14 +98,14 @@ def fault(face: Face, url: str, *, timeout: float = 5) -> str:
 )
 def test_a_wrong_login_is_a_fault(face: Face, guarded: str, login: str, sentence: str) -> None:
     """
-    Part 6: a login that the server refuses is told, without the password.
+    A login that the server refuses is told, without the password.
     """
     assert sentence in fault(face, f"redis://{login}{guarded}")
 
 
 def test_a_login_that_nobody_asks_for_is_a_fault(face: Face, valkey: str) -> None:
     """
-    Part 6: a password for a server that has none is told, and leaving it out works.
+    A password for a server that has none is told, and leaving it out works.
     """
     host = valkey.removeprefix("redis://").partition("/")[0]
     assert "has no password: leave it out" in fault(face, f"redis://:s3cret@{host}")
@@ -113,21 +113,21 @@ def test_a_login_that_nobody_asks_for_is_a_fault(face: Face, valkey: str) -> Non
 
 def test_a_database_that_is_not_there_is_a_fault(face: Face, valkey: str) -> None:
     """
-    Part 6: a number beyond the server's databases is told.
+    A number beyond the server's databases is told.
     """
     assert "no database of that number" in fault(face, valkey.rpartition("/")[0] + "/99")
 
 
 def test_a_clusters_other_databases_are_a_fault(face: Face, cluster: str) -> None:
     """
-    Part 6: a database other than 0 of a cluster is told.
+    A database other than 0 of a cluster is told.
     """
     assert "database" in fault(face, cluster.rpartition("/")[0] + "/1")
 
 
 def test_tls_against_a_plain_server_is_a_fault(face: Face, server_port: int) -> None:
     """
-    Part 6: a server that does not speak TLS waits in silence; it is told within the timeout.
+    A server that does not speak TLS waits in silence; it is told within the timeout.
     """
     began = time.monotonic()
     told = pytest.raises(RegistryMisconfigured, match="not speak TLS at this port: write redis:")
@@ -146,7 +146,7 @@ def server_port(valkey: str) -> int:
 
 def test_plain_against_tls_is_a_fault(face: Face, server_port: int, certificate: Path) -> None:
     """
-    Part 6: a server that speaks TLS hangs up on others, who are told to.
+    A server that speaks TLS hangs up on others, who are told to.
     """
     with tls(server_port, certificate) as relay:
         assert "write rediss://" in fault(face, relay.url)
@@ -157,7 +157,7 @@ def test_certificates_and_files_are_faults(
     face: Face, server_port: int, certificate: Path, tmp_path: Path
 ) -> None:
     """
-    Part 6: who signed, for whom, and which file cannot be used are told, each by its sentence.
+    Who signed, for whom, and which file cannot be used are told, each by its sentence.
     """
     (tmp_path / "empty.pem").write_text("nothing")
     with tls(server_port, certificate) as relay:
@@ -174,7 +174,7 @@ def test_a_certificate_that_the_server_asks_for_is_a_fault(
     face: Face, server_port: int, certificate: Path
 ) -> None:
     """
-    Part 6: a server that asks for the client's certificate is told of, with the options.
+    A server that asks for the client's certificate is told of, with the options.
     """
     # TLS 1.3 tells only after the handshake, and a reset may be faster.
     options = {"verify_mode": ssl.CERT_REQUIRED, "maximum_version": ssl.TLSVersion.TLSv1_2}
@@ -185,7 +185,7 @@ def test_a_certificate_that_the_server_asks_for_is_a_fault(
 
 def test_something_else_at_the_port_is_a_fault(face: Face) -> None:
     """
-    Part 6: what answers but is no Redis is told.
+    What answers but is no Redis is told.
     """
     handler = http.server.BaseHTTPRequestHandler
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
@@ -216,7 +216,7 @@ def test_rights_are_faults(face: Face, guarded: str) -> None:
 
 def test_a_cluster_that_may_not_be_recognized_is_a_fault(face: Face) -> None:
     """
-    Part 6: a user who may not ask whether there is a cluster is told to be given that.
+    A user who may not ask whether there is a cluster is told to be given that.
     """
     with ValkeyCluster() as servers:
         for node in servers.nodes:
@@ -245,7 +245,7 @@ def test_a_cluster_that_may_not_be_recognized_is_a_fault(face: Face) -> None:
 )
 def test_a_fault_is_told_from_an_outage(error: Exception, kind: Kind, mark: str | None) -> None:
     """
-    Part 6: by an error and what it went through it is known whether waiting may mend it.
+    By an error and what it went through it is known whether waiting may mend it.
     """
     told = fault_of(error, kind)
     assert (told is None) if mark is None else (told is not None and mark in told)
@@ -289,7 +289,7 @@ def refused(reason: str) -> ssl.SSLError:
 )
 def test_a_failed_handshake_is_told(error: Exception, mark: str) -> None:
     """
-    Part 6: each way in which TLS cannot be set up has its sentence, wrapped or not.
+    Each way in which TLS cannot be set up has its sentence, wrapped or not.
     """
     lost = Lost("x")
     lost.__context__ = error
@@ -301,7 +301,7 @@ def test_a_failed_handshake_is_told(error: Exception, mark: str) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel"])
 def test_a_silent_server_is_an_outage_in_time(face: Face, scheme: str) -> None:
     """
-    Part 6: who takes connections and never answers is unavailable within the timeout.
+    Who takes connections and never answers is unavailable within the timeout.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -318,7 +318,7 @@ def test_a_silent_server_is_an_outage_in_time(face: Face, scheme: str) -> None:
 
 def test_too_few_replicas_are_an_outage(face: Face) -> None:
     """
-    Part 6: a server that wants replicas to write to, and has none, is unavailable for writes.
+    A server that wants replicas to write to, and has none, is unavailable for writes.
     """
     with Valkey(min_replicas_to_write=1) as server, face(server.url) as registry:
         with pytest.raises(RegistryUnavailable, match="redis"):
@@ -329,7 +329,7 @@ def test_too_few_replicas_are_an_outage(face: Face) -> None:
 @pytest.mark.parametrize("kind", ["tls", "tcp"])
 def test_a_server_that_is_down_is_not_taken_for_another(face: Face, kind: str) -> None:
     """
-    Part 6: nobody listens: that is an outage, whatever the scheme.
+    Nobody listens: that is an outage, whatever the scheme.
     """
     scheme = "rediss" if kind == "tls" else "redis"
     url = f"{scheme}://127.0.0.1:{free_port()}"

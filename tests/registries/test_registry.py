@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ PLAIN = st.characters(exclude_categories=["Cc", "Cs"])
 )
 def test_a_url_that_is_none_is_refused(registry: Any, url: Any, message: str) -> None:
     """
-    Issue 5, item 1: a wrong URL is refused when opened, and the message has no password.
+    A wrong URL is refused when opened, and the message has no password.
     """
     with pytest.raises(PolicyError) as raised:
         registry.open(url)
@@ -106,7 +107,7 @@ def test_wrong_options_are_refused_when_opened(
 )
 def test_a_scheme_without_its_extra_says_what_to_install(url: str, module: str, extra: str) -> None:
     """
-    Issue 5, item 1: without its library a scheme fails when opened, with the line that installs it.
+    Without its library a scheme fails when opened, with the line that installs it.
     """
     code = (
         "import sys; sys.modules[sys.argv[1]] = None\n"
@@ -122,7 +123,7 @@ def test_a_scheme_without_its_extra_says_what_to_install(url: str, module: str, 
 
 def test_a_python_without_sqlite_is_told_apart() -> None:
     """
-    Issue 5, item 1: no extra brings a module that this Python was built without.
+    No extra brings a module that this Python was built without.
     """
     code = (
         "import sys; sys.modules['sqlite3'] = None\n"
@@ -136,7 +137,7 @@ def test_a_python_without_sqlite_is_told_apart() -> None:
 
 def test_the_registry_needs_nothing_but_python() -> None:
     """
-    Issue 5, item 1: SQLite is embedded: neither importing nor opening it loads a third party.
+    SQLite is embedded: neither importing nor opening it loads a third party.
     """
     code = (
         "import sys\n"
@@ -178,7 +179,7 @@ def test_errors_have_one_root_and_their_evidence(
 
 def test_an_extra_that_is_missing_is_an_import_error() -> None:
     """
-    Issue 5, item 1: who catches ImportError catches it.
+    Who catches ImportError catches it.
     """
     assert isinstance(MissingExtra("redis", "redis"), ImportError)
 
@@ -202,7 +203,7 @@ MOMENTS = st.integers(0, 4_000_000_000_000_000)
 @given(created=MOMENTS, expires=st.none() | MOMENTS, status=st.sampled_from(["active", "ended"]))
 def test_a_row_becomes_a_record(created: int, expires: int | None, status: Any) -> None:
     """
-    Issue 5, item 1: a record has what its row has, to the microsecond, and is like any other.
+    A record has what its row has, to the microsecond, and is like any other.
     """
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     record = record_of(Row("s1", "c", '{"a":1}', created, expires), status)
@@ -219,7 +220,7 @@ def test_a_row_becomes_a_record(created: int, expires: int | None, status: Any) 
 @given(text=st.text(PLAIN, min_size=1, max_size=1024).filter(lambda t: len(t.encode()) <= 1024))
 def test_the_key_is_of_the_bytes(text: str) -> None:
     """
-    Issue 5, item 2: any text without control characters has the SHA-256 of its bytes as key.
+    Any text without control characters has the SHA-256 of its bytes as key.
     """
     assert key_of("session_id", text) == sha256(text.encode()).digest()
 
@@ -227,7 +228,7 @@ def test_the_key_is_of_the_bytes(text: str) -> None:
 @given(text=st.text())
 def test_an_id_is_taken_or_refused(text: str) -> None:
     """
-    Issue 5, item 2: whatever text it is, a ValueError without it or a key of 32 bytes.
+    Whatever text it is, a ValueError without it or a key of 32 bytes.
     """
     refused = reason(lambda: key_of("session_id", text))
     if refused is None:
@@ -264,7 +265,7 @@ JSON: st.SearchStrategy[Any] = st.deferred(
 @given(metadata=st.dictionaries(st.text(max_size=9), JSON, max_size=5))
 def test_metadata_comes_back_or_is_refused(metadata: dict[str, Any]) -> None:
     """
-    Issue 5, item 2: what is of JSON comes back as it was, in ASCII on the way, or is too deep.
+    What is of JSON comes back as it was, in ASCII on the way, or is too deep.
     """
     refused = reason(lambda: metadata_text(metadata))
     if refused is None:
@@ -277,7 +278,7 @@ def test_metadata_comes_back_or_is_refused(metadata: dict[str, Any]) -> None:
 
 def test_metadata_may_be_any_mapping_and_sequence() -> None:
     """
-    Issue 5, item 2: tuples and other mappings are taken for what JSON makes of them.
+    Tuples and other mappings are taken for what JSON makes of them.
     """
     assert metadata_text(None) == "{}"
     assert metadata_text({"a": (1, 2)}) == '{"a":[1,2]}'
@@ -296,14 +297,14 @@ def test_metadata_that_contains_itself_is_too_deep() -> None:
 @given(ttl=st.floats(min_value=1e-9, max_value=3e9))
 def test_fractions_of_a_second_count(ttl: float) -> None:
     """
-    Issue 5, item 1: a time to live is never rounded down to nothing.
+    A time to live is never rounded down to nothing.
     """
     assert microseconds(ttl) >= max(1, ttl * 1e6)
 
 
 def test_strict_is_the_guides_own_validator() -> None:
     """
-    S-D6: strict takes what the guide's validator takes, and its message has no value.
+    Strict takes what the guide's validator takes, and its message has no value.
     """
     for text in ("x", "123", "my_custom_session_001", "A-b", "x" * 255):
         assert strict(text) is None  # type: ignore[func-returns-value]
@@ -323,7 +324,7 @@ class Colliding(MemoryStore):
 
 def test_two_ids_with_one_key_are_not_mixed_up() -> None:
     """
-    Issue 5, item 2: the ID is kept beside its key and compared on read.
+    The ID is kept beside its key and compared on read.
     """
     registry = registry_on(Colliding())
     assert registry.get("another").session_id == "another"
@@ -365,7 +366,7 @@ def test_a_verb_asks_and_never_waits() -> None:
 
 def test_both_registries_have_the_same_verbs() -> None:
     """
-    Issue 5, item 1: one face has what the other has, with the same arguments.
+    One face has what the other has, with the same arguments.
     """
     import inspect
 
@@ -382,7 +383,7 @@ def test_both_registries_have_the_same_verbs() -> None:
 
 def test_a_registry_is_a_context_manager() -> None:
     """
-    Issue 5, item 1: both registries close themselves behind a block.
+    Both registries close themselves behind a block.
     """
     with SessionRegistry.open("memory://") as registry:
         assert isinstance(registry, SessionRegistry)
@@ -426,3 +427,14 @@ def test_an_error_goes_to_another_process_whole(error: IDLanyardError) -> None:
         assert type(other) is type(error)
         assert str(other) == str(error)
         assert vars(other) == vars(error)
+
+
+def test_closing_forgets_no_session(tmp_path: Path) -> None:
+    """
+    A registry that is closed, as at a shutdown, forgets nothing.
+    """
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    with SessionRegistry.open(url) as registry:
+        registry.create("s1", client_id="c", metadata={"a": 1})
+    with SessionRegistry.open(url) as registry:
+        assert registry.get("s1").metadata == {"a": 1}

@@ -95,7 +95,7 @@ class TestSQLiteAwaited(AwaitedContract):
 )
 def test_a_url_names_a_file(url: str, name: str) -> None:
     """
-    Issue 5, item 1: three slashes and a relative path, four and an absolute one.
+    Three slashes and a relative path, four and an absolute one.
     """
     assert name_of(url) == name
 
@@ -124,7 +124,7 @@ def test_a_url_names_a_file(url: str, name: str) -> None:
 )
 def test_a_url_that_names_no_file_is_refused(url: str, sentence: str) -> None:
     """
-    Issue 5, item 1: what names no file is refused when opened, and told what to write.
+    What names no file is refused when opened, and told what to write.
     """
     for face in (SessionRegistry, AsyncSessionRegistry):
         with pytest.raises(PolicyError, match=f"url .*{sentence}") as raised:
@@ -136,7 +136,7 @@ def test_a_relative_path_is_meant_from_where_it_was_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Issue 5, item 1: the file is in the working directory of the call, whatever it is later.
+    The file is in the working directory of the call, whatever it is later.
     """
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -150,7 +150,7 @@ def test_a_relative_path_is_meant_from_where_it_was_opened(
 
 def test_a_file_may_have_any_name(tmp_path: Path) -> None:
     """
-    Issue 5, item 1: characters that mean something in a URL name a file when percent-encoded.
+    Characters that mean something in a URL name a file when percent-encoded.
     """
     with SessionRegistry.open(f"sqlite:///{tmp_path}/a%20b%3Fc%23d%25e%FF.db") as registry:
         registry.create()
@@ -159,7 +159,7 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 
 def test_opening_makes_nothing(url: str, path: Path) -> None:
     """
-    Issue 5, item 1: open is a plain call, and the file is there from the first use on.
+    Open is a plain call, and the file is there from the first use on.
     """
     with SessionRegistry.open(url) as registry:
         assert not path.exists()
@@ -169,7 +169,7 @@ def test_opening_makes_nothing(url: str, path: Path) -> None:
 
 def test_an_old_library_is_refused() -> None:
     """
-    Issue 5, item 1: an SQLite that lacks the statements is refused with its version.
+    An SQLite that lacks the statements is refused with its version.
     """
     refuse_old((3, 35, 0))
     with pytest.raises(PolicyError, match=r"SQLite 3\.35.* with 3\.34\.1: use"):
@@ -189,7 +189,7 @@ def test_a_namespace_of_sqlites_own_is_refused(url: str, namespace: str) -> None
 
 def test_the_file_keeps_what_it_acknowledges(path: Path) -> None:
     """
-    Issue 5, item 1: the file has a write-ahead log, and every transaction is on the disk.
+    The file has a write-ahead log, and every transaction is on the disk.
     """
     with by_hand(path) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -200,7 +200,7 @@ def test_the_file_keeps_what_it_acknowledges(path: Path) -> None:
 
 def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
     """
-    Issue 5, item 2: the key is the SHA-256, binary, and the ID stands beside it as UTF-8.
+    The key is the SHA-256, binary, and the ID stands beside it as UTF-8.
     """
     name = "Caf\u00e9 \N{GRINNING FACE} "
     with SessionRegistry.open(url) as registry:
@@ -269,7 +269,7 @@ def test_namespaces_share_a_file_in_any_order(url: str, path: Path) -> None:
 
 def test_a_purge_goes_through_many_batches(url: str, path: Path) -> None:
     """
-    S-D16: however many have expired, a purge gives up all of them and counts them.
+    However many have expired, a purge gives up all of them and counts them.
     """
     with SessionRegistry.open(url) as registry:
         registry.create("living", ttl=IN_TIME)
@@ -282,7 +282,7 @@ def test_a_purge_goes_through_many_batches(url: str, path: Path) -> None:
 
 def test_closing_ends_a_purge(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: a purge that is under way when the registry is closed ends at its batch.
+    A purge that is under way when the registry is closed ends at its batch.
     """
     with (
         SessionRegistry.open(url, timeout=IN_TIME) as registry,
@@ -300,7 +300,7 @@ def test_closing_ends_a_purge(url: str, path: Path) -> None:
 
 def test_a_locked_file_is_unavailable_in_time(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: a file that stays locked fails whoever writes, and only while it is.
+    A file that stays locked fails whoever writes, and only while it is.
     """
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
         registry.create("before")
@@ -315,7 +315,7 @@ def test_a_locked_file_is_unavailable_in_time(url: str, path: Path) -> None:
 
 def test_a_locked_file_stays_open(path: Path) -> None:
     """
-    Issue 5, item 5: a connection that only had to wait too long is used again.
+    A connection that only had to wait too long is used again.
     """
     file = File(Place(path), leave, OUT_OF_TIME)
     connected = file.ask(None, lambda connection: connection)
@@ -345,7 +345,7 @@ def test_a_verb_that_is_given_up_while_it_connects_asks_nothing(path: Path) -> N
 
 def test_a_file_that_is_locked_at_first_is_unavailable_in_time(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: a file that cannot be prepared yet is asked again by the next verb.
+    A file that cannot be prepared yet is asked again by the next verb.
     """
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
         with locked(path):
@@ -355,7 +355,7 @@ def test_a_file_that_is_locked_at_first_is_unavailable_in_time(url: str, path: P
 
 def test_threads_that_wait_for_each_other_are_unavailable_in_time(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: who waits for a thread that waits for the file has its own time all the same.
+    Who waits for a thread that waits for the file has its own time all the same.
     """
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry, ThreadPoolExecutor(8) as pool:
         registry.create("before")
@@ -367,7 +367,7 @@ def test_threads_that_wait_for_each_other_are_unavailable_in_time(url: str, path
 
 def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
     """
-    Issue 5, item 5: while another thread uses the connection, the time for a turn is bounded.
+    While another thread uses the connection, the time for a turn is bounded.
     """
     file = File(Place(path), leave, OUT_OF_TIME)
     using, used = threading.Event(), threading.Event()
@@ -389,7 +389,7 @@ def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
 
 def test_what_waits_for_a_lock_goes_by_the_time_after_it(url: str, path: Path) -> None:
     """
-    Issue 5, item 1: a session that expires while its touch waits is absent to that touch.
+    A session that expires while its touch waits is absent to that touch.
     """
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, ThreadPoolExecutor(2) as pool:
         # Longer than the touch needs to begin.
@@ -406,7 +406,7 @@ def test_what_waits_for_a_lock_goes_by_the_time_after_it(url: str, path: Path) -
 
 def test_a_missing_folder_is_unavailable_until_it_is_there(tmp_path: Path) -> None:
     """
-    Issue 5, item 5: no folder is made, and none is needed but for the file itself.
+    No folder is made, and none is needed but for the file itself.
     """
     folder = tmp_path / "missing"
     with SessionRegistry.open(f"sqlite:///{folder}/sessions.db") as registry:
@@ -421,7 +421,7 @@ def test_a_file_that_goes_is_unavailable_and_not_forgotten(
     url: str, path: Path, tmp_path: Path, verb: str
 ) -> None:
     """
-    Issue 5, item 5: sessions are not silently forgotten with their file; put back, it works again.
+    Sessions are not silently forgotten with their file; put back, it works again.
     """
     with SessionRegistry.open(url) as registry:
         registry.create("kept")
@@ -441,7 +441,7 @@ def test_a_file_that_goes_is_unavailable_and_not_forgotten(
 
 def test_a_file_that_is_exchanged_is_noticed(url: str, path: Path, tmp_path: Path) -> None:
     """
-    Issue 5, item 5: nothing is acknowledged by a file that nobody else sees.
+    Nothing is acknowledged by a file that nobody else sees.
     """
     other = tmp_path / "other.db"
     with SessionRegistry.open(f"sqlite:///{other}") as registry:
@@ -457,7 +457,7 @@ def test_a_file_that_is_exchanged_is_noticed(url: str, path: Path, tmp_path: Pat
 
 def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: who closes the registry may remove the file, and use the registry again.
+    Who closes the registry may remove the file, and use the registry again.
     """
     with SessionRegistry.open(url) as registry:
         registry.create("x")
@@ -468,7 +468,7 @@ def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
 
 def test_a_full_disk_is_unavailable_and_loses_nothing(url: str) -> None:
     """
-    Issue 5, item 5: what does not fit is not acknowledged, and what fitted before is there.
+    What does not fit is not acknowledged, and what fitted before is there.
     """
     cause, some, missing = forking.outcome_of(forking.run_out_of_room, url)
     assert cause == "OperationalError"
@@ -488,7 +488,7 @@ def test_a_mistake_of_ours_stays_one(path: Path) -> None:
 
 def test_closing_hurts_nobody(url: str) -> None:
     """
-    Issue 5, item 5: threads that create while others close go on, and lose nothing.
+    Threads that create while others close go on, and lose nothing.
     """
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, ThreadPoolExecutor(9) as pool:
 
@@ -509,7 +509,7 @@ def test_closing_hurts_nobody(url: str) -> None:
 
 def test_many_processes_make_one_file(tmp_path: Path) -> None:
     """
-    S-D15: four processes that make a file at the same moment make one, of 25 files each.
+    Four processes that make a file at the same moment make one, of 25 files each.
     """
     urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(25)]
     outcome = forking.outcome_of(forking.open_new_files, urls)
@@ -523,14 +523,14 @@ def test_many_processes_make_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("announced", [True, False], ids=["fork", "a fork in C"])
 def test_a_child_loses_nothing_when_its_parent_closes(url: str, announced: bool) -> None:
     """
-    S-D15: a child has locks of its own, so that its parent's end takes away nothing it created.
+    A child has locks of its own, so that its parent's end takes away nothing it created.
     """
     assert all(forking.outcome_of(forking.fork_then_close, url, announced))
 
 
 def test_forks_wait_for_the_threads_that_create(url: str, path: Path) -> None:
     """
-    S-D15: children of a process whose threads are in the middle of creates can create, too.
+    Children of a process whose threads are in the middle of creates can create, too.
     """
     missing, created = forking.outcome_of(forking.fork_in_the_middle, url, 20)
     assert missing == []
@@ -541,7 +541,7 @@ def test_forks_wait_for_the_threads_that_create(url: str, path: Path) -> None:
 
 def test_a_fork_is_noticed_once(path: Path) -> None:
     """
-    S-D15: a thread that notices a fork when another one has already takes away nothing.
+    A thread that notices a fork when another one has already takes away nothing.
     """
     file = File(Place(path), leave, IN_TIME)
     connected = file.ask(None, lambda connection: connection)
@@ -552,7 +552,7 @@ def test_a_fork_is_noticed_once(path: Path) -> None:
 
 def test_two_threads_may_fork_at_once(url: str) -> None:
     """
-    S-D15: forks wait for each other, and then for nobody.
+    Forks wait for each other, and then for nobody.
     """
     missing, created = forking.outcome_of(forking.fork_in_several_threads, url)
     assert (missing, created) == ([], 80)
@@ -560,7 +560,7 @@ def test_two_threads_may_fork_at_once(url: str) -> None:
 
 def test_an_async_registry_survives_a_fork(url: str) -> None:
     """
-    Issue 5, item 1: a child begins threads of its own.
+    A child begins threads of its own.
     """
     assert forking.outcome_of(forking.fork_between_awaits, url) == [True, True]
 
@@ -568,7 +568,7 @@ def test_an_async_registry_survives_a_fork(url: str) -> None:
 @pytest.mark.parametrize("awaited", [False, True], ids=["waiting", "awaited"])
 def test_a_process_ends_without_closing(url: str, awaited: bool) -> None:
     """
-    Issue 5, item 1: who forgets to close hangs nowhere, and what was created is there.
+    Who forgets to close hangs nowhere, and what was created is there.
     """
     forking.outcome_of(forking.end_without_closing, url, awaited)
     with SessionRegistry.open(url) as registry:
@@ -577,7 +577,7 @@ def test_a_process_ends_without_closing(url: str, awaited: bool) -> None:
 
 def test_the_loop_goes_on_while_a_create_waits(url: str, path: Path) -> None:
     """
-    Issue 5, item 1: reads and the loop go on while a create waits for the file.
+    Reads and the loop go on while a create waits for the file.
     """
 
     async def use() -> None:
@@ -598,7 +598,7 @@ def test_the_loop_goes_on_while_a_create_waits(url: str, path: Path) -> None:
 
 def test_creates_that_wait_in_line_are_unavailable_in_time(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: the time in the queue counts, and what never had its turn is not done later.
+    The time in the queue counts, and what never had its turn is not done later.
     """
 
     async def use() -> None:
@@ -616,7 +616,7 @@ def test_creates_that_wait_in_line_are_unavailable_in_time(url: str, path: Path)
 
 def test_a_cancelled_verb_leaves_the_registry_usable(url: str, path: Path) -> None:
     """
-    Issue 5, item 1: what is cancelled before its turn is not done, and others have theirs.
+    What is cancelled before its turn is not done, and others have theirs.
     """
 
     async def use() -> None:
@@ -640,7 +640,7 @@ def test_a_cancelled_verb_leaves_the_registry_usable(url: str, path: Path) -> No
 
 def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: what a task asks while it ends, being cancelled, is out of time like any other.
+    What a task asks while it ends, being cancelled, is out of time like any other.
     """
 
     async def end_last(registry: AsyncSessionRegistry) -> None:
@@ -672,7 +672,7 @@ def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> No
 
 def test_a_registry_may_be_used_on_one_loop_after_another(url: str) -> None:
     """
-    Issue 5, item 1: the threads belong to no loop.
+    The threads belong to no loop.
     """
     registry = AsyncSessionRegistry.open(url)
 
@@ -687,7 +687,7 @@ def test_a_registry_may_be_used_on_one_loop_after_another(url: str) -> None:
 
 def test_closing_waits_for_what_waits(url: str, path: Path) -> None:
     """
-    Issue 5, item 5: a registry that is closed while a create waits ends with it, in time.
+    A registry that is closed while a create waits ends with it, in time.
     """
 
     async def use() -> None:
@@ -723,7 +723,7 @@ class Reluctant(SQLiteStore):
 
 def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
     """
-    Issue 5, item 5: when the file cannot be let go of at once, it is when the threads have ended.
+    When the file cannot be let go of at once, it is when the threads have ended.
     """
 
     async def use() -> None:
@@ -739,7 +739,7 @@ def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
 
 def test_closing_ends_the_threads(url: str) -> None:
     """
-    Issue 5, item 1: after close there is no thread left, and a verb begins new ones.
+    After close there is no thread left, and a verb begins new ones.
     """
 
     async def use() -> None:

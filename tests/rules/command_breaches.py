@@ -12,7 +12,7 @@ MOVE = "tests/registries/test_command_move.py::"
 
 COMMAND_BREACHES = [
     Breach(
-        "issue 11",
+        "R16",
         "a session that a walk meets twice is taken for one that ended",
         HOME + "_walking.py",
         "        yield list({kept.session_id: kept for kept in stretch.sessions}.values())\n",
@@ -20,7 +20,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_session_that_is_met_twice_is_not_lost",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a store is moved into itself, by another name",
         HOME + "_lease.py",
         "        if there is not None and there.metadata == mark:\n",
@@ -28,7 +28,7 @@ COMMAND_BREACHES = [
         MOVE + "test_one_place_is_told_by_looking",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a session that is touched on the way is moved as it was",
         HOME + "_moving.py",
         "            self._target.ask(self._target.store.put, [_touched(kept, row)])\n",
@@ -36,7 +36,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_session_that_is_touched_at_the_last_moment",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a session that is touched on the way loses its time to live",
         HOME + "_moving.py",
         "            if self._passes < _PATIENT:\n",
@@ -44,7 +44,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_session_that_is_touched_meanwhile_is_moved_as_it_is",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a session that ends on the way comes back",
         HOME + "_moving.py",
         "            self._target.ask(self._target.store.delete, key, kept.created)\n",
@@ -52,7 +52,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_session_that_ends_meanwhile_is_not_brought_back",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a session that was touched on the way and then ends comes back",
         HOME + "_moving.py",
         "        for key, created in before.items():\n            self._forget(key, created)\n",
@@ -60,7 +60,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_session_that_was_touched_and_then_ends_is_not_brought_back",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a move that was held up goes on beside another",
         HOME + "_lease.py",
         "        if self._target.ask(store.extend, _KEY, None, None, self._created) is None:\n",
@@ -68,7 +68,7 @@ COMMAND_BREACHES = [
         MOVE + "test_a_move_that_was_held_up_goes_no_further",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "an ID acts on the terminal",
         HOME + "_showing.py",
         '    safe = "".join(one if one.isprintable() else _escaped(one) for one in text)\n',
@@ -76,7 +76,7 @@ COMMAND_BREACHES = [
         COMMAND + "test_text_is_shown_safely",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "an ID is read as markup",
         HOME + "_tables.py",
         "        table.add_row(*map(Text, row))\n",
@@ -84,7 +84,7 @@ COMMAND_BREACHES = [
         COMMAND + "test_no_id_acts_on_the_terminal",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a password stands in what a driver says",
         HOME + "_showing.py",
         "                text = text.replace(secret, _HIDDEN)\n",
@@ -92,7 +92,7 @@ COMMAND_BREACHES = [
         COMMAND + "test_a_password_is_scrubbed_from_causes",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a password stands in what is said of a wrong command line",
         HOME + "_run.py",
         "    urls += [match[0] for word in arguments if (match := _URL.search(word))]\n",
@@ -100,7 +100,7 @@ COMMAND_BREACHES = [
         COMMAND + "test_no_password_is_printed",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "an export that was cut off passes for a whole one",
         HOME + "_files.py",
         "    is_whole = work.announced == work.read\n",
@@ -108,7 +108,7 @@ COMMAND_BREACHES = [
         COMMAND + "test_an_export_that_was_cut_is_told",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a driver's log brings a traceback",
         HOME + "_run.py",
         "    root.addHandler(handler)\n",

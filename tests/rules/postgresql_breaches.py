@@ -12,7 +12,7 @@ OPERATED = "tests/registries/test_postgresql_operated.py::"
 
 POSTGRESQL_BREACHES = [
     Breach(
-        "S-D15",
+        "R16",
         "two retries at once make two sessions on PostgreSQL",
         HOME + "_table.py",
         '("retry", (columns.idempotency,), True)',
@@ -20,7 +20,7 @@ POSTGRESQL_BREACHES = [
         CONTRACT + "test_of_many_retries_one_creates",
     ),
     Breach(
-        "S-D15",
+        "R16",
         "a retry is answered with a session that another process put in its place",
         HOME + "_statements.py",
         "held: ColumnElement[bool] = columns.requested_at == columns.created_at\n",
@@ -28,7 +28,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_key_ends_with_its_session_whoever_replaces_it",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a touch that waited moves an end backwards",
         HOME + "_statements.py",
         "func.greatest(columns.expires_at, _after(_TURN, columns.ttl))",
@@ -36,7 +36,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_touch_that_waited_moves_no_end_backwards",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a touch that waited ends before it began",
         HOME + "_statements.py",
         "        else_=_after(_TURN, given),\n",
@@ -44,7 +44,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_touch_that_waited_moves_no_end_backwards",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "what expired on PostgreSQL stays until somebody purges",
         HOME + "_questions.py",
         "% _SWEEPS_EVERY == 0\n",
@@ -52,7 +52,7 @@ POSTGRESQL_BREACHES = [
         CONTRACT + "test_what_expired_leaves_in_passing",
     ),
     Breach(
-        "S-D22",
+        "R16",
         "a page ends where too many in between have expired",
         HOME + "_questions.py",
         "        if len(found) == len(rows):\n            return found\n        rows = yield statements",
@@ -60,7 +60,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_page_is_filled_whatever_has_expired",
     ),
     Breach(
-        "S-D17",
+        "R16",
         "a dropped table is told for ever",
         HOME + "_faults.py",
         'frozenset({"42P01", "42703", "42P10", "3F000"})',
@@ -68,7 +68,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_dropped_table_is_made_anew",
     ),
     Breach(
-        "S-D17",
+        "R16",
         "missing rights look like an outage",
         HOME + "_faults.py",
         "    return fault and fault.format(table=table)\n",

@@ -23,7 +23,7 @@ PROVENANCE = "tests/registries/test_http_provenance.py::"
 
 REGISTRY_BREACHES = [
     Breach(
-        "S-D1",
+        "R16",
         "an empty ID is an ID",
         HOME + "_verbs.py",
         'wanted = None if session_id == "" else session_id\n',
@@ -31,7 +31,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_no_id_mints",
     ),
     Breach(
-        "S-D4",
+        "R16",
         "a duplicate overwrites",
         HOME + "_memory.py",
         "            if self._is_taken(draft.key, now):\n                return None\n",
@@ -39,7 +39,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_a_duplicate_is_refused_in_the_guides_words",
     ),
     Breach(
-        "S-D5",
+        "R16",
         "case is folded",
         HOME + "_rules.py",
         "return sha256(encoded).digest()",
@@ -47,7 +47,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_ids_are_told_apart",
     ),
     Breach(
-        "S-D6",
+        "R16",
         "control characters pass",
         HOME + "_rules.py",
         "    if _CONTROL.search(text):\n",
@@ -55,7 +55,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_what_is_no_id_is_refused",
     ),
     Breach(
-        "S-D11",
+        "R16",
         "an ended session stays",
         HOME + "_memory.py",
         "            self._forget(key, held)\n            return held.kept.row() if",
@@ -63,7 +63,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_an_ended_id_is_free_again",
     ),
     Breach(
-        "S-D15",
+        "R16",
         "asking and keeping are two steps",
         HOME + "_memory.py",
         "        with self._lock:\n            now = time.time_ns() // 1000\n"
@@ -74,7 +74,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_of_many_threads_one_creates",
     ),
     Breach(
-        "S-D11",
+        "R16",
         "who may end one session ends its successor",
         HOME + "http.py",
         "self._registry.end, created_at=_created(seen)",
@@ -82,7 +82,7 @@ REGISTRY_BREACHES = [
         HTTP + "test_who_may_end_one_session_ends_no_other",
     ),
     Breach(
-        "S-D15",
+        "R16",
         "PostgreSQL lets the last one win",
         HOME + "_postgresql/_statements.py",
         "set_=rest, where=table.c.expires_at <= _NOW\n",
@@ -141,7 +141,7 @@ REGISTRY_BREACHES = [
         "tests/registries/test_loops.py::test_a_closed_loops_state_is_abandoned",
     ),
     Breach(
-        "S-D15",
+        "R16",
         "Redis lets the last one win",
         HOME + "_redis/_scripts.py",
         "  return is_ours and {kept[2], kept[3], {}, false, kept[1], kept[5]}\n",
@@ -149,7 +149,7 @@ REGISTRY_BREACHES = [
         REDIS + "test_of_many_threads_one_creates",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "Redis keeps what has expired in its client's index",
         HOME + "_redis/_scripts.py",
         "  if count > 15 or count * 16 > redis.call('ZCARD', index) then\n",
@@ -157,7 +157,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_the_dead_of_a_busy_client_leave_in_passing",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "Redis forgets when sessions end before it forgets their index",
         HOME + "_redis/_scripts.py",
         "    redis.call('PERSIST', ends)\n",
@@ -165,7 +165,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_the_dead_beside_an_endless_session_leave_too",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a page of Redis walks through all that is dead",
         HOME + "_redis/_scripts.py",
         "  if #names < many or seen >= 10000 then\n",
@@ -173,7 +173,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_the_steps_of_a_page_do_not_grow_with_the_dead",
     ),
     Breach(
-        "S-D11",
+        "R16",
         "a create of Redis that was overtaken leaves a second session",
         HOME + "_redis/_questions.py",
         "    if made.is_new:\n",
@@ -181,7 +181,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_who_was_overtaken_undoes_their_session",
     ),
     Breach(
-        "S-D11",
+        "R16",
         "a key of Redis whose session is gone makes it again",
         HOME + "_redis/_questions.py",
         "        if held.is_done or held.request != draft.request:\n",
@@ -189,7 +189,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_a_minted_id_is_not_given_again_after_it_expired",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a layout of Redis that is not known is written to",
         HOME + "_redis/_settings.py",
         "    if not there.isdigit() or int(there) > VERSION:\n",
@@ -197,7 +197,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_another_layout_is_told",
     ),
     Breach(
-        "S-D13",
+        "R16",
         "input to an unknown session creates it",
         HOME + "http.py",
         'record = yield from self._known("input", touch, session_id)',
@@ -214,7 +214,7 @@ REGISTRY_BREACHES = [
         HTTP + "test_only_true_allows",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "an expired session is found",
         HOME + "_memory.py",
         "return held.kept.row() if held and held.is_live(time.time_ns() // 1000) else None\n",
@@ -222,7 +222,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_a_touch_keeps_a_session_from_expiring",
     ),
     Breach(
-        "S-D18",
+        "R16",
         "the recipe gives up after the first name",
         HOME + "_verbs.py",
         "            except SessionExists:\n                continue\n",
@@ -414,7 +414,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_a_limit_that_is_none_is_refused",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a touch may bring the end nearer",
         HOME + "_memory.py",
         "                if ttl is None and kept.expires is not None:\n",
@@ -422,7 +422,7 @@ REGISTRY_BREACHES = [
         MEMORY + "test_a_touch_moves_no_end_backwards",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "what expired waits for a purge",
         HOME + "_memory.py",
         "            self._sweep(now, _SWEPT)\n",
@@ -542,7 +542,7 @@ REGISTRY_BREACHES = [
         PROVENANCE + "test_only_authorize_proves_a_session",
     ),
     Breach(
-        "S-D3",
+        "R16",
         "Flask's U+FFFD is taken for a client's",
         HOME + "flask.py",
         "    is_text = path_of(request.environ) is not None\n",

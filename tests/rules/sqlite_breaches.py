@@ -14,7 +14,7 @@ LAYOUT = "tests/registries/test_sqlite_layout.py::"
 
 SQLITE_BREACHES = [
     Breach(
-        "S-D15",
+        "R16",
         "SQLite lets the last one win",
         HOME + "_statements.py",
         "    WHERE there.expires <= excluded.created\n",
@@ -22,7 +22,7 @@ SQLITE_BREACHES = [
         CONTRACT + "test_of_many_threads_one_creates",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a retry is told of no session on SQLite",
         HOME + "_questions.py",
         "                if before is not None:\n                    return before\n",
@@ -30,7 +30,7 @@ SQLITE_BREACHES = [
         CONTRACT + "test_a_retry_is_answered_as_before",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a touch moves an end backwards on SQLite",
         HOME + "_statements.py",
         "ELSE max(:now + ttl, coalesce(expires, 0))",
@@ -38,7 +38,7 @@ SQLITE_BREACHES = [
         CONTRACT + "test_a_touch_moves_no_end_backwards",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "on SQLite the expired wait for a purge",
         HOME + "_questions.py",
         "            self._sweep(connection, now)\n",
@@ -46,7 +46,7 @@ SQLITE_BREACHES = [
         CONTRACT + "test_what_expired_leaves_in_passing",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a statement on SQLite takes as long as it does",
         HOME + "_file.py",
         "            connection.set_progress_handler(self._watch.is_over, _STEPS)\n",
@@ -54,7 +54,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_a_find_that_is_cancelled_ends_in_its_thread",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "who finds keeps who looks up waiting",
         HOME + "_store.py",
         "        self.finder = File(self.place, layout.prepare, timeout, reads_only=True)\n",
@@ -62,7 +62,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_nobody_waits_for_who_finds",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "the thread of a create begins a time of its own",
         HOME + "_threaded.py",
         "self._store.within(patience)",
@@ -70,7 +70,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_a_create_that_was_given_up_is_not_done_later",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a create that was cancelled is done later",
         HOME + "_threaded.py",
         "            patience.end()\n",
@@ -78,7 +78,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_a_create_that_was_cancelled_is_not_done_later",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a find walks through all of a client's dead sessions",
         HOME + "_questions.py",
         "            if living <= most * limit:\n",
@@ -86,7 +86,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_the_dead_cost_a_find_nothing",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a find ends where it has walked far enough",
         HOME + "_questions.py",
         "_REACHES: Final = ((1, 16), (64, -1))",
@@ -94,7 +94,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_a_find_is_exact_among_the_dead",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "every create removes many dead sessions",
         HOME + "_questions.py",
         "            self._pause_until = now + _PAUSE\n",
@@ -102,7 +102,7 @@ SQLITE_BREACHES = [
         BOUNDS + "test_creates_remove_many_with_pauses",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a key outlives its session where layout 1 makes that anew",
         HOME + "_layout.py",
         "WHERE key = NEW.key AND created <> NEW.created",
@@ -110,7 +110,7 @@ SQLITE_BREACHES = [
         LAYOUT + "test_no_key_outlives_its_session_among_processes_of_layout_1",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a log that is deleted is not noticed",
         HOME + "_place.py",
         '_if_any(f"{name}-wal"), _if_any(f"{name}-shm")',
@@ -118,7 +118,7 @@ SQLITE_BREACHES = [
         FAULTS + "test_a_log_that_is_deleted_is_noticed",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a new connection begins beside old ones",
         HOME + "_file.py",
         "        self._end_others()\n",
@@ -126,7 +126,7 @@ SQLITE_BREACHES = [
         FAULTS + "test_a_log_that_is_deleted_is_noticed",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "on a full disk nothing is read",
         HOME + "_file.py",
         "            if not self._reads_only or code_of(error) not in _NO_ROOM:\n",
@@ -134,7 +134,7 @@ SQLITE_BREACHES = [
         FAULTS + "test_a_registry_that_is_opened_on_a_full_disk_reads",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a file that may not be written to is an outage",
         HOME + "_file.py",
         "        if fault is None:\n",
@@ -142,7 +142,7 @@ SQLITE_BREACHES = [
         FAULTS + "test_who_has_no_rights",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "somebody else's table is taken for the registry's",
         HOME + "_layout.py",
         'if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:',
@@ -150,7 +150,7 @@ SQLITE_BREACHES = [
         LAYOUT + "test_somebody_elses_table_is_left_alone",
     ),
     Breach(
-        "issue 11",
+        "R16",
         "a newer layout is used as if it were known",
         HOME + "_layout.py",
         "if version is not None and version > LAYOUT:",

@@ -142,7 +142,7 @@ class Contract:
 
     def test_nothing_is_left_for_the_next_job(self) -> None:
         """
-        S27, S-A12 inverted: a job without IDs sees none, whatever one before has identified.
+        S27: a job without IDs sees none, whatever one before has identified.
         """
         for kind in self.kinds:
             before, after = fresh(), fresh()
@@ -218,7 +218,7 @@ class RetryingContract(Contract):
 
     def test_a_retry_has_the_ids_again(self) -> None:
         """
-        Issue 4, item 4: what is tried again has what it was sent with, whoever it has identified.
+        What is tried again has what it was sent with, whoever it has identified.
         """
         key = fresh()
         with session_context("s1", user_id="u1"):

@@ -58,7 +58,7 @@ class TestCelery(RetryingContract):
 
     def test_a_workflow_has_the_ids_throughout(self) -> None:
         """
-        Issue 4, item 4: chains, groups, chords and their callbacks have the sender's IDs.
+        Chains, groups, chords and their callbacks have the sender's IDs.
         """
         from jobs import on_celery
 
@@ -72,7 +72,7 @@ class TestCelery(RetryingContract):
 
     def test_callbacks_of_errors_have_the_ids(self) -> None:
         """
-        Issue 4, item 4: what is linked to the failure of a task has its IDs.
+        What is linked to the failure of a task has its IDs.
         """
         from jobs import on_celery
 
@@ -83,7 +83,7 @@ class TestCelery(RetryingContract):
 
     def test_beat_sends_nothing(self, tmp_path: Path) -> None:
         """
-        Issue 4, item 4: what beat sends has no IDs, since nobody has asked for it.
+        What beat sends has no IDs, since nobody has asked for it.
         """
         command = ("celery", "-A", "jobs.on_celery", "beat", "--schedule", str(tmp_path / "plan"))
         with working(*command, output=tmp_path / "output"):
@@ -121,7 +121,7 @@ def end(key):
 
 def test_the_log_formats_of_the_page(broker: str, tmp_path: Path) -> None:
     """
-    Newcomer D14: with the block of the page, lines of a worker have the IDs of the task, and a
+    With the block of the page, lines of a worker have the IDs of the task, and a
     dash outside tasks.
     """
     page = Path(__file__).parents[3].joinpath("docs", "celery.md").read_text(encoding="utf-8")

@@ -159,7 +159,7 @@ FORGED = {"_idlanyard": {"user_id": ["admin", "peer"]}}
 
 def test_the_json_of_a_client_brings_no_carrier(tasks: Any) -> None:
     """
-    Attack 7: an argument of our name is replaced where IDs are in force, and removed where not.
+    An argument of our name is replaced where IDs are in force, and removed where not.
     """
     with session_context("s1"):
         assert tasks.look.enqueue(**FORGED).return_value == {"session_id": "s1"}

@@ -50,7 +50,7 @@ class TestDramatiq(RetryingContract):
 
     def test_pipelines_and_groups_have_the_ids_throughout(self) -> None:
         """
-        Issue 4, item 4: what a pipeline and a group send when a job is done has its IDs.
+        What a pipeline and a group send when a job is done has its IDs.
         """
         from jobs import on_dramatiq
 
@@ -61,7 +61,7 @@ class TestDramatiq(RetryingContract):
 
     def test_callbacks_have_the_ids(self) -> None:
         """
-        Issue 4, item 4: the actors that are sent for a success and a failure have its IDs.
+        The actors that are sent for a success and a failure have its IDs.
         """
         from jobs import on_dramatiq
 
@@ -218,7 +218,7 @@ def test_a_sending_that_failed_leaves_nothing_for_the_next(
     stub: StubBroker, user: str | None, again: str
 ) -> None:
     """
-    Attack 10: a message that could not be sent for alice is sent for somebody else without her.
+    A message that could not be sent for alice is sent for somebody else without her.
     """
     seen: list[str | None] = []
 

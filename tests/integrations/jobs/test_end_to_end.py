@@ -126,7 +126,7 @@ def test_the_same_ids_are_everywhere(
     tmp_path: Path,
 ) -> None:
     """
-    Issue 4: one request's three IDs are in every log line, span, job and response of an ASGI
+    One request's three IDs are in every log line, span, job and response of an ASGI
     service, an httpx call, a WSGI service and a Celery task, and a host off the list has none.
     """
     spans = SessionContextSpanProcessor()
