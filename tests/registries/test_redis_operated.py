@@ -27,7 +27,6 @@ from idlanyard.registry import (
 from idlanyard.registry._record import Draft, Kept, Repeated, Row
 from idlanyard.registry._redis._claims import release
 from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
-from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import insert
 from idlanyard.registry._redis._settings import faults_of, rights_of
 from registries.contract import RacingContract
@@ -451,36 +450,92 @@ def test_a_page_reads_past_the_dead(
         assert index_sizes(client) == index_sizes(client, "ends") or not noted
 
 
-def test_the_steps_of_a_page_do_not_grow_with_the_dead(
-    server: Valkey, layout: Layout, space: str
+@pytest.mark.parametrize(
+    "living", [10, 6_400], ids=["few are living", "many are living"]
+)
+def test_the_work_of_a_page_does_not_grow_with_the_dead(
+    face: Face, server: Valkey, layout: Layout, space: str, living: int
 ) -> None:
     """
-    Finding 2: ten times as many dead take hardly more steps.
+    A page costs the same commands beside ten times as many dead, once it has met those in its way.
     """
-    steps: list[int] = []
-    with SessionRegistry.open(server.url, namespace=space) as registry, server.client() as client:
-        registry.create("~", client_id="c")
-        for count in (3_000, 30_000):
-            littered(client, layout, [f"{count}-{one}" for one in range(count)], noted=True)
-            asked: list[str] = []
-            found = follow(registry, noted(page(layout, key_of("c"), None, 10), asked))
-            assert [row.session_id for row in found] == ["~"]
-            steps.append(len(asked))
-    assert steps[1] <= steps[0] + 2
+    names = [f"living-{number:04}" for number in range(living)]
+    work: list[int] = []
+    for dead in (3_000, 30_000):
+        with face(server.url, namespace=space) as registry, server.client() as client:
+            for start in range(0, living, 1000):
+                store_of(registry).put([kept_of(name) for name in names[start : start + 1000]])
+            littered(client, layout, [f"dead-{number:05}" for number in range(dead)], noted=True)
+            registry.find(client_id="c", limit=10)
+            client.config_resetstat()
+            found = registry.find(client_id="c", limit=10)
+            work.append(sum(one["calls"] for one in client.info("commandstats").values()))
+            assert [one.session_id for one in found] == names[:10]
+            client.flushdb()
+    assert work[0] == work[1] < 2500
 
 
-def noted(question: Any, asked: list[str]) -> Any:
+def kept_of(name: str) -> Kept:
     """
-    Note the steps of a question.
+    Return a session of ``"c"`` that never expires, as another store kept it.
     """
-    answer = None
-    while True:
-        try:
-            method, arguments = question.send(answer)
-        except StopIteration as done:
-            return done.value
-        asked.append(method)
-        answer = yield method, arguments
+    return Kept(name, "c", "{}", None, 1, None)
+
+
+def test_an_expired_id_is_met_once(face: Face, server: Valkey, layout: Layout, space: str) -> None:
+    """
+    Expired IDs in the way of a page leave the index, and purging gives them up for good.
+    """
+    dead = [f"dead-{number:05}" for number in range(20_000)]
+    living = [f"living-{number:04}" for number in range(3_200)]
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        for start in range(0, len(living), 1000):
+            store_of(registry).put([kept_of(name) for name in living[start : start + 1000]])
+        littered(client, layout, dead, noted=True)
+        found = registry.find(client_id="c", limit=10)
+        assert [one.session_id for one in found] == living[:10]
+        assert index_sizes(client) == len(living)
+        left = index_sizes(client, "ends") - len(living)
+        assert left > len(dead) / 2
+        assert registry.purge_expired() == left
+        assert index_sizes(client, "ends") == len(living)
+
+
+@pytest.mark.parametrize("mend", ["find", "touch", "purge_expired"])
+@pytest.mark.parametrize("ttl", [None, 600], ids=["endless", "expires"])
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
+def test_what_the_first_version_extended_goes_back(
+    face: Face,
+    server: Valkey,
+    layout: Layout,
+    space: str,
+    mend: str,
+    ttl: int | None,
+    others: int,
+) -> None:
+    """
+    A session that left its index, since only an old process knows that it lives, goes back there.
+    """
+    name, *rest = alike(1 + others)
+    index, ends = layout.index(key_of(name), key_of("c")), layout.ends(key_of(name), key_of("c"))
+    with face(server.url, namespace=space) as registry, server.client() as client:
+        registry.create(name, client_id="c", ttl=ttl)
+        client.zrem(index, name)
+        client.zadd(ends, {name: -1})
+        for other in rest:
+            registry.create(other, client_id="c", ttl=1)
+        if mend == "find":
+            assert name in [one.session_id for one in registry.find(client_id="c")]
+        elif mend == "touch":
+            registry.touch(name, ttl=600)
+        else:
+            assert registry.purge_expired() == 0
+        left = client.pttl(where(layout, name))
+        assert client.zscore(index, name) == 0
+        life = client.pttl(index)
+        assert life == -1 or life >= left > 500_000
+        assert float(client.zscore(ends, name) or 0) > 0
+        assert [one.session_id for one in registry.find(client_id="c")][-2:].count(name) == 1
 
 
 def test_a_touch_moves_the_end_in_its_clients_ends(
@@ -546,7 +601,7 @@ def test_what_the_first_version_touches_stays_found(
     """
     A session that an old process keeps alive beyond its noted end is found, and noted anew.
     """
-    name = fresh()
+    name, endless = alike(2)
     with face(server.url, namespace=space) as registry, server.client() as client:
         old = Old(client, layout)
         registry.create(name, client_id="c", ttl=2)
@@ -557,7 +612,7 @@ def test_what_the_first_version_touches_stays_found(
         until(lambda: float(client.time()[0]) > noted / 1_000_000 + 1)
         assert [one.session_id for one in registry.find(client_id="c")] == [name]
         assert float(client.zscore(ends, name) or 0) > noted + 500_000_000
-        old.create(endless := fresh(), "c")
+        old.create(endless, "c")
         client.zadd(ends, {endless: 1})
         assert len(registry.find(client_id="c")) == 2
 

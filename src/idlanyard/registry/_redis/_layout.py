@@ -58,7 +58,7 @@ class Layout:
         self._ended = [f"{tag}:ended:".encode() for tag in tags]
         self._creates = [f"{tag}:create:".encode() for tag in tags]
         self.creates = f"{{{namespace}:??}}:create:*"
-        self.indexes = f"{{{namespace}:??}}:client:*"
+        self.indexes = f"{{{namespace}:??}}:*"
         self.sessions = f"{{{namespace}:??}}:session:*"
         self.version = f"{{{namespace}:layout}}".encode()
 
@@ -105,6 +105,14 @@ def ends_of(index: bytes) -> bytes:
     """
     tag = index[: -32 - len(b"client:")]
     return tag + b"ends:" + client_key_of(index)
+
+
+def index_of(ends: bytes) -> bytes | None:
+    """
+    Return the index that these are the ends of; ``None`` where it is another key.
+    """
+    start, kind = ends[: -32 - len(b"ends:")], ends[-32 - len(b"ends:") : -32]
+    return start + b"client:" + client_key_of(ends) if kind == b"ends:" else None
 
 
 def client_key_of(index: bytes) -> bytes:

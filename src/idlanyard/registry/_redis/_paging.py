@@ -5,11 +5,13 @@ Of each index a little more is read than its share of the page, so that one
 round of questions finds the page, and however long the indexes are no more
 than some pages are ever held.
 
-Of those that expire the server knows when, and reads past the dead. A bounded
-number of them leave their index with each page; what that finds to be living
-after all, since an older version of the library has touched it, is read again.
-What an older version has left has no such mark: it is looked into, by
-thousands where most of it is dead.
+Of those that expire the server knows when, and reads past the expired ones.
+Where few are living it reads those alone; else the expired IDs that are in the
+way leave the index, so that each is met by one page only. A page looks for a
+few of their sessions: where one of them is living after all, since a process
+of the first layout has extended it, it looks for all of them before it reads.
+IDs of which the server does not know when they expire are those of the first
+layout: their sessions are looked for, by thousands where most of them are gone.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
 from idlanyard.registry._redis._scripts import READ, Asked
 
 _SPARE: Final = 8
-_DEAD: Final = 64
+_FEW: Final = 16
 """
-How many of the dead leave each index with a page.
+Up to how many expired sessions of an index a page looks for all of them.
 """
+_SAMPLE: Final = 4
 _MANY: Final = 16
 _WANTED: Final = (*FIELDS, "client_key")
 
@@ -51,16 +54,18 @@ class _Walk:
         self.has_more = True
         self.is_littered = False
 
-    def reading(self) -> Asked:
-        return READ, [self.index, ends_of(self.index)], [self.start, self.share, _DEAD]
+    def reading(self, most: int, least: int, clears: bool) -> Asked:
+        words = [self.start, self.share, most, least, int(clears)]
+        return READ, [self.index, ends_of(self.index)], words
 
     def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
         # Lua would compare them as the server's locale does.
         floor = self.start[1:]
         self.names.extend(sorted(name for name in names if name > floor))
         self.has_more = bool(has_more)
-        # Whose index is longer than others is asked for more the next time.
-        self.share = min(self.share * 2, SCANNED)
+        if len(names) >= self.share:
+            # An index that filled its share is read in larger steps next time.
+            self.share = min(self.share * 2, SCANNED)
         self.start = start
 
 
@@ -87,9 +92,10 @@ def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Quest
     """
     Begin to read each index, and give up some of what is dead in it.
     """
+    most, least = _FEW, _SAMPLE
     while True:
         walks = [_Walk(index, start, share) for index in layout.indexes_of(client_key)]
-        yield from _read(walks)
+        yield from _read(walks, most, least, clears=False)
         littered = [walk for walk in walks if walk.dead]
         if not littered:
             return walks
@@ -97,6 +103,7 @@ def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Quest
         answers = yield "runs", (asked,)
         if not any(living for _, living in answers):
             return walks
+        most = least = BATCH
 
 
 def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
@@ -104,17 +111,17 @@ def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
     Read of every index whose next ID is not known.
     """
     while short := [walk for walk in walks if walk.has_more and not walk.names]:
-        yield from _read(short)
+        yield from _read(short, 1, 1, clears=True)
         littered = [walk for walk in short if walk.is_littered and walk.names]
         if littered:
             yield from _sift(layout, littered)
 
 
-def _read(walks: Sequence[_Walk]) -> Question[None]:
+def _read(walks: Sequence[_Walk], most: int, least: int, *, clears: bool) -> Question[None]:
     """
     Read a part of each of these indexes.
     """
-    answers = yield "runs", ([walk.reading() for walk in walks],)
+    answers = yield "runs", ([walk.reading(most, least, clears) for walk in walks],)
     for walk, (names, has_more, start, dead) in zip(walks, answers, strict=True):
         walk.add(names, has_more, start)
         walk.dead = dead

@@ -28,8 +28,15 @@ from idlanyard.registry._redis._claims import (
     repeated,
     slack,
 )
-from idlanyard.registry._redis._layout import FIELDS, Layout, client_key_of, ends_of, row_of
-from idlanyard.registry._redis._scripts import DELETE, DROP, EXTEND, Asked
+from idlanyard.registry._redis._layout import (
+    FIELDS,
+    Layout,
+    client_key_of,
+    ends_of,
+    index_of,
+    row_of,
+)
+from idlanyard.registry._redis._scripts import DELETE, DROP, EXTEND, READ, Asked
 
 BATCH: Final = 100
 SCANNED: Final = 1000
@@ -164,7 +171,10 @@ def purge(layout: Layout) -> Question[int]:
         while True:
             place, indexes = yield from scan(node, layout.indexes, place, SCANNED, "zset")
             for first in range(0, len(indexes), BATCH):
-                purged += yield from _swept(layout, indexes[first : first + BATCH])
+                some = indexes[first : first + BATCH]
+                ended = {index for one in some if (index := index_of(one))}
+                purged += yield from _cleared(layout, ended)
+                purged += yield from _swept(layout, [one for one in some if not index_of(one)])
             if not place:
                 break
         yield from _released(layout, node)
@@ -197,6 +207,22 @@ def scan(
     words = ("SCAN", place, "MATCH", match, "COUNT", number, "TYPE", kind)
     found = yield "at", (node, *words)
     return int(found[0]), found[1]
+
+
+def _cleared(layout: Layout, indexes: set[bytes]) -> Question[int]:
+    """
+    Give up the expired IDs beside these indexes, of which some may be out of them.
+    """
+    gone = 0
+    left = sorted(indexes)
+    while left:
+        words = [b"-", 1, BATCH, BATCH, 0]
+        answers = yield "runs", ([(READ, [one, ends_of(one)], words) for one in left],)
+        dead = {index: names for index, (*_, names) in zip(left, answers, strict=True) if names}
+        dropped = yield "runs", ([dropping(layout, index, dead[index]) for index in dead],)
+        gone += sum(number for number, _ in dropped)
+        left = [index for index, names in dead.items() if len(names) == BATCH]
+    return gone
 
 
 def _swept(layout: Layout, indexes: Sequence[bytes]) -> Question[int]:

@@ -7,8 +7,14 @@ time to live ``ttl`` and ``expires`` (microseconds all); with a client
 ``idempotency``, ``request`` and ``claimed``.
 
 A client's index is a sorted set of session IDs with one score, so that they
-are in the order of their bytes. Beside it stand the ends: a sorted set of the
-same, by when they expire, so that the dead are found without a walk.
+are in the order of their bytes. Beside it is a sorted set of its ends: the
+same IDs by when they expire, so that the expired ones are found without
+reading the others.
+
+An expired ID that a reader met in the index is taken out of it at once, so
+that it is met once only, and has the score -1 in the ends until its session
+is looked for: a process of the first layout may have extended that without
+noting it, and then the ID goes back into the index.
 
 Both expire together, at the earliest when their last session does:
 ``indexed`` is until when they surely live, in milliseconds, and empty where
@@ -91,6 +97,18 @@ local function join(index, ends, moment)
     redis.call('PERSIST', ends)
   else
     redis.call('PEXPIREAT', ends, math.floor(moment / 1000) + left + 1)
+  end
+end
+
+-- Put an ID back into the index that it was taken out of.
+local function put_back(index, id, moment, indexed)
+  if redis.call('ZADD', index, 0, id) == 0 then
+    return
+  end
+  if indexed == '' then
+    redis.call('PERSIST', index)
+  else
+    outlive(index, redis.call('ZCARD', index) == 1, moment, tonumber(indexed))
   end
 end
 
@@ -196,13 +214,17 @@ if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
   end
   redis.call('HSET', session, 'claimed', claimed)
 end
-if owner and (indexed == '' or tonumber(indexed) < dies) then
+local ends_now = owner and string.sub(session, 1, -41) .. 'ends:' .. owner
+-- The first layout's touches are not noted: the ID may be out of the index.
+local noted = owner and redis.pcall('ZMSCORE', ends_now, id)
+local is_out = noted and noted[1] and tonumber(noted[1]) < 0
+if owner and (is_out or indexed == '' or tonumber(indexed) < dies) then
   if owner ~= client_key then
     return owner
   end
   redis.call('HSET', session, 'indexed', enter(index, ends, id, moment, expires, wanted))
 elseif owner then
-  redis.pcall('ZADD', string.sub(session, 1, -41) .. 'ends:' .. owner, 'XX', expires, id)
+  redis.pcall('ZADD', ends_now, 'XX', expires, id)
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
 if metadata ~= '' then
@@ -280,12 +302,13 @@ local index, ends, moment = KEYS[1], KEYS[2], now()
 local dead, living = {}, {}
 for at = 3, #KEYS do
   local id = ARGV[at - 1]
-  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires')
+  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires', 'indexed')
   if kept[1] ~= ARGV[1] then
     dead[#dead + 1] = id
   else
     living[#living + 1] = at - 3
     note(ends, id, kept[2])
+    put_back(index, id, moment, kept[3])
   end
 end
 if #living > 0 then
@@ -294,8 +317,8 @@ end
 if #dead == 0 then
   return {0, living}
 end
-redis.call('ZREM', ends, unpack(dead))
-return {redis.call('ZREM', index, unpack(dead)), living}
+local out = redis.call('ZREM', ends, unpack(dead))
+return {math.max(out, redis.call('ZREM', index, unpack(dead))), living}
 """,
 )
 """
@@ -311,45 +334,68 @@ READ: Final = script_of(
     TIMES,
     """
 local index, ends = KEYS[1], KEYS[2]
-local start, count, most = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local start, count, most, least, clears = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
 local before = gone(now())
-local dead = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, most)
+local dead = redis.call('ZCOUNT', ends, '-inf', before)
+if dead == 0 then
+  local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+  return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}}
+end
+local some = dead > tonumber(most) and least or most
+local looked_for = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, some)
+local out = redis.call('ZCOUNT', ends, '-inf', '(0')
+local lives = string.format('(%.0f', before)
+if redis.call('ZCOUNT', ends, lives, '+inf') <= 4 * count
+    and redis.call('ZCARD', index) == redis.call('ZCARD', ends) - out then
+  return {redis.call('ZRANGEBYSCORE', ends, lives, '+inf'), false, start, looked_for}
+end
 local living, seen, many = {}, 0, count
 while true do
   local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, many)
-  if #names > 0 then
-    start = '(' .. names[#names]
-  end
-  if #dead == 0 or #names == 0 then
-    return {#dead == 0 and names or living, #names == many, start, dead}
-  end
-  local scores = redis.call('ZMSCORE', ends, unpack(names))
+  local has_more, final = #names == many, false
+  local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
+  local expired, marks = {}, {}
   for at, name in ipairs(names) do
-    if not scores[at] or tonumber(scores[at]) > before then
+    local ending = scores[at] and tonumber(scores[at])
+    local is_over = ending and ending >= 0 and ending <= before
+    if is_over and clears ~= '1' then
+      has_more = true
+      break
+    end
+    final = name
+    if is_over then
+      expired[#expired + 1] = name
+      marks[#marks + 1] = '-1'
+      marks[#marks + 1] = name
+    else
       living[#living + 1] = name
       if #living == count then
-        return {living, true, '(' .. name, dead}
+        has_more = true
+        break
       end
     end
   end
-  seen = seen + many
-  if #names < many or seen >= 10000 then
-    return {living, #names == many, start, dead}
+  if clears == '1' and #expired > 0 then
+    redis.call('ZREM', index, unpack(expired))
+    redis.call('ZADD', ends, unpack(marks))
   end
-  many = 500
-  local few = redis.call('ZCOUNT', ends, '(' .. before, '+inf') <= 1000
-  if few and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
-    return {redis.call('ZRANGEBYSCORE', ends, '(' .. before, '+inf'), false, start, dead}
+  seen = seen + #names
+  start = final and '(' .. final or start
+  if clears ~= '1' or not has_more or #living == count or seen >= 250 then
+    return {living, has_more, start, looked_for}
   end
+  many = 250
 end
 """,
 )
 """
-Read on in an index, past what is dead; where all but few are, read those few.
+Read on in an index, past the expired IDs; where few are living, read all of those.
 
-The answer is the sessions' IDs, which may be in any order and begin before the
-start, whether more may follow, where to read on, and some of the dead.
+The answer is the IDs of sessions, which may be in any order and begin before the
+start, whether more may follow, where to read on, and some expired IDs whose
+sessions are to be looked for, the oldest first.
 
-Keys: the index, its ends. Arguments: from where, how many at once, how many
-of the dead.
+Keys: the index, its ends. Arguments: from where; how many IDs at once; up to
+how many expired ones are all to be looked for, and of more than those how
+many; ``1`` where the expired ones that are met leave the index.
 """
