@@ -52,6 +52,7 @@ ONCE = (
     "test_public_api.py",
     "test_readme.py",
     "test_reference.py",
+    "test_rules_page.py",
     "test_shape.py",
     "test_troubleshooting.py",
 )
