@@ -451,28 +451,30 @@ def test_a_page_reads_past_the_dead(
 
 
 @pytest.mark.parametrize(
-    "living", [10, 6_400], ids=["few are living", "many are living"]
+    ("living", "before"), [(10, 0), (6_400, 1)], ids=["few are living", "many are living"]
 )
 def test_the_work_of_a_page_does_not_grow_with_the_dead(
-    face: Face, server: Valkey, layout: Layout, space: str, living: int
+    face: Face, server: Valkey, layout: Layout, space: str, living: int, before: int
 ) -> None:
     """
     A page costs the same commands beside ten times as many dead, once it has met those in its way.
     """
     names = [f"living-{number:04}" for number in range(living)]
     work: list[int] = []
-    for dead in (3_000, 30_000):
+    # The first time the server learns the scripts.
+    for dead in (3_000, 3_000, 30_000):
         with face(server.url, namespace=space) as registry, server.client() as client:
             for start in range(0, living, 1000):
                 store_of(registry).put([kept_of(name) for name in names[start : start + 1000]])
             littered(client, layout, [f"dead-{number:05}" for number in range(dead)], noted=True)
-            registry.find(client_id="c", limit=10)
+            for _ in range(before):
+                registry.find(client_id="c", limit=10)
             client.config_resetstat()
             found = registry.find(client_id="c", limit=10)
             work.append(sum(one["calls"] for one in client.info("commandstats").values()))
             assert [one.session_id for one in found] == names[:10]
             client.flushdb()
-    assert work[0] == work[1] < 2500
+    assert work[1] == work[2] < 2500
 
 
 def kept_of(name: str) -> Kept:
