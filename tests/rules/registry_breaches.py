@@ -173,7 +173,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "a page of Redis never reads the few that are living",
         HOME + "_redis/_scripts.py",
         "if redis.call('ZCOUNT', ends, lives, '+inf') <= 4 * count\n",
@@ -181,7 +181,7 @@ REGISTRY_BREACHES = [
         KEPT + "test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
-        "S-D16",
+        "R16",
         "Redis loses a session that only an older process keeps alive",
         HOME + "_redis/_scripts.py",
         "    put_back(index, id, moment, kept[3])\n",
