@@ -52,7 +52,7 @@ from idlanyard.registry import (
 )
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
-from idlanyard.registry.http import Question, Reply, SessionRequest, SessionsHandler
+from idlanyard.registry.http import Call, Reply, SessionRequest, SessionsHandler
 from idlanyard.registry.wsgi import wsgi_app
 from registries.faces import registry_on
 from registries.http_contract import (
@@ -893,28 +893,28 @@ def test_a_router_below_a_path_of_its_own() -> None:
     assert ask("GET", "/t/acme/v1/session/").json() == {"detail": "Not Found"}
 
 
-def put(conversation: Any, *answers: object) -> tuple[list[Question], Reply]:
+def put(handling: Any, *results: object) -> tuple[list[Call], Reply]:
     """
-    Answer a conversation by hand, and return what it asked and its reply.
+    Return the calls that a handler asks for, and its reply, given the results of the calls.
     """
-    questions: list[Question] = []
-    rest = iter(answers)
+    calls: list[Call] = []
+    rest = iter(results)
     try:
-        question = next(conversation)
+        call = next(handling)
         while True:
-            questions.append(question)
-            answer = next(rest)
-            raising = isinstance(answer, Exception)
-            question = conversation.throw(answer) if raising else conversation.send(answer)
+            calls.append(call)
+            result = next(rest)
+            raising = isinstance(result, Exception)
+            call = handling.throw(result) if raising else handling.send(result)
     except StopIteration as done:
-        return questions, done.value
+        return calls, done.value
 
 
-def names(questions: list[Question]) -> list[str]:
+def names(calls: list[Call]) -> list[str]:
     """
     Return the names of the functions that were to be called.
     """
-    return [getattr(question.call, "func", question.call).__name__ for question in questions]
+    return [getattr(call.function, "func", call.function).__name__ for call in calls]
 
 
 RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)
@@ -939,12 +939,12 @@ def test_the_handler_asks_and_never_does() -> None:
     """
     It yields what is to be asked, in order, and does none of it itself.
     """
-    questions, reply = put(
+    calls, reply = put(
         handler().handle("input", "s1", JSON_LINES, b"{}"), RECORD, True, RECORD, {"x": 1}
     )
-    assert names(questions) == ["get", "may_all", "touch", "said"]
-    assert [question.is_verb for question in questions] == [True, False, True, False]
-    assert [question.session_id for question in questions] == [None, None, None, "s1"]
+    assert names(calls) == ["get", "may_all", "touch", "said"]
+    assert [call.is_verb for call in calls] == [True, False, True, False]
+    assert [call.session_id for call in calls] == [None, None, None, "s1"]
     assert reply.body == b'{"x": 1}'
 
 
@@ -954,13 +954,13 @@ def test_the_handler_asks_no_more_than_it_must() -> None:
     """
     open_ = handler(authorize=EVERYONE)
     action: Any
-    questions, _ = put(open_.handle("input", "s1", JSON_LINES, b"{}"), RECORD, None)
-    assert names(questions) == ["touch", "said"]
+    calls, _ = put(open_.handle("input", "s1", JSON_LINES, b"{}"), RECORD, None)
+    assert names(calls) == ["touch", "said"]
     for action, verb in (("update", "touch"), ("end", "end"), ("read", "get")):
-        questions, _ = put(open_.handle(action, "s1", {}, b""), RECORD)
-        assert names(questions) == [verb]
-    questions, _ = put(handler().handle("read", "s1", {}, b""), RECORD, True)
-    assert names(questions) == ["get", "may_all"]
+        calls, _ = put(open_.handle(action, "s1", {}, b""), RECORD)
+        assert names(calls) == [verb]
+    calls, _ = put(handler().handle("read", "s1", {}, b""), RECORD, True)
+    assert names(calls) == ["get", "may_all"]
 
 
 JSON_LINES = {"content-type": "application/json"}
@@ -979,14 +979,14 @@ def test_who_may_not_changes_nothing() -> None:
     """
     Authorize is asked before anything is changed, and about create before 409.
     """
-    questions, reply = put(handler().handle("create", None, {}, b""), False)
-    assert ([question.call for question in questions], reply.status) == ([may_all], 403)
+    calls, reply = put(handler().handle("create", None, {}, b""), False)
+    assert ([call.function for call in calls], reply.status) == ([may_all], 403)
     for action in ("read", "update", "end", "input"):
         body = b"{}" if action in ("update", "input") else b""
         for known in (RECORD, SessionNotFound("s1")):
             lines = JSON_LINES if body else {}
-            questions, reply = put(handler().handle(action, "s1", lines, body), known, False)
-            assert names(questions) == ["get", "may_all"]
+            calls, reply = put(handler().handle(action, "s1", lines, body), known, False)
+            assert names(calls) == ["get", "may_all"]
             assert reply.status == 403
 
 
@@ -1011,8 +1011,8 @@ def test_what_authorize_gets(
     lines = {"authorization": "Bearer t0p"} | (JSON_LINES if body else {})
     path = None if action == "create" else "s1"
     given = [RECORD, False] if record else [False]
-    questions, _ = put(handler().handle(action, path, lines, body), *given)
-    (request,) = questions[-1].arguments
+    calls, _ = put(handler().handle(action, path, lines, body), *given)
+    (request,) = calls[-1].arguments
     assert (request.action, request.session_id, request.record) == (action, session_id, record)
     assert request.headers == lines
     assert dict(request.body) == (json.loads(body) if body else {})
@@ -1046,7 +1046,7 @@ def test_a_session_that_was_exchanged_meanwhile_is_another_one() -> None:
     inputs: list[SessionRecord] = []
 
     def authorize(request: SessionRequest) -> bool:
-        # Between the question and the answer, somebody else gets the ID.
+        # Between the call and its result, somebody else gets the ID.
         registry.end("s1")
         registry.create("s1", client_id="bob")
         return request.record is not None and request.record.client_id == "alice"

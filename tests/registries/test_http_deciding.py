@@ -68,11 +68,9 @@ def test_a_grant_takes_the_place_of_the_body(
     Each value of a grant wins, None too; where none is given the body's does.
     """
     body = json.dumps({"session_id": "s1", **ASKED}).encode()
-    questions, reply = put(
-        handler().handle("create", None, JSON_LINES, body), Grant(**given), RECORD
-    )
+    calls, reply = put(handler().handle("create", None, JSON_LINES, body), Grant(**given), RECORD)
     assert reply.status == 200
-    create: Any = questions[-1].call
+    create: Any = calls[-1].function
     assert create.keywords == ASKED | expected | {"idempotency_key": None}
 
 
@@ -157,10 +155,10 @@ def test_a_grant_is_for_creates_only(action: Any, caplog: pytest.LogCaptureFixtu
     for _ in range(3):
         body = b"{}" if action in ("update", "input") else b""
         lines = JSON_LINES if body else {}
-        questions, reply = put(
+        calls, reply = put(
             handler(on_input=said).handle(action, "s1", lines, body), RECORD, Grant(client_id="c1")
         )
-        assert (names(questions)[0], reply.status) == ("get", 403)
+        assert (names(calls)[0], reply.status) == ("get", 403)
     (record,) = caplog.records
     assert f"to {action} a session with a Grant" in record.getMessage()
     assert "return True" in record.getMessage()
@@ -220,9 +218,9 @@ def create_of(body: bytes, grant: Grant | None) -> Any:
     """
     Return the create that the registry is asked for by a body with a key.
     """
-    conversation = handler().handle("create", None, JSON_LINES | {"idempotency-key": "k"}, body)
-    questions, _ = put(conversation, grant or True, RECORD)
-    create: partial[Any] = questions[-1].call  # type: ignore[assignment]
+    handling = handler().handle("create", None, JSON_LINES | {"idempotency-key": "k"}, body)
+    calls, _ = put(handling, grant or True, RECORD)
+    create: partial[Any] = calls[-1].function  # type: ignore[assignment]
     return create
 
 
@@ -258,8 +256,8 @@ def test_deep_metadata_with_a_key_is_refused(depth: int) -> None:
     """
     body = b'{"metadata": ' + b'{"x":' * depth + b"1" + b"}" * depth + b"}"
     for headers in ({}, {"idempotency-key": "k"}):
-        questions, reply = put(handler().handle("create", None, JSON_LINES | headers, body))
-        assert (questions, reply.status) == ([], 422)
+        calls, reply = put(handler().handle("create", None, JSON_LINES | headers, body))
+        assert (calls, reply.status) == ([], 422)
 
 
 def test_an_update_is_kept() -> None:

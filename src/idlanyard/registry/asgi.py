@@ -10,7 +10,7 @@ from starlette.routing import Match, Route, Router
 
 from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._http._starlette import planned, refuse_method, whole
+from idlanyard.registry._http._starlette import endpoints_of, match_whole_id, refuse_method
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
@@ -25,40 +25,35 @@ def asgi_app(
     max_body: int = 65_536,
 ) -> Router:
     """
-    Return the API as an application: served as it is, or mounted.
+    Return the HTTP API as an application, to be served as it is or mounted.
 
-    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
-    /session/{id}``, and ``POST /session/{id}/input`` where there is an
-    ``on_input``. Whatever is none of them has Starlette's own answer.
+    Routes and options are those of ``SessionsHandler``. Other paths and
+    methods have Starlette's own answers. Verbs of a ``SessionRegistry`` and
+    plain functions run in worker threads of the face's own, 40 at most for
+    each kind; async functions are awaited.
 
     Args:
-        registry: the sessions. The verbs of a ``SessionRegistry`` run in
-            threads of the face's own, 40 at most; the wait for one counts
-            towards the registry's timeout.
-        on_input: ``on_input(record, body)`` returns the reply to an input, as
-            JSON has it; plain functions run in other threads of the face's
-            own, async ones are awaited. The session is bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
-            who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
-            spells out that nobody is checked.
-        max_body: the most bytes of a body; more are answered 413.
+        registry: the registry.
+        on_input: answers input to a session; plain or async.
+        authorize: decides about each request; plain or async.
+        max_body: the most bytes of a body.
 
     Raises:
-        TypeError: ``authorize`` is missing, or one of them is something else.
+        TypeError: ``authorize`` is missing, or an option has a wrong type.
         PolicyError: ``max_body`` is no number of bytes.
     """
     handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
     return Router(
         [
             _WholeID(route.path, endpoint, methods=[route.method], name=route.action)
-            for route, endpoint in planned(handler)
+            for route, endpoint in endpoints_of(handler)
         ]
     )
 
 
 class _WholeID(Route):
     """
-    A route that takes session IDs as they were sent, and no HEAD.
+    A route for session IDs exactly as they were sent, without HEAD, which Starlette would add.
     """
 
     def __init__(self, *args: Any, methods: list[str], **options: Any) -> None:
@@ -66,7 +61,7 @@ class _WholeID(Route):
         self.methods = set(methods)
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
-        return whole(scope, *super().matches(scope))
+        return match_whole_id(scope, *super().matches(scope))
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         methods = self.methods or set()

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
-from idlanyard.registry._http._session_request import Action
-from idlanyard.registry._http._starlette import planned, refuse_method, whole
+from idlanyard.registry._http._routes import Action
+from idlanyard.registry._http._starlette import endpoints_of, match_whole_id, refuse_method
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry._rules import MOST_SECONDS
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
@@ -26,7 +26,7 @@ _PARAMETER: Final[dict[str, Any]] = {
     "name": "session_id",
     "in": "path",
     "required": True,
-    "description": "The session ID, percent-encoded, slashes too.",
+    "description": "The session ID, percent-encoded, including slashes.",
     "schema": {"type": "string", "minLength": 1},
 }
 
@@ -36,9 +36,9 @@ _KEY: Final[dict[str, Any]] = {
     "in": "header",
     "required": False,
     "description": (
-        "Text of the caller's choice for this one create, such as a UUID. The same request sent "
-        "again with it, while its session lives, is answered as the first time. It may stand in "
-        "quotes."
+        "Text of the caller's choice for this one create, such as a UUID. The same request, sent "
+        "again with the same key while its session lives, gets the first reply again. Quotes "
+        "around the key are allowed."
     ),
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
@@ -46,17 +46,20 @@ _KEY: Final[dict[str, Any]] = {
 
 class SessionCreateRequest(BaseModel, extra="forbid"):
     """
-    Fields that a session is created with; all may be left out.
+    Fields of a new session; all are optional.
     """
 
     session_id: str | None = Field(
         None,
         max_length=1024,
         pattern=_NO_CONTROL,
-        description="Your own session ID, up to 1,024 bytes; left out, one is minted.",
+        description="Your own session ID, up to 1,024 bytes; if left out, one is minted.",
     )
     client_id: str | None = Field(
-        None, max_length=1024, pattern=_NO_CONTROL, description="Whose session it is."
+        None,
+        max_length=1024,
+        pattern=_NO_CONTROL,
+        description="The client that the session belongs to.",
     )
     metadata: dict[str, Any] | None = Field(
         None, description="Any JSON object, up to 16 KiB and 8 levels."
@@ -65,30 +68,30 @@ class SessionCreateRequest(BaseModel, extra="forbid"):
         None,
         gt=0,
         le=MOST_SECONDS,
-        description="After how many seconds without input or an update it expires; left out, "
-        "as the service has it.",
+        description="Seconds without input or an update after which the session expires; if left "
+        "out, the service decides.",
     )
 
 
 class SessionUpdateRequest(BaseModel, extra="forbid"):
     """
-    Changes of a session; with none of them its time begins anew, and that is all.
+    Changes of a session; without any, only its time to live starts again.
     """
 
     ttl: float | None = Field(
         None,
         gt=0,
         le=MOST_SECONDS,
-        description="How many seconds from now on, and after later updates; left out, as it was.",
+        description="Seconds to live from now on, and after later updates; if left out, as before.",
     )
     metadata: dict[str, Any] | None = Field(
-        None, description="Takes the place of what was left with the session; left out, that stays."
+        None, description="Replaces the session's metadata; if left out, that is kept."
     )
 
 
 class SessionCreated(BaseModel):
     """
-    A session that was created.
+    A new session.
     """
 
     session_id: str
@@ -100,7 +103,7 @@ class SessionCreated(BaseModel):
 
 class SessionState(BaseModel):
     """
-    A session that is known.
+    A living session.
     """
 
     session_id: str
@@ -111,7 +114,7 @@ class SessionState(BaseModel):
 
 class SessionEnded(BaseModel):
     """
-    A session that is no more.
+    A session that was ended.
     """
 
     session_id: str
@@ -121,7 +124,7 @@ class SessionEnded(BaseModel):
 
 class ErrorReply(BaseModel):
     """
-    Why a request was refused.
+    The reason why a request was refused.
     """
 
     error: Literal["HTTPException", "RequestValidationError"]
@@ -135,7 +138,7 @@ _ERRORS: Final = {
     409: "The session ID is taken.",
     413: "The body is too long.",
     422: "The body, or the idempotency key, is refused.",
-    500: "The registry is set up wrongly.",
+    500: "The registry is misconfigured.",
     503: "The registry is unavailable.",
 }
 
@@ -148,31 +151,26 @@ def sessions_router(
     max_body: int = 65_536,
 ) -> APIRouter:
     """
-    Return the API as a router, for ``app.include_router``.
+    Return the HTTP API as a router, for ``app.include_router``.
 
-    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
-    /session/{id}``, and ``POST /session/{id}/input`` where there is an
-    ``on_input``. Whatever is none of them has FastAPI's own answer.
+    Routes and options are those of ``SessionsHandler``. Other paths and
+    methods have FastAPI's own answers. Verbs of a ``SessionRegistry`` and
+    plain functions run in worker threads of the face's own, 40 at most for
+    each kind; async functions are awaited.
 
     Args:
-        registry: the sessions. The verbs of a ``SessionRegistry`` run in
-            threads of the face's own, 40 at most; the wait for one counts
-            towards the registry's timeout.
-        on_input: ``on_input(record, body)`` returns the reply to an input, as
-            JSON has it; plain functions run in other threads of the face's
-            own, async ones are awaited. The session is bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
-            who may, or for a create a ``Grant``; plain or async. ``EVERYONE``
-            spells out that nobody is checked.
-        max_body: the most bytes of a body; more are answered 413.
+        registry: the registry.
+        on_input: answers input to a session; plain or async.
+        authorize: decides about each request; plain or async.
+        max_body: the most bytes of a body.
 
     Raises:
-        TypeError: ``authorize`` is missing, or one of them is something else.
+        TypeError: ``authorize`` is missing, or an option has a wrong type.
         PolicyError: ``max_body`` is no number of bytes.
     """
     handler = SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
     router = APIRouter(route_class=_WholeID, tags=["sessions"])
-    for route, endpoint in planned(handler):
+    for route, endpoint in endpoints_of(handler):
         described = _DESCRIBED[route.action]
         router.add_api_route(route.path, endpoint, methods=[route.method], **described)
     return router
@@ -180,11 +178,11 @@ def sessions_router(
 
 class _WholeID(APIRoute):
     """
-    A route that takes session IDs as they were sent.
+    A route for session IDs exactly as they were sent.
     """
 
     def matches(self, scope: Any) -> tuple[Any, Any]:
-        return whole(scope, *super().matches(scope))
+        return match_whole_id(scope, *super().matches(scope))
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         methods = self.methods or set()
@@ -221,14 +219,14 @@ _DESCRIBED: Final[dict[Action, dict[str, Any]]] = {
     },
     "read": {
         "name": "read_session",
-        "summary": "Look a session up",
+        "summary": "Read a session",
         "response_model": SessionState,
         "responses": _errors(403, 404, 500, 503),
         "openapi_extra": {"parameters": [_PARAMETER]},
     },
     "update": {
         "name": "update_session",
-        "summary": "Let a session live on, perhaps changed",
+        "summary": "Extend a session, and optionally change it",
         "response_model": SessionState,
         "responses": _errors(403, 404, 413, 422, 500, 503),
         "openapi_extra": {"parameters": [_PARAMETER]}

@@ -1,10 +1,10 @@
 """
 The HTTP API of a registry as one pure handler: a request in, a reply out.
 
-It decides, and never waits. What it has to ask (a verb of the registry,
-``authorize``, ``on_input``) it yields as a ``Question``, and is sent the
-answer, or has thrown in what was raised. The faces ask, each in its own way:
-``idlanyard.registry.asgi``, ``.fastapi`` and ``.wsgi``.
+The handler decides and never waits. It yields a ``Call`` for each verb of the
+registry, ``authorize`` and ``on_input``, and is sent the result, or has the
+error thrown in. The faces make the calls, each in its own way:
+``idlanyard.registry.asgi``, ``.wsgi``, ``.fastapi``, ``.flask`` and ``.django``.
 """
 
 from __future__ import annotations
@@ -26,28 +26,27 @@ from idlanyard.registry._exceptions import (
     SessionExists,
     SessionNotFound,
 )
-from idlanyard.registry._http._faults import Faults
-from idlanyard.registry._http._fields import (
+from idlanyard.registry._http._body import (
     CREATE,
     UPDATE,
     check_names,
+    idempotency_key,
     metadata_of,
+    parse_body,
     seconds_of,
     text_of,
 )
-from idlanyard.registry._http._grant import Grant
-from idlanyard.registry._http._idempotency import idempotency_key
-from idlanyard.registry._http._json_body import fields_of
-from idlanyard.registry._http._replies import Refused, Reply, moment, reply
-from idlanyard.registry._http._session_request import (
-    Action,
-    Asking,
+from idlanyard.registry._http._replies import Faults, Refused, Reply, format_moment
+from idlanyard.registry._http._request import (
     Authorize,
+    Call,
+    Grant,
+    Handling,
     OnInput,
-    Question,
     SessionRequest,
     check_options,
 )
+from idlanyard.registry._http._routes import Action
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry._rules import IdempotencyKey
@@ -55,9 +54,9 @@ from idlanyard.registry._rules import IdempotencyKey
 __all__ = [
     "Action",
     "Authorize",
+    "Call",
     "Grant",
     "OnInput",
-    "Question",
     "Reply",
     "SessionRequest",
     "SessionsHandler",
@@ -75,20 +74,27 @@ class SessionsHandler:
     """
     The decisions behind every face.
 
+    The routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
+    /session/{id}``, and ``POST /session/{id}/input`` if there is an
+    ``on_input``.
+
     Args:
-        registry: the sessions.
-        on_input: ``on_input(record, body)`` returns the reply to an input;
-            ``None`` offers no such route.
-        authorize: decides about each request; ``EVERYONE`` asks nobody.
-        max_body: the most bytes of a body.
-        clock: returns the moment, in UTC, that errors are stamped with; left out, it is now.
+        registry: the registry. The timeout of a ``SessionRegistry`` includes
+            the wait for a worker thread, where a face uses threads.
+        on_input: ``on_input(record, body)`` returns the reply to an input, as
+            a value for JSON. The session is bound during the call.
+        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
+            who may, or for a create a ``Grant``. ``EVERYONE`` spells out that
+            nobody is checked.
+        max_body: the most bytes of a body; a longer one is answered 413.
+        clock: returns the moment, in UTC, that errors are stamped with; left
+            out, it is now.
 
     Attributes:
-        takes_input: whether there is an ``on_input``.
         max_body: the most bytes of a body; the faces read no more.
 
     Raises:
-        TypeError: ``authorize`` is missing, or one of them is something else.
+        TypeError: ``authorize`` is missing, or an option has a wrong type.
         PolicyError: ``max_body`` is no number of bytes.
     """
 
@@ -114,40 +120,41 @@ class SessionsHandler:
     @property
     def registry(self) -> SessionRegistry | AsyncSessionRegistry:
         """
-        The sessions.
+        The registry.
         """
         return self._registry
 
     @property
     def takes_input(self) -> bool:
         """
-        Whether there is an ``on_input``, and so the route to it.
+        Whether there is an ``on_input``, and so a route for input.
         """
         return self._on_input is not None
 
     def handle(
         self, action: Action, session_id: str | None, headers: Mapping[str, str], body: bytes | None
-    ) -> Asking[Reply]:
+    ) -> Handling[Reply]:
         """
-        Decide about one request.
+        Handle one request.
 
         Args:
-            action: which route it has.
-            session_id: of which session; ``None`` for ``"create"``.
-            headers: names in lower case.
-            body: the bytes; ``None`` are more than ``max_body``.
+            action: the action of the request's route.
+            session_id: the session ID in the path; ``None`` for ``"create"``.
+            headers: the request's headers, names in lower case.
+            body: the bytes; ``None`` if they are more than ``max_body``.
 
         Returns:
-            The reply, as what the generator returns.
+            A generator that yields calls, is sent their results, and returns
+            the reply.
         """
         try:
-            return (yield from self._followed(action, session_id or "", headers, body))
+            return (yield from self._act(action, session_id or "", headers, body))
         except Refused as refused:
             return refused.reply(self._clock())
 
-    def _followed(
+    def _act(
         self, action: Action, session_id: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Asking[Reply]:
+    ) -> Handling[Reply]:
         if body is None:
             raise Refused(413, f"The body has more than {self.max_body} bytes.")
         if action == "create":
@@ -160,66 +167,68 @@ class SessionsHandler:
             return (yield from self._end(session_id, headers))
         return (yield from self._read(session_id, headers))
 
-    def _create(self, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
-        fields = _fields(headers, body, may_be_empty=True)
-        session_id, asked, key = _understood(_asked_for, fields, headers)
+    def _create(self, headers: Mapping[str, str], body: bytes) -> Handling[Reply]:
+        fields = _parse_fields(headers, body, may_be_empty=True)
+        session_id, asked, key = _or_refuse(_parse_create, fields, headers)
         grant = yield from self._permit("create", session_id, None, fields, headers)
         given = asked if grant is None else grant.over(asked)
         create = partial(self._registry.create, idempotency_key=key, **given)
         try:
-            record: SessionRecord = yield from self._asked("create", create, session_id)
+            record: SessionRecord = yield from self._call_verb("create", create, session_id)
         except SessionExists as error:
             if session_id is None:
-                # The generator is at fault, and whose ID it met is nobody's business.
+                # The ID was minted: a 409 would tell the caller of another's session.
                 raise
             raise Refused(409, str(error)) from None
         except (IdempotencyMismatch, TypeError, ValueError) as error:
             raise Refused(422, str(error)) from None
-        return reply(**_shown(record), message="Session created successfully.")
+        message = "Session created successfully."
+        return Reply.of(200, {**_fields_of(record), "message": message})
 
-    def _read(self, session_id: str, headers: Mapping[str, str]) -> Asking[Reply]:
+    def _read(self, session_id: str, headers: Mapping[str, str]) -> Handling[Reply]:
         record = yield from self._authorized("read", session_id, {}, headers)
         if record is None:
-            record = yield from self._known("read", self._registry.get, session_id)
-        return reply(**_shown(record))
+            record = yield from self._call_known("read", self._registry.get, session_id)
+        return Reply.of(200, _fields_of(record))
 
-    def _end(self, session_id: str, headers: Mapping[str, str]) -> Asking[Reply]:
+    def _end(self, session_id: str, headers: Mapping[str, str]) -> Handling[Reply]:
         seen = yield from self._authorized("end", session_id, {}, headers)
-        end = partial(self._registry.end, created_at=_created(seen))
-        record = yield from self._known("end", end, session_id)
-        message = "Session ended successfully."
-        return reply(session_id=record.session_id, status=record.status, message=message)
+        end = partial(self._registry.end, created_at=_created_at(seen))
+        record = yield from self._call_known("end", end, session_id)
+        fields = {"session_id": record.session_id, "status": record.status}
+        return Reply.of(200, {**fields, "message": "Session ended successfully."})
 
-    def _update(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
-        fields = _fields(headers, body, may_be_empty=True)
-        changes = _understood(_changed, fields)
+    def _update(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Handling[Reply]:
+        fields = _parse_fields(headers, body, may_be_empty=True)
+        changes = _or_refuse(_parse_update, fields)
         seen = yield from self._authorized("update", session_id, fields, headers)
-        touch = partial(self._registry.touch, created_at=_created(seen), **changes)
-        return reply(**_shown((yield from self._known("update", touch, session_id))))
+        touch = partial(self._registry.touch, created_at=_created_at(seen), **changes)
+        record = yield from self._call_known("update", touch, session_id)
+        return Reply.of(200, _fields_of(record))
 
-    def _input(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Asking[Reply]:
-        fields = _fields(headers, body, may_be_empty=False)
+    def _input(self, session_id: str, headers: Mapping[str, str], body: bytes) -> Handling[Reply]:
+        fields = _parse_fields(headers, body, may_be_empty=False)
         if fields.get("session_id") not in (None, "", session_id):
             raise Refused(422, "session_id is another one than in the path: leave it out.")
         seen = yield from self._authorized("input", session_id, fields, headers)
-        touch = partial(self._registry.touch, created_at=_created(seen))
-        record = yield from self._known("input", touch, session_id)
-        # Where nobody is checked, the client's word is all there is for it.
+        touch = partial(self._registry.touch, created_at=_created_at(seen))
+        record = yield from self._call_known("input", touch, session_id)
+        # If nobody is checked, the ID is only the client's word.
         is_open = isinstance(self._authorize, Everyone)
-        how = Provenance.CLIENT if is_open else Provenance.CODE
-        question = Question(self._on_input, (record, fields), session_id, how)
-        return Reply.of(200, (yield from self._put(question, "on_input")))
+        provenance = Provenance.CLIENT if is_open else Provenance.CODE
+        call = Call(self._on_input, (record, fields), session_id, provenance)
+        return Reply.of(200, (yield from self._make(call, "on_input")))
 
     def _authorized(
         self, action: Action, session_id: str, fields: dict[str, Any], headers: Mapping[str, str]
-    ) -> Asking[SessionRecord | None]:
+    ) -> Handling[SessionRecord | None]:
         """
-        Return the session that ``authorize`` allowed; ``None`` where nobody is asked.
+        Return the session that ``authorize`` allowed; ``None`` if nobody is checked.
         """
         if isinstance(self._authorize, Everyone):
             return None
         try:
-            record: SessionRecord | None = yield from self._asked(
+            record: SessionRecord | None = yield from self._call_verb(
                 "read", self._registry.get, session_id
             )
         except SessionNotFound:
@@ -236,9 +245,9 @@ class SessionsHandler:
         record: SessionRecord | None,
         fields: dict[str, Any],
         headers: Mapping[str, str],
-    ) -> Asking[Grant | None]:
+    ) -> Handling[Grant | None]:
         """
-        Ask ``authorize``, and return the grant where it answers with one.
+        Call ``authorize``, and return its grant, if it returned one.
         """
         if isinstance(self._authorize, Everyone):
             return None
@@ -249,8 +258,8 @@ class SessionsHandler:
             body=MappingProxyType(fields),
             headers=MappingProxyType(dict(headers)),
         )
-        question = Question(self._authorize, (request,))
-        answer: object = yield from self._put(question, f"authorize {action}")
+        call = Call(self._authorize, (request,))
+        answer: object = yield from self._make(call, f"authorize {action}")
         if answer is True:
             return None
         if not isinstance(answer, Grant):
@@ -260,31 +269,31 @@ class SessionsHandler:
             raise Refused(403, "This is not allowed.")
         return answer
 
-    def _known(
+    def _call_known(
         self, action: Action, verb: Callable[[str], Any], session_id: str
-    ) -> Asking[SessionRecord]:
+    ) -> Handling[SessionRecord]:
+        """
+        Call a verb of the registry; an unknown session is a 404.
+        """
         try:
-            record: SessionRecord = yield from self._asked(action, verb, session_id)
+            record: SessionRecord = yield from self._call_verb(action, verb, session_id)
         except SessionNotFound:
             raise _not_found(session_id) from None
         return record
 
-    def _asked(
+    def _call_verb(
         self, action: Action, verb: Callable[..., Any], session_id: str | None
-    ) -> Asking[Any]:
-        """
-        Ask the registry.
-        """
-        return (yield from self._put(Question(verb, (session_id,), is_verb=True), action))
+    ) -> Handling[Any]:
+        return (yield from self._make(Call(verb, (session_id,), is_verb=True), action))
 
-    def _put(self, question: Question, name: str) -> Asking[Any]:
+    def _make(self, call: Call, name: str) -> Handling[Any]:
         """
-        Put a question; an outage is a 503, and a registry that is set up wrongly a 500.
+        Make a call; an outage is a 503, and a misconfigured registry a 500.
 
-        The registry has logged the outage itself.
+        The registry has logged an outage itself.
         """
         try:
-            answer = yield question
+            result = yield call
         except RegistryUnavailable:
             message = "The session registry is unavailable. Please try again."
             raise Refused(503, message) from None
@@ -292,21 +301,21 @@ class SessionsHandler:
             self._faults.note(error, name)
             raise Refused(500, "The session registry cannot answer.") from None
         except (SessionExists, SessionNotFound, IdempotencyMismatch):
-            # Answers as good as any.
+            # The store has answered, so it works.
             self._faults.forget(name)
             raise
         self._faults.forget(name)
-        return answer
+        return result
 
 
-def _asked_for(
+def _parse_create(
     fields: dict[str, Any], headers: Mapping[str, str]
 ) -> tuple[str | None, dict[str, Any], IdempotencyKey | None]:
     """
-    Return the ID that a create asks for, the rest of its session, and its idempotency key.
+    Return the session ID of a create, its other fields, and its idempotency key.
 
     Raises:
-        ValueError: one of them is refused.
+        ValueError: a field or the key is refused.
     """
     check_names(fields, CREATE)
     session_id = text_of(fields, "session_id")
@@ -319,45 +328,45 @@ def _asked_for(
     return session_id, rest, idempotency_key(headers, whole)
 
 
-def _changed(fields: dict[str, Any]) -> dict[str, Any]:
+def _parse_update(fields: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the changes that an update asks for.
+    Return the changes of an update.
 
     Raises:
-        ValueError: one of them is refused.
+        ValueError: a field is refused.
     """
     check_names(fields, UPDATE)
     return {"ttl": seconds_of(fields), "metadata": metadata_of(fields)}
 
 
-def _understood(read: Callable[..., T], *arguments: object) -> T:
+def _or_refuse(parse: Callable[..., T], *arguments: object) -> T:
     try:
-        return read(*arguments)
+        return parse(*arguments)
     except ValueError as error:
         raise Refused(422, str(error)) from None
 
 
-def _fields(headers: Mapping[str, str], body: bytes, *, may_be_empty: bool) -> dict[str, Any]:
+def _parse_fields(headers: Mapping[str, str], body: bytes, *, may_be_empty: bool) -> dict[str, Any]:
     kind = headers.get("content-type", "")
-    return _understood(partial(fields_of, may_be_empty=may_be_empty), body, kind)
+    return _or_refuse(partial(parse_body, may_be_empty=may_be_empty), body, kind)
 
 
-def _created(seen: SessionRecord | None) -> datetime | None:
+def _created_at(seen: SessionRecord | None) -> datetime | None:
     """
-    Return which session was allowed, so that none that has taken its ID meanwhile is meant.
+    Return the creation of the session that was allowed, to exclude a later one with the same ID.
     """
     return None if seen is None else seen.created_at
 
 
-def _shown(record: SessionRecord) -> dict[str, Any]:
+def _fields_of(record: SessionRecord) -> dict[str, Any]:
     """
-    Return the fields of a living session that a reply has.
+    Return the fields that a reply has of a living session.
     """
     expires = record.expires_at
     return {
         "session_id": record.session_id,
-        "created_at": moment(record.created_at),
-        "expires_at": None if expires is None else moment(expires),
+        "created_at": format_moment(record.created_at),
+        "expires_at": None if expires is None else format_moment(expires),
         "status": record.status,
     }
 

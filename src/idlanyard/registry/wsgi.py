@@ -11,9 +11,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response
 
 from idlanyard._policy.peers import Everyone
-from idlanyard.registry._http._conversation import check_waits
+from idlanyard.registry._http._drive import check_sync
 from idlanyard.registry._http._environ import path_of
-from idlanyard.registry._http._session_request import routes_at
+from idlanyard.registry._http._routes import match_routes
 from idlanyard.registry._http._werkzeug import reply_to
 from idlanyard.registry._registry import SessionRegistry
 from idlanyard.registry.http import Authorize, OnInput, Reply, SessionsHandler
@@ -32,27 +32,23 @@ def wsgi_app(
     max_body: int = 65_536,
 ) -> SessionsApp:
     """
-    Return the API as an application: served as it is, or mounted.
+    Return the HTTP API as an application, to be served as it is or mounted.
 
-    Its routes are ``POST /session/create``, ``GET``, ``PATCH`` and ``DELETE
-    /session/{id}``, and ``POST /session/{id}/input`` where there is an
-    ``on_input``. Whatever is none of them has werkzeug's own answer.
+    Routes and options are those of ``SessionsHandler``. Other paths and
+    methods have werkzeug's own answers.
 
     Args:
-        registry: the sessions.
-        on_input: ``on_input(record, body)`` returns the reply to an input, as
-            JSON has it; a plain function. The session is bound meanwhile.
-        authorize: gets a ``SessionRequest`` and returns ``True`` for callers
-            who may, or for a create a ``Grant``; a plain function.
-            ``EVERYONE`` spells out that nobody is checked.
-        max_body: the most bytes of a body; more are answered 413.
+        registry: the registry.
+        on_input: answers input to a session; a plain function.
+        authorize: decides about each request; a plain function.
+        max_body: the most bytes of a body.
 
     Raises:
-        TypeError: ``authorize`` is missing, one of them is something else, or
-            has to be awaited, as an ``AsyncSessionRegistry`` has.
+        TypeError: ``authorize`` is missing, an option has a wrong type, or is
+            async, as an ``AsyncSessionRegistry`` is.
         PolicyError: ``max_body`` is no number of bytes.
     """
-    check_waits(registry, on_input, authorize)
+    check_sync(registry, on_input, authorize)
     return SessionsApp(
         SessionsHandler(registry, on_input=on_input, authorize=authorize, max_body=max_body)
     )
@@ -81,7 +77,7 @@ class SessionsApp:
 
     def _reply_to(self, environ: WSGIEnvironment) -> Reply:
         path = path_of(environ)
-        routes = {} if path is None else routes_at(path, takes_input=self._handler.takes_input)
+        routes = {} if path is None else match_routes(path, takes_input=self._handler.takes_input)
         if not routes:
             raise NotFound
         return reply_to(self._handler, routes, environ)

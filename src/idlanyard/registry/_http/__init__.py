@@ -1,3 +1,3 @@
 """
-The HTTP API's machinery, which the faces share.
+Parts of the HTTP API that its faces share: routes, bodies, replies, and how questions are asked.
 """

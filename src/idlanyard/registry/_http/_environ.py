@@ -1,5 +1,5 @@
 """
-A WSGI ``environ`` as the handler reads it: its headers, its path, its body's length. Pure.
+Headers, path and body of a WSGI ``environ``, and whether a decoded path is text. Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def headers_of(environ: Mapping[str, Any]) -> dict[str, str]:
 
 def path_of(environ: Mapping[str, Any]) -> str | None:
     """
-    Return the path as it was sent; ``None`` where it is no text.
+    Return the path, decoded; ``None`` if its bytes are not UTF-8.
     """
     try:
         return str(environ.get("PATH_INFO", "").encode("latin-1").decode())
@@ -40,10 +40,10 @@ def path_of(environ: Mapping[str, Any]) -> str | None:
 
 def length_fault(environ: Mapping[str, Any]) -> int | None:
     """
-    Return the status of a request whose body has no known end, else ``None``.
+    Return the status that refuses a body without a known end, else ``None``.
 
-    That is 400 where its length is no number, and 411 where it comes in
-    chunks and the server does not say where they end.
+    It is 400 if the length is no number, and 411 if the body comes in chunks
+    and the server does not mark their end.
     """
     if not _LENGTH.fullmatch(environ.get("CONTENT_LENGTH") or ""):
         return 400
@@ -64,8 +64,8 @@ def read_past(stream: Any, most: int) -> bytes:
     Return a body, or the first ``most + 1`` bytes of one that is longer.
 
     Args:
-        stream: a file of bytes, whose ``read`` may return fewer than it is asked for.
-        most: how many bytes fit.
+        stream: a file of bytes, whose ``read`` may return fewer than asked for.
+        most: the most bytes of a body that is returned whole.
     """
     body = bytearray()
     while len(body) <= most and (piece := stream.read(most + 1 - len(body))):
@@ -75,15 +75,16 @@ def read_past(stream: Any, most: int) -> bytes:
 
 def is_text(path: str, raw: str | bytes | None, *, broken: str) -> bool:
     """
-    Return whether a path that was decoded is the text that was sent.
+    Return whether a path has been decoded without a replacement.
 
-    Where bytes were no text, something else was written for them, which a
-    client may have sent as well: only the raw path can tell.
+    A decoder that meets bytes that are not UTF-8 writes a replacement, which
+    a client may also have sent as such. Only the raw path tells them apart.
 
     Args:
-        path: decoded.
-        raw: as it was sent, still encoded; ``None`` where the server does not say.
-        broken: what was written: U+FFFD, or ``"%"`` for Django's ``%FF``.
+        path: the decoded path.
+        raw: the path as it was sent, still encoded; ``None`` if the server
+            does not pass it on.
+        broken: the replacement: U+FFFD, or ``"%"`` for Django's ``%FF``.
     """
     doubtful = _BROKEN_BYTE.search(path) if broken == "%" else broken in path
     if not doubtful:

@@ -1,91 +1,68 @@
 """
-What the faces on Starlette share: whole IDs out of paths, bodies up to a limit, replies.
+Endpoints of the faces on Starlette: session IDs exactly as sent, bodies up to a limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match
 
-from idlanyard.registry._http._conversation import converse_async
+from idlanyard.registry._http._drive import drive_request_async
 from idlanyard.registry._http._environ import is_text
-from idlanyard.registry._http._session_request import READS_BODY, Action
+from idlanyard.registry._http._routes import METHODS_OF_ANY_ID, ROUTES, Route
 from idlanyard.registry._http._threads import FunctionThreads, VerbThreads
 from idlanyard.registry.http import SessionsHandler
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class Planned(NamedTuple):
+def endpoints_of(handler: SessionsHandler) -> Iterator[tuple[Route, Endpoint]]:
     """
-    A route that a face is to have.
-
-    Attributes:
-        action: what it is for.
-        method: which requests it takes.
-        path: the pattern of their paths.
-    """
-
-    action: Action
-    method: str
-    path: str
-
-
-# The first that matches has the request: the last three match any path of the others.
-_PLANNED: Final = (
-    Planned("create", "POST", "/session/create"),
-    Planned("input", "POST", "/session/{session_id:path}/input"),
-    Planned("read", "GET", "/session/{session_id:path}"),
-    Planned("update", "PATCH", "/session/{session_id:path}"),
-    Planned("end", "DELETE", "/session/{session_id:path}"),
-)
-_OF_ANY_ID: Final = frozenset({"GET", "PATCH", "DELETE"})
-
-
-def planned(handler: SessionsHandler) -> Iterator[tuple[Planned, Endpoint]]:
-    """
-    Go through the routes that a handler has, in the order in which they are asked.
+    Yield the routes of a handler, each with its endpoint, in the order of matching.
     """
     verbs, functions = VerbThreads(handler.registry), FunctionThreads()
-    for route in _PLANNED:
+    for route in ROUTES:
         if route.action != "input" or handler.takes_input:
-            yield route, _endpoint_of(handler, route.action, verbs, functions)
+            yield route, _endpoint_of(handler, route, verbs, functions)
 
 
 def _endpoint_of(
-    handler: SessionsHandler, action: Action, verbs: VerbThreads, functions: FunctionThreads
+    handler: SessionsHandler, route: Route, verbs: VerbThreads, functions: FunctionThreads
 ) -> Endpoint:
-    reads_body = action in READS_BODY
-
     async def endpoint(request: Request) -> Response:
-        # Before the body: a server may go on writing into its list while that is read.
+        # Before the body: a server may append to its list of headers while the body is read.
         headers = _headers_of(request)
         try:
-            body = await _body_of(request, handler.max_body) if reads_body else b""
+            body = await _body_of(request, handler.max_body) if route.has_body else b""
         except ClientDisconnect:
-            # Half a body is none, and nobody is there to hear it.
+            # The client is gone, and nobody receives this.
             return Response(status_code=400)
         session_id = request.path_params.get("session_id")
-        conversation = handler.handle(action, session_id, headers, body)
-        reply = await converse_async(
-            conversation, request, run_verb=verbs.run, run_function=functions.run
+        handling = handler.handle(route.action, session_id, headers, body)
+        reply = await drive_request_async(
+            handling, request, run_verb=verbs.run, run_function=functions.run
         )
         return Response(reply.body, reply.status, dict(reply.headers))
 
     return endpoint
 
 
-def whole(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
+def match_whole_id(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
     """
-    Return what a route has matched, unless its session ID is not the one that was sent.
+    Return the match of a route, or none if its session ID is not the one that was sent.
 
-    A pattern also matches nothing, and a path with a line end behind it; a
-    server may have put U+FFFD for bytes that are no text.
+    Starlette's pattern also matches an empty ID, and a path with a line end
+    behind it; a server may have written U+FFFD for bytes that are not UTF-8.
+
+    Args:
+        scope: the request's scope.
+        match: the match of the route's pattern.
+        found: its path parameters.
     """
     if match is Match.NONE or found["path_params"].get("session_id") == "":
         return Match.NONE, {}
@@ -99,15 +76,15 @@ def whole(scope: Any, match: Match, found: Any) -> tuple[Match, Any]:
 
 async def refuse_method(scope: Any, receive: Any, send: Any, methods: Iterable[str]) -> None:
     """
-    Answer 405 as Starlette does, with all the methods of the path and not only a route's own.
+    Answer 405 as Starlette does, with all methods of the path rather than one route's.
 
     Args:
-        scope: the request's.
-        receive: as in ASGI.
-        send: as in ASGI.
-        methods: those of the route that matches the path first.
+        scope: the request's scope.
+        receive: ASGI's ``receive``.
+        send: ASGI's ``send``.
+        methods: the methods of the first route that matches the path.
     """
-    headers = {"Allow": ", ".join(sorted(_OF_ANY_ID.union(methods)))}
+    headers = {"Allow": ", ".join(sorted(METHODS_OF_ANY_ID.union(methods)))}
     if "app" in scope:
         raise HTTPException(405, headers=headers)
     await PlainTextResponse("Method Not Allowed", 405, headers)(scope, receive, send)
@@ -115,7 +92,7 @@ async def refuse_method(scope: Any, receive: Any, send: Any, methods: Iterable[s
 
 async def _body_of(request: Request, most: int) -> bytes | None:
     """
-    Return the body, or ``None`` once it has more than *most* bytes.
+    Return the body, or ``None`` if it has more than *most* bytes.
     """
     body = bytearray()
     async for piece in request.stream():

@@ -1,9 +1,8 @@
 """
-The threads of a face on an event loop: for the registry's verbs, and for functions of the
-application.
+Threads of a face on an event loop, for verbs of the registry and for the application's functions.
 
-Neither are the loop's own, which are everybody's: a store that is silent, or
-an ``on_input`` that is slow, takes nothing from the application around it.
+Both kinds are apart from the event loop's own threads: a store that does not
+answer, or a slow ``on_input``, takes no thread from the application around it.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from idlanyard.registry._registry import SessionRegistry
 
 MOST: Final = 40
 """
-How many threads of each kind a face has at once.
+The most threads of each kind that a face has at once.
 """
 _GRACE: Final = 0.2
 """
-How many seconds more than its timeout a verb may take to say by itself that it failed.
+The seconds behind its timeout in which a verb may still raise its own error.
 """
 
 
 class VerbThreads:
     """
-    Where the verbs of a ``SessionRegistry`` run; the wait for a thread is inside its timeout.
+    Threads for the verbs of a ``SessionRegistry``; its timeout includes the wait for a thread.
 
     Args:
-        registry: whose verbs.
+        registry: the registry.
     """
 
     __slots__ = ("_is_late", "_kind", "_seconds", "_threads")
@@ -48,24 +47,24 @@ class VerbThreads:
 
     async def run(self, verb: Callable[..., Any], *arguments: Any) -> Any:
         """
-        Return what *verb* returns.
+        Return the result of a verb.
 
         Raises:
-            RegistryUnavailable: there was no answer in time. A verb that had
-                no thread until then is never begun.
+            RegistryUnavailable: there was no result in time. A verb that has
+                no thread by then never starts.
         """
         try:
             async with time_limit(self._seconds + _GRACE):
                 answer = await self._threads.run(verb, *arguments)
         except TimeoutError as error:
-            self._tell(error)
+            self._log_first(error)
             raise RegistryUnavailable(self._kind) from error
         self._is_late = False
         return answer
 
-    def _tell(self, error: TimeoutError) -> None:
+    def _log_first(self, error: TimeoutError) -> None:
         """
-        Log the first of several verbs that had no answer.
+        Log the first of several verbs without a result.
         """
         if not self._is_late:
             self._is_late = True
@@ -81,18 +80,18 @@ class VerbThreads:
 
 class FunctionThreads:
     """
-    Where plain functions of the application run; they may take as long as they like.
+    Threads for plain functions of the application, which have no timeout.
     """
 
     __slots__ = ("_limiters",)
 
     def __init__(self) -> None:
-        # By name as well: before AnyIO 4.11 two of one name were one.
+        # The name is unique: before AnyIO 4.11 two RunVars of one name shared their value.
         self._limiters: RunVar[CapacityLimiter] = RunVar(f"idlanyard-{id(self)}")
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """
-        Return what *function* returns.
+        Return the result of a function.
         """
         try:
             limiter = self._limiters.get()

@@ -18,9 +18,9 @@ from werkzeug.exceptions import (
 from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_content_length
 
-from idlanyard.registry._http._conversation import converse
+from idlanyard.registry._http._drive import drive_request
 from idlanyard.registry._http._environ import headers_of, length_fault, read_past
-from idlanyard.registry._http._session_request import READS_BODY, Action
+from idlanyard.registry._http._routes import Matched
 from idlanyard.registry.http import Reply, SessionsHandler
 
 if TYPE_CHECKING:
@@ -29,46 +29,47 @@ if TYPE_CHECKING:
 
 def reply_to(
     handler: SessionsHandler,
-    routes: Mapping[str, tuple[Action, str | None]],
+    routes: Mapping[str, Matched],
     environ: WSGIEnvironment,
     request: Request | None = None,
 ) -> Reply:
     """
-    Return the reply to a request that has a path of the API.
+    Return the reply to a request with a path of the API.
 
     Args:
         handler: decides about the request.
-        routes: the action and session of each method at that path.
-        environ: the server's.
-        request: the framework's, for ``authorize``; left out, it gets the environ.
+        routes: the routes that match the path, by their methods.
+        environ: the server's environ.
+        request: the framework's request, for ``authorize``; left out, that
+            gets the environ.
 
     Raises:
-        MethodNotAllowed: the path has no such method.
-        HTTPException: as ``body_of``.
+        MethodNotAllowed: no route of the path has the request's method.
+        HTTPException: see ``body_of``.
     """
     found = routes.get(environ["REQUEST_METHOD"])
     if found is None:
         raise MethodNotAllowed(sorted(routes))
-    action, session_id = found
-    body = body_of(environ, handler.max_body, request) if action in READS_BODY else b""
-    conversation = handler.handle(action, session_id, headers_of(environ), body)
-    return converse(conversation, environ if request is None else request)
+    route, session_id = found
+    body = body_of(environ, handler.max_body, request) if route.has_body else b""
+    handling = handler.handle(route.action, session_id, headers_of(environ), body)
+    return drive_request(handling, environ if request is None else request)
 
 
 def body_of(environ: WSGIEnvironment, most: int, request: Request | None = None) -> bytes | None:
     """
-    Return the body, or ``None`` where it has more than *most* bytes.
+    Return the body, or ``None`` if it has more than *most* bytes.
 
     Args:
-        environ: the server's.
-        most: how many bytes are read.
-        request: the framework's, which may have read the body already; left
-            out, nobody has.
+        environ: the server's environ.
+        most: the most bytes that are read.
+        request: the framework's request, which may have read the body
+            already; left out, nothing has.
 
     Raises:
-        LengthRequired: the server hands over chunks, and does not say where they end.
-        BadRequest: its length is no number.
-        ClientDisconnected: the body ends before it is all there.
+        LengthRequired: the body comes in chunks, and the server does not mark their end.
+        BadRequest: the length is no number, or a chunk is broken.
+        ClientDisconnected: the body ends early.
     """
     fault = length_fault(environ)
     if fault is not None:
@@ -78,15 +79,15 @@ def body_of(environ: WSGIEnvironment, most: int, request: Request | None = None)
         return None
     request = request or Request(environ, populate_request=False)
     try:
-        # A body that somebody has read before is kept in the request.
+        # The stream is empty if the application has read the body; the request then has it.
         body = read_past(request.stream, most) or request.get_data()
     except RequestEntityTooLarge:
         return None
     except HTTPException:
         raise
     except Exception:
-        # Servers raise errors of their own for chunks that are none, such as gunicorn 27
-        # its ParseException, of which a framework would make a 500.
+        # Servers raise errors of their own for broken chunks, such as gunicorn 27 its
+        # ParseException. A framework would answer them 500.
         raise BadRequest from None
     if len(body) > most:
         return None
