@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import PolicyError
-from idlanyard._policy.origins import origin_of, parse_origins
+from idlanyard._policy.origins import Origins, origin_of
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,7 @@ def test_an_origin_covers_exactly_itself(allowed: str, url: str, covered: bool) 
     """
     S13: scheme, host and port decide, subdomains by label, and doubt means no.
     """
-    origin = origin_of(url)
-    assert (origin is not None and parse_origins([allowed])[0].covers(origin)) is covered
+    assert Origins([allowed]).allow(url) is covered
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_what_is_no_origin_is_refused(entry: str) -> None:
     S13: an entry that is no origin raises and says what to write.
     """
     with pytest.raises(PolicyError, match="write scheme, host and port only"):
-        parse_origins([entry])
+        Origins([entry])
 
 
 def test_a_text_is_no_list() -> None:
@@ -92,7 +91,16 @@ def test_a_text_is_no_list() -> None:
     R12: a single text in place of a list says so.
     """
     with pytest.raises(PolicyError, match="write to="):
-        parse_origins("https://api.internal")
+        Origins("https://api.internal")
+
+
+def test_lists_of_the_same_origins_are_equal() -> None:
+    """
+    Two lists of the same origins are one rule, as an integration that is installed twice asks.
+    """
+    spellings = ["https://api.example", "https://API.example:443"]
+    assert len({Origins([spelling]) for spelling in spellings}) == 1
+    assert Origins(spellings) != Origins(spellings[:1])
 
 
 @given(st.text(max_size=60))

@@ -32,7 +32,7 @@ from idlanyard import (
     session_spec,
     user_spec,
 )
-from idlanyard._policy.origins import parse_origins
+from idlanyard._policy.origins import Origins
 from idlanyard._policy.settings import policy_from_settings
 
 SECRET = "a" * 40
@@ -55,7 +55,7 @@ def outgoing(*, to: Any) -> object:
     """
     Parse the origins of an outgoing call.
     """
-    return parse_origins(to)
+    return Origins(to)
 
 
 async def no_waiting(*_: object) -> str:

@@ -27,7 +27,7 @@ from idlanyard._binding.state import (
     put_back,
     scope_here,
 )
-from idlanyard._policy.origins import origin_of, parse_origins
+from idlanyard._policy.origins import Origins
 from idlanyard._policy.spec import IDSpec
 from idlanyard.ids import Provenance
 
@@ -240,11 +240,10 @@ def inject(
             f"inject(ids), and add ids.items()"
         )
     if to is not None:
-        allowed = parse_origins(to)
+        origins = Origins(to)
         if url is None:
             raise TypeError("inject(to=...) decides by the URL: give url=... as well")
-        origin = origin_of(url)
-        if origin is None or not any(entry.covers(origin) for entry in allowed):
+        if not origins.allow(url):
             return
     for spec, value, _ in _in_force("propagate"):
         _set_absent(headers, spec.header.lower() if lower else spec.header, value)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from idlanyard._policy.policy import Policy
@@ -12,7 +13,7 @@ from idlanyard._policy.spec import STANDARD
 from idlanyard.ids import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Unset(Enum):
@@ -191,20 +192,6 @@ class SessionContext:
                 shown[attribute or ".".join(name.rsplit("_", 1))] = text
         return shown
 
-    def as_shown(self, sink: Literal["log", "span"]) -> dict[str, str | None]:
-        """
-        Return every ID by name as *sink* shows it under the rules it was read by.
-
-        Args:
-            sink: ``"log"`` or ``"span"``. An ID that is unset, or left out
-                there, is ``None``.
-        """
-        ids = self.as_dict()
-        return {
-            name: self._policy.shown(sink, name, ids[name]) if name in ids else None
-            for name in self._names
-        }
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionContext):
             return NotImplemented
@@ -214,7 +201,7 @@ class SessionContext:
         return hash(frozenset(self.as_dict().items()))
 
     def __repr__(self) -> str:
-        texts = self.as_shown("log")
+        texts = show_ids(self, "log")
         shown = ((name, texts[name]) for name in self.as_dict())
         ids = ", ".join(f"{n}=<omitted>" if text is None else f"{n}={text!r}" for n, text in shown)
         return f"SessionContext({ids})"
@@ -229,6 +216,14 @@ class SessionContext:
         return _rebuilt, (self._names, self._values)
 
 
+parts_of: Final[Callable[[SessionContext], tuple[Policy, tuple[str, ...], Values]]] = attrgetter(
+    "_policy", "_names", "_values"
+)
+"""
+Returns the policy that a snapshot's IDs were bound by, their names and their values.
+"""
+
+
 def snapshot_of(values: Values, policy: Policy) -> SessionContext:
     """
     Return the snapshot of values that were checked before, under *policy*.
@@ -238,6 +233,20 @@ def snapshot_of(values: Values, policy: Policy) -> SessionContext:
     _set(context, "_policy", policy)
     _set(context, "_values", values)
     return context
+
+
+def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str | None]:
+    """
+    Return every ID by name as *sink* shows it under the policy that it was bound by.
+
+    Args:
+        context: the snapshot.
+        sink: ``"log"`` or ``"span"``. An ID that is absent, or that this sink
+            omits, is ``None``.
+    """
+    policy, names, _ = parts_of(context)
+    ids = context.as_dict()
+    return {name: policy.shown(sink, name, ids[name]) if name in ids else None for name in names}
 
 
 def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:

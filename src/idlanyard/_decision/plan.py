@@ -15,7 +15,7 @@ from idlanyard._decision.caches import Caches
 from idlanyard._decision.known_sessions import KnownSessions
 from idlanyard._decision.protocols import Wire
 from idlanyard._policy.header_names import is_owned
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.policy import Policy, policy_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard._policy.spec import IDSpec
 from idlanyard.ids import IDCheck, Provenance, token
@@ -148,9 +148,7 @@ def plan_for(policy: Policy | None, wire: Wire) -> Plan:
         PolicyError: the environment describes no policy.
         TypeError: *policy* is not a ``Policy``.
     """
-    policy = Policy.from_env() if policy is None else policy
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+    policy = policy_of(policy)
     warn_of_inheritance()
     return Plan(policy, wire)
 

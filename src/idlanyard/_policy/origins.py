@@ -70,13 +70,39 @@ def origin_of(url: str) -> Origin | None:
     return Origin(scheme, host.lower(), port if port is not None else _PORTS[scheme])
 
 
-def parse_origins(to: Iterable[str]) -> tuple[Origin, ...]:
+class Origins:
     """
-    Parse an allow-list such as ``["https://api.example", "https://*.internal.example"]``.
+    The origins that may be sent IDs.
+
+    Args:
+        to: an allow-list such as ``["https://api.example", "https://*.internal.example"]``.
 
     Raises:
         PolicyError: an entry is not an origin; the message says what to write.
     """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, to: Iterable[str]) -> None:
+        self._entries = _parse_list(to)
+
+    def allow(self, url: str) -> bool:
+        """
+        Return whether a request to *url* may carry IDs; a URL in doubt may not.
+        """
+        return origin_of(url) in self
+
+    def __contains__(self, origin: Origin | None) -> bool:
+        return origin is not None and any(entry.covers(origin) for entry in self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origins) and self._entries == other._entries
+
+    def __hash__(self) -> int:
+        return hash(self._entries)
+
+
+def _parse_list(to: Iterable[str]) -> tuple[Origin, ...]:
     if isinstance(to, str):
         parts = [part for part in re.split(r"[,\s]+", to) if part]
         meant = [_meant(part) or _EXAMPLE for part in parts]
@@ -88,10 +114,10 @@ def parse_origins(to: Iterable[str]) -> tuple[Origin, ...]:
         raise PolicyError.about(
             "to", f"is a list of origins, not {to!r}: write to=[{_EXAMPLE!r}]", to
         ) from None
-    return tuple(_parse(entry) for entry in entries)
+    return tuple(_parse_entry(entry) for entry in entries)
 
 
-def _parse(entry: object) -> Origin:
+def _parse_entry(entry: object) -> Origin:
     if not isinstance(entry, str):
         raise PolicyError.about(
             "to", f"has {type(entry).__name__}, and origins are text: write {_EXAMPLE!r}", entry

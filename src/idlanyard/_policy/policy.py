@@ -239,6 +239,29 @@ class Policy(Options):
             return ids.token()
 
 
+def policy_of(policy: Policy | None) -> Policy:
+    """
+    Return *policy*, or that of the environment if it is ``None``.
+
+    Raises:
+        PolicyError: the environment describes no policy.
+        TypeError: *policy* is something else.
+    """
+    return Policy.from_env() if policy is None else require_policy(policy)
+
+
+def require_policy(given: object) -> Policy:
+    """
+    Return *given* if it is a ``Policy``.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(given, Policy):
+        raise TypeError(f"policy is a Policy, not {type(given).__name__}: write Policy(...)")
+    return given
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -39,7 +39,7 @@ POLICY_OPTIONS: Final = (
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TAKEN_NAMES: Final = frozenset(
-    {"customer_id", "as_attributes", "as_dict", "as_shown", "get", "is_empty", "provenance"}
+    {"customer_id", "as_attributes", "as_dict", "get", "is_empty", "provenance"}
 )
 _SINKS: Final = ("clear", "hash", "omit")
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {

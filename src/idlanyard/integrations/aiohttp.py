@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
-from idlanyard._policy.origins import Origin, origin_of, parse_origins
+from idlanyard._policy.origins import Origins
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -34,7 +34,7 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
     Raises:
         PolicyError: an entry of *to* is no origin.
     """
-    origins = parse_origins(to)
+    origins = Origins(to)
 
     async def propagating(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         try:
@@ -53,10 +53,10 @@ class _Ours(str):
 
     __slots__ = ("origins",)
 
-    origins: tuple[Origin, ...]
+    origins: Origins
 
 
-def _decide(request: ClientRequest, origins: tuple[Origin, ...]) -> None:
+def _decide(request: ClientRequest, origins: Origins) -> None:
     """
     Give a request the IDs where it may have them, and take back what an earlier sending had.
     """
@@ -64,8 +64,7 @@ def _decide(request: ClientRequest, origins: tuple[Origin, ...]) -> None:
     for name, value in list(headers.items()):
         if isinstance(value, _Ours) and value.origins is origins:
             del headers[name]
-    origin = origin_of(str(request.url))
-    if origin is None or not any(entry.covers(origin) for entry in origins):
+    if not origins.allow(str(request.url)):
         return
     ids = ids_to_send()
     for name, value in ids.items():

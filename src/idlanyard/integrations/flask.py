@@ -16,7 +16,7 @@ from idlanyard._binding.logins import identify_login
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import SessionContext
 from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current, scope_here
-from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.policy import Policy, refusing_options, require_policy
 from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
 from idlanyard.wsgi import KEY, SessionContextMiddleware
@@ -66,8 +66,8 @@ class IDLanyard:
         policy: Policy | None = None,
         user_loader: UserLoader | None = None,
     ) -> None:
-        if policy is not None and not isinstance(policy, Policy):
-            raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
+        if policy is not None:
+            require_policy(policy)
         if user_loader is not None and not callable(user_loader):
             raise TypeError("user_loader is a function that returns the user's ID or None")
         self._policy = policy

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
 from idlanyard._binding.state import current
-from idlanyard._policy.origins import Origin, origin_of, parse_origins
+from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 
 __all__ = ["install"]
@@ -56,7 +56,7 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
         PolicyError: an entry of *to* is no origin.
         TypeError: *client* is something else.
     """
-    origins = parse_origins(to)
+    origins = Origins(to)
     hooks = getattr(client, "event_hooks", None)
     if not isinstance(hooks, dict) or "request" not in hooks:
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
@@ -89,7 +89,7 @@ class _Hook:
 
     __slots__ = ("origins",)
 
-    def __init__(self, origins: tuple[Origin, ...]) -> None:
+    def __init__(self, origins: Origins) -> None:
         self.origins = origins
 
     def __call__(self, request: Any) -> Any:
@@ -123,7 +123,7 @@ class _Mark(NamedTuple):
     written: dict[str, str]
 
 
-def _decide(request: Any, origins: tuple[Origin, ...]) -> None:
+def _decide(request: Any, origins: Origins) -> None:
     """
     Give a request the IDs where it may have them, and take back what an earlier hop had.
     """
@@ -132,7 +132,7 @@ def _decide(request: Any, origins: tuple[Origin, ...]) -> None:
         _remove_written(request.headers, mark.written)
     origin = origin_of(str(request.url))
     written: dict[str, str] = {}
-    if origin is not None and any(entry.covers(origin) for entry in origins):
+    if origin in origins:
         written = _add(request.headers)
     elif mark is not None and origin != mark.origin:
         for spec in current().policy.specs.values():

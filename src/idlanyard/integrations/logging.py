@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.snapshot import Values
+from idlanyard._binding.snapshot import Values, parts_of
 from idlanyard._binding.state import (
     UNBOUND,
     Node,
@@ -25,7 +25,7 @@ from idlanyard._binding.state import (
     carried_by,
     current,
 )
-from idlanyard._policy.policy import Declared, Policy
+from idlanyard._policy.policy import Declared, Policy, require_policy
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
@@ -64,7 +64,7 @@ def install(policy: Policy | None = None) -> Callable[[], None]:
     Raises:
         TypeError: *policy* is not a ``Policy``.
     """
-    factory = _Factory(logging.getLogRecordFactory(), _checked_policy(policy))
+    factory = _Factory(logging.getLogRecordFactory(), _policy_or_none(policy))
     logging.setLogRecordFactory(factory)
     return factory.undo
 
@@ -101,7 +101,7 @@ class SessionContextFilter(logging.Filter):
         length: int | None = None,
     ) -> None:
         super().__init__(name)
-        self._policy = _checked_policy(policy)
+        self._policy = _policy_or_none(policy)
         self._default = None if default is None else _checked_default(default)
         self._length = _checked_length(length)
 
@@ -174,7 +174,7 @@ class SessionContextFormatter(logging.Formatter):
         length: int | None = None,
     ) -> None:
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
-        self._policy = _checked_policy(policy)
+        self._policy = _policy_or_none(policy)
         self._default = _checked_default(default)
         self._length = _checked_length(length)
         self._fields = frozenset(_FIELD.findall(self._fmt or ""))
@@ -202,10 +202,8 @@ class SessionContextFormatter(logging.Formatter):
         return self._style.format(SimpleNamespace(**{**there, **ids}))
 
 
-def _checked_policy(policy: Policy | None) -> Policy | None:
-    if policy is not None and not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
-    return policy
+def _policy_or_none(policy: Policy | None) -> Policy | None:
+    return None if policy is None else require_policy(policy)
 
 
 def _checked_default(default: str) -> str:
@@ -391,9 +389,8 @@ def _in_force(
         return node.policy, node.policy.names, node.values
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     carried = carried_by(error) if error is not None and node is UNBOUND else None
-    context = carried or get_session_context()
-    policy: Policy = context._policy if carried else given or node.policy  # pyright: ignore[reportPrivateUsage]
-    return policy, context._names, context._values  # pyright: ignore[reportPrivateUsage]
+    bound_by, names, values = parts_of(carried or get_session_context())
+    return bound_by if carried else given or node.policy, names, values
 
 
 def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
@@ -410,10 +407,10 @@ def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
         context = record.__dict__["request"].session_context
     if not isinstance(context, RequestContext):
         return {}
-    names, policy = context._names, context._policy  # pyright: ignore[reportPrivateUsage]
+    policy, names, values = parts_of(context)
     if any(record.__dict__.get(name) is not None for name in names):
         return {}
-    return _shown(policy, names, context._values)  # pyright: ignore[reportPrivateUsage]
+    return _shown(policy, names, values)
 
 
 def _shown(policy: Policy, names: tuple[str, ...], values: Values) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard import _failures
 from idlanyard._binding.reading import context_of
+from idlanyard._binding.snapshot import show_ids
 from idlanyard._policy.policy import Declared
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def patcher(record: Record) -> None:
     try:
         error = record["exception"].value if record["exception"] else None
         extra: dict[Any, Any] = record["extra"]
-        shown = dict.fromkeys(Declared.names) | context_of(error).as_shown("log")
+        shown = dict.fromkeys(Declared.names) | show_ids(context_of(error), "log")
         for name, text in shown.items():
             extra.setdefault(name, text)
     except Exception as error:

@@ -15,7 +15,7 @@ from requests.structures import CaseInsensitiveDict
 from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
 from idlanyard._binding.state import current
-from idlanyard._policy.origins import Origin, origin_of, parse_origins
+from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 
 __all__ = ["install"]
@@ -44,7 +44,7 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
         PolicyError: an entry of *to* is no origin.
         TypeError: *session* is something else.
     """
-    origins = parse_origins(to)
+    origins = Origins(to)
     if not isinstance(session, Session):
         raise TypeError(
             f"install takes the Session of requests, not {_kind(session)}: for another client "
@@ -75,13 +75,13 @@ class _Installation:
 
     __slots__ = ("origins",)
 
-    def __init__(self, origins: tuple[Origin, ...]) -> None:
+    def __init__(self, origins: Origins) -> None:
         self.origins = origins
 
 
 def _take_back(session: Session, installation: _Installation) -> None:
     # A wrapper that somebody has wrapped in turn stays, and lets nothing through.
-    installation.origins = ()
+    installation.origins = Origins([])
     for prefix, adapter in list(session.adapters.items()):
         if isinstance(adapter, _Propagating) and adapter.installation is installation:
             session.mount(prefix, adapter.wrapped)
@@ -154,9 +154,7 @@ class _Callers(_Name):
     origin: Origin | None
 
 
-def _decided(
-    request: PreparedRequest, origins: tuple[Origin, ...]
-) -> tuple[PreparedRequest, set[str]]:
+def _decided(request: PreparedRequest, origins: Origins) -> tuple[PreparedRequest, set[str]]:
     """
     Return what is sent in place of a request, and the names of the headers that are ours.
     """
@@ -164,7 +162,7 @@ def _decided(
     try:
         sent = _without_marks(request)
         origin = origin_of(request.url or "")
-        if origin is not None and any(entry.covers(origin) for entry in origins):
+        if origin in origins:
             written = _add(sent.headers)
         else:
             _remove_followers(request, sent, origin)

@@ -14,7 +14,7 @@ from sentry_sdk.scope import add_global_event_processor, global_event_processors
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.reading import context_of, get_session_context
-from idlanyard._binding.snapshot import SessionContext, snapshot_of
+from idlanyard._binding.snapshot import SessionContext, show_ids, snapshot_of
 from idlanyard._binding.state import UNBOUND, Scope, current, scope_here
 
 if TYPE_CHECKING:
@@ -177,4 +177,4 @@ def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, s
     """
     Return the IDs by name, as *sink* shows them under the rules they were bound by (S25).
     """
-    return {name: text for name, text in context.as_shown(sink).items() if text is not None}
+    return {name: text for name, text in show_ids(context, sink).items() if text is not None}

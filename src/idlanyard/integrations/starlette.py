@@ -13,7 +13,7 @@ from starlette.routing import Router
 
 from idlanyard import _failures
 from idlanyard._binding.state import RequestContext, Scope
-from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.policy import Policy, policy_of, refusing_options
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
 from idlanyard.exceptions import IDLanyardError
 
@@ -95,10 +95,7 @@ def _checked(app: Starlette, policy: Policy | None) -> Policy:
             f"install takes the Starlette or FastAPI application, not {type(app).__name__}: "
             f"{_instead_of(app)}"
         )
-    policy = Policy.from_env() if policy is None else policy
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, not {type(policy).__name__}: write Policy(...)")
-    return policy
+    return policy_of(policy)
 
 
 def _instead_of(given: object) -> str:

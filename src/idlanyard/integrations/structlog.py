@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from idlanyard import _failures
 from idlanyard._binding.reading import context_of
+from idlanyard._binding.snapshot import show_ids
 from idlanyard._binding.state import current
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _shown(event_dict: EventDict) -> dict[str, str]:
         found = {name: made_with.get(name) for name in current().policy.names}
     else:
         error = _error_of(event_dict.get("exc_info"))
-        found = context_of(error).as_shown("log")
+        found = show_ids(context_of(error), "log")
     return {name: text for name, text in found.items() if text is not None}
 
 

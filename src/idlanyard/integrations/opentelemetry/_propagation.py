@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from idlanyard import _failures
 from idlanyard._binding.reading import effective
 from idlanyard._binding.state import current
-from idlanyard._policy.origins import origin_of, parse_origins
+from idlanyard._policy.origins import Origins
 from idlanyard._policy.peers import Everyone
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 
@@ -59,7 +59,7 @@ class SessionContextPropagator(TextMapPropagator):
     ) -> None:
         self._propagator = propagator
         self._names = names
-        self._to = None if isinstance(to, Everyone) else parse_origins(to)
+        self._to = None if isinstance(to, Everyone) else Origins(to)
         self._traced = traced
         self._active = True
 
@@ -146,8 +146,7 @@ class SessionContextPropagator(TextMapPropagator):
             return False
         attributes = span.attributes or {}
         url = attributes.get("url.full") or attributes.get("http.url")
-        origin = origin_of(url) if isinstance(url, str) else None
-        return origin is not None and any(entry.covers(origin) for entry in self._to)
+        return isinstance(url, str) and self._to.allow(url)
 
 
 def _take_off(carrier: object, keys: Container[str]) -> None:
