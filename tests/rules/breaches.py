@@ -35,8 +35,7 @@ def table(case: str, door: str = "asgi") -> str:
     return f"tests/test_parity.py::test_every_door_gives_the_one_right_answer[{door}: {case}]"
 
 
-BEHAVIOURS = "tests/test_behaviours.py::"
-ROWS = "tests/test_binding_table.py::"
+ROWS = "tests/test_changing.py::"
 ASGI = "tests/test_asgi.py::"
 WSGI = "tests/test_wsgi.py::"
 ECHO = "tests/test_echo.py::"
@@ -57,7 +56,7 @@ BREACHES = [
         "_binding/state.py",
         "    merged = dict(node.delta) if isinstance(node, Overlay) else {}\n",
         "    merged = {}\n",
-        BEHAVIOURS + "test_b7_a_nested_block_merges",
+        "tests/test_binding.py::test_nested_blocks_merge_and_restore",
     ),
     Breach(
         "R2",
@@ -65,7 +64,7 @@ BREACHES = [
         "_binding/changing.py",
         "            bound.set(overlay({}, without=frozenset(delta)))\n",
         "            pass\n",
-        ROWS + "test_row_1_identify_shows_through_the_block_that_hid_it",
+        ROWS + "test_identify_shows_through_the_block_that_hid_it",
     ),
     Breach(
         "R2",
@@ -73,7 +72,7 @@ BREACHES = [
         "_binding/changing.py",
         "        if value is UNSET:\n",
         "        if value is UNSET or value is None:\n",
-        ROWS + "test_row_11_identify_with_nothing_changes_nothing[None]",
+        ROWS + "test_identify_with_nothing_changes_nothing[None]",
     ),
     Breach(
         "R2",
@@ -107,7 +106,7 @@ BREACHES = [
         "_binding/state.py",
         "        if scope.echo is not NEVER:\n            scope.echo = None\n",
         "",
-        ROWS + "test_row_2_identify_leaves_the_blocks_other_fields",
+        ROWS + "test_identify_leaves_the_blocks_other_fields",
     ),
     Breach(
         "R2",
@@ -123,7 +122,7 @@ BREACHES = [
         "_binding/blocks.py",
         "        token, self._token = self._token, None\n        if token is not None:\n",
         "        token, self._token = self._token, None\n        if token is None:\n",
-        BEHAVIOURS + "test_a12_a_pool_thread_forgets_the_request_before",
+        "tests/test_scripts.py::test_a_pool_thread_forgets_the_request_before",
     ),
     Breach(
         "R3",
@@ -139,7 +138,7 @@ BREACHES = [
         "_binding/functions.py",
         "        if put_back(self._token):\n            self.node = left\n",
         "        self.node = left\n",
-        BEHAVIOURS + "test_b34_a_stream_left_early_leaves_nothing",
+        "tests/test_scripts.py::test_a_stream_left_early_leaves_nothing",
     ),
     Breach(
         "R2",
@@ -347,7 +346,7 @@ BREACHES = [
         "asgi.py",
         '{"http.response.start", "websocket.accept", "websocket.http.response.start"}',
         '{"http.response.start", "websocket.http.response.start"}',
-        "tests/test_defects.py::test_defect_4_6_a_websocket_handshake_has_its_id",
+        "tests/test_middlewares.py::test_a_websocket_handshake_has_its_id",
     ),
     Breach(
         "R10",
@@ -627,7 +626,7 @@ BREACHES = [
         "_decision/response.py",
         "    names = {name.lower() for name, _ in written}\n",
         "    names = set()\n",
-        "tests/test_defects.py::test_defect_4_3_one_header_however_often_it_is_set",
+        "tests/test_middlewares.py::test_one_header_however_often_it_is_set",
     ),
     Breach(
         "S28",
@@ -635,7 +634,7 @@ BREACHES = [
         "asgi.py",
         "                bound.reset(token)\n",
         "                pass\n",
-        BEHAVIOURS + "test_c15_the_variable_is_reset_after_the_request",
+        "tests/test_endpoints.py::test_the_variable_is_reset_after_the_request",
     ),
     Breach(
         "S28",

@@ -1,5 +1,5 @@
 """
-The eleven rows of R2, each in a real request: what is in force, and what is echoed.
+Verbs that change the IDs, each in a real request: the current IDs afterwards, and the echo.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def _serve(app: Any, scope: Any, send: Any) -> None:
     await app(scope, None, send)
 
 
-def test_row_1_identify_shows_through_the_block_that_hid_it() -> None:
+def test_identify_shows_through_the_block_that_hid_it() -> None:
     """
     R2 row 1: identify in a block that set the user wins here, outside and in the echo.
     """
@@ -72,7 +72,7 @@ def test_row_1_identify_shows_through_the_block_that_hid_it() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "i"}
 
 
-def test_row_2_identify_leaves_the_blocks_other_fields() -> None:
+def test_identify_leaves_the_blocks_other_fields() -> None:
     """
     R2 row 2: identify keeps the block's tenant here, which ends with the block.
     """
@@ -86,7 +86,7 @@ def test_row_2_identify_leaves_the_blocks_other_fields() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "i"}
 
 
-def test_row_3_a_child_identifies_under_its_parents_block() -> None:
+def test_a_child_identifies_under_its_parents_block() -> None:
     """
     R2 row 3: the child sees what it identified, the parent its block until that ends.
     """
@@ -104,7 +104,7 @@ def test_row_3_a_child_identifies_under_its_parents_block() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "i"}
 
 
-def test_row_4_a_childs_overlay_outlives_its_parents_identify() -> None:
+def test_a_childs_overlay_outlives_its_parents_identify() -> None:
     """
     R2 row 4: what a child set for itself hides what its parent identifies later.
     """
@@ -128,7 +128,7 @@ def test_row_4_a_childs_overlay_outlives_its_parents_identify() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "p"}
 
 
-def test_row_5_clearing_hides_here_and_keeps_the_echo() -> None:
+def test_clearing_hides_here_and_keeps_the_echo() -> None:
     """
     R2 row 5: after clear everything is absent here, and the echo still carries the scope's IDs.
     """
@@ -140,7 +140,7 @@ def test_row_5_clearing_hides_here_and_keeps_the_echo() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "u0"}
 
 
-def test_row_6_identify_after_clearing() -> None:
+def test_identify_after_clearing() -> None:
     """
     R2 row 6: after clear, identify shows its own field and nothing else.
     """
@@ -153,7 +153,7 @@ def test_row_6_identify_after_clearing() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "i"}
 
 
-def test_row_7_rotating_in_a_block_that_set_the_session() -> None:
+def test_rotating_in_a_block_that_set_the_session() -> None:
     """
     R2 row 7: the rotated session is in force here, outside and in the echo.
     """
@@ -169,7 +169,7 @@ def test_row_7_rotating_in_a_block_that_set_the_session() -> None:
     assert len(fresh[0]) == 32
 
 
-def test_row_8_identify_in_a_block_that_hid_the_user() -> None:
+def test_identify_in_a_block_that_hid_the_user() -> None:
     """
     R2 row 8: identify shows through a block that hid the user.
     """
@@ -184,7 +184,7 @@ def test_row_8_identify_in_a_block_that_hid_the_user() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "i"}
 
 
-def test_row_9_setting_the_context_stays_here() -> None:
+def test_setting_the_context_stays_here() -> None:
     """
     R2 row 9: set_session_context changes here and below, not elsewhere and not the echo.
     """
@@ -200,7 +200,7 @@ def test_row_9_setting_the_context_stays_here() -> None:
     assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "u0"}
 
 
-def test_row_10_identify_with_unset_removes() -> None:
+def test_identify_with_unset_removes() -> None:
     """
     R2 row 10: identify(user_id=UNSET) removes the user here and from the echo.
     """
@@ -213,7 +213,7 @@ def test_row_10_identify_with_unset_removes() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, ""], ids=repr)
-def test_row_11_identify_with_nothing_changes_nothing(nothing: str | None) -> None:
+def test_identify_with_nothing_changes_nothing(nothing: str | None) -> None:
     """
     R2 row 11: identify(user_id=None) means "not given", here and in the echo.
     """
