@@ -55,8 +55,26 @@ POSTGRESQL_BREACHES = [
         "R16",
         "a page ends where too many in between have expired",
         HOME + "_questions.py",
-        "        if len(found) == len(rows):\n            return found\n        rows = yield statements",
-        "        if True:\n            return found\n        rows = yield statements",
+        "        if len(found) == len(rows):\n            return found\n        if self._layout",
+        "        if True:\n            return found\n        if self._layout",
+        OPERATED + "test_a_page_is_filled_whatever_has_expired",
+    ),
+    Breach(
+        "S-D22",
+        "finding grows with what has expired",
+        HOME + "_questions.py",
+        "        if self._layout.finds_by_term:\n",
+        "        if False:\n",
+        OPERATED + "test_what_finding_costs_does_not_grow_with_what_expired[analyzed]",
+    ),
+    Breach(
+        "S-D22",
+        "sessions of more terms than are looked at are missed",
+        HOME + "_questions.py",
+        'rows = yield statements.by_terms, {**values, "many": TERMS}\n            found = _rows(rows)\n'
+        "            if len(found) == len(rows):\n",
+        'rows = yield statements.by_terms, {**values, "many": TERMS}\n            found = _rows(rows)\n'
+        "            if True:\n",
         OPERATED + "test_a_page_is_filled_whatever_has_expired",
     ),
     Breach(

@@ -131,6 +131,7 @@ class Layout:
 
     Attributes:
         keeps_retries: whether creates may have idempotency keys.
+        finds_by_term: whether there is an index of terms.
     """
 
     def __init__(self, table: Table) -> None:
@@ -138,6 +139,7 @@ class Layout:
         self._layout = layout_of(table)
         self._look_at = -math.inf
         self.keeps_retries = False
+        self.finds_by_term = False
 
     @property
     def is_due(self) -> bool:
@@ -171,6 +173,7 @@ class Layout:
             state = self._state_of(connection)
         missing = missing_in(state, self._table)
         self.keeps_retries = f"{self._table.name}_by_retry" not in missing
+        self.finds_by_term = f"{self._table.name}_by_term" not in missing
         is_whole = not any("_by_" in name for name in missing)
         self._look_at = math.inf if is_whole else monotonic() + _PATIENCE
         sentences = list(sentences_of(state, self._table.name))

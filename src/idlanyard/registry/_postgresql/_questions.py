@@ -17,8 +17,8 @@ from idlanyard.registry._postgresql._connections import SCHEME
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._statements import (
     BATCH,
-    LIVING,
     NEAR,
+    TERMS,
     Statements,
     arrays_of,
     one,
@@ -91,8 +91,8 @@ class Questions:
         As ``Store.page``.
 
         Sessions are looked at in the order of their IDs. Where most of those
-        have expired, all that the client has living are, if they are not
-        too many; so its cost grows with the lesser of the two.
+        have expired, the living ones are looked up, by the terms in which
+        they will end; so the cost does not grow with what has expired.
         """
         statements = self._statements
         values: dict[str, Any] = {"whose": client_key, "after": after or "", "most": limit}
@@ -100,10 +100,11 @@ class Questions:
         found = _rows(rows)
         if len(found) == len(rows):
             return found
-        rows = yield statements.living, {**values, "many": LIVING}
-        found = _rows(rows)
-        if len(found) == len(rows):
-            return found
+        if self._layout.finds_by_term:
+            rows = yield statements.by_terms, {**values, "many": TERMS}
+            found = _rows(rows)
+            if len(found) == len(rows):
+                return found
         return _rows((yield statements.ordered, values))
 
     def purge(self) -> Asking[int]:

@@ -41,7 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from idlanyard.registry._postgresql._table import FOREVER
+from idlanyard.registry._postgresql._table import TERM
 from idlanyard.registry._record import Draft, Kept, Row
 
 BATCH: Final = 1000
@@ -49,13 +49,13 @@ SWEPT: Final = 128
 """
 How many expired sessions a create gives up in passing, where it does.
 """
-NEAR: Final = 1000
+NEAR: Final = 250
 """
 How many sessions more than a page has are looked at in the order of their IDs.
 """
-LIVING: Final = 5000
+TERMS: Final = 200
 """
-How many living sessions a client may have to be put in order, where most near ones have expired.
+How many terms the living sessions of a client may have to be found by them.
 """
 _NOW: Final = func.statement_timestamp(type_=DateTime(timezone=True))
 _TURN: Final = func.clock_timestamp(type_=DateTime(timezone=True))
@@ -82,7 +82,7 @@ class Statements:
         delete: by ``at``, and ``created`` where that is not null.
         page: by ``whose``, behind ``after``, ``most`` of them, unless too many are in
             between that have expired: then the last row has nothing but a session ID.
-        living: the same, by what lives; of too many the last row has nothing but an ID.
+        by_terms: the same, term by term; of too many terms the last row has nothing but a key.
         ordered: the same, however many are in between.
         purge: the next expired sessions, and how many those were.
         count: how many are living.
@@ -112,7 +112,7 @@ class Statements:
         chosen = delete(table).where(*this, times[0] == _created(times[0]))
         self.delete: Executable = chosen.returning(*_row(columns))
         self.page: Executable = _page(table)
-        self.living: Executable = _living(table)
+        self.by_terms: Executable = _by_terms(table)
         ordered = select(*_row(columns)).where(live, *_whose(table))
         ordered = ordered.order_by(columns.client_key, columns.session_id)
         self.ordered: Executable = ordered.limit(bindparam("most", type_=BigInteger))
@@ -271,18 +271,29 @@ def _page(table: Table) -> Any:
     return _or_more(found, beyond, most)
 
 
-def _living(table: Table) -> Any:
+def _by_terms(table: Table) -> Any:
+    columns = table.c
     most = bindparam("most", type_=BigInteger)
+    is_theirs = columns.client_key == bindparam("whose")
+    first = (
+        select(TERM.label("term"))
+        .where(is_theirs, _microseconds(_NOW) <= TERM)
+        .order_by(TERM)
+        .limit(_ONE)
+    )
+    terms = first.cte("terms", recursive=True)
+    following: Any = select(TERM.label("term")).where(is_theirs, terms.c.term < TERM)
+    following = following.order_by(TERM).limit(_ONE).lateral("following")
+    terms = terms.union_all(select(following.c.term).select_from(terms.join(following, true())))
     many = bindparam("many", type_=BigInteger)
-    lasting = func.coalesce(table.c.expires_at, FOREVER)
-    # With this order, and without the ID, there is one index that fits, whatever the planner
-    # knows of a table that has just been filled.
-    living = select(table).where(table.c.client_key == bindparam("whose"), lasting > _NOW)
-    living = living.order_by(lasting)
-    some = living.limit(many).subquery("some").c
-    found = select(*_row(some)).where(some.session_id > bindparam("after"))
-    found = found.order_by(some.session_id).limit(most)
-    beyond = living.with_only_columns(table.c.session_id).offset(many).limit(_ONE)
+    near = select(terms.c.term).limit(many).subquery("near")
+    # The planner reads each term in order: no other index has both of these conditions.
+    behind = (is_theirs, near.c.term == TERM, columns.session_id > bindparam("after"))
+    living = select(table).where(*behind, _is_live(columns.expires_at))
+    each = living.order_by(columns.session_id).limit(most).lateral("each")
+    found = select(*_row(each.c)).select_from(near.join(each, true()))
+    found = found.order_by(each.c.session_id).limit(most)
+    beyond = select(null().label("session_id")).select_from(terms).offset(many).limit(_ONE)
     return _or_more(found, beyond, most + _ONE)
 
 
