@@ -262,7 +262,7 @@ def test_what_a_step_binds_is_bound_in_the_next() -> None:
 
 def test_streams_left_to_collection_leave_nothing() -> None:
     """
-    R4, behaviours section 7: a stream that nobody finishes changes nothing and logs nothing.
+    R4: a stream that nobody finishes changes nothing and logs nothing.
     """
     complaints: list[Any] = []
 

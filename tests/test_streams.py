@@ -95,7 +95,7 @@ def complaints_of(main: Callable[[], Coroutine[Any, Any, None]]) -> list[str]:
 @EVERY_STREAM
 def test_a_consumer_that_breaks_off_keeps_its_ids(stream: Stream) -> None:
     """
-    R4, behaviours section 7 (1): after break the consumer has its own ID and nothing is logged.
+    R4: after break the consumer has its own ID and nothing is logged.
     """
 
     async def main() -> None:
@@ -113,7 +113,7 @@ def test_a_consumer_that_breaks_off_keeps_its_ids(stream: Stream) -> None:
 @EVERY_STREAM
 def test_another_task_may_close_a_stream(stream: Stream) -> None:
     """
-    R4, behaviours section 7 (1): aclose in another task cleans up bound, and both keep their IDs.
+    R4: aclose in another task cleans up bound, and both keep their IDs.
     """
 
     async def main() -> None:
@@ -137,7 +137,7 @@ def test_another_task_may_close_a_stream(stream: Stream) -> None:
 @pytest.mark.parametrize("stream", [decorated, carried])
 def test_a_stream_that_is_collected_cleans_up_bound(stream: Stream) -> None:
     """
-    R4, behaviours section 7 (1): collection runs the clean-up bound, once, and logs nothing.
+    R4: collection runs the clean-up bound, once, and logs nothing.
     """
 
     async def main() -> None:
