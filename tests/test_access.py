@@ -45,6 +45,7 @@ from idlanyard import (
 )
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import attach, carried_by, current, new_scope
+from idlanyard._policy.policy import checked_policy
 from idlanyard.asgi import SessionContextMiddleware
 
 
@@ -217,11 +218,11 @@ def test_a_snapshot_shows_what_the_sinks_allow() -> None:
             shown, attributes = repr(bound), bound.as_attributes()
     finally:
         undo()
-    hashed = policy.pseudonym("user_id", "alice")
+    hashed = checked_policy(policy).pseudonym("user_id", "alice")
     assert shown == f"SessionContext(session_id='s', user_id='{hashed}', tenant_id=<omitted>)"
     assert attributes == {
         "session.id": "s",
-        "customer.id": policy.pseudonym("tenant_id", "acme"),
+        "customer.id": checked_policy(policy).pseudonym("tenant_id", "acme"),
     }
 
 

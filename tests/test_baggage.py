@@ -23,6 +23,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
+from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest
 from idlanyard.ids import IDCheck
 
@@ -59,7 +60,7 @@ def read(*lines: str) -> list[str]:
     Return what the source says of baggage lines.
     """
     headers = [(b"Baggage", line.encode("latin-1")) for line in lines]
-    return SOURCE.read(ASGIRequest({"headers": headers}, POLICY))
+    return SOURCE.read(ASGIRequest({"headers": headers}, DEFAULT_POLICY))
 
 
 @pytest.mark.parametrize("side", SIDES)

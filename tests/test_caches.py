@@ -25,7 +25,7 @@ from drive import (
 )
 from idlanyard import Policy, PolicyError, asgi, session_spec, user_spec, wsgi
 from idlanyard._decision.caches import Caches
-from idlanyard._decision.plan import Plan
+from idlanyard._decision.plan import plan_for
 from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard.testing import raise_failures
 
@@ -255,7 +255,7 @@ def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
     """
     from idlanyard._decision.response import matters
 
-    plan = Plan(Policy(), WSGI)
+    plan = plan_for(Policy(), WSGI)
     assert not matters(plan, "x" * 200)
     assert not plan.plain_names
     for number in range(2000):

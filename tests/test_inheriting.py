@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from idlanyard import Policy
 from idlanyard._binding.inheritance import InheritedVariable, warn_of_inheritance
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, new_scope
@@ -459,4 +458,3 @@ def test_no_thread_reads_what_is_over(flag: str) -> None:
     inherits = done.stdout.strip() == "True"
     assert inherits is (sys.version_info >= (3, 14) and flag.endswith("1"))
     assert done.stderr.count("threads of this Python start with the context") == inherits
-    assert Policy() == DEFAULT_POLICY

@@ -22,9 +22,10 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._decision.plan import Plan
+from idlanyard._decision.plan import Plan, plan_for
 from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard._decision.resolve import resolve
+from idlanyard._policy.policy import checked_policy
 from idlanyard.testing import override
 from parity_cases import CASES, MINT, Case
 
@@ -144,7 +145,7 @@ def _snapshot(values: tuple[Any, ...], policy: Policy) -> SessionContext:
     """
     from idlanyard._binding.state import bound, new_scope
 
-    scope = new_scope(policy, {})
+    scope = new_scope(checked_policy(policy), {})
     scope.values = values
     token = bound.set(scope)
     try:
@@ -160,13 +161,13 @@ def _text(value: bytes | str) -> str:
 
 def _by_resolve_asgi(case: Case) -> Answer:
     raw = _scope(case)
-    return _resolved(case, Plan(case.policy, ASGI), raw["headers"], raw)
+    return _resolved(case, plan_for(case.policy, ASGI), raw["headers"], raw)
 
 
 def _by_resolve_wsgi(case: Case) -> Answer:
     raw = _environ(case)
     lines = [(key, value) for key, value in raw.items() if key.startswith("HTTP_")]
-    return _resolved(case, Plan(case.policy, WSGI), lines, raw)
+    return _resolved(case, plan_for(case.policy, WSGI), lines, raw)
 
 
 DOORS: dict[str, Callable[[Case], Answer]] = {
@@ -182,7 +183,7 @@ def _managed(policy: Policy) -> set[str]:
     Return the names of the headers that the policy rules over, lower-case.
     """
     names = {policy.shared_secret[0]} if policy.shared_secret else set()
-    for spec in policy.specs.values():
+    for spec in checked_policy(policy).specs.values():
         names.add(spec.header)
         headers = [source for source in spec.sources if isinstance(source, Header)]
         names |= {header.name for header in headers if header.parse is None}
@@ -201,7 +202,8 @@ def _plain(lines: Iterable[Line], minted: set[str]) -> list[Line]:
 
 def _pairs(case: Case, given: Any) -> list[Line]:
     if given is None:
-        given = {case.policy.specs[name].header: value for name, value in case.ids.items()}
+        specs = checked_policy(case.policy).specs
+        given = {specs[name].header: value for name, value in case.ids.items()}
     return sorted((name.lower(), value) for name, value in given.items())
 
 

@@ -31,6 +31,7 @@ from idlanyard import (
 )
 from idlanyard._policy import request
 from idlanyard._policy.default_specs import IDSpecChanges
+from idlanyard._policy.policy import checked_policy
 from idlanyard._policy.spec import POLICY_OPTIONS as POLICY_OPTIONS_OF_NO_ID
 from idlanyard.ids import token
 
@@ -361,7 +362,7 @@ def test_an_id_left_out_may_still_be_bound_by_code() -> None:
     """
     Session=None leaves its headers out; code still binds and mints it.
     """
-    policy = Policy(session=None)
+    policy = checked_policy(Policy(session=None))
     assert policy.check("session_id").reason("s") is None
     assert len(policy.mint("session_id")) == 32
 
@@ -371,7 +372,7 @@ def test_a_generator_that_fails_later_is_replaced(caplog: pytest.LogCaptureFixtu
     R7: a generator whose later value is refused gives way to the default mint.
     """
     made = iter(["good"])
-    policy = Policy(session=session_spec(mint=lambda: next(made, "not an id")))
+    policy = checked_policy(Policy(session=session_spec(mint=lambda: next(made, "not an id"))))
     assert [len(policy.mint("session_id")) for _ in range(2)] == [32, 32]
     assert "mint of session_id failed" in caplog.text
     assert "not an id" not in caplog.records[0].getMessage()
@@ -381,8 +382,8 @@ def test_a_hash_is_keyed_by_field_and_key() -> None:
     """
     S25: a hash names its key, is stable, and differs by key and by field.
     """
-    one = Policy(hash_keys=[("k1", "a" * 32), ("k0", b"b" * 32)])
-    other = Policy(hash_keys=[("k2", "c" * 32)])
+    one = checked_policy(Policy(hash_keys=[("k1", "a" * 32), ("k0", b"b" * 32)]))
+    other = checked_policy(Policy(hash_keys=[("k2", "c" * 32)]))
     hashed = one.pseudonym("user_id", "alice")
     assert re.fullmatch(r"k1:[0-9a-f]{32}", hashed)
     assert hashed == one.pseudonym("user_id", "alice")

@@ -27,6 +27,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
+from idlanyard._policy.policy import checked_policy
 
 PROXY = "10.0.0.5"
 SECRET = "s" * 40
@@ -150,7 +151,7 @@ def _check(policy: Policy, seen: Seen, pairs: list[tuple[bytes, bytes]]) -> None
         assert line.isascii()
         assert line.isprintable()
     if seen.status == 200:
-        for name, spec in policy.specs.items():
+        for name, spec in checked_policy(policy).specs.items():
             # The app's own reading of the header is the same as ours: one line, or none.
             shown = [] if values.get(name) is None else [values[name]]
             assert seen.headers.get(spec.header.lower(), []) == shown
@@ -158,7 +159,7 @@ def _check(policy: Policy, seen: Seen, pairs: list[tuple[bytes, bytes]]) -> None
     else:
         problem = json.loads(seen.body)
         assert problem["status"] == seen.status
-        assert problem["field"] in policy.specs
+        assert problem["field"] in checked_policy(policy).specs
         for _, sent in pairs:
             assert len(sent) < 4 or sent not in seen.body
     assert get_session_context().is_empty()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import Cookie, Header, Policy, request_spec, session_spec, tenant_spec, user_spec
-from idlanyard._decision.plan import Plan
+from idlanyard._decision.plan import plan_for
 from idlanyard._decision.protocols import ASGI, WSGI, Wire
 from idlanyard._decision.resolve import Resolution, decide, resolve
 
@@ -117,7 +117,7 @@ def test_the_short_way_answers_what_the_long_one_does(
     """
     R5 to R7: the decision is one, whether a request is answered the short way or not.
     """
-    plan = Plan(POLICIES[name], wire)
+    plan = plan_for(POLICIES[name], wire)
     pairs, raw = request_of(lines, peer)
     found = [pair for pair in pairs if pair[0] in plan.watched]
     assert comparable(resolve(plan, found, raw)) == comparable(decide(plan, found, raw))
@@ -135,7 +135,7 @@ def test_excluded_paths_are_exact(path: str, bound: bool) -> None:
     """
     S24: an excluded path is the whole path, and nothing is bound for it.
     """
-    plan = Plan(Policy(session=SESSION, exclude=["/health"]), ASGI)
+    plan = plan_for(Policy(session=SESSION, exclude=["/health"]), ASGI)
     scope, _, _, _ = resolve(plan, [], {"path": path, "headers": []})
     assert (scope.values[0] == "minted") is bound
 
@@ -148,7 +148,7 @@ def test_an_absurd_connection_line_names_everything(length: int, believed: bool)
     """
     S5, S29: a Connection line too long to be read takes every header we manage with it.
     """
-    plan = Plan(POLICIES["trusting"], ASGI)
+    plan = plan_for(POLICIES["trusting"], ASGI)
     headers, raw = asgi([("X-User-ID", "u1"), ("Connection", "x," * (length // 2))], "10.0.0.5")
     scope, edits, _, _ = resolve(plan, headers, raw)
     assert (scope.look_up("user_id")[0] == "u1") is believed

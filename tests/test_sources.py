@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlanyard import Cookie, Header, PathPrefix, Policy, PolicyError, Query, Subdomain
+from idlanyard import Cookie, Header, PathPrefix, PolicyError, Query, Subdomain
+from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest, WSGIRequest
 from idlanyard._policy.request import Request
 from idlanyard._policy.sources import amzn_root, trace_id
@@ -28,7 +29,7 @@ def request(path: str = "/", query: str = "", **headers: str | list[str]) -> ASG
         for value in ([values] if isinstance(values, str) else values)
     ]
     scope = {"path": path, "query_string": query.encode("latin-1"), "headers": lines}
-    return ASGIRequest(scope, Policy())
+    return ASGIRequest(scope, DEFAULT_POLICY)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_the_view_of_a_request_reads_like_a_mapping() -> None:
         "PATH_INFO": "/p",
         "REMOTE_ADDR": "10.0.0.5",
     }
-    view = WSGIRequest(environ, Policy())
+    view = WSGIRequest(environ, DEFAULT_POLICY)
     assert dict(view.headers) == {"x-a": "1", "content-type": "text/plain"}
     assert (view.headers["X-A"], len(view.headers), view.path) == ("1", 2, "/p")
     assert (view.peer, view.query, view.environ) == ("10.0.0.5", "", environ)

@@ -19,7 +19,7 @@ from idlanyard._decision.protocols import ASGI, ASGI_KEY, check_application
 from idlanyard._decision.reporting import announce, report
 from idlanyard._decision.resolve import open_scope, resolve, resolve_nested
 from idlanyard._decision.response import echoed, problem
-from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.policy import Policy, refuse_options
 
 __all__ = ["SessionContextMiddleware"]
 
@@ -71,7 +71,7 @@ class SessionContextMiddleware:
 
     app: ASGIApp
 
-    @refusing_options("SessionContextMiddleware(app, {})")
+    @refuse_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: ASGIApp, policy: Policy | None = None) -> None:
         check_application(app, "ASGI")
         self.app = app

@@ -24,7 +24,8 @@ from idlanyard._binding.state import (
     scope_here,
 )
 from idlanyard._failures import Strictly
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.policy import Policy, checked_policy
+from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
 __all__ = ["client_headers", "override", "raise_failures", "session_ids"]
@@ -161,18 +162,18 @@ def client_headers(policy: Policy | None = None, **ids: ID) -> dict[str, str]:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID.
     """
-    policy = policy or current().policy
+    rules = checked_policy(policy) if policy else current().policy
     headers: dict[str, str] = {}
     for name, said in ids.items():
-        spec = policy.specs.get("tenant_id" if name == "customer_id" else name)
+        spec = rules.specs.get("tenant_id" if name == "customer_id" else name)
         if spec is None:
-            policy.check(name)
+            rules.check(name)
             raise TypeError(f"{name} is left out of this policy, so no header carries it")
         value = value_of(name, said) if callable(said) else said
         if value not in (None, "", UNSET):
-            headers[spec.header] = spec.check.require(name, value)
-    if policy.shared_secret is not None:
-        headers[policy.shared_secret[0]] = policy.secrets[0].decode("latin-1")
+            headers[spec.header] = check_of(spec).require(name, value)
+    if rules.secret_header is not None:
+        headers[rules.secret_header] = rules.secrets[0].decode("latin-1")
     return headers
 
 

@@ -21,7 +21,7 @@ from idlanyard._decision.protocols import WSGI, WSGI_KEY, check_application
 from idlanyard._decision.reporting import announce, report
 from idlanyard._decision.resolve import resolve, resolve_nested, scope_around
 from idlanyard._decision.response import echoed, problem
-from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.policy import Policy, refuse_options
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -55,7 +55,7 @@ class SessionContextMiddleware:
 
     app: WSGIApplication
 
-    @refusing_options("SessionContextMiddleware(app, {})")
+    @refuse_options("SessionContextMiddleware(app, {})")
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
         check_application(app, "WSGI")
         self.app = app

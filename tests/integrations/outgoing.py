@@ -44,6 +44,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import Scope, bound, new_scope
 from idlanyard._failures import failures
 from idlanyard.testing import raise_failures
@@ -594,7 +595,7 @@ class OutgoingContract:
         What a request has left behind has its IDs, and one warning says what to check.
         """
         with listening() as here, self.open([here.origin]) as client:
-            scope = new_scope(Policy(), {"user_id": ("u1", Provenance.PEER)})
+            scope = new_scope(DEFAULT_POLICY, {"user_id": ("u1", Provenance.PEER)})
             client_of = partial(client.get, f"{here.origin}/")
             with caplog.at_level(logging.WARNING, "idlanyard"):
                 within(scope, client_of)
@@ -631,7 +632,7 @@ def broken(work: Callable[[], object]) -> None:
     """
     Do the work where a scope of ours is damaged.
     """
-    scope = new_scope(Policy(), {})
+    scope = new_scope(DEFAULT_POLICY, {})
     del scope.values
     within(scope, work)
 

@@ -35,7 +35,8 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
-from idlanyard._policy.policy import Declared
+from idlanyard._policy.checked import Declared
+from idlanyard._policy.policy import checked_policy
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.logging import (
     SessionContextFilter,
@@ -477,7 +478,7 @@ def test_the_policy_is_a_policy() -> None:
 
 
 def shown_user(policy: Policy) -> str:
-    return policy.pseudonym("user_id", "alice")
+    return checked_policy(policy).pseudonym("user_id", "alice")
 
 
 def test_sinks_are_the_scopes_own(log: Logging) -> None:

@@ -23,7 +23,8 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
-from idlanyard._policy.policy import Declared
+from idlanyard._policy.checked import Declared
+from idlanyard._policy.policy import checked_policy
 from idlanyard.integrations import logging as ids_logging
 from idlanyard.integrations.logging import SessionContextFilter, SessionContextFormatter, install
 from idlanyard.testing import raise_failures
@@ -184,7 +185,7 @@ def test_a_filter_is_given_its_rules(made: Callable[..., Callable[..., str]]) ->
     line = made(logging.Formatter(text), SessionContextFilter(policy=policy, default="-"))
     undo = use_policy(Policy())
     with session_context("s1", user_id="alice"):
-        assert line() == f"- {policy.pseudonym('user_id', 'alice')} -"
+        assert line() == f"- {checked_policy(policy).pseudonym('user_id', 'alice')} -"
     undo()
 
 
@@ -245,7 +246,7 @@ def test_a_hashed_id_is_shortened_as_it_is_shown(
     S25: what is shortened is what the log sink shows, never the ID itself.
     """
     policy = Policy(session=session_spec(log="hash"), hash_keys=KEYS)
-    shown = policy.pseudonym("session_id", "s1")[:9]
+    shown = checked_policy(policy).pseudonym("session_id", "s1")[:9]
     undo = use_policy(policy)
     for formatter, filters in [
         (logging.Formatter("%(session_id)s"), [SessionContextFilter(length=9)]),
@@ -418,10 +419,7 @@ lines()
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     message = f"idlanyard: a log format names {field}, which is no declared ID: write {written}"
     assert said.stderr.splitlines() == [f"- {message}", "- x", "- y"]
-    assert (
-        written == "tenant_id"
-        or field in eval(written, {"Policy": Policy, "request_spec": request_spec}).names
-    )
+    assert written == "tenant_id" or checked_policy(eval(written)).index[field]
 
 
 def test_a_filter_that_fails_loses_no_line(

@@ -26,6 +26,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
+from idlanyard._policy.policy import checked_policy
 from idlanyard.integrations.loguru import patcher
 from idlanyard.testing import raise_failures
 from idlanyard.wsgi import SessionContextMiddleware
@@ -120,7 +121,7 @@ def test_sinks_and_declared_ids(kept: Kept) -> None:
     with session_context("s1", user_id="alice", tenant_id="acme"):
         logger.info("x")
     undo()
-    shown = HASHING.pseudonym("user_id", "alice")
+    shown = checked_policy(HASHING).pseudonym("user_id", "alice")
     assert kept.extra == {"session_id": "s1", "user_id": shown, "tenant_id": None}
 
 
@@ -130,7 +131,7 @@ def test_an_exception_has_the_ids_of_its_request(kept: Kept) -> None:
     """
     error = raised(HASHING)
     logger.opt(exception=error).error("by the server")
-    shown = HASHING.pseudonym("user_id", "alice")
+    shown = checked_policy(HASHING).pseudonym("user_id", "alice")
     assert kept.extra == {"session_id": "s1", "user_id": shown, "tenant_id": None}
 
     @logger.catch(message="by somebody who has IDs")

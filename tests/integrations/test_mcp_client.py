@@ -15,7 +15,8 @@ import pytest
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from idlanyard import Policy, Provenance, session_context, without
+from idlanyard import Provenance, session_context, without
+from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import Scope, bound, new_scope
 from idlanyard.integrations.httpx import install
 from test_mcp import DEADLINE, MODES, Tools, kinds, modes, serving
@@ -88,7 +89,7 @@ def test_a_connection_that_was_opened_in_without_is_nobodys(
         with without():
             await opened.__aexit__(None, None, None)
 
-    scope = new_scope(Policy(), {"user_id": ("alice", Provenance.PEER)})
+    scope = new_scope(DEFAULT_POLICY, {"user_id": ("alice", Provenance.PEER)})
     with serving(Tools().app()) as url, caplog.at_level(logging.WARNING, "idlanyard"):
         asyncio.run(run(url, scope))
     said = [one.getMessage() for one in caplog.records if "that is over" in one.getMessage()]

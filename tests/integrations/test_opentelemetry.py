@@ -36,6 +36,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
+from idlanyard._policy.policy import checked_policy
 from idlanyard.integrations.opentelemetry import (
     SessionContextLogRecordProcessor,
     SessionContextSpanProcessor,
@@ -340,7 +341,7 @@ def test_sinks_and_names_of_the_policy_are_kept(
         undo()
     assert by_name(exporter)["one"] == {
         "app.session": "s1",
-        "user.id": policy.pseudonym("user_id", "u1"),
+        "user.id": checked_policy(policy).pseudonym("user_id", "u1"),
     }
 
 
@@ -399,7 +400,7 @@ def test_a_misspelt_id_is_refused(name: str, meant: str, kind: Any) -> None:
     policy = Policy(extra=[request_spec(name="device_id", header="X-Device-ID")])
     with pytest.raises(ValueError, match=f"write '{meant}'"):
         kind({name: "app.name"})
-    assert policy.index["device_id"]
+    assert checked_policy(policy).index["device_id"]
     kind({meant: "app.name"}).shutdown()
 
 

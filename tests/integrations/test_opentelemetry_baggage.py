@@ -42,6 +42,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest
 from idlanyard._failures import failures
 from idlanyard.asgi import SessionContextMiddleware
@@ -278,7 +279,7 @@ def test_no_id_is_garbled_by_the_codec(id: str) -> None:
     read = W3CBaggagePropagator().extract(header, context.Context())
     assert baggage.get_baggage("session.id", read) == id
     lines = [(b"baggage", header["baggage"].encode())]
-    assert Baggage("session.id").read(ASGIRequest({"headers": lines}, Policy())) == [id]
+    assert Baggage("session.id").read(ASGIRequest({"headers": lines}, DEFAULT_POLICY)) == [id]
 
 
 @given(st.text(st.sampled_from("session.id=,; +%2Bab3"), max_size=50))
@@ -289,7 +290,7 @@ def test_the_source_and_the_codec_never_differ(line: str) -> None:
     """
     header = f"session.id={line}"
     found = Baggage("session.id").read(
-        ASGIRequest({"headers": [(b"baggage", header.encode())]}, Policy())
+        ASGIRequest({"headers": [(b"baggage", header.encode())]}, DEFAULT_POLICY)
     )
     if len(found) == 1 and IDCheck("visible").reason(found[0]) is None:
         theirs = W3CBaggagePropagator().extract({"baggage": header}, context.Context())

@@ -37,6 +37,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
+from idlanyard._policy.policy import checked_policy
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.sentry import event_processor, install
 from idlanyard.testing import raise_failures
@@ -318,9 +319,9 @@ def test_each_id_is_shown_as_its_sinks_say(transport: Kept, outside: bool) -> No
     with pytest.raises(LookupError):
         asyncio.run(asked(app, "/", *lines))
     error, transaction = transport.events
-    user = HASHING.pseudonym("user_id", "alice")
+    user = checked_policy(HASHING).pseudonym("user_id", "alice")
     assert carries(error, user_id=user)
-    hashed = HASHING.pseudonym("session_id", "s")
+    hashed = checked_policy(HASHING).pseudonym("session_id", "s")
     assert carries(transaction, session_id=hashed, tenant_id="acme")
 
 

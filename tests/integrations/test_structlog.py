@@ -27,6 +27,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
+from idlanyard._policy.policy import checked_policy
 from idlanyard.integrations.logging import install
 from idlanyard.integrations.structlog import add_session_context
 from idlanyard.testing import raise_failures
@@ -135,7 +136,7 @@ def test_sinks_and_declared_ids(logger: Any, captured: CapturingLogger) -> None:
     undo()
     assert last(captured) == {
         "session_id": "s1",
-        "user_id": HASHING.pseudonym("user_id", "alice"),
+        "user_id": checked_policy(HASHING).pseudonym("user_id", "alice"),
     }
 
 
@@ -151,7 +152,7 @@ def test_an_exception_has_the_ids_of_its_request(
     except LookupError as error:
         given = {"exception": error, "tuple": (type(error), error, None), "true": True}[how]
         logger.critical("by the server", exc_info=given)
-        shown = HASHING.pseudonym("user_id", "alice")
+        shown = checked_policy(HASHING).pseudonym("user_id", "alice")
         assert last(captured) == {"session_id": "s1", "user_id": shown}
         with session_context("s2"):
             logger.critical("by somebody who has IDs", exc_info=given)

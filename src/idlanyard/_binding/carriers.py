@@ -28,7 +28,7 @@ from idlanyard._binding.state import (
     scope_here,
 )
 from idlanyard._policy.origins import Origins
-from idlanyard._policy.spec import IDSpec
+from idlanyard._policy.spec import IDSpec, check_of
 from idlanyard.ids import Provenance
 
 Claim: TypeAlias = tuple[str | None, Provenance | None]
@@ -89,7 +89,7 @@ def arrived(carrier: object, *, as_headers: bool = True) -> Delta:
         return {}
     headers = {spec.header.lower(): name for name, spec in policy.specs.items()}
     names = {name: name for name in policy.specs}
-    if policy.tenant is not None:
+    if "tenant_id" in policy.specs:
         names[_OTHER_TENANT] = "tenant_id"
     claims: dict[str, list[Claim]] = {}
     for key, entry in _lines(carrier):
@@ -109,7 +109,7 @@ def _accept(claims: Mapping[str, list[Claim]]) -> Delta:
     for name, ((value, how), *more) in claims.items():
         reason: str | None = "given more than once" if more else "not one text"
         if value is not None and not more:
-            reason = specs[name].check.reason(value)
+            reason = check_of(specs[name]).reason(value)
         if reason is None:
             delta[name] = value, how
         else:
@@ -289,7 +289,7 @@ def prepare_request_headers(
         ValueError: a variable holds a control character.
     """
     inject(headers)
-    session = current().policy.session
+    session = current().policy.specs.get("session_id")
     if session is not None:
         _set_absent(headers, session.header, process_session_id())
     for header, variable in (env_headers or {}).items():

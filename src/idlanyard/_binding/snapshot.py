@@ -8,7 +8,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard._policy.spec import STANDARD
 from idlanyard.ids import Provenance
 
@@ -35,7 +36,7 @@ Removes an ID: hides it in a block, and says in ``identify`` that the request ha
 
 Values: TypeAlias = tuple[Any, ...]
 """
-The IDs in the order of ``Policy.names`` (absent is ``None``), and then the
+The IDs in the order of ``CheckedPolicy.names`` (absent is ``None``), and then the
 provenance of each in the same order. One object, so that a change is atomic.
 """
 
@@ -84,7 +85,7 @@ class SessionContext:
     __slots__ = ("_names", "_policy", "_values")
 
     _names: tuple[str, ...]
-    _policy: Policy
+    _policy: CheckedPolicy
     _values: Values
 
     def __init__(
@@ -186,7 +187,7 @@ class SessionContext:
         shown: dict[str, str] = {}
         for name, value in self.as_dict().items():
             spec = self._policy.specs.get(name)
-            text = self._policy.shown("span", name, value)
+            text = self._policy.show("span", name, value)
             if text is not None:
                 attribute = spec.attribute if spec else None
                 shown[attribute or ".".join(name.rsplit("_", 1))] = text
@@ -216,15 +217,14 @@ class SessionContext:
         return _rebuilt, (self._names, self._values)
 
 
-parts_of: Final[Callable[[SessionContext], tuple[Policy, tuple[str, ...], Values]]] = attrgetter(
-    "_policy", "_names", "_values"
-)
+Parts: TypeAlias = tuple[CheckedPolicy, tuple[str, ...], Values]
+parts_of: Final[Callable[[SessionContext], Parts]] = attrgetter("_policy", "_names", "_values")
 """
 Returns the policy that a snapshot's IDs were bound by, their names and their values.
 """
 
 
-def snapshot_of(values: Values, policy: Policy) -> SessionContext:
+def snapshot_of(values: Values, policy: CheckedPolicy) -> SessionContext:
     """
     Return the snapshot of values that were checked before, under *policy*.
     """
@@ -246,7 +246,7 @@ def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str,
     """
     policy, names, _ = parts_of(context)
     ids = context.as_dict()
-    return {name: policy.shown(sink, name, ids[name]) if name in ids else None for name in names}
+    return {name: policy.show(sink, name, ids[name]) if name in ids else None for name in names}
 
 
 def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:
@@ -255,7 +255,7 @@ def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:
     return context
 
 
-DEFAULT_POLICY: Final = Policy()
+DEFAULT_POLICY: Final = checked_policy(Policy())
 """
 The rules in force where nobody has given any.
 """

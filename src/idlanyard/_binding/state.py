@@ -19,7 +19,8 @@ from idlanyard._binding.snapshot import (
     Values,
     snapshot_of,
 )
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard.ids import Provenance
 
 Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
@@ -38,7 +39,7 @@ class Unbound:
     beyond: Final = None
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> CheckedPolicy:
         """
         The rules given to ``use_policy``.
         """
@@ -74,7 +75,7 @@ class Scope:
 
     beyond: Final = None
     values: Values
-    policy: Policy
+    policy: CheckedPolicy
     echo: list[tuple[Any, Any]] | tuple[()] | None
     open: bool
     binary: bool
@@ -163,7 +164,7 @@ class Overlay:
         return Overlay(None, delta, self.unit or self, self.block)
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> CheckedPolicy:
         """
         The scope's rules; where there is none, those in use now, whenever this was made.
         """
@@ -199,7 +200,7 @@ _inheriting: Final = InheritedVariable(_variable, UNBOUND) if INHERITS else None
 bound: Final = cast("ContextVar[Node]", _inheriting or _variable)
 current: Final = bound.get
 
-_policies: Final[list[tuple[Policy]]] = [(DEFAULT_POLICY,)]
+_policies: Final[list[tuple[CheckedPolicy]]] = [(DEFAULT_POLICY,)]
 
 forced: Final[list[Delta]] = []
 """
@@ -237,7 +238,7 @@ def use_policy(policy: Policy) -> Callable[[], None]:
             f"use_policy takes a Policy, not {type(policy).__name__}: write use_policy(Policy(...))"
         )
     # A tuple of its own marks this use, also where one policy is used twice.
-    entry = (policy,)
+    entry = (checked_policy(policy),)
     _policies.append(entry)
 
     def undo() -> None:
@@ -260,7 +261,7 @@ def put_back(token: Token[Node]) -> bool:
     return True
 
 
-def changed(values: Values, delta: Delta, policy: Policy) -> Values:
+def changed(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
     """
     Return *values* with the fields of *delta* replaced that the policy declares.
     """
@@ -273,7 +274,7 @@ def changed(values: Values, delta: Delta, policy: Policy) -> Values:
     return tuple(flat)
 
 
-def new_scope(policy: Policy, delta: Delta, *, binary: bool = False) -> Scope:
+def new_scope(policy: CheckedPolicy, delta: Delta, *, binary: bool = False) -> Scope:
     """
     Return an open scope that holds the fields of *delta* and nothing else.
     """
@@ -387,7 +388,7 @@ class RequestContext(SessionContext):
         return self._scope.policy.names
 
     @property
-    def _policy(self) -> Policy:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _policy(self) -> CheckedPolicy:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._scope.policy
 
     @property

@@ -15,7 +15,7 @@ from idlanyard._decision.plan import Plan
 from idlanyard._decision.reporting import report
 from idlanyard._decision.resolve import Edits
 from idlanyard._policy.admission import Admission
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.checked import CheckedPolicy
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import Provenance
 
@@ -25,7 +25,7 @@ UNANSWERED: Final = "whether it is known cannot be told just now"
 _OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
 
 
-def check_waits(policy: Policy) -> None:
+def check_waits(policy: CheckedPolicy) -> None:
     """
     Refuse an ``Admission`` whose function is awaited, where nothing can be.
 

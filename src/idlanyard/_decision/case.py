@@ -21,6 +21,7 @@ from idlanyard._decision.claims import (
 )
 from idlanyard._decision.plan import Field, Plan
 from idlanyard._decision.trust import BELIEVED, judge_sender
+from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
 NOT_UNDERSTOOD: Final = "not understood"
@@ -142,7 +143,7 @@ class Case:
         for key, source in field.sources:
             value, reason = self._word(source) if key is None else self._line(key, source)
             if reason is None and value is not None:
-                reason = field.spec.check.reason(self._plan.decode(value))
+                reason = check_of(field.spec).reason(self._plan.decode(value))
                 if reason is None:
                     return value, key
             if reason is not None:

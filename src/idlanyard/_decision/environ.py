@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from idlanyard._binding.snapshot import Values
 from idlanyard._decision.resolve import Edits
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.checked import CheckedPolicy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -24,7 +24,7 @@ def edit(environ: WSGIEnvironment, edits: Edits) -> None:
     environ.update(added)
 
 
-def publish(environ: WSGIEnvironment, policy: Policy, values: Values) -> None:
+def publish(environ: WSGIEnvironment, policy: CheckedPolicy, values: Values) -> None:
     """
     Set the keys that access logs read, and take out those of what is absent.
     """

@@ -14,10 +14,11 @@ from idlanyard._binding.snapshot import Values
 from idlanyard._decision.caches import Caches
 from idlanyard._decision.known_sessions import KnownSessions
 from idlanyard._decision.protocols import Wire
+from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.header_names import is_owned
-from idlanyard._policy.policy import Policy, policy_of
+from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header, Source
-from idlanyard._policy.spec import IDSpec
+from idlanyard._policy.spec import IDSpec, check_of, sources_of
 from idlanyard.ids import IDCheck, Provenance, token
 
 
@@ -63,7 +64,7 @@ class Field:
         "spec",
     )
 
-    def __init__(self, policy: Policy, name: str, wire: Wire) -> None:
+    def __init__(self, policy: CheckedPolicy, name: str, wire: Wire) -> None:
         spec = policy.specs[name]
         self.spec = spec
         self.name = name
@@ -71,13 +72,13 @@ class Field:
         self.key = wire.key(spec.header)
         self.sources: tuple[tuple[Any, Source], ...] = tuple(
             (wire.key(source.name) if isinstance(source, Header) else None, source)
-            for source in spec.read_from
+            for source in sources_of(spec)
         )
         self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
         (first, source), *others = self.sources
         parsed = isinstance(source, Header) and source.parse is not None
         self.plain = first == self.key and not parsed and not others
-        self.fits = _fits(spec.check, wire.text)
+        self.fits = _fits(check_of(spec), wire.text)
         self.needs_proof = spec.accept == "proven"
         self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
         self.maker = _maker(policy, spec)
@@ -91,7 +92,7 @@ class Field:
         self.simple = self.plain and spec.forward and not spec.must_match and not refusable
 
 
-def _maker(policy: Policy, spec: IDSpec) -> Callable[[], str] | None:
+def _maker(policy: CheckedPolicy, spec: IDSpec) -> Callable[[], str] | None:
     if spec.mint is None or spec.mint is token:
         return spec.mint
     return partial(policy.mint, spec.name)
@@ -101,7 +102,7 @@ def managed(spec: IDSpec) -> list[Header]:
     """
     Return every header that an ID is read from or written to, each once.
     """
-    headers = [source for source in spec.read_from if isinstance(source, Header)]
+    headers = [source for source in sources_of(spec) if isinstance(source, Header)]
     own = Header(spec.header)
     if all(header.name.lower() != own.name.lower() for header in headers):
         headers.append(own)
@@ -148,9 +149,9 @@ def plan_for(policy: Policy | None, wire: Wire) -> Plan:
         PolicyError: the environment describes no policy.
         TypeError: *policy* is not a ``Policy``.
     """
-    policy = policy_of(policy)
+    checked = checked_policy(policy_of(policy))
     warn_of_inheritance()
-    return Plan(policy, wire)
+    return Plan(checked, wire)
 
 
 class Plan:
@@ -227,7 +228,7 @@ class Plan:
         "yielding",
     )
 
-    def __init__(self, policy: Policy, wire: Wire) -> None:
+    def __init__(self, policy: CheckedPolicy, wire: Wire) -> None:
         self.policy = policy
         self.wire = wire
         self.binary = wire.text is bytes
@@ -235,7 +236,7 @@ class Plan:
         self.blank: Values = (None,) * (2 * self.width)
         self.fields = tuple(Field(policy, name, wire) for name in policy.specs)
         self.always = tuple(field for field in self.fields if field.always)
-        header = policy.shared_secret[0] if policy.shared_secret else None
+        header = policy.secret_header
         self.secrets = policy.secrets
         self.secret_key = wire.key(header) if header else None
         self.lines = self._lines(header)
@@ -248,7 +249,8 @@ class Plan:
         read = [header.name for field in self.fields for header in managed(field.spec)]
         self.owned = frozenset(wire.key(name) for name in read if is_owned(name))
         self.strips = frozenset(self._strips())
-        self.session_key = wire.key(policy.session.header) if policy.session else None
+        session = policy.specs.get("session_id")
+        self.session_key = wire.key(session.header) if session else None
         self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
         self.always_echoed = frozenset(
             field.echo_name for field in self.echoed if field.spec.echo == "always"
@@ -311,7 +313,7 @@ class Plan:
         Return whether nothing is bound for this request: for its path, or for every one.
         """
         policy = self.policy
-        return not policy.enabled or policy.excludes(self.wire.view(raw, policy).path)
+        return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
 
     def without(
         self, headers: list[tuple[Any, Any]], gone: Collection[Any]

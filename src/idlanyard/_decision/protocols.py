@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.peers import UNIX
-from idlanyard._policy.policy import Policy
 from idlanyard._policy.request import Headers, Request
 from idlanyard._policy.sources import Header
 
@@ -47,8 +47,8 @@ class Wire(NamedTuple):
     key: Callable[[str], Any]
     aliases: Callable[[Header], list[Any]]
     echo: Callable[[str], Any]
-    view: Callable[[Any, Policy], Request]
-    peer: Callable[[Any, Policy], str | None]
+    view: Callable[[Any, CheckedPolicy], Request]
+    peer: Callable[[Any, CheckedPolicy], str | None]
     conflates: Callable[[Any], bool]
     relayed: Callable[[Any], bool]
 
@@ -63,7 +63,7 @@ class ASGIRequest(Request):
 
     __slots__ = ("_headers", "_policy", "scope")
 
-    def __init__(self, scope: Any, policy: Policy) -> None:
+    def __init__(self, scope: Any, policy: CheckedPolicy) -> None:
         self.scope = scope
         self._policy = policy
         self._headers: Headers | None = None
@@ -108,7 +108,7 @@ class ASGIRequest(Request):
         return _asgi_peer(self.scope, self._policy)
 
 
-def _asgi_peer(scope: Any, policy: Policy) -> str | None:
+def _asgi_peer(scope: Any, policy: CheckedPolicy) -> str | None:
     """
     Return the client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
     """
@@ -183,7 +183,7 @@ class WSGIRequest(Request):
 
     __slots__ = ("_policy", "environ")
 
-    def __init__(self, environ: WSGIEnvironment, policy: Policy) -> None:
+    def __init__(self, environ: WSGIEnvironment, policy: CheckedPolicy) -> None:
         self.environ = environ
         self._policy = policy
 
@@ -224,7 +224,7 @@ class WSGIRequest(Request):
         return _wsgi_peer(self.environ, self._policy)
 
 
-def _wsgi_peer(environ: WSGIEnvironment, policy: Policy) -> str | None:
+def _wsgi_peer(environ: WSGIEnvironment, policy: CheckedPolicy) -> str | None:
     """
     Return the client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
     """

@@ -153,8 +153,7 @@ def _sender(plan: Plan, raw: Any, reason: str) -> dict[str, str]:
         shown = str(address)
     elif peer is not None and reason in (NOBODY, STRANGER):
         shown += _TEST_CLIENT
-    secret = plan.policy.shared_secret
-    return {"peer": shown, "secret": secret[0] if secret else ""}
+    return {"peer": shown, "secret": plan.policy.secret_header or ""}
 
 
 def _rules(plan: Plan, field: str) -> dict[str, str]:

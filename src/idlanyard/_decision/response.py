@@ -143,7 +143,7 @@ def problem(plan: Plan, refusal: Refusal, pairs: Headers) -> tuple[int, str, Hea
         pairs: what would have been echoed; the session's stays.
     """
     phrase, lines, body = refused(refusal)
-    session = plan.policy.session
+    session = plan.policy.specs.get("session_id")
     name = plan.wire.echo(session.header) if session and session.echo else None
     headers = [(plan.wire.echo(key), plan.encode(value)) for key, value in lines.items()]
     return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] == name)], body

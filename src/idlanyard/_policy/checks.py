@@ -6,22 +6,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from idlanyard._policy.admission import Admission
-from idlanyard._policy.default_specs import session_spec, suggest_header, tenant_spec, user_spec
+from idlanyard._policy.default_specs import (
+    request_spec,
+    session_spec,
+    suggest_header,
+    tenant_spec,
+    user_spec,
+)
 from idlanyard._policy.header_names import find_plain_fault, header_for, is_owned, name_for
 from idlanyard._policy.options import answer_unknown, find_meant, options_of
 from idlanyard._policy.paths import find_fault, suggest_list
 from idlanyard._policy.sources import Header
-from idlanyard._policy.spec import STANDARD, IDSpec
+from idlanyard._policy.spec import STANDARD, IDSpec, sources_of
 from idlanyard.exceptions import PolicyError
-
-if TYPE_CHECKING:
-    from idlanyard._policy.policy import Policy
-
-
-from idlanyard._policy.default_specs import request_spec
 
 _LEAST_SECRET: Final = 32
 # Servers take white space off a header's ends, and refuse these inside.
@@ -221,31 +221,48 @@ def _for_one_id(owner: str, rule: str, value: object) -> str:
     return f"write {owner}={owner}_spec({rule}={value!r})"
 
 
-def check_policy(policy: Policy) -> dict[str, IDSpec]:
+def collect_specs(standard: Mapping[str, object], further: Iterable[IDSpec]) -> dict[str, IDSpec]:
     """
-    Check the rules against each other and return the specs by name.
+    Return the rules of every ID by name, the standard IDs first.
+
+    Args:
+        standard: what was given for each of the standard IDs; ``None`` leaves it out.
+        further: the rules of further IDs.
     """
     specs: dict[str, IDSpec] = {}
-    for name, spec in _named(policy):
-        if not isinstance(spec, IDSpec) or (name is not None and spec.name != name):
-            raise _no_spec(name.removesuffix("_id") if name else "extra", spec)
-        if spec.name in specs or (name is None and spec.name in STANDARD):
+    for name, given in standard.items():
+        if given is None:
+            continue
+        if not isinstance(given, IDSpec) or given.name != name:
+            raise _no_spec(name.removesuffix("_id"), given)
+        specs[name] = given
+    for spec in further:
+        if spec.name in specs or spec.name in STANDARD:
             raise PolicyError.about("extra", f"declares {spec.name} twice: name each ID once")
         specs[spec.name] = spec
-    _check_headers(policy, specs)
-    for option in ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled"):
-        if type(getattr(policy, option)) is not bool:
-            given = getattr(policy, option)
+    return specs
+
+
+def check_switches(options: Mapping[str, object]) -> None:
+    """
+    Refuse anything but ``True`` and ``False`` for options that are on or off.
+    """
+    for option, given in options.items():
+        if type(given) is not bool:
             raise PolicyError.about(option, f"is True or False, not {given!r}", given)
-    _check_admission(policy)
-    hashed = [spec.name for spec in specs.values() if "hash" in (spec.log, spec.span)]
-    if hashed and not policy.hash_keys:
+
+
+def check_hashing(specs: Iterable[IDSpec], keys: Sequence[object]) -> None:
+    """
+    Refuse IDs that a sink hashes without a key.
+    """
+    hashed = [spec.name for spec in specs if "hash" in (spec.log, spec.span)]
+    if hashed and not keys:
         raise PolicyError.about(
             "hash_keys",
             f"is empty and {hashed[0]} is hashed: a hash without a key can be guessed, "
             f"give it one as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]",
         )
-    return specs
 
 
 def _no_spec(option: str, given: object) -> PolicyError:
@@ -276,40 +293,33 @@ def _changes_meant(option: str, given: object) -> str:
     return f"header={header!r}" if header else ""
 
 
-def _check_admission(policy: Policy) -> None:
-    if policy.admission is None:
+def check_admission(admission: object, specs: Mapping[str, IDSpec]) -> None:
+    """
+    Refuse an admission that is none, or that has no sessions to look up.
+    """
+    if admission is None:
         return
-    if not isinstance(policy.admission, Admission):
+    if not isinstance(admission, Admission):
         raise PolicyError.about(
-            "admission", "is an Admission, as in Admission(registry.exists)", policy.admission
+            "admission", "is an Admission, as in Admission(registry.exists)", admission
         )
-    if policy.session is None:
+    if "session_id" not in specs:
         raise PolicyError.about("admission", "asks about sessions: leave session in")
 
 
-def _named(policy: Policy) -> list[tuple[str | None, Any]]:
-    standard: list[tuple[str | None, Any]] = [
-        ("session_id", policy.session),
-        ("user_id", policy.user),
-        ("tenant_id", policy.tenant),
-    ]
-    further = [(None, spec) for spec in policy.extra]
-    return [(name, spec) for name, spec in standard if spec is not None] + further
-
-
-def _check_headers(policy: Policy, specs: Mapping[str, IDSpec]) -> None:
+def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
     """
     Refuse one header, under any of its spellings, in two roles.
     """
     owners: dict[str, str] = {}
     roles = [
         (header.name, spec.name)
-        for spec in specs.values()
-        for header in (Header(spec.header), *spec.read_from)
+        for spec in specs
+        for header in (Header(spec.header), *sources_of(spec))
         if isinstance(header, Header)
     ]
-    if policy.shared_secret is not None:
-        roles.append((policy.shared_secret[0], "shared_secret"))
+    if secret_header is not None:
+        roles.append((secret_header, "shared_secret"))
     for header, role in roles:
         owner = owners.setdefault(header.lower().replace("_", "-"), role)
         if owner != role:
@@ -320,16 +330,13 @@ def _check_headers(policy: Policy, specs: Mapping[str, IDSpec]) -> None:
             )
 
 
-_STANDARD: Final = 3
-
-
-def say_undeclared(name: str, names: Sequence[str]) -> str:
+def explain_undeclared(name: str, names: Sequence[str]) -> str:
     """
-    Return a sentence that says what to write instead of *name*.
+    Return the sentence for the name of an ID that no policy declares.
 
     Args:
-        name: what was asked for.
-        names: the IDs that are declared, the three that every policy has first.
+        name: the name that code asked for.
+        names: the IDs that are declared, the three standard ones first.
     """
     if not isinstance(cast("object", name), str):
         return f"an ID is named by text, not {type(name).__name__}: write 'user_id'"
@@ -340,7 +347,7 @@ def say_undeclared(name: str, names: Sequence[str]) -> str:
     spec = _spec_for(name)
     if spec is None:
         return f"{said}, and no ID may be called so: write lower-case, as in 'device_id'"
-    if len(names) > _STANDARD:
+    if len(names) > len(STANDARD):
         return f"{said}: add {spec} to the extra=[...] of your policy"
     return (
         f"{said}: write use_policy(Policy(extra=[{spec}])), and for requests give that policy to "

@@ -33,6 +33,9 @@ class Paths:
     def __contains__(self, path: str) -> bool:
         return path in self._exact or path.startswith(self._prefixes)
 
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._prefixes)
+
 
 def find_fault(entry: object) -> str | None:
     """

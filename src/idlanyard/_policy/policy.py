@@ -9,57 +9,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from inspect import signature
-from typing import Any, ClassVar, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
-from weakref import ref
+from operator import attrgetter
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from idlanyard import _failures, ids
+from idlanyard import _failures
 from idlanyard._policy import checks
 from idlanyard._policy.admission import Admission
-from idlanyard._policy.checks import explain_unknown, say_undeclared
+from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.default_specs import session_spec, tenant_spec, user_spec
 from idlanyard._policy.environment import in_the_environment, misspelt_in, options_from
 from idlanyard._policy.options import Options
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import EVERYONE, Everyone, TrustedPeers
-from idlanyard._policy.spec import STANDARD, IDSpec
+from idlanyard._policy.spec import IDSpec
 from idlanyard.exceptions import PolicyError
-from idlanyard.ids import IDCheck
 
-Secrets: TypeAlias = str | bytes | Sequence[str | bytes]
 _store: Final = object.__setattr__
-_DEFAULT_CHECK: Final = IDCheck()
-
-
-class Declared:
-    """
-    The IDs that the policies of this process declare, for lines outside their requests.
-
-    Attributes:
-        names: of every ID, the standard ones first; another tuple whenever
-            they change.
-    """
-
-    names: tuple[str, ...] = STANDARD
-    _policies: ClassVar[list[ref[Policy]]] = []
-
-    @classmethod
-    def add(cls, policy: Policy) -> None:
-        """
-        Know the IDs of *policy* for as long as somebody has it.
-        """
-        cls._renew([*cls._policies, ref(policy, cls._forget)])
-
-    @classmethod
-    def _forget(cls, gone: ref[Policy]) -> None:
-        cls._renew([one for one in cls._policies if one is not gone])
-
-    @classmethod
-    def _renew(cls, policies: list[ref[Policy]]) -> None:
-        cls._policies = policies
-        alive = [policy for one in policies if (policy := one()) is not None]
-        names = tuple(dict.fromkeys((*STANDARD, *(name for one in alive for name in one.names))))
-        if names != cls.names:
-            cls.names = names
+_SWITCHES: Final = ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,38 +85,42 @@ class Policy(Options):
     hash_keys: Sequence[tuple[str, str | bytes]] = field(default=(), repr=False)
     enabled: bool = True
     admission: Admission | None = None
-    specs: Mapping[str, IDSpec] = field(init=False, repr=False, compare=False)
-    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    index: Mapping[str, int] = field(init=False, repr=False, compare=False)
-    environ_keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    peers: TrustedPeers = field(init=False, repr=False, compare=False)
-    secrets: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
-    keys: tuple[tuple[str, bytes], ...] = field(init=False, repr=False, compare=False)
-    _excluded: Paths = field(init=False, repr=False, compare=False)
+    _checked: CheckedPolicy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _store(self, "extra", checks.parse_extra(self.extra))
-        _store(self, "peers", TrustedPeers(self.trusted_peers))
-        _store(self, "trusted_peers", self.peers.entries)
-        _store(self, "shared_secret", checks.parse_secret(self.shared_secret))
-        _store(self, "secrets", self.shared_secret[1] if self.shared_secret else ())
-        _store(self, "exclude", checks.parse_paths(self.exclude))
-        _store(self, "_excluded", Paths(self.exclude))
-        _store(self, "keys", checks.parse_hash_keys(self.hash_keys))
-        _store(self, "hash_keys", self.keys)
-        _store(self, "specs", checks.check_policy(self))
-        names = STANDARD + tuple(spec.name for spec in self.extra)
-        _store(self, "names", names)
-        _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
-        _store(self, "index", {name: position for position, name in enumerate(names)})
-        if self.extra:
-            Declared.add(self)
-        if self.peers.anybody:
-            _failures.LOGGER.warning(
-                "idlanyard: trusted_peers%s believes the user and tenant that any client claims: "
-                "use it only where none but your proxy can connect",
-                "=EVERYONE" if self.peers.everyone else ", which holds every public address,",
-            )
+        extra = checks.parse_extra(self.extra)
+        peers = TrustedPeers(self.trusted_peers)
+        secret = checks.parse_secret(self.shared_secret)
+        exclude = checks.parse_paths(self.exclude)
+        keys = checks.parse_hash_keys(self.hash_keys)
+        standard = {"session_id": self.session, "user_id": self.user, "tenant_id": self.tenant}
+        specs = checks.collect_specs(standard, extra)
+        header, secrets = secret or (None, ())
+        checks.check_headers(specs.values(), header)
+        checks.check_switches({option: getattr(self, option) for option in _SWITCHES})
+        checks.check_admission(self.admission, specs)
+        checks.check_hashing(specs.values(), keys)
+        _store(self, "extra", extra)
+        _store(self, "trusted_peers", peers.entries)
+        _store(self, "shared_secret", secret)
+        _store(self, "exclude", exclude)
+        _store(self, "hash_keys", keys)
+        checked = CheckedPolicy(
+            specs=specs,
+            peers=peers,
+            secret_header=header,
+            secrets=secrets,
+            keys=keys,
+            exclude=Paths(exclude),
+            expose=self.expose,
+            mark_private=self.mark_private,
+            assume_unix=self.assume_unix,
+            unsafe_server_ok=self.unsafe_server_ok,
+            enabled=self.enabled,
+            admission=self.admission,
+        )
+        _store(self, "_checked", checked)
+        _warn_of_anybody(peers)
 
     @classmethod
     def _refuse_name(cls, name: str, value: object, names: list[str], /) -> str:
@@ -186,57 +156,20 @@ class Policy(Options):
         except PolicyError as error:
             raise in_the_environment(error) from error
 
-    def excludes(self, path: str) -> bool:
-        """
-        Return whether *path* is one for which nothing is read, minted or echoed.
-        """
-        return path in self._excluded
 
-    def check(self, name: str) -> IDCheck:
-        """
-        Return what the ID *name* may look like.
+checked_policy: Final[Callable[[Policy], CheckedPolicy]] = attrgetter("_checked")
+"""
+Returns the checked options of a policy.
+"""
 
-        Raises:
-            TypeError: no such ID is declared.
-        """
-        spec = self.specs.get(name)
-        if spec is not None:
-            return spec.check
-        if name in STANDARD:
-            return _DEFAULT_CHECK
-        raise TypeError(say_undeclared(name, self.names))
 
-    def shown(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
-        """
-        Return what *sink* shows of the ID *name*: the ID, its hash, or ``None``.
-        """
-        spec = self.specs.get(name)
-        how = "clear" if spec is None else getattr(spec, sink)
-        if how == "clear":
-            return value
-        return self.pseudonym(name, value) if how == "hash" else None
-
-    def pseudonym(self, name: str, value: str) -> str:
-        """
-        Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID.
-        """
-        from hmac import digest
-
-        key_id, key = self.keys[0]
-        return f"{key_id}:{digest(key, f'{name}:{value}'.encode(), 'sha256').hex()[:32]}"
-
-    def mint(self, name: str) -> str:
-        """
-        Return a fresh ID; the default mint's where the generator fails.
-        """
-        spec = self.specs.get(name)
-        if spec is None or spec.mint is None:
-            return ids.token()
-        try:
-            return spec.check.require(name, spec.mint())
-        except Exception as error:
-            _failures.failed(f"mint of {name}", error)
-            return ids.token()
+def _warn_of_anybody(peers: TrustedPeers) -> None:
+    if peers.anybody:
+        _failures.LOGGER.warning(
+            "idlanyard: trusted_peers%s believes the user and tenant that any client claims: "
+            "use it only where none but your proxy can connect",
+            "=EVERYONE" if peers.everyone else ", which holds every public address,",
+        )
 
 
 def policy_of(policy: Policy | None) -> Policy:
@@ -269,15 +202,15 @@ _OPTIONS: Final = tuple(field.name for field in fields(Policy) if field.init)
 _SECRET: Final = ("shared_secret", "hash_keys")
 
 
-def refusing_options(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def refuse_options(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
-    Let what takes a policy refuse the policy's own options, saying what to write.
+    Return a decorator for a function that takes a policy: it refuses the options of ``Policy``.
 
-    The signature stays, so that a type checker refuses them as well.
+    The function keeps its signature, so that type checkers refuse them as well.
 
     Args:
-        call: how it is called, ``{}`` for the policy, as in
-            ``"install(app, {})"``.
+        call: a call of the function, ``{}`` in place of the policy, as in
+            ``"install(app, {})"``; the message says to write it.
     """
 
     def around(fn: Callable[P, R]) -> Callable[P, R]:
@@ -312,7 +245,7 @@ def _unknown(call: str, name: str, value: object) -> str:
     if close:
         written = f"Policy({close[0]}={_shown(close[0], value)})"
         return f"{name} is no option: write {call.format(written)}"
-    of_one_id = explain_unknown(name, value, [*_OPTIONS]).partition(": write ")[2]
+    of_one_id = checks.explain_unknown(name, value, [*_OPTIONS]).partition(": write ")[2]
     if of_one_id:
         return f"{name} is no option: write {call.format(f'Policy({of_one_id})')}"
     return (

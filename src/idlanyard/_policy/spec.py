@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from idlanyard._policy.callables import find_fault
@@ -124,14 +125,12 @@ class IDSpec(Options):
     span: Sink = "clear"
     attribute: str | None = None
     baggage: bool = False
-    check: IDCheck = field(init=False, repr=False, compare=False)
-    read_from: tuple[Source, ...] = field(init=False, repr=False, compare=False)
+    _check: IDCheck = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_spec(self)
-        _store(self, "read_from", _parse_sources(self))
-        _store(self, "sources", self.read_from)
-        _store(self, "check", IDCheck(self.charset, self.max_length))
+        _store(self, "sources", _parse_sources(self))
+        _store(self, "_check", IDCheck(self.charset, self.max_length))
         if self.attribute is None:
             _store(self, "attribute", _usual_attribute(self.name))
         if self.mint is not None:
@@ -149,6 +148,17 @@ class IDSpec(Options):
     @classmethod
     def _refuse_name(cls, name: str, _value: object, names: list[str], /) -> str:
         return explain_unknown(cls.__name__, name, names)
+
+
+check_of: Final[Callable[[IDSpec], IDCheck]] = attrgetter("_check")
+"""
+Returns the check that every value of an ID has to pass.
+"""
+
+sources_of: Final[Callable[[IDSpec], tuple[Source, ...]]] = attrgetter("sources")
+"""
+Returns the sources of an ID, each of them a ``Source``: text has become a ``Header``.
+"""
 
 
 def explain_unknown(rule: str, name: str, names: list[str]) -> str:
@@ -403,7 +413,7 @@ def _check_mint(spec: IDSpec) -> None:
         raise PolicyError.about(
             "mint", f"of {spec.name} returns {type(made).__name__}: return a str"
         )
-    reason = spec.check.reason(made)
+    reason = check_of(spec).reason(made)
     if reason is not None:
         raise PolicyError.about(
             "mint",

@@ -16,7 +16,7 @@ from idlanyard._binding.logins import identify_login
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import SessionContext
 from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current, scope_here
-from idlanyard._policy.policy import Policy, refusing_options, require_policy
+from idlanyard._policy.policy import Policy, refuse_options, require_policy
 from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
 from idlanyard.wsgi import KEY, SessionContextMiddleware
@@ -59,7 +59,7 @@ class IDLanyard:
 
     __slots__ = ("_policy", "_user_loader")
 
-    @refusing_options("IDLanyard(app, {})")
+    @refuse_options("IDLanyard(app, {})")
     def __init__(
         self,
         app: Flask | None = None,

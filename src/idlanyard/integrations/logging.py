@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.snapshot import Values, parts_of
+from idlanyard._binding.snapshot import Parts, Values, parts_of
 from idlanyard._binding.state import (
     UNBOUND,
     Node,
@@ -25,7 +25,9 @@ from idlanyard._binding.state import (
     carried_by,
     current,
 )
-from idlanyard._policy.policy import Declared, Policy, require_policy
+from idlanyard._policy.checked import CheckedPolicy, Declared
+from idlanyard._policy.policy import Policy, checked_policy, require_policy
+from idlanyard._policy.spec import STANDARD
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
@@ -64,7 +66,7 @@ def install(policy: Policy | None = None) -> Callable[[], None]:
     Raises:
         TypeError: *policy* is not a ``Policy``.
     """
-    factory = _Factory(logging.getLogRecordFactory(), _policy_or_none(policy))
+    factory = _Factory(logging.getLogRecordFactory(), _checked_or_none(policy))
     logging.setLogRecordFactory(factory)
     return factory.undo
 
@@ -101,7 +103,7 @@ class SessionContextFilter(logging.Filter):
         length: int | None = None,
     ) -> None:
         super().__init__(name)
-        self._policy = _policy_or_none(policy)
+        self._policy = _checked_or_none(policy)
         self._default = None if default is None else _checked_default(default)
         self._length = _checked_length(length)
 
@@ -174,7 +176,7 @@ class SessionContextFormatter(logging.Formatter):
         length: int | None = None,
     ) -> None:
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
-        self._policy = _policy_or_none(policy)
+        self._policy = _checked_or_none(policy)
         self._default = _checked_default(default)
         self._length = _checked_length(length)
         self._fields = frozenset(_FIELD.findall(self._fmt or ""))
@@ -202,8 +204,8 @@ class SessionContextFormatter(logging.Formatter):
         return self._style.format(SimpleNamespace(**{**there, **ids}))
 
 
-def _policy_or_none(policy: Policy | None) -> Policy | None:
-    return None if policy is None else require_policy(policy)
+def _checked_or_none(policy: Policy | None) -> CheckedPolicy | None:
+    return None if policy is None else checked_policy(require_policy(policy))
 
 
 def _checked_default(default: str) -> str:
@@ -285,7 +287,7 @@ class _Plain(NamedTuple):
         ours: all names.
     """
 
-    policy: Policy | None
+    policy: CheckedPolicy | None
     known: tuple[str, ...]
     absent: Mapping[str, None]
     ours: Collection[str]
@@ -298,7 +300,9 @@ class _Factory:
 
     __slots__ = ("_plain", "_policy", "before", "installed")
 
-    def __init__(self, before: Callable[..., logging.LogRecord], policy: Policy | None) -> None:
+    def __init__(
+        self, before: Callable[..., logging.LogRecord], policy: CheckedPolicy | None
+    ) -> None:
         self.before = before
         self.installed = True
         self._policy = policy
@@ -324,7 +328,7 @@ class _Factory:
             ):
                 session, user, tenant = values[:3]
                 attributes = _Attributes(session_id=session, user_id=user, tenant_id=tenant)
-                if policy.extra:
+                if len(policy.names) > len(STANDARD):
                     attributes.update(zip(policy.names, values, strict=False))
                 if plain.absent:
                     attributes.update(plain.absent)
@@ -358,7 +362,7 @@ class _Factory:
             logging.setLogRecordFactory(last.before)
 
 
-def _plain_under(policy: Policy) -> _Plain:
+def _plain_under(policy: CheckedPolicy) -> _Plain:
     """
     Return what records under *policy* need; nothing is plain where its log sinks hide an ID.
     """
@@ -369,7 +373,7 @@ def _plain_under(policy: Policy) -> _Plain:
     return _Plain(policy, known, absent, {*known, *policy.names})
 
 
-def _is_said(node: Node, values: Values, given: Policy | None) -> bool:
+def _is_said(node: Node, values: Values, given: CheckedPolicy | None) -> bool:
     """
     Say whether *node* answers for every ID by its own rules, and the environment for none.
     """
@@ -378,9 +382,7 @@ def _is_said(node: Node, values: Values, given: Policy | None) -> bool:
     return node is not UNBOUND
 
 
-def _in_force(
-    record: logging.LogRecord, given: Policy | None
-) -> tuple[Policy, tuple[str, ...], Values]:
+def _in_force(record: logging.LogRecord, given: CheckedPolicy | None) -> Parts:
     """
     Return the rules, the names and the values that hold for a record made here.
     """
@@ -413,11 +415,11 @@ def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
     return _shown(policy, names, values)
 
 
-def _shown(policy: Policy, names: tuple[str, ...], values: Values) -> dict[str, str | None]:
+def _shown(policy: CheckedPolicy, names: tuple[str, ...], values: Values) -> dict[str, str | None]:
     """
     Return the IDs by name, as their log sinks show them (S25).
     """
     return {
-        name: None if value is None else policy.shown("log", name, value)
+        name: None if value is None else policy.show("log", name, value)
         for name, value in zip(names, values, strict=False)
     }

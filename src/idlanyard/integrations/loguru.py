@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from idlanyard import _failures
 from idlanyard._binding.reading import context_of
 from idlanyard._binding.snapshot import show_ids
-from idlanyard._policy.policy import Declared
+from idlanyard._policy.checked import Declared
 
 if TYPE_CHECKING:
     from loguru import Record

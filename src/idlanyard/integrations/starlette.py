@@ -13,7 +13,7 @@ from starlette.routing import Router
 
 from idlanyard import _failures
 from idlanyard._binding.state import RequestContext, Scope
-from idlanyard._policy.policy import Policy, policy_of, refusing_options
+from idlanyard._policy.policy import Policy, policy_of, refuse_options
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
 from idlanyard.exceptions import IDLanyardError
 
@@ -22,7 +22,7 @@ __all__ = ["install"]
 _INSTALLED: Final = "_idlanyard_policy"
 
 
-@refusing_options("install(app, {})")
+@refuse_options("install(app, {})")
 def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
     """
     Bind IDs for every request of *app*, outside everything else it does.

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard._policy.policy import Policy
+from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -110,7 +111,7 @@ def check_settings(**_: Any) -> Messages:
         said, remedy = idle.split(": write ", 1)
         messages.append(checks.Warning(f"{said}.", hint=f"Write {remedy}", id="idlanyard.W006"))
     try:
-        rules = policy_from_settings()
+        rules = checked_policy(policy_from_settings())
     except ImproperlyConfigured as error:
         return [
             *messages,
@@ -132,13 +133,13 @@ def check_deployment(**_: Any) -> Messages:
     Return whether the headers that gateways send are dropped, where nothing says that one does.
     """
     try:
-        rules = policy_from_settings()
+        rules = checked_policy(policy_from_settings())
     except ImproperlyConfigured:
         return []
     return _dropped([] if _are_meant(rules) else _unproven(rules))
 
 
-def _unproven(rules: Policy) -> list[str]:
+def _unproven(rules: CheckedPolicy) -> list[str]:
     """
     Return the headers that need a proof which nobody can give.
     """
@@ -147,11 +148,11 @@ def _unproven(rules: Policy) -> list[str]:
     return [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
 
 
-def _are_meant(rules: Policy) -> bool:
+def _are_meant(rules: CheckedPolicy) -> bool:
     """
     Return whether the settings have rules of their own for an ID that needs a proof.
     """
-    usual = Policy().specs
+    usual = checked_policy(Policy()).specs
     return any(
         spec.accept == "proven" and spec != usual.get(name) for name, spec in rules.specs.items()
     )

@@ -16,6 +16,7 @@ from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_f
 from idlanyard._binding.state import attach, bound, put_back
 from idlanyard._decision.admission import check_waits
 from idlanyard._decision.reporting import announce
+from idlanyard._policy.policy import checked_policy
 from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
 from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
@@ -144,7 +145,7 @@ def _compiled(is_async: bool) -> Kinds:
     rules = policy_from_settings()
     if not is_async:
         try:
-            check_waits(rules)
+            check_waits(checked_policy(rules))
         except PolicyError as error:
             raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)

@@ -10,14 +10,14 @@ from typing import Any, Final, cast
 from fastapi import FastAPI, Response
 
 from idlanyard._decision.response import refused
-from idlanyard._policy.policy import Policy, refusing_options
+from idlanyard._policy.policy import Policy, checked_policy, refuse_options
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
 
 _ADDED: Final = "_idlanyard_fastapi"
 
 
-@refusing_options("install(app, {})")
+@refuse_options("install(app, {})")
 def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     """
     Bind IDs for every request of *app*, outside everything else it does.
@@ -60,11 +60,11 @@ class _Additions:
     What FastAPI has besides the stack: the answer to a missing ID, and the schema.
     """
 
-    __slots__ = ("_app", "_openapi", "_policy", "openapi", "undo", "undo_stack")
+    __slots__ = ("_app", "_openapi", "_specs", "openapi", "undo", "undo_stack")
 
     def __init__(self, app: FastAPI, policy: Policy, undo_stack: Callable[[], None]) -> None:
         self._app = app
-        self._policy = policy
+        self._specs = checked_policy(policy).specs
         self.undo_stack = undo_stack
         self._openapi = app.openapi
         # Bound once each, so that they can be told from another installation's.
@@ -100,7 +100,7 @@ class _Additions:
         named: list[dict[str, Any]] = []
         for parameter in parameters:
             name = parameter.get("schema", {}).pop(MARK, None)
-            spec = self._policy.specs.get(name)
+            spec = self._specs.get(name)
             if spec is not None:
                 parameter["name"] = parameter["schema"]["title"] = spec.header
             if name is None or spec is not None:

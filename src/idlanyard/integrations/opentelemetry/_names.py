@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.state import current, scope_here
-from idlanyard._policy.policy import Declared, Policy
+from idlanyard._policy.checked import CheckedPolicy, Declared
 
 Names: TypeAlias = str | Mapping[str, str | None]
 
@@ -73,7 +73,7 @@ class AttributeNames:
             # The policy that declares it may not have been built yet.
             self._unknown = tuple(name for name in self._names if name not in Declared.names)
 
-    def of(self, policy: Policy, name: str) -> str | None:
+    def of(self, policy: CheckedPolicy, name: str) -> str | None:
         """
         Return what the ID *name* is called, or ``None`` where it is left off.
         """
@@ -99,7 +99,7 @@ class AttributeNames:
         policy = current().policy
         attributes: dict[str, str] = {}
         for name, value in get_session_context().as_dict().items():
-            attribute, text = self.of(policy, name), policy.shown(sink, name, value)
+            attribute, text = self.of(policy, name), policy.show(sink, name, value)
             if attribute is not None and text is not None and name not in without:
                 attributes[attribute] = text
                 if name in self._besides:

@@ -1,0 +1,149 @@
+"""
+``CheckedPolicy``: the options of a policy once they are checked, as the rest of the package reads
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal
+from weakref import ref
+
+from idlanyard import _failures, ids
+from idlanyard._policy.admission import Admission
+from idlanyard._policy.checks import explain_undeclared
+from idlanyard._policy.paths import Paths
+from idlanyard._policy.peers import TrustedPeers
+from idlanyard._policy.spec import STANDARD, IDSpec, check_of
+from idlanyard.ids import IDCheck
+
+_store: Final = object.__setattr__
+_DEFAULT_CHECK: Final = IDCheck()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True, eq=False)
+class CheckedPolicy:
+    """
+    The checked options of one ``Policy``, and the tables that are made of them.
+
+    Attributes:
+        specs: the rules of each ID that is not left out, by name.
+        peers: the trusted peers.
+        secret_header: the header of the shared secret, if there is one.
+        secrets: the shared secrets, the new one first.
+        keys: key IDs and keys of the ``"hash"`` sinks; the first one writes.
+        exclude: the paths for which nothing is read, minted or echoed.
+        expose: as in ``Policy``, like the other options below.
+        mark_private: as in ``Policy``.
+        assume_unix: as in ``Policy``.
+        unsafe_server_ok: as in ``Policy``.
+        enabled: as in ``Policy``.
+        admission: as in ``Policy``.
+        names: the three standard IDs, left out or not, and the further ones.
+        index: the position of each name in *names*, and of its value in a
+            scope's values.
+        environ_keys: the key in a WSGI ``environ`` of each of *names*.
+    """
+
+    specs: Mapping[str, IDSpec]
+    peers: TrustedPeers
+    secret_header: str | None
+    secrets: tuple[bytes, ...]
+    keys: tuple[tuple[str, bytes], ...]
+    exclude: Paths
+    expose: bool
+    mark_private: bool
+    assume_unix: bool
+    unsafe_server_ok: bool
+    enabled: bool
+    admission: Admission | None
+    names: tuple[str, ...] = field(init=False)
+    index: Mapping[str, int] = field(init=False)
+    environ_keys: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(dict.fromkeys((*STANDARD, *self.specs)))
+        _store(self, "names", names)
+        _store(self, "index", {name: position for position, name in enumerate(names)})
+        _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
+        if len(names) > len(STANDARD):
+            Declared.add(self)
+
+    def check(self, name: str) -> IDCheck:
+        """
+        Return the check that a value of the ID *name* has to pass.
+
+        Raises:
+            TypeError: no such ID is declared.
+        """
+        spec = self.specs.get(name)
+        if spec is not None:
+            return check_of(spec)
+        if name in STANDARD:
+            return _DEFAULT_CHECK
+        raise TypeError(explain_undeclared(name, self.names))
+
+    def show(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
+        """
+        Return the text that *sink* shows of an ID: the ID, its pseudonym, or ``None``.
+        """
+        spec = self.specs.get(name)
+        how = "clear" if spec is None else getattr(spec, sink)
+        if how == "clear":
+            return value
+        return self.pseudonym(name, value) if how == "hash" else None
+
+    def pseudonym(self, name: str, value: str) -> str:
+        """
+        Return ``key ID:hex``, 128 bits of the keyed HMAC-SHA256 of an ID.
+        """
+        from hmac import digest
+
+        key_id, key = self.keys[0]
+        return f"{key_id}:{digest(key, f'{name}:{value}'.encode(), 'sha256').hex()[:32]}"
+
+    def mint(self, name: str) -> str:
+        """
+        Return a fresh ID, or one of ``ids.token`` if the generator of the ID fails.
+        """
+        spec = self.specs.get(name)
+        if spec is None or spec.mint is None:
+            return ids.token()
+        try:
+            return check_of(spec).require(name, spec.mint())
+        except Exception as error:
+            _failures.failed(f"mint of {name}", error)
+            return ids.token()
+
+
+class Declared:
+    """
+    The IDs that any policy of this process declares, for log lines outside its requests.
+
+    Attributes:
+        names: of every ID, the standard ones first; another tuple whenever
+            they change.
+    """
+
+    names: tuple[str, ...] = STANDARD
+    _policies: ClassVar[list[ref[CheckedPolicy]]] = []
+
+    @classmethod
+    def add(cls, policy: CheckedPolicy) -> None:
+        """
+        Add the IDs of *policy* for as long as it is used.
+        """
+        cls._renew([*cls._policies, ref(policy, cls._forget)])
+
+    @classmethod
+    def _forget(cls, gone: ref[CheckedPolicy]) -> None:
+        cls._renew([one for one in cls._policies if one is not gone])
+
+    @classmethod
+    def _renew(cls, policies: list[ref[CheckedPolicy]]) -> None:
+        cls._policies = policies
+        alive = [policy for one in policies if (policy := one()) is not None]
+        names = tuple(dict.fromkeys((*STANDARD, *(name for one in alive for name in one.names))))
+        if names != cls.names:
+            cls.names = names
