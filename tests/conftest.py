@@ -19,7 +19,7 @@ import idlanyard
 from idlanyard._binding.events import subscribers
 from idlanyard._binding.inheritance import INHERITS
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import UNBOUND, bound, current, forced
+from idlanyard._binding.state import UNBOUND, bound, forced, get_binding
 from idlanyard._failures import failures, warned
 
 TESTS = Path(__file__).parent
@@ -153,7 +153,7 @@ def nothing_is_left() -> Iterator[None]:
     # would find the lines of others among its own.
     root.setLevel(level)
     root.handlers[:] = handlers
-    left = (current(), list(forced), dict(subscribers), current().policy)
+    left = (get_binding(), list(forced), dict(subscribers), get_binding().policy)
     bound.set(UNBOUND)
     assert left == (UNBOUND, [], {}, DEFAULT_POLICY)
 

@@ -44,7 +44,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import attach, carried_by, current, new_scope
+from idlanyard._binding.state import attach_to_error, get_binding, ids_of_error, make_request_ids
 from idlanyard._policy.policy import checked_policy
 from idlanyard.asgi import SessionContextMiddleware
 
@@ -307,11 +307,11 @@ def test_constants_and_nodes_say_what_they_are() -> None:
     Design, section 1: UNSET says its name; what a scope does not declare is absent.
     """
     assert repr(UNSET) == "UNSET"
-    scope = new_scope(DEFAULT_POLICY, {"user_id": ("u", Provenance.CODE)})
+    scope = make_request_ids(DEFAULT_POLICY, {"user_id": ("u", Provenance.CODE)})
     assert scope.look_up("user_id") == ("u", Provenance.CODE)
     assert scope.look_up("device_id") == (None, None)
-    assert current().policy is DEFAULT_POLICY
+    assert get_binding().policy is DEFAULT_POLICY
     error = ValueError()
-    attach(error, scope)
-    assert carried_by(error) == SessionContext(user_id="u")
-    assert carried_by(ValueError()) is None
+    attach_to_error(error, scope)
+    assert ids_of_error(error) == SessionContext(user_id="u")
+    assert ids_of_error(ValueError()) is None

@@ -28,7 +28,7 @@ from idlanyard import (
     session_spec,
     use_policy,
 )
-from idlanyard._binding.carriers import block_for_job
+from idlanyard._binding.carriers import make_job_block
 
 CLIENT, PEER = Provenance.CLIENT, Provenance.PEER
 WORDS = [provenance.value for provenance in Provenance]
@@ -170,9 +170,9 @@ def test_a_carrier_longer_than_dump_makes_is_refused_whole() -> None:
     good = {"session_id": ["s", "code"]}
     assert extract(good | {"user_id": "x" * 2048}).as_dict() == {}
     assert extract({"tenant_id": {"deep": ["x" * 2048]}} | good).as_dict() == {}
-    with block_for_job({"X-Session-ID": "s", "Cookie": "c" * 2048}, inherit=False):
+    with make_job_block({"X-Session-ID": "s", "Cookie": "c" * 2048}, inherit=False):
         assert get_session_context().is_empty()
-    with block_for_job({"X-Session-ID": "s", "Cookie": b"c"}, inherit=False):
+    with make_job_block({"X-Session-ID": "s", "Cookie": b"c"}, inherit=False):
         assert get_session_context().session_id == "s"
 
 
@@ -222,7 +222,7 @@ def test_a_type_that_no_message_has_is_a_mistake_of_the_code(carrier: Any) -> No
     """
     with pytest.raises(TypeError, match=r"write restore\(dict\(\.\.\.\)\)"):
         restore(carrier)
-    with block_for_job(carrier, inherit=False):
+    with make_job_block(carrier, inherit=False):
         assert get_session_context().is_empty()
 
 

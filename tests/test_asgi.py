@@ -32,7 +32,7 @@ from idlanyard import (
     session_spec,
     user_spec,
 )
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.asgi import SessionContextMiddleware
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]}
@@ -298,7 +298,7 @@ def test_an_error_unbinds_and_carries_a_snapshot(error: BaseException) -> None:
         assert get_session_context().is_empty()
 
     asyncio.run(outer())
-    context = carried_by(error)
+    context = ids_of_error(error)
     assert context is not None
     assert context.session_id == "s1"
     assert error.args == args
@@ -518,7 +518,7 @@ def test_one_exception_raised_in_two_requests_tells_of_the_second() -> None:
     for session in ("s1", "s2"):
         with pytest.raises(LookupError):
             ask_asgi(SessionContextMiddleware(app), http_scope([("X-Session-ID", session)]))
-        context = carried_by(error)
+        context = ids_of_error(error)
         assert context is not None
         assert context.session_id == session
     assert str(error) == "once for all"

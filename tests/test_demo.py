@@ -18,7 +18,7 @@ from idlanyard import SessionContext
 from idlanyard import __main__ as entry
 from idlanyard.__main__ import main
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import attach, new_scope
+from idlanyard._binding.state import attach_to_error, make_request_ids
 from idlanyard._demo import rows as demo_rows
 from idlanyard._demo.asking import Answer
 from idlanyard._demo.rows import CASES, Row, failed, judged, streamed
@@ -115,7 +115,7 @@ def test_tracebacks_without_a_snapshot_are_passed_over() -> None:
     """
     heard = Tracebacks()
     carrying = ValueError()
-    attach(carrying, new_scope(DEFAULT_POLICY, {}))
+    attach_to_error(carrying, make_request_ids(DEFAULT_POLICY, {}))
     for error in (None, ValueError(), carrying):
         info = None if error is None else (type(error), error, None)
         heard.emit(logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, "", None, info))

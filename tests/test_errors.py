@@ -31,7 +31,7 @@ from idlanyard import (
     identify,
     wsgi,
 )
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 
 S1 = [("X-Session-ID", "s1")]
 
@@ -137,6 +137,6 @@ def test_the_traceback_line_can_name_the_request() -> None:
     with pytest.raises(ValueError, match="a bug") as caught:
         ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1))
     assert get_session_context().is_empty()
-    context = carried_by(caught.value)
+    context = ids_of_error(caught.value)
     assert context is not None
     assert context.as_dict() == {"session_id": "s1", "user_id": "alice"}

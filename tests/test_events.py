@@ -22,7 +22,7 @@ from idlanyard import (
     subscribe,
     user_spec,
 )
-from idlanyard._binding.carriers import block_for_job
+from idlanyard._binding.carriers import make_job_block
 from idlanyard._binding.events import Event, subscribers
 from idlanyard._failures import failures
 from idlanyard.asgi import SessionContextMiddleware
@@ -125,9 +125,9 @@ def test_a_bind_says_what_begins_with_it() -> None:
 
     def run() -> None:
         request(Policy())
-        with block_for_job({"session_id": "s"}, inherit=False), session_context("t"):
+        with make_job_block({"session_id": "s"}, inherit=False), session_context("t"):
             identify(user_id="u")
-        with block_for_job(None, inherit=True), restore({"session_id": "s"}):
+        with make_job_block(None, inherit=True), restore({"session_id": "s"}):
             pass
 
     told = heard("bind", "identify", during=run)
@@ -145,7 +145,7 @@ def test_a_job_whose_beginning_fails_binds_nothing() -> None:
 
     undo = subscribe("bind", fail)
     with raise_failures(), pytest.raises(LookupError):
-        block_for_job({"session_id": "s"}, inherit=False).__enter__()
+        make_job_block({"session_id": "s"}, inherit=False).__enter__()
     undo()
     assert get_session_id() is None
 

@@ -18,7 +18,7 @@ import pytest
 
 from idlanyard._binding.inheritance import InheritedVariable, warn_of_inheritance
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, new_scope
+from idlanyard._binding.state import UNBOUND, Binding, Overlay, RequestIDs, make_request_ids
 from idlanyard.ids import Provenance
 
 
@@ -73,17 +73,17 @@ class World:
     """
 
     def __init__(self) -> None:
-        raw: contextvars.ContextVar[Node] = contextvars.ContextVar("world", default=UNBOUND)
+        raw: contextvars.ContextVar[Binding] = contextvars.ContextVar("world", default=UNBOUND)
         self.variable = InheritedVariable(raw, UNBOUND)
-        self.scope = new_scope(DEFAULT_POLICY, delta("s1", "u1"))
+        self.scope = make_request_ids(DEFAULT_POLICY, delta("s1", "u1"))
 
-    def started(self, node: Node | None = None) -> Inheriting:
+    def started(self, binding: Binding | None = None) -> Inheriting:
         """
         Return a thread that was started where *node*, or the request's scope, is bound.
         """
 
         def start() -> Inheriting:
-            self.variable.set(node or self.scope)
+            self.variable.set(binding or self.scope)
             return Inheriting()
 
         return contextvars.copy_context().run(start)
@@ -92,8 +92,8 @@ class World:
         """
         Return the session and the user that are in force here.
         """
-        node = self.variable.get()
-        return f"{node.look_up('session_id')[0]} {node.look_up('user_id')[0]}"
+        binding = self.variable.get()
+        return f"{binding.look_up('session_id')[0]} {binding.look_up('user_id')[0]}"
 
     def layer(self, session: str | None = None, user: str | None = None) -> Overlay:
         """
@@ -101,7 +101,7 @@ class World:
         """
         below = self.variable.get()
         merged = {**getattr(below, "delta", {}), **delta(session, user)}
-        over = below if isinstance(below, Scope) else getattr(below, "over", None)
+        over = below if isinstance(below, RequestIDs) else getattr(below, "over", None)
         made = self.variable.adopt(Overlay(over, merged), below)
         self.variable.set(made)
         return made
@@ -166,12 +166,12 @@ def test_what_is_bound_there_on_purpose_is_read(world: World, threads: list[Inhe
     R13: what carry binds in that thread, even the very request, is read after its end too.
     """
     hidden = Overlay(world.scope, delta(user="u2"))
-    for node, expected in ((world.scope, "s1 u1"), (hidden, "s1 u2")):
+    for binding, expected in ((world.scope, "s1 u1"), (hidden, "s1 u2")):
         world.scope.open = True
-        threads.append(thread := world.started(node))
+        threads.append(thread := world.started(binding))
 
-        def carried(node: Node = node) -> str:
-            token = world.variable.set(node)
+        def carried(binding: Binding = binding) -> str:
+            token = world.variable.set(binding)
             world.scope.open = False
             try:
                 return world.read()
@@ -188,18 +188,18 @@ def test_a_block_in_that_thread_outlives_the_request(
     """
     R3: IDs of a block that was opened while the request went on stay; what was below goes.
     """
-    for node in (world.scope, Overlay(world.scope, delta(user="u2")), Overlay(None, delta("o"))):
+    for binding in (world.scope, Overlay(world.scope, delta(user="u2")), Overlay(None, delta("o"))):
         world.scope.open = True
-        if isinstance(node, Overlay) and node.over is None:
-            node.block = [None]
-        threads.append(thread := world.started(node))
+        if isinstance(binding, Overlay) and binding.over is None:
+            binding.block = [None]
+        threads.append(thread := world.started(binding))
         thread.ask(lambda: world.layer(session="job"))
         assert thread.ask(world.read).startswith("job ")
         thread.ask(lambda: world.layer(user="worker"))
         assert thread.ask(world.read) == "job worker"
         world.scope.open = False
-        if node.beyond is None and isinstance(node, Overlay) and node.block:
-            node.block.clear()
+        if binding.beyond is None and isinstance(binding, Overlay) and binding.block:
+            binding.block.clear()
         assert thread.ask(world.read) == "job worker"
         thread.ask(lambda: world.variable.set(world.variable.get()))
         assert thread.ask(world.read) == "job worker"

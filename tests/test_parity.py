@@ -143,9 +143,9 @@ def _snapshot(values: tuple[Any, ...], policy: Policy) -> SessionContext:
     """
     Bind *values* as a request would, and read them by the public way.
     """
-    from idlanyard._binding.state import bound, new_scope
+    from idlanyard._binding.state import bound, make_request_ids
 
-    scope = new_scope(checked_policy(policy), {})
+    scope = make_request_ids(checked_policy(policy), {})
     scope.values = values
     token = bound.set(scope)
     try:

@@ -24,7 +24,7 @@ from idlanyard import (
     set_session_context,
 )
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import bound, new_scope
+from idlanyard._binding.state import bound, make_request_ids
 
 FIELDS = ("session_id", "user_id", "tenant_id")
 VALUES = st.sampled_from(["a", "b", "c", None, "", UNSET])
@@ -114,8 +114,9 @@ class Bindings(RuleBasedStateMachine):
         Begin outside a request, or in one that has these IDs.
         """
         if ids is not None:
-            scope = new_scope(DEFAULT_POLICY, {name: (value, None) for name, value in ids.items()})
-            self.here(lambda: bound.set(scope))
+            delta = {name: (value, None) for name, value in ids.items()}
+            request_ids = make_request_ids(DEFAULT_POLICY, delta)
+            self.here(lambda: bound.set(request_ids))
             self.model = Model(dict(ids))
 
     @rule(given=GIVEN)

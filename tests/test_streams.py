@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from idlanyard import carry, get_session_id, identify, scoped_iter, session_context
-from idlanyard._binding.functions import Held
-from idlanyard._binding.state import current
+from idlanyard._binding.functions import SteppedBinding
+from idlanyard._binding.state import get_binding
 
 Stream = Callable[[], AsyncIterator[str | None]]
 
@@ -408,7 +408,7 @@ def test_a_step_closed_in_another_context_takes_nothing_from_there() -> None:
     async def main() -> None:
         with session_context("alice"):
             stream = scoped_iter(Hung())
-            held = Held(current())
+            held = SteppedBinding(get_binding())
         step: Any = stream.__anext__()
         contextvars.copy_context().run(step.send, None)
         with session_context("bob"):

@@ -29,7 +29,7 @@ from idlanyard import (
     testing,
     user_spec,
 )
-from idlanyard._binding.state import UNBOUND, Overlay, current
+from idlanyard._binding.state import UNBOUND, Overlay, get_binding
 from idlanyard.testing import client_headers, override
 from idlanyard.wsgi import SessionContextMiddleware
 
@@ -216,7 +216,7 @@ def test_overlapping_overrides_end_each_by_itself(first_out: str) -> None:
     assert plain_request() == found[0]
     block.__exit__()
     assert get_session_context().is_empty()
-    assert current() is UNBOUND
+    assert get_binding() is UNBOUND
     assert plain_request() is None
 
 
@@ -295,7 +295,7 @@ def test_an_override_is_entered_once_at_a_time() -> None:
             block.__enter__()
         assert get_user_id() == "a"
     with block, override(user_id=UNSET):
-        layer = current()
+        layer = get_binding()
         assert isinstance(layer, Overlay)
         assert len(layer.delta) == 1
     assert len(layer.delta) == 0

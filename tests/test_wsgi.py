@@ -16,7 +16,7 @@ from werkzeug.middleware.lint import LintMiddleware
 
 from drive import Server, ask_wsgi, environ_of, values_of
 from idlanyard import UNSET, get_session_context, get_session_id, identify, set_session_context
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
 S1 = (("X-Session-ID", "s1"),)
@@ -324,7 +324,7 @@ def test_an_exception_unbinds_and_carries_a_snapshot(where: str) -> None:
         environ["HTTP_X_SESSION_ID"] = session
         with pytest.raises(LookupError) as caught:
             ask_wsgi(SessionContextMiddleware(app), environ)
-        context = carried_by(caught.value)
+        context = ids_of_error(caught.value)
         assert context is not None
         assert context.session_id == session
         assert get_session_context().is_empty()

@@ -25,7 +25,7 @@ _writing: Final = threading.Lock()
 _strict: list[object] = []
 
 
-def failed(where: str, error: Exception, *, reason: str = "") -> None:
+def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
     """
     Count a failure, log it once, or raise it under test.
 
@@ -71,7 +71,7 @@ def warn_once(about: str, message: str, *args: object) -> None:
         LOGGER.warning(message, *args)
 
 
-class Strictly:
+class FailuresRaised:
     """
     A block in which failures are raised instead of logged; for tests.
     """

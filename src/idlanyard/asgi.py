@@ -9,15 +9,22 @@ from typing import Any, Final
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.functions import coroutine_mark
-from idlanyard._binding.state import Node, Scope, attach, bound, current, put_back
+from idlanyard._binding.functions import find_coroutine_mark
+from idlanyard._binding.state import (
+    Binding,
+    RequestIDs,
+    attach_to_error,
+    bound,
+    get_binding,
+    reset_binding,
+)
 from idlanyard._decision.admission import admitted
 from idlanyard._decision.case import Refusal
 from idlanyard._decision.claims import Pair
 from idlanyard._decision.plan import Plan, plan_for
 from idlanyard._decision.protocols import ASGI, ASGI_KEY, check_application
 from idlanyard._decision.reporting import announce, report
-from idlanyard._decision.resolve import open_scope, resolve, resolve_nested
+from idlanyard._decision.resolve import find_open, resolve, resolve_nested
 from idlanyard._decision.response import echoed, problem
 from idlanyard._policy.policy import Policy, refuse_options
 
@@ -76,7 +83,7 @@ class SessionContextMiddleware:
         check_application(app, "ASGI")
         self.app = app
         self._plan = plan_for(policy, ASGI)
-        self._mark = coroutine_mark()
+        self._mark = find_coroutine_mark()
 
     async def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
         self, scope: Any, receive: Any, send: Any
@@ -99,7 +106,7 @@ class SessionContextMiddleware:
         # Nested by our key only: what is bound here may be another request's, since
         # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
         if KEY in scope:
-            outer = open_scope(scope[KEY])
+            outer = find_open(scope[KEY])
             if outer is not None:
                 await self._nested(scope, receive, send, headers, found, outer)
                 return
@@ -119,7 +126,7 @@ class SessionContextMiddleware:
         else:
             gone, added = edits
             scope["headers"] = (plan.without(headers, gone) if gone else headers) + added
-        outside = current()
+        outside = get_binding()
         token = bound.set(inner)
         try:
             if events.subscribers:
@@ -130,7 +137,7 @@ class SessionContextMiddleware:
                 _echoing(plan, inner, scope, send, outside, self._mark),
             )
         except BaseException as error:
-            attach(error, inner)
+            attach_to_error(error, inner)
             raise
         finally:
             inner.open = False
@@ -146,7 +153,7 @@ class SessionContextMiddleware:
         send: Any,
         headers: list[Pair],
         found: list[Pair],
-        outer: Scope,
+        outer: RequestIDs,
     ) -> None:
         """
         Serve inside another middleware of ours: its scope is the request's (R15).
@@ -162,7 +169,7 @@ class SessionContextMiddleware:
         await self.app(scope, receive, send)
 
 
-def _receiving(receive: Any, outside: Node) -> Any:
+def _receiving(receive: Any, outside: Binding) -> Any:
     async def receive_outside() -> Any:
         # The server goes on reading the connection from inside this call, and
         # asyncio runs what it registers there in the Context of now.
@@ -170,21 +177,21 @@ def _receiving(receive: Any, outside: Node) -> Any:
         try:
             return await receive()
         finally:
-            put_back(token)
+            reset_binding(token)
 
     return receive_outside
 
 
-async def _send_in(send: Any, message: Any, node: Node) -> None:
-    token = bound.set(node)
+async def _send_in(send: Any, message: Any, binding: Binding) -> None:
+    token = bound.set(binding)
     try:
         await send(message)
     finally:
-        put_back(token)
+        reset_binding(token)
 
 
 def _echoing(
-    plan: Plan, inner: Scope, scope: Any, send: Any, outside: Node, mark: dict[str, Any]
+    plan: Plan, inner: RequestIDs, scope: Any, send: Any, outside: Binding, mark: dict[str, Any]
 ) -> Any:
     # Before the application, which may change it: caches saw this one.
     method = scope.get("method", "GET")
@@ -206,7 +213,7 @@ def _echoing(
     return send_echoed
 
 
-def _with_echo(plan: Plan, inner: Scope, method: str, message: Any) -> Any:
+def _with_echo(plan: Plan, inner: RequestIDs, method: str, message: Any) -> Any:
     try:
         pairs = plan.echo_pairs(inner.values) if inner.echo is None else inner.echo
         if not pairs:
@@ -222,12 +229,12 @@ def _with_echo(plan: Plan, inner: Scope, method: str, message: Any) -> Any:
         method = "" if message["type"] == "websocket.accept" else method
         return {**message, "headers": echoed(plan, method, status, headers, pairs)}
     except Exception as error:
-        _failures.failed("echo", error)
+        _failures.report_failure("echo", error)
         return message
 
 
 async def _refuse(
-    plan: Plan, scope: Any, receive: Any, send: Any, refusal: Refusal, inner: Scope
+    plan: Plan, scope: Any, receive: Any, send: Any, refusal: Refusal, inner: RequestIDs
 ) -> None:
     """
     Answer the request: a problem, or a WebSocket that is never accepted (R8).

@@ -10,27 +10,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
-from idlanyard._binding.changing import ID, checked, value_of
+from idlanyard._binding.changing import ID, call_for_id, check_ids
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import UNSET, SessionContext, Values
 from idlanyard._binding.state import (
+    Binding,
     Delta,
-    Node,
     Overlay,
     bound,
-    current,
+    find_request_ids,
     forced,
-    put_back,
-    scope_here,
+    get_binding,
+    reset_binding,
 )
-from idlanyard._failures import Strictly
+from idlanyard._failures import FailuresRaised
 from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
 __all__ = ["client_headers", "override", "raise_failures", "session_ids"]
 
-raise_failures = Strictly
+raise_failures = FailuresRaised
 """
 A block in which a failing hook or sink of ours raises instead of being logged.
 """
@@ -62,14 +62,14 @@ class override:  # noqa: N801 - it reads as a verb where it is used
 
     def __init__(self, **ids: ID) -> None:
         self._given = ids
-        self._strictly = Strictly()
-        self._token: Token[Node] | None = None
+        self._strictly = FailuresRaised()
+        self._token: Token[Binding] | None = None
 
     def __enter__(self) -> SessionContext:
         if self._token is not None:
             raise RuntimeError("this override is open already: write override(...) anew per block")
-        self._entry = _Entry(checked(self._given))
-        self._layer = _Layer(current(), self._entry)
+        self._entry = _Entry(check_ids(self._given))
+        self._layer = _Layer(get_binding(), self._entry)
         self._strictly.__enter__()
         forced.append(self._entry)
         self._token = bound.set(self._layer)
@@ -81,14 +81,14 @@ class override:  # noqa: N801 - it reads as a verb where it is used
             return
         forced.remove(self._entry)
         self._strictly.__exit__()
-        if current() is self._layer:
-            put_back(token)
-        node = current()
+        if get_binding() is self._layer:
+            reset_binding(token)
+        binding = get_binding()
         # Blocks may end in any order: one below may have ended before.
-        while isinstance(node, _Layer) and node.entry not in forced:
-            node = node.under
-        if node is not current():
-            bound.set(node)
+        while isinstance(binding, _Layer) and binding.entry not in forced:
+            binding = binding.under
+        if binding is not get_binding():
+            bound.set(binding)
 
 
 class _Entry(dict[str, tuple[str | None, Provenance | None]]):
@@ -110,7 +110,7 @@ class _Changes(Mapping[str, tuple[str | None, Provenance | None]]):
 
     __slots__ = ("_below", "_entry")
 
-    def __init__(self, under: Node, entry: _Entry) -> None:
+    def __init__(self, under: Binding, entry: _Entry) -> None:
         self._below: Delta = under.delta if isinstance(under, Overlay) else {}
         self._entry = entry
 
@@ -134,8 +134,8 @@ class _Layer(Overlay):
 
     __slots__ = ("entry", "under")
 
-    def __init__(self, under: Node, entry: _Entry) -> None:
-        super().__init__(scope_here(), _Changes(under, entry))
+    def __init__(self, under: Binding, entry: _Entry) -> None:
+        super().__init__(find_request_ids(), _Changes(under, entry))
         self.under = under
         self.entry = entry
 
@@ -162,14 +162,14 @@ def client_headers(policy: Policy | None = None, **ids: ID) -> dict[str, str]:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID.
     """
-    rules = checked_policy(policy) if policy else current().policy
+    rules = checked_policy(policy) if policy else get_binding().policy
     headers: dict[str, str] = {}
     for name, said in ids.items():
         spec = rules.specs.get("tenant_id" if name == "customer_id" else name)
         if spec is None:
             rules.check(name)
             raise TypeError(f"{name} is left out of this policy, so no header carries it")
-        value = value_of(name, said) if callable(said) else said
+        value = call_for_id(name, said) if callable(said) else said
         if value not in (None, "", UNSET):
             headers[spec.header] = check_of(spec).require(name, value)
     if rules.secret_header is not None:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.state import UNBOUND, Node, Scope, attach, bound, current, put_back
+from idlanyard._binding.state import (
+    UNBOUND,
+    Binding,
+    RequestIDs,
+    attach_to_error,
+    bound,
+    get_binding,
+    reset_binding,
+)
 from idlanyard._decision.admission import admitted_waiting, check_waits
 from idlanyard._decision.case import Refusal
 from idlanyard._decision.claims import Pair
@@ -19,7 +27,7 @@ from idlanyard._decision.environ import edit, publish
 from idlanyard._decision.plan import Plan, plan_for
 from idlanyard._decision.protocols import WSGI, WSGI_KEY, check_application
 from idlanyard._decision.reporting import announce, report
-from idlanyard._decision.resolve import resolve, resolve_nested, scope_around
+from idlanyard._decision.resolve import find_enclosing, resolve, resolve_nested
 from idlanyard._decision.response import echoed, problem
 from idlanyard._policy.policy import Policy, refuse_options
 
@@ -74,8 +82,8 @@ class SessionContextMiddleware:
         for key in self._keys:
             if key in environ:
                 found.append((key, environ[key]))
-        if KEY in environ or current() is not UNBOUND:
-            outer = scope_around(plan, environ)
+        if KEY in environ or get_binding() is not UNBOUND:
+            outer = find_enclosing(plan, environ)
             if outer is not None:
                 return self._nested(environ, start_response, found, outer)
         inner, edits, refusal, rejected = resolve(plan, found, environ)
@@ -106,13 +114,13 @@ class SessionContextMiddleware:
             return _Body(body, environ, inner)
         except BaseException as error:
             inner.open = False
-            attach(error, inner)
+            attach_to_error(error, inner)
             raise
         finally:
-            put_back(token)
+            reset_binding(token)
 
     def _nested(
-        self, environ: WSGIEnvironment, start_response: Any, found: list[Pair], outer: Scope
+        self, environ: WSGIEnvironment, start_response: Any, found: list[Pair], outer: RequestIDs
     ) -> Iterable[bytes]:
         """
         Serve inside another middleware of ours: its scope is the request's (R15).
@@ -131,20 +139,20 @@ class _Body:
     A body whose every step has the request's binding, and the server none (R4, S28).
     """
 
-    __slots__ = ("_environ", "_iterable", "_next", "_node", "_scope")
+    __slots__ = ("_binding", "_environ", "_inner", "_iterable", "_next")
 
-    def __init__(self, iterable: Iterable[bytes], environ: Any, scope: Scope) -> None:
+    def __init__(self, iterable: Iterable[bytes], environ: Any, inner: RequestIDs) -> None:
         self._iterable = iterable
         self._next = iter(iterable).__next__
         self._environ = environ
-        self._scope = scope
-        self._node: Node = current()
+        self._inner = inner
+        self._binding: Binding = get_binding()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        token = bound.set(self._node)
+        token = bound.set(self._binding)
         try:
             return self._next()
         except StopIteration:
@@ -152,31 +160,31 @@ class _Body:
             raise
         except BaseException as error:
             self._end()
-            attach(error, self._scope)
+            attach_to_error(error, self._inner)
             raise
         finally:
-            self._node = current()
+            self._binding = get_binding()
             # Set in this very call: the Context is the same.
             bound.reset(token)
 
     def close(self) -> None:
         close = getattr(self._iterable, "close", None)
-        token = bound.set(self._node)
+        token = bound.set(self._binding)
         try:
             if close is not None:
                 close()
         except BaseException as error:
-            attach(error, self._scope)
+            attach_to_error(error, self._inner)
             raise
         finally:
             self._end()
-            put_back(token)
+            reset_binding(token)
 
     def _end(self) -> None:
-        scope = self._scope
-        scope.open = False
-        if scope.echo is None:
-            publish(self._environ, scope.policy, scope.values)
+        inner = self._inner
+        inner.open = False
+        if inner.echo is None:
+            publish(self._environ, inner.policy, inner.values)
 
 
 def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
@@ -191,21 +199,21 @@ def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
 
 
 def _echoing(
-    plan: Plan, environ: WSGIEnvironment, scope: Scope, start_response: StartResponse
+    plan: Plan, environ: WSGIEnvironment, inner: RequestIDs, start_response: StartResponse
 ) -> StartResponse:
     # Before the application, which may change it: caches saw this one.
     method = environ.get("REQUEST_METHOD", "GET")
 
     def start_echoed(status: str, headers: list[Pair], exc_info: Any = None) -> Any:
         try:
-            pairs = scope.echo
+            pairs = inner.echo
             if pairs is None:
-                pairs = plan.echo_pairs(scope.values)
-                publish(environ, scope.policy, scope.values)
+                pairs = plan.echo_pairs(inner.values)
+                publish(environ, inner.policy, inner.values)
             if pairs:
                 headers = echoed(plan, method, _code(status[:3]), headers, pairs)
         except Exception as error:
-            _failures.failed("echo", error)
+            _failures.report_failure("echo", error)
         if exc_info is None:
             return start_response(status, headers)
         return start_response(status, headers, exc_info)
@@ -223,12 +231,12 @@ def _refuse(
     environ: WSGIEnvironment,
     start_response: StartResponse,
     refusal: Refusal,
-    scope: Scope,
+    inner: RequestIDs,
 ) -> list[bytes]:
     """
     Answer the request with a problem (R8).
     """
-    code, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(scope.values))
-    publish(environ, scope.policy, scope.values)
+    code, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(inner.values))
+    publish(environ, inner.policy, inner.values)
     start_response(f"{code} {phrase}", headers)
     return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]

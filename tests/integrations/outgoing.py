@@ -45,7 +45,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import Scope, bound, new_scope
+from idlanyard._binding.state import RequestIDs, bound, make_request_ids
 from idlanyard._failures import failures
 from idlanyard.testing import raise_failures
 
@@ -595,14 +595,14 @@ class OutgoingContract:
         What a request has left behind has its IDs, and one warning says what to check.
         """
         with listening() as here, self.open([here.origin]) as client:
-            scope = new_scope(DEFAULT_POLICY, {"user_id": ("u1", Provenance.PEER)})
+            request_ids = make_request_ids(DEFAULT_POLICY, {"user_id": ("u1", Provenance.PEER)})
             client_of = partial(client.get, f"{here.origin}/")
             with caplog.at_level(logging.WARNING, "idlanyard"):
-                within(scope, client_of)
+                within(request_ids, client_of)
                 assert caplog.records == []
-                scope.open = False
-                within(scope, client_of)
-                within(scope, client_of)
+                request_ids.open = False
+                within(request_ids, client_of)
+                within(request_ids, client_of)
         (record,) = caplog.records
         assert "with without():" in record.getMessage()
         assert here.ids() == [["u1"]] * 3
@@ -616,13 +616,13 @@ class OutgoingContract:
             raise AssertionError
 
 
-def within(scope: Scope, work: Callable[[], object]) -> None:
+def within(request_ids: RequestIDs, work: Callable[[], object]) -> None:
     """
     Do the work where a scope is bound.
     """
 
     def working() -> None:
-        bound.set(scope)
+        bound.set(request_ids)
         work()
 
     contextvars.copy_context().run(working)
@@ -632,9 +632,9 @@ def broken(work: Callable[[], object]) -> None:
     """
     Do the work where a scope of ours is damaged.
     """
-    scope = new_scope(DEFAULT_POLICY, {})
-    del scope.values
-    within(scope, work)
+    request_ids = make_request_ids(DEFAULT_POLICY, {})
+    del request_ids.values
+    within(request_ids, work)
 
 
 def full() -> AbstractContextManager[SessionContext]:

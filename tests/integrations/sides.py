@@ -23,7 +23,7 @@ from werkzeug.test import Client
 
 from apps.seen import DEADLINE, JOURNAL
 from idlanyard import get_user_id
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 
 Line = tuple[str, str]
 HOST = "127.0.0.1"
@@ -118,7 +118,7 @@ class Lines(logging.Handler):
             path = record.args[2] if isinstance(record.args, tuple) else ""
             JOURNAL.note(f"access {path}", get_user_id())
         elif record.exc_info and record.exc_info[1]:
-            carried = carried_by(record.exc_info[1])
+            carried = ids_of_error(record.exc_info[1])
             JOURNAL.note("error", carried and carried.session_id)
 
 

@@ -16,7 +16,7 @@ from apps.bottle_app import build
 from contract import Contract, nothing_is_noted
 from drive import ask_wsgi, environ_of
 from idlanyard import get_session_id, get_user_id, identify
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.wsgi import SessionContextMiddleware
 from sides import HOST, Answer, Ask, Line
 
@@ -99,6 +99,6 @@ def test_without_catchall_the_exception_carries_the_ids() -> None:
     app = SessionContextMiddleware(site)
     with asking(app) as ask, pytest.raises(LookupError, match=r"^as it was$") as caught:
         ask("/", S1)
-    carried = carried_by(caught.value)
+    carried = ids_of_error(caught.value)
     assert carried is not None
     assert carried.session_id == "s1"

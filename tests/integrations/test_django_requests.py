@@ -39,7 +39,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._binding.state import RequestContext, carried_by
+from idlanyard._binding.state import RequestContext, ids_of_error
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.testing import raise_failures
 
@@ -486,7 +486,7 @@ def test_an_error_of_a_stream_carries_the_ids(way: str) -> None:
         response = SessionContextMiddleware(respond)(RequestFactory().get("/", headers=BOB))
     with pytest.raises(LookupError, match="as it was") as caught:
         list(response) if way == "sync" else asyncio.run(collect(response))
-    carried = carried_by(caught.value)
+    carried = ids_of_error(caught.value)
     assert carried is not None
     assert carried.session_id == "s1"
 
@@ -581,7 +581,7 @@ def test_an_exception_that_leaves_carries_the_ids(route: str) -> None:
         with pytest.raises(LookupError, match="as it was") as again:
             ask_async(route, BOB)
     for error in (caught.value, again.value):
-        carried = carried_by(error)
+        carried = ids_of_error(error)
         assert carried is not None
         assert carried.session_id == "s1"
     assert get_session_id() is None

@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from idlanyard import Provenance, session_context, without
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import Scope, bound, new_scope
+from idlanyard._binding.state import RequestIDs, bound, make_request_ids
 from idlanyard.integrations.httpx import install
 from test_mcp import DEADLINE, MODES, Tools, kinds, modes, serving
 
@@ -77,20 +77,20 @@ def test_a_connection_that_was_opened_in_without_is_nobodys(
     What the connection sends by itself after the request is over has no IDs then.
     """
 
-    async def run(url: str, scope: Scope) -> None:
-        bound.set(scope)
+    async def run(url: str, request_ids: RequestIDs) -> None:
+        bound.set(request_ids)
         opened = connected(url, "legacy")
         if opened_in == "without":
             with without():
                 await opened.__aenter__()
         else:
             await opened.__aenter__()
-        scope.open = False
+        request_ids.open = False
         with without():
             await opened.__aexit__(None, None, None)
 
-    scope = new_scope(DEFAULT_POLICY, {"user_id": ("alice", Provenance.PEER)})
+    request_ids = make_request_ids(DEFAULT_POLICY, {"user_id": ("alice", Provenance.PEER)})
     with serving(Tools().app()) as url, caplog.at_level(logging.WARNING, "idlanyard"):
-        asyncio.run(run(url, scope))
+        asyncio.run(run(url, request_ids))
     said = [one.getMessage() for one in caplog.records if "that is over" in one.getMessage()]
     assert len(said) == (opened_in == "request")

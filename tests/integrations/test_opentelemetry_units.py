@@ -24,7 +24,7 @@ from idlanyard import (
     set_session_id,
     without,
 )
-from idlanyard._binding.carriers import block_for_job
+from idlanyard._binding.carriers import make_job_block
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
 from idlanyard.testing import override
@@ -89,7 +89,7 @@ def in_a_job(work: Work, session: str = "s1") -> None:
     """
     Do *work* as the integrations of job queues do it.
     """
-    with block_for_job({"session_id": session}, inherit=False):
+    with make_job_block({"session_id": session}, inherit=False):
         work()
 
 
@@ -342,9 +342,9 @@ def test_a_job_without_a_carrier_has_its_span(
     R11, R13: a job that nobody's IDs came with names its span by identify.
     """
     with tracer.start_as_current_span("run", kind=SpanKind.CONSUMER):
-        with block_for_job(None, inherit=False):
+        with make_job_block(None, inherit=False):
             identify(user_id="alice")
-        with block_for_job(None, inherit=True):
+        with make_job_block(None, inherit=True):
             identify(tenant_id="acme")
     assert by_name(exporter) == {"run": {"user.id": "alice"}}
 

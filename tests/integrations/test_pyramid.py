@@ -18,7 +18,7 @@ from apps.pyramid_app import build
 from apps.seen import JOURNAL, RAISED, Boom
 from contract import TRUSTING, Contract, nothing_is_noted
 from idlanyard import get_session_id, identify
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.wsgi import SessionContextMiddleware
 from sides import Answer, Ask, Line, asking_wsgi
 
@@ -39,7 +39,7 @@ class Logged:
         try:
             return self._app(environ, start_response)
         except Boom as error:
-            carried = carried_by(error)
+            carried = ids_of_error(error)
             JOURNAL.note("error", carried and carried.session_id)
             raise
 
@@ -91,7 +91,7 @@ class TestPyramid(Contract):
         """
         answer = ask("/boom", S1)
         assert (answer.status, answer.all("X-Session-ID")) == (500, [])
-        carried = carried_by(RAISED[-1])
+        carried = ids_of_error(RAISED[-1])
         assert carried is not None
         assert carried.session_id == "s1"
 

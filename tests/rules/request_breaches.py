@@ -80,8 +80,8 @@ REQUEST_BREACHES = [
         "R15",
         "a copy of a request's scope goes on when the request is over",
         "_binding/state.py",
-        "    def __deepcopy__(self, memo: object) -> Scope:\n",
-        "    def never_called(self, memo: object) -> Scope:\n",
+        "    def __deepcopy__(self, memo: object) -> RequestIDs:\n",
+        "    def never_called(self, memo: object) -> RequestIDs:\n",
         NESTING + "test_a_copy_of_a_request_is_the_same_request",
     ),
     Breach(

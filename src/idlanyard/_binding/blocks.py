@@ -9,11 +9,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
-from idlanyard._binding.changing import ID, check_function, checked, tell
-from idlanyard._binding.functions import Held, around
+from idlanyard._binding.changing import ID, check_id_function, check_ids, emit_event
+from idlanyard._binding.functions import SteppedBinding, wrap_function
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.snapshot import UNSET, SessionContext, one_tenant
-from idlanyard._binding.state import UNBOUND, Node, bound, current, overlay, put_back
+from idlanyard._binding.snapshot import UNSET, SessionContext, merge_tenant_names
+from idlanyard._binding.state import (
+    UNBOUND,
+    Binding,
+    bound,
+    get_binding,
+    make_overlay,
+    reset_binding,
+)
 from idlanyard.ids import IDCheck
 
 P = ParamSpec("P")
@@ -66,8 +73,8 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         **extra: ID,
     ) -> None:
         given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
-        self._given = one_tenant(given | {"customer_id": customer_id} | extra)
-        self._token: Token[Node] | None = None
+        self._given = merge_tenant_names(given | {"customer_id": customer_id} | extra)
+        self._token: Token[Binding] | None = None
         for name, value in self._given.items():
             _check_early(name, value)
 
@@ -76,11 +83,11 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
             raise RuntimeError(
                 "this session_context is open already: write session_context(...) anew per block"
             )
-        layer = overlay(checked(self._given))
+        layer = make_overlay(check_ids(self._given))
         layer.block = self._block = [None]
         self._token = bound.set(layer)
         try:
-            tell("bind")
+            emit_event("bind")
         except BaseException:
             # A hook that raises, as under test, is followed by no __exit__.
             self.__exit__()
@@ -91,7 +98,7 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         token, self._token = self._token, None
         if token is not None:
             self._block.clear()
-            put_back(token)
+            reset_binding(token)
 
     async def __aenter__(self) -> SessionContext:
         return self.__enter__()
@@ -108,16 +115,16 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
             # Without its parentheses the decorator has taken the function for an ID.
             if len(given) != 1 or named or not _is_decoratable(given[0]):
                 raise TypeError(_HOW_TO_DECORATE)
-            return around(given[0], enter=self._anew, hold=self._hold)
+            return wrap_function(given[0], enter=self._anew, hold=self._hold)
 
     def _anew(self) -> session_context:
         block = session_context()
         block._given = self._given
         return block
 
-    def _hold(self) -> Held:
+    def _hold(self) -> SteppedBinding:
         with self._anew():
-            return Held(current())
+            return SteppedBinding(get_binding())
 
 
 _HOW_TO_DECORATE: Final = (
@@ -141,12 +148,12 @@ def _check_early(name: str, value: object) -> None:
     if isinstance(value, property | classmethod):
         raise TypeError(_HOW_TO_DECORATE)
     if callable(value):
-        check_function(name, value)
+        check_id_function(name, value)
     elif value in (None, "", UNSET):
         return
     elif not isinstance(value, str) or _ANY_ID.reason(value) is not None:
         # The message is that of the rule in force, which is narrower.
-        current().policy.check(name).require(name, value)
+        get_binding().policy.check(name).require(name, value)
 
 
 class without:  # noqa: N801 - it reads as a preposition where it is used
@@ -163,7 +170,7 @@ class without:  # noqa: N801 - it reads as a preposition where it is used
     __slots__ = ("_token",)
 
     def __init__(self) -> None:
-        self._token: Token[Node] | None = None
+        self._token: Token[Binding] | None = None
 
     def __enter__(self) -> None:
         if self._token is not None:
@@ -172,7 +179,7 @@ class without:  # noqa: N801 - it reads as a preposition where it is used
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
-            put_back(self._token)
+            reset_binding(self._token)
         self._token = None
 
     async def __aenter__(self) -> None:
@@ -187,20 +194,20 @@ class ScopedIterator(Iterator[T]):
     An iterator whose every step has the binding of where it was made.
     """
 
-    __slots__ = ("_inner", "_node")
+    __slots__ = ("_binding", "_inner")
 
     def __init__(self, iterable: Iterable[T]) -> None:
-        self._node = current()
+        self._binding = get_binding()
         self._inner = iter(iterable)
 
     def __next__(self) -> T:
         # Steps may overlap in several threads: each puts back what was there for it.
-        held = Held(self._node)
+        held = SteppedBinding(self._binding)
         try:
             with held:
                 return next(self._inner)
         finally:
-            self._node = held.node
+            self._binding = held.binding
 
     def close(self) -> None:
         """
@@ -208,7 +215,7 @@ class ScopedIterator(Iterator[T]):
         """
         close = getattr(self._inner, "close", None)
         if close is not None:
-            with Held(self._node):
+            with SteppedBinding(self._binding):
                 close()
 
 
@@ -217,19 +224,19 @@ class AsyncScopedIterator(AsyncIterator[T]):
     An async iterator whose every step has the binding of where it was made.
     """
 
-    __slots__ = ("_inner", "_node")
+    __slots__ = ("_binding", "_inner")
 
     def __init__(self, iterable: AsyncIterable[T]) -> None:
-        self._node = current()
+        self._binding = get_binding()
         self._inner = aiter(iterable)
 
     async def __anext__(self) -> T:
-        held = Held(self._node)
+        held = SteppedBinding(self._binding)
         try:
             with held:
                 return await anext(self._inner)
         finally:
-            self._node = held.node
+            self._binding = held.binding
 
     async def aclose(self) -> None:
         """
@@ -237,7 +244,7 @@ class AsyncScopedIterator(AsyncIterator[T]):
         """
         close = getattr(self._inner, "aclose", None)
         if close is not None:
-            with Held(self._node):
+            with SteppedBinding(self._binding):
                 await close()
 
 

@@ -13,19 +13,19 @@ from contextvars import Token
 from typing import Any, Final, TypeAlias, cast
 
 from idlanyard import _failures
-from idlanyard._binding.changing import tell
-from idlanyard._binding.functions import Held
-from idlanyard._binding.reading import effective, get_session_context, process_session_id
-from idlanyard._binding.snapshot import SessionContext, snapshot_of
+from idlanyard._binding.changing import emit_event
+from idlanyard._binding.functions import SteppedBinding
+from idlanyard._binding.reading import find_id, get_session_context, process_session_id
+from idlanyard._binding.snapshot import SessionContext, make_snapshot
 from idlanyard._binding.state import (
+    Binding,
     Delta,
-    Node,
-    Scope,
+    RequestIDs,
     bound,
-    current,
-    new_scope,
-    put_back,
-    scope_here,
+    find_request_ids,
+    get_binding,
+    make_request_ids,
+    reset_binding,
 )
 from idlanyard._policy.origins import Origins
 from idlanyard._policy.spec import IDSpec, check_of
@@ -68,7 +68,7 @@ def check_carrier(carrier: object, verb: str) -> None:
         )
 
 
-def arrived(carrier: object, *, as_headers: bool = True) -> Delta:
+def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
     """
     Return the IDs that a carrier has; what does not pass is left out.
 
@@ -82,7 +82,7 @@ def arrived(carrier: object, *, as_headers: bool = True) -> Delta:
         as_headers: whether it may be headers, which may be longer than what
             ``dump`` returns.
     """
-    policy = current().policy
+    policy = get_binding().policy
     dumped = _is_dump(carrier)
     if (dumped or not as_headers) and _is_too_long(carrier):
         _refuse("whole carrier", f"longer than {MOST_BYTES} bytes")
@@ -104,7 +104,7 @@ def _accept(claims: Mapping[str, list[Claim]]) -> Delta:
     """
     Return the claims that are one value that may be an ID.
     """
-    specs = current().policy.specs
+    specs = get_binding().policy.specs
     delta: dict[str, Claim] = {}
     for name, ((value, how), *more) in claims.items():
         reason: str | None = "given more than once" if more else "not one text"
@@ -123,7 +123,7 @@ def _is_dump(carrier: object) -> bool:
     """
     if not isinstance(carrier, Mapping):
         return False
-    index = current().policy.index
+    index = get_binding().policy.index
     keys = cast("Iterable[object]", carrier)
     return all(key in index or key == _OTHER_TENANT for key in keys)
 
@@ -259,8 +259,8 @@ def ids_to_send() -> dict[str, str]:
     """
     headers: dict[str, str] = {}
     inject(headers)
-    scope = scope_here()
-    if headers and scope is not None and not scope.open:
+    request_ids = find_request_ids()
+    if headers and request_ids is not None and not request_ids.open:
         _failures.warn_once(
             "outgoing after the request",
             "idlanyard: an outgoing request carries the IDs of a request that is over: that is "
@@ -289,7 +289,7 @@ def prepare_request_headers(
         ValueError: a variable holds a control character.
     """
     inject(headers)
-    session = current().policy.specs.get("session_id")
+    session = get_binding().policy.specs.get("session_id")
     if session is not None:
         _set_absent(headers, session.header, process_session_id())
     for header, variable in (env_headers or {}).items():
@@ -337,9 +337,9 @@ def extract(carrier: object) -> SessionContext:
             mistake of the code that no sender can make.
     """
     check_carrier(carrier, "extract")
-    policy = current().policy
-    scope = new_scope(policy, arrived(carrier))
-    return snapshot_of(scope.values, policy)
+    policy = get_binding().policy
+    request_ids = make_request_ids(policy, read_carrier(carrier))
+    return make_snapshot(request_ids.values, policy)
 
 
 class restore:  # noqa: N801 - it reads as a verb where it is used
@@ -358,23 +358,23 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         TypeError: *carrier* is JSON text, or a type that JSON does not know.
     """
 
-    __slots__ = ("_carrier", "_scope", "_token")
+    __slots__ = ("_carrier", "_request_ids", "_token")
 
-    _scope: Scope
+    _request_ids: RequestIDs
 
     def __init__(self, carrier: object) -> None:
         check_carrier(carrier, "restore")
         self._carrier = carrier
-        self._token: Token[Node] | None = None
+        self._token: Token[Binding] | None = None
 
     def __enter__(self) -> SessionContext:
         if self._token is not None:
             raise RuntimeError("this restore is open already: write restore(carrier) anew")
         if self._carrier:
-            self._scope = new_scope(current().policy, arrived(self._carrier))
-            self._token = bound.set(self._scope)
+            self._request_ids = make_request_ids(get_binding().policy, read_carrier(self._carrier))
+            self._token = bound.set(self._request_ids)
             try:
-                tell("bind")
+                emit_event("bind")
             except BaseException:
                 # A hook that raises, as under test, is followed by no __exit__.
                 self.__exit__()
@@ -384,8 +384,8 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
     def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
-            self._scope.open = False
-            put_back(token)
+            self._request_ids.open = False
+            reset_binding(token)
 
     async def __aenter__(self) -> SessionContext:
         return self.__enter__()
@@ -394,7 +394,7 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         self.__exit__()
 
 
-def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
+def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
     """
     Return the block that a job runs in: always in a scope of its own.
 
@@ -404,33 +404,33 @@ def block_for_job(carrier: object, *, inherit: bool) -> AbstractContextManager[o
         inherit: whether a job without a carrier has what is in force here,
             because it runs in the process of who sent it.
     """
-    policy = current().policy
+    policy = get_binding().policy
     if carrier:
-        ids = arrived(carrier, as_headers=False)
+        ids = read_carrier(carrier, as_headers=False)
     else:
-        ids = {name: effective(name) for name in policy.names} if inherit else {}
+        ids = {name: find_id(name) for name in policy.names} if inherit else {}
     return _Job(ids)
 
 
-class _Job(Held):
+class _Job(SteppedBinding):
     """
     The block of one job, which subscribers hear the beginning of.
     """
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_request_ids",)
 
     def __init__(self, ids: Delta) -> None:
-        self._scope = new_scope(current().policy, ids)
-        super().__init__(self._scope)
+        self._request_ids = make_request_ids(get_binding().policy, ids)
+        super().__init__(self._request_ids)
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
-        self._scope.open = False
+        self._request_ids.open = False
 
     def __enter__(self) -> None:
         super().__enter__()
         try:
-            tell("bind", begins="job")
+            emit_event("bind", begins="job")
         except BaseException:
             # A hook that raises, as under test, is followed by no __exit__.
             self.__exit__()
@@ -441,8 +441,8 @@ def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
     """
     Yield each ID in force that the sink is declared for.
     """
-    for spec in current().policy.specs.values():
-        value, how = effective(spec.name)
+    for spec in get_binding().policy.specs.values():
+        value, how = find_id(spec.name)
         if getattr(spec, sink) and value is not None and how is not None:
             yield spec, value, how
 

@@ -12,19 +12,19 @@ from typing import Literal, TypeAlias
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.functions import is_coroutine_function
-from idlanyard._binding.inheritance import in_main_thread, runs_event_loop
+from idlanyard._binding.inheritance import is_event_loop_running, is_main_thread
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.snapshot import UNSET, Unset, one_tenant
+from idlanyard._binding.snapshot import UNSET, Unset, merge_tenant_names
 from idlanyard._binding.state import (
     UNBOUND,
     Delta,
     Overlay,
     bound,
-    current,
-    overlay,
-    replace,
-    scope_here,
-    unit_here,
+    find_request_ids,
+    find_unit_of_work,
+    get_binding,
+    make_overlay,
+    update_request_ids,
 )
 from idlanyard._policy.callables import signature_of
 from idlanyard.ids import Provenance
@@ -35,7 +35,7 @@ What a verb takes for an ID.
 """
 
 
-def checked(given: Mapping[str, object]) -> Delta:
+def check_ids(given: Mapping[str, object]) -> Delta:
     """
     Return the delta of what code gave, each value checked.
 
@@ -49,11 +49,11 @@ def checked(given: Mapping[str, object]) -> Delta:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID.
     """
-    policy = current().policy
+    policy = get_binding().policy
     delta: dict[str, tuple[str | None, Provenance | None]] = {}
-    for name, said in one_tenant(given).items():
+    for name, said in merge_tenant_names(given).items():
         check = policy.check(name)
-        value = value_of(name, said) if callable(said) else said
+        value = call_for_id(name, said) if callable(said) else said
         if value is UNSET:
             delta[name] = None, None
         elif value not in (None, ""):
@@ -61,7 +61,7 @@ def checked(given: Mapping[str, object]) -> Delta:
     return delta
 
 
-def value_of(name: str, fn: Callable[..., object]) -> object:
+def call_for_id(name: str, fn: Callable[..., object]) -> object:
     """
     Return what a function gives for the ID *name*.
 
@@ -72,20 +72,20 @@ def value_of(name: str, fn: Callable[..., object]) -> object:
         value = fn()
     except TypeError:
         # A function that cannot be called so is the fault; else the error is its own.
-        check_function(name, fn)
+        check_id_function(name, fn)
         raise
     if isinstance(value, str) or value is None or value is UNSET:
         return value
     if inspect.iscoroutine(value):
         value.close()
-    check_function(name, fn)
+    check_id_function(name, fn)
     raise TypeError(
         f"the function given for {name} returned {type(value).__name__}, not str: "
         f"write {name}=lambda: str(...)"
     )
 
 
-def check_function(name: str, fn: Callable[..., object]) -> None:
+def check_id_function(name: str, fn: Callable[..., object]) -> None:
     """
     Check that a call of *fn* without arguments may give an ID.
 
@@ -125,12 +125,12 @@ def _unfit(fn: Callable[..., object]) -> str | None:
     return None
 
 
-def tell(event: str, *, begins: Literal["job"] | None = None) -> None:
+def emit_event(event: str, *, begins: Literal["job"] | None = None) -> None:
     """
     Emit an event about what is in force here, where somebody listens.
     """
     if event in events.subscribers:
-        events.emit(events.Event(event, get_session_context(), begins=begins))
+        events.notify_subscribers(events.Event(event, get_session_context(), begins=begins))
 
 
 def set_session_context(
@@ -154,8 +154,8 @@ def set_session_context(
         ValueError: a value is no ID.
     """
     given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
-    bound.set(overlay(checked(given | {"customer_id": customer_id} | extra)))
-    tell("bind")
+    bound.set(make_overlay(check_ids(given | {"customer_id": customer_id} | extra)))
+    emit_event("bind")
 
 
 def set_session_id(id: ID) -> None:
@@ -185,16 +185,16 @@ def clear_session_context() -> None:
     Outside a request this takes back what was set here, and the environment
     speaks again.
     """
-    _clear(frozenset(current().policy.names))
+    _clear(frozenset(get_binding().policy.names))
 
 
 def _clear(names: frozenset[str]) -> None:
-    if scope_here() is not None:
-        bound.set(overlay(dict.fromkeys(names, (None, None))))
+    if find_request_ids() is not None:
+        bound.set(make_overlay(dict.fromkeys(names, (None, None))))
     else:
-        rest = overlay({}, without=names)
+        rest = make_overlay({}, without=names)
         bound.set(rest if rest.delta else UNBOUND)
-    tell("bind")
+    emit_event("bind")
 
 
 def identify(**ids: ID) -> None:
@@ -217,22 +217,22 @@ def identify(**ids: ID) -> None:
         TypeError: an ID is not declared, or its value not a ``str``.
         ValueError: a value is no ID.
     """
-    identify_by(checked(ids))
+    identify_delta(check_ids(ids))
 
 
-def identify_by(delta: Delta) -> None:
+def identify_delta(delta: Delta) -> None:
     """
     Set IDs as ``identify`` does, each with its own provenance; the values are checked already.
     """
-    scope = scope_here()
-    if scope is None:
+    request_ids = find_request_ids()
+    if request_ids is None:
         _warn_of_lost_request()
-        bound.set(overlay(delta, unit=unit_here()))
+        bound.set(make_overlay(delta, unit=find_unit_of_work()))
     else:
-        replace(scope, delta)
-        if isinstance(current(), Overlay):
-            bound.set(overlay({}, without=frozenset(delta)))
-    tell("identify")
+        update_request_ids(request_ids, delta)
+        if isinstance(get_binding(), Overlay):
+            bound.set(make_overlay({}, without=frozenset(delta)))
+    emit_event("identify")
 
 
 def _warn_of_lost_request() -> None:
@@ -242,7 +242,7 @@ def _warn_of_lost_request() -> None:
     A task is no such thread: the loop's thread has requests of its own, and
     a task of theirs has their scope.
     """
-    if in_main_thread() or runs_event_loop():
+    if is_main_thread() or is_event_loop_running():
         return
     _failures.warn_once(
         "identify in a thread",
@@ -257,7 +257,7 @@ def rotate_session_id() -> str:
     """
     Give the request a fresh session ID, as after a login, and return it.
     """
-    fresh = current().policy.mint("session_id")
+    fresh = get_binding().policy.mint("session_id")
     identify(session_id=fresh)
     return fresh
 
@@ -266,4 +266,4 @@ def new_session_id() -> str:
     """
     Return a fresh session ID; nothing is bound.
     """
-    return current().policy.mint("session_id")
+    return get_binding().policy.mint("session_id")

@@ -104,7 +104,7 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
     return undo
 
 
-def emit(event: Event) -> None:
+def notify_subscribers(event: Event) -> None:
     """
     Tell everybody who listens to the event.
     """
@@ -112,4 +112,4 @@ def emit(event: Event) -> None:
         try:
             fn(event)
         except Exception as error:
-            _failures.failed(f"subscriber of {event.name!r}", error)
+            _failures.report_failure(f"subscriber of {event.name!r}", error)

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_id
-from idlanyard._binding.state import Node, bound, current, put_back
+from idlanyard._binding.state import Binding, bound, get_binding, reset_binding
 from idlanyard._policy.callables import signature_of
 
 
@@ -29,7 +29,7 @@ def mark_before_3_12(fn: Any) -> None:
 
 
 @functools.cache
-def coroutine_mark() -> dict[str, Any]:
+def find_coroutine_mark() -> dict[str, Any]:
     """
     Return the attribute by which this Python knows a marked coroutine function.
     """
@@ -42,7 +42,7 @@ def mark_coroutine_function(fn: object) -> None:
     """
     Mark a plain callable whose calls return an awaitable, for who asks before calling.
     """
-    vars(fn).update(coroutine_mark())
+    vars(fn).update(find_coroutine_mark())
 
 
 def is_coroutine_function(fn: Any) -> bool:
@@ -50,7 +50,7 @@ def is_coroutine_function(fn: Any) -> bool:
     Return whether calls of *fn* return an awaitable: by ``inspect``, or by a mark.
     """
     return inspect.iscoroutinefunction(fn) or (
-        coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
+        find_coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
     )
 
 
@@ -76,7 +76,7 @@ def is_awaited(fn: Any) -> bool:
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
-class Held:
+class SteppedBinding:
     """
     A binding that is in force during steps and nowhere between.
 
@@ -87,23 +87,23 @@ class Held:
         node: what the next step has.
     """
 
-    __slots__ = ("_token", "node")
+    __slots__ = ("_token", "binding")
 
-    _token: Token[Node]
+    _token: Token[Binding]
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
 
     def __enter__(self) -> None:
-        self._token = bound.set(self.node)
+        self._token = bound.set(self.binding)
 
     def __exit__(self, *_: object) -> None:
-        left = current()
-        if put_back(self._token):
-            self.node = left
+        left = get_binding()
+        if reset_binding(self._token):
+            self.binding = left
 
 
-def around(
+def wrap_function(
     fn: Callable[..., Any], *, enter: Enter, hold: Enter, call: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     """
@@ -241,7 +241,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
     signature = _signature(fn)
     if signature is None:
         return fn
-    known = {*current().policy.names, "customer_id"}
+    known = {*get_binding().policy.names, "customer_id"}
     filled = [
         p
         for p in signature.parameters.values()
@@ -251,7 +251,8 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
     if not filled:
         return fn
 
-    wrapper = around(fn, enter=nullcontext, hold=nullcontext, call=_filling(fn, signature, filled))
+    call = _filling(fn, signature, filled)
+    wrapper = wrap_function(fn, enter=nullcontext, hold=nullcontext, call=call)
     rest = [p for p in signature.parameters.values() if p not in filled]
     wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     return wrapper
@@ -315,7 +316,7 @@ def _in_force(name: str) -> str | None:
     """
     Return the ID, or ``None`` also where the policy of this request declares no such ID.
     """
-    declared = name == "customer_id" or name in current().policy.index
+    declared = name == "customer_id" or name in get_binding().policy.index
     return get_id(name) if declared else None
 
 

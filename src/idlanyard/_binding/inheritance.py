@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from idlanyard import _failures
 
 if TYPE_CHECKING:
-    from idlanyard._binding.state import Delta, Node, Overlay
+    from idlanyard._binding.state import Binding, Delta, Overlay
 
 
-def in_child(renew: Callable[[], object]) -> None:
+def call_after_fork(renew: Callable[[], object]) -> None:
     """
     Call *renew* in every process that is forked from this one.
 
@@ -29,7 +29,7 @@ def in_child(renew: Callable[[], object]) -> None:
     getattr(os, "register_at_fork", dict)(after_in_child=renew)
 
 
-def in_main_thread() -> bool:
+def is_main_thread() -> bool:
     """
     Return whether this is the main thread, also where greenlets have idents of their own.
     """
@@ -43,7 +43,7 @@ def _native_id() -> int | None:
     return None if get is None else get()
 
 
-def runs_event_loop() -> bool:
+def is_event_loop_running() -> bool:
     """
     Return whether an event loop of asyncio or trio is running in this thread.
     """
@@ -86,36 +86,36 @@ class InheritedVariable:
 
     __slots__ = ("_nothing", "_of_thread", "_variable")
 
-    def __init__(self, variable: ContextVar[Node], nothing: Node) -> None:
+    def __init__(self, variable: ContextVar[Binding], nothing: Binding) -> None:
         self._variable = variable
         self._nothing = nothing
         self._of_thread = threading.local()
 
-    def get(self) -> Node:
+    def get(self) -> Binding:
         """
         Return what is bound here, unless it is over and this thread only inherited it.
         """
-        node = self._variable.get()
-        if node is self._inherited():
-            return self._nothing if node.ended and self._is_here() else node
-        if node.beyond is None:
-            return node
-        inherited, rest = node.beyond
-        return rest if inherited.ended else node
+        binding = self._variable.get()
+        if binding is self._inherited():
+            return self._nothing if binding.ended and self._is_here() else binding
+        if binding.beyond is None:
+            return binding
+        inherited, rest = binding.beyond
+        return rest if inherited.ended else binding
 
-    def set(self, node: Node) -> Token[Node]:
+    def set(self, binding: Binding) -> Token[Binding]:
         """
         Bind *node* here; from now on it is this thread's own.
         """
-        return self._variable.set(node.again() if node is self._inherited() else node)
+        return self._variable.set(binding.again() if binding is self._inherited() else binding)
 
-    def reset(self, token: Token[Node]) -> None:
+    def reset(self, token: Token[Binding]) -> None:
         """
         Bind what was bound before.
         """
         self._variable.reset(token)
 
-    def adopt(self, layer: Overlay, below: Node) -> Overlay:
+    def adopt(self, layer: Overlay, below: Binding) -> Overlay:
         """
         Return *layer*, which outlives what it was made over if that was only inherited.
         """
@@ -130,14 +130,14 @@ class InheritedVariable:
             layer.beyond = inherited, layer.alone(own) if own else self._nothing
         return layer
 
-    def _inherited(self) -> Node | None:
+    def _inherited(self) -> Binding | None:
         """
         Return what this thread started with, if that was anything.
 
         Whatever is bound in this thread is bound by us, after this was asked.
         """
         try:
-            inherited: Node | None = self._of_thread.inherited
+            inherited: Binding | None = self._of_thread.inherited
         except AttributeError:
             context = _context_of_thread()
             inherited = None if context is None else context.get(self._variable)
@@ -152,7 +152,7 @@ class InheritedVariable:
         ``asyncio.to_thread``, may have the same node in the very thread that
         the request started. The tasks of a loop cannot be told apart so.
         """
-        if runs_event_loop():
+        if is_event_loop_running():
             return True
         context = _context_of_thread()
         token = self._variable.set(self._nothing)

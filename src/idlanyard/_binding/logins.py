@@ -9,8 +9,8 @@ from uuid import UUID
 
 from idlanyard import _failures
 from idlanyard._binding.changing import identify
-from idlanyard._binding.snapshot import UNSET, Unset, one_tenant
-from idlanyard._binding.state import current
+from idlanyard._binding.snapshot import UNSET, Unset, merge_tenant_names
+from idlanyard._binding.state import get_binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,7 +58,7 @@ def identify_login(
     if ids != (before or {}):
         identify(**(ids or nobody))
     if failure is not None:
-        _failures.failed(hook, failure[0], reason=failure[1])
+        _failures.report_failure(hook, failure[0], reason=failure[1])
     return ids
 
 
@@ -76,7 +76,8 @@ def _found(
         # Its message may have the value in it, and is only in the traceback.
         return None, (error, type(error).__name__)
     try:
-        texts = one_tenant({name: _text(name, value, remedy) for name, value in found.items()})
+        texts = {name: _text(name, value, remedy) for name, value in found.items()}
+        texts = merge_tenant_names(texts)
         return {name: _checked(name, text) for name, text in texts.items()}, None
     except (TypeError, ValueError) as error:
         return None, (error, str(error).partition(":")[0])
@@ -86,7 +87,8 @@ def _declared(names: Iterable[str]) -> list[str]:
     """
     Return those of *names* that the policy in force declares.
     """
-    return [name for name in one_tenant(dict.fromkeys(names)) if name in current().policy.index]
+    index = get_binding().policy.index
+    return [name for name in merge_tenant_names(dict.fromkeys(names)) if name in index]
 
 
 def _text(name: str, value: object, remedy: str) -> str | None:
@@ -111,5 +113,5 @@ def _text(name: str, value: object, remedy: str) -> str | None:
 
 
 def _checked(name: str, text: str | None) -> str | Unset:
-    check = current().policy.check(name)
+    check = get_binding().policy.check(name)
     return UNSET if text is None else check.require(name, text)

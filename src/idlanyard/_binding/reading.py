@@ -7,40 +7,49 @@ from __future__ import annotations
 from typing import TypeVar, overload
 
 from idlanyard import ids
-from idlanyard._binding.inheritance import in_child
-from idlanyard._binding.snapshot import SessionContext, snapshot_of
-from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, carried_by, current
+from idlanyard._binding.inheritance import call_after_fork
+from idlanyard._binding.snapshot import SessionContext, make_snapshot
+from idlanyard._binding.state import (
+    UNBOUND,
+    Binding,
+    Overlay,
+    RequestIDs,
+    get_binding,
+    ids_of_error,
+)
 from idlanyard._policy.environment import static_id
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.ids import IDCheck, Provenance
 
 Default = TypeVar("Default")
 _process: dict[str, str] = {}
-in_child(_process.clear)
+call_after_fork(_process.clear)
 
 
-def effective(name: str) -> tuple[str | None, Provenance | None]:
+def find_id(name: str) -> tuple[str | None, Provenance | None]:
     """
     Return an ID and its provenance: bound here, or else from the environment.
 
     Raises:
         TypeError: no such ID is declared.
     """
-    node = current()
-    found = node.look_up(name)
-    if found[0] is not None and node.__class__ is Scope:
+    binding = get_binding()
+    found = binding.look_up(name)
+    if found[0] is not None and binding.__class__ is RequestIDs:
         return found
-    check = node.policy.check(name)
-    return found if found[0] is not None else from_environment(node, name, check)
+    check = binding.policy.check(name)
+    return found if found[0] is not None else find_environment_id(binding, name, check)
 
 
-def from_environment(node: Node, name: str, check: IDCheck) -> tuple[str | None, Provenance | None]:
+def find_environment_id(
+    binding: Binding, name: str, check: IDCheck
+) -> tuple[str | None, Provenance | None]:
     """
     Return a static ID where no scope and no overlay says anything about it.
     """
-    if isinstance(node, Scope):
+    if isinstance(binding, RequestIDs):
         return None, None
-    if isinstance(node, Overlay) and (node.over is not None or name in node.delta):
+    if isinstance(binding, Overlay) and (binding.over is not None or name in binding.delta):
         return None, None
     value = static_id(name, check)
     return (None, None) if value is None else (value, Provenance.ENVIRONMENT)
@@ -50,19 +59,19 @@ def get_session_context() -> SessionContext:
     """
     Return what is in force here; never ``None``.
     """
-    node = current()
-    if isinstance(node, Scope):
-        return snapshot_of(node.values, node.policy)
-    policy = node.policy
-    pairs = [effective(name) for name in policy.names]
-    return snapshot_of((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
+    binding = get_binding()
+    if isinstance(binding, RequestIDs):
+        return make_snapshot(binding.values, binding.policy)
+    policy = binding.policy
+    pairs = [find_id(name) for name in policy.names]
+    return make_snapshot((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
 
 
-def context_of(error: BaseException | None) -> SessionContext:
+def get_context_for(error: BaseException | None) -> SessionContext:
     """
     Return what is in force here; where nothing is bound, what *error* has carried out of a request.
     """
-    carried = carried_by(error) if error is not None and current() is UNBOUND else None
+    carried = ids_of_error(error) if error is not None and get_binding() is UNBOUND else None
     return get_session_context() if carried is None else carried
 
 
@@ -74,7 +83,7 @@ def get_session_id(default: object = None) -> object:
     """
     Return the session ID in force here, or *default*.
     """
-    value = current().values[0]
+    value = get_binding().values[0]
     if value is not None:
         return value
     return _otherwise("session_id", default)
@@ -88,7 +97,7 @@ def get_user_id(default: object = None) -> object:
     """
     Return the user ID in force here, or *default*.
     """
-    value = current().values[1]
+    value = get_binding().values[1]
     if value is not None:
         return value
     return _otherwise("user_id", default)
@@ -102,7 +111,7 @@ def get_tenant_id(default: object = None) -> object:
     """
     Return the tenant ID in force here, or *default*.
     """
-    value = current().values[2]
+    value = get_binding().values[2]
     if value is not None:
         return value
     return _otherwise("tenant_id", default)
@@ -119,13 +128,13 @@ def get_id(name: str, default: object = None) -> object:
     Raises:
         TypeError: no such ID is declared.
     """
-    value, _ = effective("tenant_id" if name == "customer_id" else name)
+    value, _ = find_id("tenant_id" if name == "customer_id" else name)
     return default if value is None else value
 
 
 def _otherwise(name: str, default: object) -> object:
-    node = current()
-    value, _ = from_environment(node, name, node.policy.check(name))
+    binding = get_binding()
+    value, _ = find_environment_id(binding, name, binding.policy.check(name))
     return default if value is None else value
 
 
@@ -146,11 +155,11 @@ def require(name: str, *, proven: bool | None = None) -> str:
         TypeError: no such ID is declared.
     """
     name = "tenant_id" if name == "customer_id" else name
-    value, how = effective(name)
+    value, how = find_id(name)
     if value is None or how is None:
         raise MissingID(name)
     if proven is None:
-        spec = current().policy.specs.get(name)
+        spec = get_binding().policy.specs.get(name)
         proven = spec is None or spec.accept == "proven"
     if proven and not how.proven:
         raise UntrustedID(name, how)

@@ -41,13 +41,13 @@ provenance of each in the same order. One object, so that a change is atomic.
 """
 
 _WIDTH: Final = len(STANDARD)
-NOTHING: Final[Values] = (None,) * (2 * _WIDTH)
+NO_VALUES: Final[Values] = (None,) * (2 * _WIDTH)
 # The echo of an excluded path, which has none whatever is identified.
-NEVER: Final = ()
+NO_ECHO: Final = ()
 _set: Final = object.__setattr__
 
 
-def one_tenant(given: Mapping[str, Any]) -> dict[str, Any]:
+def merge_tenant_names(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return *given* with ``customer_id`` under its other name, ``tenant_id``.
 
@@ -98,7 +98,7 @@ class SessionContext:
         given = {"session_id": session_id, "user_id": user_id} | extra
         if tenant_id is not None:
             given["tenant_id"] = tenant_id
-        given = one_tenant(given)
+        given = merge_tenant_names(given)
         names = STANDARD + tuple(name for name in given if name not in STANDARD)
         check = DEFAULT_POLICY.check("session_id")
         ids = [
@@ -224,7 +224,7 @@ Returns the policy that a snapshot's IDs were bound by, their names and their va
 """
 
 
-def snapshot_of(values: Values, policy: CheckedPolicy) -> SessionContext:
+def make_snapshot(values: Values, policy: CheckedPolicy) -> SessionContext:
     """
     Return the snapshot of values that were checked before, under *policy*.
     """
@@ -250,7 +250,7 @@ def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str,
 
 
 def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:
-    context = snapshot_of(values, DEFAULT_POLICY)
+    context = make_snapshot(values, DEFAULT_POLICY)
     _set(context, "_names", names)
     return context
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias, cast
 
-from idlanyard._binding.inheritance import INHERITS, InheritedVariable, in_child
+from idlanyard._binding.inheritance import INHERITS, InheritedVariable, call_after_fork
 from idlanyard._binding.snapshot import (
     DEFAULT_POLICY,
-    NEVER,
-    NOTHING,
+    NO_ECHO,
+    NO_VALUES,
     SessionContext,
     Values,
-    snapshot_of,
+    make_snapshot,
 )
 from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.policy import Policy, checked_policy
@@ -33,7 +33,7 @@ class Unbound:
 
     __slots__ = ()
 
-    values: Final = NOTHING
+    values: Final = NO_VALUES
     open: Final = False
     ended: Final = False
     beyond: Final = None
@@ -58,7 +58,7 @@ class Unbound:
         return None, None
 
 
-class Scope:
+class RequestIDs:
     """
     The one small mutable object of a request or a job; its children share it.
 
@@ -93,7 +93,7 @@ class Scope:
         """
         return Overlay(self, {})
 
-    def __deepcopy__(self, memo: object) -> Scope:
+    def __deepcopy__(self, memo: object) -> RequestIDs:
         """
         Return this: a copy of a request's ``scope`` is of the same request.
         """
@@ -128,13 +128,13 @@ class Overlay:
 
     open: Final = False
 
-    beyond: tuple[Node, Node] | None
+    beyond: tuple[Binding, Binding] | None
 
     def __init__(
         self,
-        over: Scope | None,
+        over: RequestIDs | None,
         delta: Delta,
-        unit: Node | None = None,
+        unit: Binding | None = None,
         block: list[None] | None = None,
     ) -> None:
         self.over = over
@@ -179,8 +179,8 @@ class Overlay:
         below = _policies[-1] if over is None else over.values
         if merged is None or merged[0] is not below:
             policy = below[0] if over is None else over.policy
-            values = NOTHING if over is None else below
-            merged = self._merged = below, changed(values, self.delta, policy)
+            values = NO_VALUES if over is None else below
+            merged = self._merged = below, apply_delta(values, self.delta, policy)
         return merged[1]
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
@@ -192,13 +192,13 @@ class Overlay:
         return (None, None) if self.over is None else self.over.look_up(name)
 
 
-Node: TypeAlias = Unbound | Scope | Overlay
+Binding: TypeAlias = Unbound | RequestIDs | Overlay
 
 UNBOUND: Final = Unbound()
-_variable: Final[ContextVar[Node]] = ContextVar("idlanyard", default=UNBOUND)
+_variable: Final[ContextVar[Binding]] = ContextVar("idlanyard", default=UNBOUND)
 _inheriting: Final = InheritedVariable(_variable, UNBOUND) if INHERITS else None
-bound: Final = cast("ContextVar[Node]", _inheriting or _variable)
-current: Final = bound.get
+bound: Final = cast("ContextVar[Binding]", _inheriting or _variable)
+get_binding: Final = bound.get
 
 _policies: Final[list[tuple[CheckedPolicy]]] = [(DEFAULT_POLICY,)]
 
@@ -220,7 +220,7 @@ class _Writing:
         cls.lock = threading.Lock()
 
 
-in_child(_Writing.renew)
+call_after_fork(_Writing.renew)
 
 
 def use_policy(policy: Policy) -> Callable[[], None]:
@@ -247,7 +247,7 @@ def use_policy(policy: Policy) -> Callable[[], None]:
     return undo
 
 
-def put_back(token: Token[Node]) -> bool:
+def reset_binding(token: Token[Binding]) -> bool:
     """
     Put back what was bound before; in another Context there is nothing to put back.
 
@@ -261,7 +261,7 @@ def put_back(token: Token[Node]) -> bool:
     return True
 
 
-def changed(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
+def apply_delta(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
     """
     Return *values* with the fields of *delta* replaced that the policy declares.
     """
@@ -274,21 +274,21 @@ def changed(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
     return tuple(flat)
 
 
-def new_scope(policy: CheckedPolicy, delta: Delta, *, binary: bool = False) -> Scope:
+def make_request_ids(policy: CheckedPolicy, delta: Delta, *, binary: bool = False) -> RequestIDs:
     """
     Return an open scope that holds the fields of *delta* and nothing else.
     """
-    scope = Scope()
-    scope.binary = binary
-    scope.policy = policy
-    scope.values = changed((), delta, policy)
-    scope.echo = None
-    scope.open = True
-    return scope
+    request_ids = RequestIDs()
+    request_ids.binary = binary
+    request_ids.policy = policy
+    request_ids.values = apply_delta((), delta, policy)
+    request_ids.echo = None
+    request_ids.open = True
+    return request_ids
 
 
-def overlay(
-    delta: Delta, *, without: frozenset[str] = frozenset(), unit: Node | None = None
+def make_overlay(
+    delta: Delta, *, without: frozenset[str] = frozenset(), unit: Binding | None = None
 ) -> Overlay:
     """
     Return the layer in force here with *delta* merged and the fields *without* gone.
@@ -298,59 +298,59 @@ def overlay(
         without: fields that the scope below answers for again.
         unit: as in ``Overlay``.
     """
-    node = current()
-    merged = dict(node.delta) if isinstance(node, Overlay) else {}
+    binding = get_binding()
+    merged = dict(binding.delta) if isinstance(binding, Overlay) else {}
     merged.update(delta)
     for name in without:
         merged.pop(name, None)
-    over = node.over if isinstance(node, Overlay) else node if isinstance(node, Scope) else None
-    layer = Overlay(over, merged, unit, getattr(node, "block", None))
-    return layer if _inheriting is None else _inheriting.adopt(layer, node)
+    layer = Overlay(find_request_ids(), merged, unit, getattr(binding, "block", None))
+    return layer if _inheriting is None else _inheriting.adopt(layer, binding)
 
 
-def scope_here() -> Scope | None:
+def find_request_ids() -> RequestIDs | None:
     """
     Return the scope that is bound here, under an overlay or by itself.
     """
-    node = current()
-    if isinstance(node, Overlay):
-        return node.over
-    return node if isinstance(node, Scope) else None
+    binding = get_binding()
+    if isinstance(binding, Overlay):
+        return binding.over
+    return binding if isinstance(binding, RequestIDs) else None
 
 
-def unit_here() -> Node:
+def find_unit_of_work() -> Binding:
     """
     Return the unit of work that this code is part of.
 
     It is the scope of the request or the job; outside of them the block that
     was entered last, or ``UNBOUND``.
     """
-    node = current()
-    if isinstance(node, Overlay):
-        return node.over or node.unit or node
-    return node
+    binding = get_binding()
+    if isinstance(binding, Overlay):
+        return binding.over or binding.unit or binding
+    return binding
 
 
-def replace(scope: Scope, delta: Delta) -> None:
+def update_request_ids(request_ids: RequestIDs, delta: Delta) -> None:
     """
     Write *delta* into the scope, for everybody who shares it.
     """
     with _Writing.lock:
-        scope.values = changed(scope.values, delta, scope.policy)
-        if scope.echo is not NEVER:
-            scope.echo = None
+        request_ids.values = apply_delta(request_ids.values, delta, request_ids.policy)
+        if request_ids.echo is not NO_ECHO:
+            request_ids.echo = None
 
 
-def attach(error: BaseException, scope: Scope) -> None:
+def attach_to_error(error: BaseException, request_ids: RequestIDs) -> None:
     """
     Let the exception carry what its request had bound, for the log line.
     """
     # A class may refuse attributes, as a frozen dataclass does: it is not asked.
     with contextlib.suppress(Exception):
-        object.__setattr__(error, "_idlanyard", snapshot_of(scope.values, scope.policy))
+        snapshot = make_snapshot(request_ids.values, request_ids.policy)
+        object.__setattr__(error, "_idlanyard", snapshot)
 
 
-def carried_by(error: BaseException) -> SessionContext | None:
+def ids_of_error(error: BaseException) -> SessionContext | None:
     """
     Return the snapshot that a middleware has attached, if any.
     """
@@ -372,34 +372,34 @@ class RequestContext(SessionContext):
     task and thread, also where nothing is bound. A pickled one is a snapshot.
 
     Args:
-        scope: the request's.
+        request_ids: the IDs of the request.
     """
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_request_ids",)
 
-    _scope: Scope
+    _request_ids: RequestIDs
 
-    def __init__(self, scope: Scope) -> None:
-        _set(self, "_scope", scope)
+    def __init__(self, request_ids: RequestIDs) -> None:
+        _set(self, "_request_ids", request_ids)
 
     # These stand in the place of what a snapshot has stored.
     @property
     def _names(self) -> tuple[str, ...]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._scope.policy.names
+        return self._request_ids.policy.names
 
     @property
     def _policy(self) -> CheckedPolicy:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._scope.policy
+        return self._request_ids.policy
 
     @property
     def _values(self) -> Values:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._scope.values
+        return self._request_ids.values
 
-    def is_of(self, scope: Scope | None) -> bool:
+    def is_of(self, request_ids: RequestIDs | None) -> bool:
         """
         Say whether this is what *scope* has.
         """
-        return self._scope is scope
+        return self._request_ids is request_ids
 
     def __hash__(self) -> Any:
         raise TypeError("a request's context changes with identify(): hash get_session_context()")

@@ -11,10 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from idlanyard._binding.functions import Held, around, mark_coroutine_function
+from idlanyard._binding.functions import SteppedBinding, mark_coroutine_function, wrap_function
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import SessionContext
-from idlanyard._binding.state import Node, Overlay, Scope, current, new_scope
+from idlanyard._binding.state import (
+    Binding,
+    Overlay,
+    find_request_ids,
+    get_binding,
+    make_request_ids,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,13 +31,13 @@ class _Carried(Generic[P, R]):
     A function with a binding of ours, and no other variable.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_fn", "_node", "_run")
+    __slots__ = ("__dict__", "__weakref__", "_binding", "_fn", "_run")
 
-    def __init__(self, fn: Callable[P, R], node: Node) -> None:
+    def __init__(self, fn: Callable[P, R], binding: Binding) -> None:
         functools.update_wrapper(self, fn)
         self._fn = fn
-        self._node = node
-        self._run = around(fn, enter=self._hold, hold=self._hold)
+        self._binding = binding
+        self._run = wrap_function(fn, enter=self._hold, hold=self._hold)
         if inspect.iscoroutinefunction(self._run):
             mark_coroutine_function(self)
 
@@ -39,28 +45,28 @@ class _Carried(Generic[P, R]):
         result: R = self._run(*args, **kwargs)
         return result
 
-    def _hold(self) -> Held:
-        return Held(self._node)
+    def _hold(self) -> SteppedBinding:
+        return SteppedBinding(self._binding)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        node = self._node
-        is_scope = isinstance(node, Scope) or (isinstance(node, Overlay) and node.over is not None)
-        with Held(node):
-            return _arrived, (self._fn, get_session_context(), is_scope)
+        binding = self._binding
+        with SteppedBinding(binding):
+            in_request = find_request_ids() is not None
+            return _arrived, (self._fn, get_session_context(), in_request)
 
 
-def _arrived(fn: Callable[..., Any], context: SessionContext, is_scope: bool) -> Any:
-    policy = current().policy
+def _arrived(fn: Callable[..., Any], context: SessionContext, in_request: bool) -> Any:
+    policy = get_binding().policy
     delta = {
         name: (value, context.provenance(name))
         for name, value in context.as_dict().items()
         if name in policy.index
     }
-    node = new_scope(policy, delta) if is_scope else Overlay(None, delta)
-    return _Carried(fn, node)
+    binding = make_request_ids(policy, delta) if in_request else Overlay(None, delta)
+    return _Carried(fn, binding)
 
 
 def carry(fn: Callable[P, R]) -> Callable[P, R]:
@@ -78,7 +84,7 @@ def carry(fn: Callable[P, R]) -> Callable[P, R]:
         TypeError: *fn* cannot be called.
     """
     _check_function("carry", fn)
-    return _Carried(fn, current())
+    return _Carried(fn, get_binding())
 
 
 def _check_function(verb: str, fn: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from idlanyard._binding.functions import is_awaited
-from idlanyard._binding.state import Scope, changed
+from idlanyard._binding.state import RequestIDs, apply_delta
 from idlanyard._decision.case import UNKNOWN, Refusal
 from idlanyard._decision.known_sessions import Answer
 from idlanyard._decision.plan import Plan
@@ -41,7 +41,7 @@ def check_waits(policy: CheckedPolicy) -> None:
 
 
 async def admitted(
-    plan: Plan, admission: Admission, raw: Any, inner: Scope, edits: Edits | None
+    plan: Plan, admission: Admission, raw: Any, inner: RequestIDs, edits: Edits | None
 ) -> Admitted:
     """
     Ask about the session of one request, on an event loop.
@@ -64,7 +64,7 @@ async def admitted(
 
 
 def admitted_waiting(
-    plan: Plan, admission: Admission, raw: Any, inner: Scope, edits: Edits | None
+    plan: Plan, admission: Admission, raw: Any, inner: RequestIDs, edits: Edits | None
 ) -> Admitted:
     """
     Ask about the session of one request, in its thread: see ``admitted``.
@@ -75,7 +75,7 @@ def admitted_waiting(
     return _follow(plan, admission, raw, inner, edits, plan.known_sessions.ask(session))
 
 
-def _asked(plan: Plan, inner: Scope) -> str | None:
+def _asked(plan: Plan, inner: RequestIDs) -> str | None:
     """
     Return the session ID that somebody else gave the request, if any.
     """
@@ -88,7 +88,7 @@ def _follow(
     plan: Plan,
     admission: Admission,
     raw: Any,
-    inner: Scope,
+    inner: RequestIDs,
     edits: Edits | None,
     answer: Answer,
 ) -> Admitted:
@@ -106,7 +106,7 @@ def _follow(
         return edits, _refused(plan, raw, inner, 503, reason)
     mints = spec.mint is not None and choice == "mint"
     fresh = (policy.mint("session_id"), Provenance.MINTED) if mints else (None, None)
-    inner.values = changed(inner.values, {"session_id": fresh}, policy)
+    inner.values = apply_delta(inner.values, {"session_id": fresh}, policy)
     inner.echo = plan.echo_pairs(inner.values)
     if choice == "refuse":
         return edits, _refused(plan, raw, inner, 404, reason)
@@ -116,6 +116,6 @@ def _follow(
     return (list(plan.strips), plan.forward_pairs(inner.values)), None
 
 
-def _refused(plan: Plan, raw: Any, inner: Scope, status: int, reason: str) -> Refusal:
+def _refused(plan: Plan, raw: Any, inner: RequestIDs, status: int, reason: str) -> Refusal:
     report(plan, raw, inner, [("session_id", reason)])
     return Refusal(status, "session_id", reason)

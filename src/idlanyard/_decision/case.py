@@ -161,7 +161,7 @@ class Case:
         try:
             parsed = source.parse(self._plan.decode(line))
         except Exception as error:
-            _failures.failed(f"parse of {source.name}", error)
+            _failures.report_failure(f"parse of {source.name}", error)
             return None, NOT_READ
         return (self._plan.encode(parsed), None) if parsed else (None, NOT_UNDERSTOOD)
 
@@ -177,7 +177,7 @@ class Case:
             return must_match is None or _is_fit(must_match(value, self._request()))
         except Exception as error:
             # A check that cannot be made has not been passed.
-            _failures.failed(f"must_match of {field.name}", error)
+            _failures.report_failure(f"must_match of {field.name}", error)
             return False
 
     def _refuse(self, status: int, field: Field, reason: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.events import Event
-from idlanyard._binding.snapshot import snapshot_of
-from idlanyard._binding.state import Scope, bound, put_back
+from idlanyard._binding.snapshot import make_snapshot
+from idlanyard._binding.state import RequestIDs, bound, reset_binding
 from idlanyard._decision.case import ABSENT, NOT_UNDERSTOOD, UNKNOWN, UNMATCHED
 from idlanyard._decision.claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
 from idlanyard._decision.plan import Plan
@@ -97,18 +97,18 @@ _TEST_CLIENT: Final = (
 )
 
 
-def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str]]) -> None:
+def report(plan: Plan, raw: Any, inner: RequestIDs, rejected: Sequence[tuple[str, str]]) -> None:
     """
     Warn of what the operator should mend, and tell the subscribers.
 
     Args:
         plan: the compiled policy, which remembers what was told.
         raw: the ``scope`` or ``environ``, for the peer.
-        scope: what was bound.
+        inner: the IDs of the request, which are bound.
         rejected: each ID that was not believed, with the reason.
     """
     dropped: set[str] = set()
-    token = bound.set(scope)
+    token = bound.set(inner)
     try:
         for field, reason in rejected:
             # A request that is refused since its ID was dropped is explained by the first reason.
@@ -116,10 +116,10 @@ def report(plan: Plan, raw: Any, scope: Scope, rejected: Sequence[tuple[str, str
                 _tell(plan, raw, field, reason)
             dropped.add(field)
             if "reject" in events.subscribers:
-                context = snapshot_of(scope.values, scope.policy)
-                events.emit(Event("reject", context, field, reason))
+                context = make_snapshot(inner.values, inner.policy)
+                events.notify_subscribers(Event("reject", context, field, reason))
     finally:
-        put_back(token)
+        reset_binding(token)
 
 
 def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:
@@ -173,12 +173,12 @@ def _rules(plan: Plan, field: str) -> dict[str, str]:
     }
 
 
-def announce(scope: Scope) -> None:
+def announce(inner: RequestIDs) -> None:
     """
     Tell the subscribers that a request's IDs were bound, and which were minted.
     """
-    context = snapshot_of(scope.values, scope.policy)
-    events.emit(Event("bind", context, begins="request"))
+    context = make_snapshot(inner.values, inner.policy)
+    events.notify_subscribers(Event("bind", context, begins="request"))
     for name in context.as_dict():
         if context.provenance(name) is Provenance.MINTED:
-            events.emit(Event("mint", context, name))
+            events.notify_subscribers(Event("mint", context, name))

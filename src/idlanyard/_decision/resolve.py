@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final, TypeAlias
 
-from idlanyard._binding.snapshot import NEVER
-from idlanyard._binding.state import Scope, changed, forced, new_scope, scope_here
+from idlanyard._binding.snapshot import NO_ECHO
+from idlanyard._binding.state import (
+    RequestIDs,
+    apply_delta,
+    find_request_ids,
+    forced,
+    make_request_ids,
+)
 from idlanyard._decision.case import Case, Refusal
 from idlanyard._decision.claims import Pair, claims_of
 from idlanyard._decision.plan import CONNECTION, HOP, Field, Plan
@@ -25,14 +31,14 @@ What changes in the request's headers: the keys of those that go, under any
 spelling, and the pairs that are added then.
 """
 
-Resolution: TypeAlias = tuple[Scope, Edits | None, Refusal | None, Sequence[Rejection]]
+Resolution: TypeAlias = tuple[RequestIDs, Edits | None, Refusal | None, Sequence[Rejection]]
 """
 The new scope, open, with the pairs that the response is to carry; the edits of
 the request's headers, or ``None``; the refusal, or ``None``; and each ID that
 was not believed, with the reason. A plain tuple, for speed.
 """
 
-_new_scope: Final = Scope.__new__
+_new_request_ids: Final = RequestIDs.__new__
 _MINTED: Final = Provenance.MINTED
 _NOTHING: Final[dict[Field, Any]] = {}
 
@@ -102,13 +108,13 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
             if field.echo_name is not None:
                 echo.append(pair if binary else (field.echo_name, text))
     # Plain stores into slots cost half of what an __init__ would.
-    scope = _new_scope(Scope)
-    scope.values = tuple(values)
-    scope.policy = plan.policy
-    scope.echo = echo
-    scope.open = True
-    scope.binary = binary
-    return scope, ((gone, added) if gone or added else None), None, rejected
+    inner = _new_request_ids(RequestIDs)
+    inner.values = tuple(values)
+    inner.policy = plan.policy
+    inner.echo = echo
+    inner.open = True
+    inner.binary = binary
+    return inner, ((gone, added) if gone or added else None), None, rejected
 
 
 def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
@@ -116,9 +122,9 @@ def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
     Decide what one request has, whatever it is like: see ``resolve``.
     """
     if plan.partial and plan.leaves_out(raw):
-        scope = new_scope(plan.policy, {}, binary=plan.binary)
-        scope.echo = NEVER
-        return _forced(plan, scope, (plan.strips, []), None, [])
+        inner = make_request_ids(plan.policy, {}, binary=plan.binary)
+        inner.echo = NO_ECHO
+        return _forced(plan, inner, (plan.strips, []), None, [])
     claims, fields = claims_of(plan, found)
     case = Case(plan, claims, raw)
     values = [*plan.blank]
@@ -133,15 +139,15 @@ def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
                 echo.append((field.echo_name, value))
             if case.elsewhere and field.forward_key is not None:
                 added.append((field.forward_key, value))
-    scope = new_scope(plan.policy, {}, binary=plan.binary)
-    scope.values, scope.echo = tuple(values), echo
+    inner = make_request_ids(plan.policy, {}, binary=plan.binary)
+    inner.values, inner.echo = tuple(values), echo
     edits = (case.gone, added) if case.gone or added else None
-    return _forced(plan, scope, edits, case.refusal, case.rejected)
+    return _forced(plan, inner, edits, case.refusal, case.rejected)
 
 
 def _forced(
     plan: Plan,
-    scope: Scope,
+    inner: RequestIDs,
     edits: Edits | None,
     refusal: Refusal | None,
     rejected: Sequence[Rejection],
@@ -152,25 +158,25 @@ def _forced(
     ids = {name: entry for block in [*forced] for name, entry in block.items()}
     delta = {name: entry for name, entry in ids.items() if name in plan.policy.index}
     if not delta:
-        return scope, edits, refusal, rejected
-    scope.values = changed(scope.values, delta, plan.policy)
-    scope.echo = None
+        return inner, edits, refusal, rejected
+    inner.values = apply_delta(inner.values, delta, plan.policy)
+    inner.echo = None
     if refusal is not None and refusal.field in delta:
         refusal = None
-    return scope, (plan.strips, plan.forward_pairs(scope.values)), refusal, rejected
+    return inner, (plan.strips, plan.forward_pairs(inner.values)), refusal, rejected
 
 
-def open_scope(held: object) -> Scope | None:
+def find_open(held: object) -> RequestIDs | None:
     """
     Return the scope of a middleware around this one, if its request is still going on.
 
     Args:
         held: what the request holds under our key.
     """
-    return held if isinstance(held, Scope) and held.open else None
+    return held if isinstance(held, RequestIDs) and held.open else None
 
 
-def scope_around(plan: Plan, environ: Any) -> Scope | None:
+def find_enclosing(plan: Plan, environ: Any) -> RequestIDs | None:
     """
     Return the scope of a middleware around this WSGI application, if any.
 
@@ -181,12 +187,10 @@ def scope_around(plan: Plan, environ: Any) -> Scope | None:
     # a2wsgi 1.10 hands the ASGI scope over.
     adapted: Any = environ.get("asgi.scope") or {}
     held: object = adapted.get(ASGI_KEY)
-    return (
-        open_scope(environ.get(WSGI_KEY)) or open_scope(held) or scope_across_adapter(plan, environ)
-    )
+    return find_open(environ.get(WSGI_KEY)) or find_open(held) or find_across_adapter(plan, environ)
 
 
-def scope_across_adapter(plan: Plan, environ: Any) -> Scope | None:
+def find_across_adapter(plan: Plan, environ: Any) -> RequestIDs | None:
     """
     Return the scope of an ASGI middleware around an adapter that runs this WSGI application.
 
@@ -198,21 +202,21 @@ def scope_across_adapter(plan: Plan, environ: Any) -> Scope | None:
         plan: the inner middleware's policy.
         environ: the request.
     """
-    scope = scope_here()
-    if scope is None or not scope.open or not scope.binary:
+    inner = find_request_ids()
+    if inner is None or not inner.open or not inner.binary:
         return None
     expected: dict[str, str | None] = dict.fromkeys(plan.strips)
-    for spec in scope.policy.specs.values():
-        value, _ = scope.look_up(spec.name)
+    for spec in inner.policy.specs.values():
+        value, _ = inner.look_up(spec.name)
         expected[WSGI.key(spec.header)] = value if spec.forward else None
     if not any(expected.values()):
         return None
     same = all(environ.get(key) == value for key, value in expected.items())
-    return scope if same else None
+    return inner if same else None
 
 
 def resolve_nested(
-    plan: Plan, found: list[Pair], scope: Scope, raw: Any
+    plan: Plan, found: list[Pair], inner: RequestIDs, raw: Any
 ) -> tuple[Edits | None, Refusal | None, Sequence[Rejection]]:
     """
     Decide what a middleware inside another one adds: its own demands, no more (R15).
@@ -220,7 +224,7 @@ def resolve_nested(
     Args:
         plan: the inner middleware's policy.
         found: the lines it watches.
-        scope: the open scope of the outer one.
+        inner: the IDs of the request, as the outer one has bound them.
         raw: the ``scope`` or ``environ``.
 
     Returns:
@@ -231,7 +235,7 @@ def resolve_nested(
     case = Case(plan, {}, raw)
     effective = list(plan.blank)
     for field in plan.fields:
-        value, how = scope.look_up(field.name)
+        value, how = inner.look_up(field.name)
         if value is not None and (not field.needs_proof or (how is not None and how.proven)):
             effective[field.index] = value
         case.demand(field, effective[field.index])

@@ -15,7 +15,7 @@ import uvicorn
 from waitress.server import create_server
 
 from idlanyard import SessionContext
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 
 HOST: Final = "127.0.0.1"
 _BACKLOG: Final = 512
@@ -36,7 +36,7 @@ class Tracebacks(logging.Handler):
         Keep what the record's exception carries.
         """
         error = record.exc_info[1] if record.exc_info else None
-        context = None if error is None else carried_by(error)
+        context = None if error is None else ids_of_error(error)
         if context is not None:
             self.contexts.append(context)
 

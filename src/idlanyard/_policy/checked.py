@@ -113,7 +113,7 @@ class CheckedPolicy:
         try:
             return check_of(spec).require(name, spec.mint())
         except Exception as error:
-            _failures.failed(f"mint of {name}", error)
+            _failures.report_failure(f"mint of {name}", error)
             return ids.token()
 
 

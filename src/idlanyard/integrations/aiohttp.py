@@ -40,7 +40,7 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
         try:
             _decide(request, origins)
         except Exception as error:
-            _failures.failed("propagation by aiohttp", error)
+            _failures.report_failure("propagation by aiohttp", error)
         return await handler(request)
 
     return propagating

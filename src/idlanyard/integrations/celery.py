@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from celery import Celery
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
-from idlanyard._binding.carriers import block_for_job, dump
+from idlanyard._binding.carriers import dump, make_job_block
 
 __all__ = ["install"]
 
@@ -89,7 +89,7 @@ class _Installation:
         if task.app != self._app:
             return
         request = task.request
-        block = block_for_job(_carrier(request), inherit=request.is_eager)
+        block = make_job_block(_carrier(request), inherit=request.is_eager)
         block.__enter__()
         # Each run has a request of its own, also of one task inside itself.
         setattr(request, _BLOCK, block)

@@ -9,8 +9,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from idlanyard._binding.carriers import block_for_job, dump
-from idlanyard._binding.state import UNBOUND, Scope, attach, current, scope_here
+from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard._binding.state import (
+    UNBOUND,
+    RequestIDs,
+    attach_to_error,
+    find_request_ids,
+    get_binding,
+)
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -37,21 +43,21 @@ class _CarryingTask(AnyTask):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         with _block(kwargs.pop(_KEYWORD, None)):
-            scope = cast("Scope", scope_here())
+            inner = cast("RequestIDs", find_request_ids())
             try:
                 return super().call(*args, **kwargs)
             except BaseException as error:
                 # For the worker's log line.
-                attach(error, scope)
+                attach_to_error(error, inner)
                 raise
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         with _block(kwargs.pop(_KEYWORD, None)):
-            scope = cast("Scope", scope_here())
+            inner = cast("RequestIDs", find_request_ids())
             try:
                 return await super().acall(*args, **kwargs)
             except BaseException as error:
-                attach(error, scope)
+                attach_to_error(error, inner)
                 raise
 
 
@@ -106,4 +112,4 @@ def _with_ids(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block(carrier: object) -> AbstractContextManager[object]:
-    return block_for_job(carrier, inherit=current() is not UNBOUND)
+    return make_job_block(carrier, inherit=get_binding() is not UNBOUND)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq.middleware import Middleware
 
-from idlanyard._binding.carriers import block_for_job, dump
+from idlanyard._binding.carriers import dump, make_job_block
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Message
@@ -82,7 +82,7 @@ class IDLanyardMiddleware(Middleware):
         Bind what the message carries, checked, and nothing else.
         """
         carrier = message.options.get(_OPTION)
-        block = block_for_job(carrier, inherit=False)
+        block = make_job_block(carrier, inherit=False)
         block.__enter__()
         self._here.block = block
 

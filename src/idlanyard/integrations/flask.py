@@ -15,7 +15,13 @@ from idlanyard import _failures
 from idlanyard._binding.logins import identify_login
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import SessionContext
-from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current, scope_here
+from idlanyard._binding.state import (
+    UNBOUND,
+    RequestContext,
+    RequestIDs,
+    find_request_ids,
+    get_binding,
+)
 from idlanyard._policy.policy import Policy, refuse_options, require_policy
 from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
@@ -186,7 +192,7 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
     def identify_user() -> None:
         # A test that pushes a request context by hand would stay bound to its user.
-        if scope_here() is None:
+        if find_request_ids() is None:
             return
         # What the view says itself stands, unless somebody came or went meanwhile.
         request.environ[_LOADED] = identify_login(
@@ -206,11 +212,11 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
 
 def _context() -> SessionContext:
-    if current() is UNBOUND and has_request_context():
+    if get_binding() is UNBOUND and has_request_context():
         # Kept by a test client or a shell after the request itself is over.
-        scope = request.environ.get(KEY)
-        if isinstance(scope, Scope):
-            return RequestContext(scope)
+        inner = request.environ.get(KEY)
+        if isinstance(inner, RequestIDs):
+            return RequestContext(inner)
     return get_session_context()
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
-from idlanyard._binding.state import current
+from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 
@@ -96,7 +96,7 @@ class _Hook:
         try:
             _decide(request, self.origins)
         except Exception as error:
-            _failures.failed("propagation by httpx", error)
+            _failures.report_failure("propagation by httpx", error)
 
 
 class _AsyncHook(_Hook):
@@ -135,7 +135,7 @@ def _decide(request: Any, origins: Origins) -> None:
     if origin in origins:
         written = _add(request.headers)
     elif mark is not None and origin != mark.origin:
-        for spec in current().policy.specs.values():
+        for spec in get_binding().policy.specs.values():
             request.headers.pop(spec.header, None)
     first = origin if mark is None else mark.origin
     # A dictionary of its own: the caller may share one among requests.

@@ -18,12 +18,12 @@ from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import Parts, Values, parts_of
 from idlanyard._binding.state import (
     UNBOUND,
-    Node,
+    Binding,
     Overlay,
     RequestContext,
-    Scope,
-    carried_by,
-    current,
+    RequestIDs,
+    get_binding,
+    ids_of_error,
 )
 from idlanyard._policy.checked import CheckedPolicy, Declared
 from idlanyard._policy.policy import Policy, checked_policy, require_policy
@@ -118,12 +118,12 @@ class SessionContextFilter(logging.Filter):
             Whether the record is logged.
         """
         try:
-            ids = _of_request(record) if current() is UNBOUND else {}
+            ids = _of_request(record) if get_binding() is UNBOUND else {}
             record.__dict__.update(ids)
             shown = dict.fromkeys(Declared.names) | _shown(*_in_force(record, self._policy))
             self._complete(record.__dict__, shown | ids)
         except Exception as error:
-            _failures.failed("log filter", error)
+            _failures.report_failure("log filter", error)
         return super().filter(record)
 
     def _complete(self, there: dict[str, Any], shown: Mapping[str, str | None]) -> None:
@@ -228,7 +228,7 @@ def _warn_of_absent(name: str) -> None:
     """
     Warn once of a format whose lines stay without an ID while IDs are bound.
     """
-    if current() is UNBOUND:
+    if get_binding() is UNBOUND:
         return
     if name in Declared.names:
         installed = isinstance(logging.getLogRecordFactory(), _Factory)
@@ -313,17 +313,17 @@ class _Factory:
         if not self.installed:
             return record
         try:
-            node = current()
-            policy, values = node.policy, node.values
+            binding = get_binding()
+            policy, values = binding.policy, binding.values
             plain = self._plain
             # In one frame, since nearly every record is made under the rules of the last one.
             if (
                 policy is plain.policy
                 and plain.known is Declared.names
                 and (
-                    node.__class__ is Scope
+                    binding.__class__ is RequestIDs
                     or (None not in values and self._policy is None)
-                    or _is_said(node, values, self._policy)
+                    or _is_said(binding, values, self._policy)
                 )
             ):
                 session, user, tenant = values[:3]
@@ -338,7 +338,7 @@ class _Factory:
             else:
                 self._complete(record)
         except Exception as error:
-            _failures.failed("log record factory", error)
+            _failures.report_failure("log record factory", error)
         return record
 
     def _complete(self, record: logging.LogRecord) -> None:
@@ -373,26 +373,26 @@ def _plain_under(policy: CheckedPolicy) -> _Plain:
     return _Plain(policy, known, absent, {*known, *policy.names})
 
 
-def _is_said(node: Node, values: Values, given: CheckedPolicy | None) -> bool:
+def _is_said(binding: Binding, values: Values, given: CheckedPolicy | None) -> bool:
     """
     Say whether *node* answers for every ID by its own rules, and the environment for none.
     """
-    if isinstance(node, Overlay) and node.over is None:
+    if isinstance(binding, Overlay) and binding.over is None:
         return given is None and None not in values
-    return node is not UNBOUND
+    return binding is not UNBOUND
 
 
 def _in_force(record: logging.LogRecord, given: CheckedPolicy | None) -> Parts:
     """
     Return the rules, the names and the values that hold for a record made here.
     """
-    node = current()
-    if _is_said(node, node.values, given):
-        return node.policy, node.policy.names, node.values
+    binding = get_binding()
+    if _is_said(binding, binding.values, given):
+        return binding.policy, binding.policy.names, binding.values
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    carried = carried_by(error) if error is not None and node is UNBOUND else None
+    carried = ids_of_error(error) if error is not None and binding is UNBOUND else None
     bound_by, names, values = parts_of(carried or get_session_context())
-    return bound_by if carried else given or node.policy, names, values
+    return bound_by if carried else given or binding.policy, names, values
 
 
 def _of_request(record: logging.LogRecord) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import _failures
-from idlanyard._binding.reading import context_of
+from idlanyard._binding.reading import get_context_for
 from idlanyard._binding.snapshot import show_ids
 from idlanyard._policy.checked import Declared
 
@@ -35,8 +35,8 @@ def patcher(record: Record) -> None:
     try:
         error = record["exception"].value if record["exception"] else None
         extra: dict[Any, Any] = record["extra"]
-        shown = dict.fromkeys(Declared.names) | show_ids(context_of(error), "log")
+        shown = dict.fromkeys(Declared.names) | show_ids(get_context_for(error), "log")
         for name, text in shown.items():
             extra.setdefault(name, text)
     except Exception as error:
-        _failures.failed("loguru patcher", error)
+        _failures.report_failure("loguru patcher", error)

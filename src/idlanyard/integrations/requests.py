@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
-from idlanyard._binding.state import current
+from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 
@@ -168,7 +168,7 @@ def _decided(request: PreparedRequest, origins: Origins) -> tuple[PreparedReques
             _remove_followers(request, sent, origin)
         _remember(request, origin)
     except Exception as error:
-        _failures.failed("propagation by requests", error)
+        _failures.report_failure("propagation by requests", error)
     return sent, written
 
 
@@ -208,7 +208,7 @@ def _remember(request: PreparedRequest, origin: Origin | None) -> None:
     """
     Mark the caller's headers with the origin that they were written for.
     """
-    managed = {spec.header.lower() for spec in current().policy.specs.values()}
+    managed = {spec.header.lower() for spec in get_binding().policy.specs.values()}
     for name, value in list(request.headers.items()):
         if name.lower() in managed and not isinstance(name, _Name):
             mark = _Callers(name)

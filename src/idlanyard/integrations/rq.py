@@ -10,9 +10,15 @@ from typing import Any, Final, cast
 
 from rq.job import Job
 
-from idlanyard._binding.carriers import block_for_job, dump
-from idlanyard._binding.functions import around
-from idlanyard._binding.state import UNBOUND, Scope, attach, current, scope_here
+from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard._binding.functions import wrap_function
+from idlanyard._binding.state import (
+    UNBOUND,
+    RequestIDs,
+    attach_to_error,
+    find_request_ids,
+    get_binding,
+)
 
 __all__ = ["IDLanyardJob"]
 
@@ -55,11 +61,11 @@ class IDLanyardJob(Job):
         An exception takes the IDs along, for the worker's log line.
         """
         with self._block():
-            scope = cast("Scope", scope_here())
+            inner = cast("RequestIDs", find_request_ids())
             try:
                 return super().perform()
             except BaseException as error:
-                attach(error, scope)
+                attach_to_error(error, inner)
                 raise
 
     @property
@@ -86,7 +92,7 @@ class IDLanyardJob(Job):
     def _bound(self, callback: Callable[..., Any] | None) -> Callable[..., Any] | None:
         if callback is None:
             return None
-        return around(callback, enter=self._block, hold=self._block)
+        return wrap_function(callback, enter=self._block, hold=self._block)
 
     def _block(self) -> AbstractContextManager[object]:
-        return block_for_job(self.meta.get(_KEY), inherit=current() is not UNBOUND)
+        return make_job_block(self.meta.get(_KEY), inherit=get_binding() is not UNBOUND)

@@ -13,9 +13,9 @@ from sentry_sdk.scope import add_global_event_processor, global_event_processors
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.reading import context_of, get_session_context
-from idlanyard._binding.snapshot import SessionContext, show_ids, snapshot_of
-from idlanyard._binding.state import UNBOUND, Scope, current, scope_here
+from idlanyard._binding.reading import get_context_for, get_session_context
+from idlanyard._binding.snapshot import SessionContext, make_snapshot, show_ids
+from idlanyard._binding.state import UNBOUND, RequestIDs, find_request_ids, get_binding
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint, Log
@@ -82,7 +82,7 @@ def event_processor(event: Event, hint: Hint) -> Event:
     try:
         _complete(event, hint)
     except Exception as error:
-        _failures.failed("Sentry's event processor", error)
+        _failures.report_failure("Sentry's event processor", error)
     return event
 
 
@@ -105,7 +105,7 @@ def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature 
         for name, text in _shown(get_session_context(), "log").items():
             attributes.setdefault(name, text)
     except Exception as error:
-        _failures.failed("sentry log processor", error)
+        _failures.report_failure("sentry log processor", error)
     return log
 
 
@@ -114,17 +114,17 @@ class _Request(Mapping[str, str]):
     The IDs of the request that a transaction belongs to, as they are when it is read.
     """
 
-    __slots__ = ("__weakref__", "_scope")
+    __slots__ = ("__weakref__", "_inner")
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
+    def __init__(self, inner: RequestIDs) -> None:
+        self._inner = inner
 
     @property
     def context(self) -> SessionContext:
         """
         What the request has now, or had at its end.
         """
-        return snapshot_of(self._scope.values, self._scope.policy)
+        return make_snapshot(self._inner.values, self._inner.policy)
 
     def __getitem__(self, name: str) -> str:
         return _shown(self.context, "span")[name]
@@ -140,11 +140,11 @@ def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> N
     """
     Let the transaction in progress know the request that is bound in it first.
     """
-    scope, span = scope_here(), sentry_sdk.get_current_scope().span
+    inner, span = find_request_ids(), sentry_sdk.get_current_scope().span
     transaction = None if span is None else span.containing_transaction
-    if scope is None or transaction is None:
+    if inner is None or transaction is None:
         return
-    request = _Request(scope)
+    request = _Request(inner)
     key = transaction.trace_id, transaction.span_id
     # It lives as long as the transaction, which holds it.
     if requests.setdefault(key, request) is request:
@@ -168,9 +168,9 @@ def _context_of(hint: Hint, kept: object) -> SessionContext:
     """
     Return what is bound here, or else what the exception or the transaction has kept.
     """
-    if current() is UNBOUND and isinstance(kept, _Request):
+    if get_binding() is UNBOUND and isinstance(kept, _Request):
         return kept.context
-    return context_of((hint.get("exc_info") or (None, None))[1])
+    return get_context_for((hint.get("exc_info") or (None, None))[1])
 
 
 def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
 from idlanyard import _failures
-from idlanyard._binding.state import RequestContext, Scope
+from idlanyard._binding.state import RequestContext, RequestIDs
 from idlanyard._policy.policy import Policy, policy_of, refuse_options
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
 from idlanyard.exceptions import IDLanyardError
@@ -154,15 +154,15 @@ class _WithState:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         inner = scope.get(KEY)
-        if isinstance(inner, Scope):
+        if isinstance(inner, RequestIDs):
             try:
                 _put_into_state(scope, inner)
             except Exception as error:
-                _failures.failed("request.state", error)
+                _failures.report_failure("request.state", error)
         await self.app(scope, receive, send)
 
 
-def _put_into_state(scope: Any, inner: Scope) -> None:
+def _put_into_state(scope: Any, inner: RequestIDs) -> None:
     """
     Put the IDs into a state of the request's own, once in applications inside another.
     """

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from idlanyard import _failures
-from idlanyard._binding.reading import context_of
+from idlanyard._binding.reading import get_context_for
 from idlanyard._binding.snapshot import show_ids
-from idlanyard._binding.state import current
+from idlanyard._binding.state import get_binding
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -47,7 +47,7 @@ def add_session_context(
         for name, text in _shown(event_dict).items():
             event_dict.setdefault(name, text)
     except Exception as error:
-        _failures.failed("structlog processor", error)
+        _failures.report_failure("structlog processor", error)
     return event_dict
 
 
@@ -58,10 +58,10 @@ def _shown(event_dict: EventDict) -> dict[str, str]:
     record = event_dict.get("_record")
     made_with: Mapping[str, Any] = record.__dict__ if isinstance(record, logging.LogRecord) else {}
     if "session_id" in made_with:
-        found = {name: made_with.get(name) for name in current().policy.names}
+        found = {name: made_with.get(name) for name in get_binding().policy.names}
     else:
         error = _error_of(event_dict.get("exc_info"))
-        found = show_ids(context_of(error), "log")
+        found = show_ids(get_context_for(error), "log")
     return {name: text for name, text in found.items() if text is not None}
 
 

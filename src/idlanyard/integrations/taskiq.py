@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from idlanyard._binding.carriers import block_for_job, dump
-from idlanyard._binding.state import Scope, scope_here
+from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard._binding.state import RequestIDs, find_request_ids
 
 __all__ = ["IDLanyardMiddleware"]
 
@@ -34,7 +34,7 @@ class IDLanyardMiddleware(TaskiqMiddleware):
     def __init__(self) -> None:
         super().__init__()
         # By the scope, since one task may run inside itself, and messages be replaced.
-        self._open: dict[int, tuple[Scope | None, AbstractContextManager[object]]] = {}
+        self._open: dict[int, tuple[RequestIDs | None, AbstractContextManager[object]]] = {}
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
         """
@@ -52,17 +52,17 @@ class IDLanyardMiddleware(TaskiqMiddleware):
         Bind what the message carries, checked.
         """
         inherit = not self.broker.is_worker_process
-        block = block_for_job(_parsed(message.labels.get(_LABEL)), inherit=inherit)
+        block = make_job_block(_parsed(message.labels.get(_LABEL)), inherit=inherit)
         block.__enter__()
-        scope = scope_here()
-        self._open[id(scope)] = scope, block
+        inner = find_request_ids()
+        self._open[id(inner)] = inner, block
         return message
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002
         """
         Put back what was bound before the task.
         """
-        _, block = self._open.pop(id(scope_here()), (None, None))
+        _, block = self._open.pop(id(find_request_ids()), (None, None))
         if block is not None:
             block.__exit__(None, None, None)
 

@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from idlanyard._binding.events import Event, emit
+from idlanyard._binding.events import Event, notify_subscribers
 from idlanyard._binding.reading import get_session_context
 from idlanyard.registry._exceptions import (
     RegistryMisconfigured,
@@ -60,7 +60,7 @@ class Telling:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        emit(
+        notify_subscribers(
             Event(
                 "registry",
                 get_session_context(),

@@ -21,9 +21,9 @@ from idlanyard import (
     identify,
     session_context,
 )
-from idlanyard._binding.functions import Held
+from idlanyard._binding.functions import SteppedBinding
 from idlanyard._binding.snapshot import DEFAULT_POLICY
-from idlanyard._binding.state import new_scope
+from idlanyard._binding.state import make_request_ids
 from idlanyard.ids import Provenance
 from idlanyard.integrations.celery import install
 from jobs.broker import working
@@ -160,11 +160,12 @@ def app() -> Iterator[Celery]:
     undo()
 
 
-def request_of(**ids: str) -> Held:
+def request_of(**ids: str) -> SteppedBinding:
     """
     Return the block of a request with these IDs, in a scope.
     """
-    return Held(new_scope(DEFAULT_POLICY, {n: (v, Provenance.PEER) for n, v in ids.items()}))
+    delta = {name: (value, Provenance.PEER) for name, value in ids.items()}
+    return SteppedBinding(make_request_ids(DEFAULT_POLICY, delta))
 
 
 def test_an_eager_task_has_the_ids_of_its_caller(app: Celery) -> None:

@@ -19,7 +19,7 @@ from django_tasks_db import DatabaseBackend
 
 from apps.django_settings import FOLDER
 from idlanyard import SessionContext, get_session_context, get_user_id, session_context
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.integrations.django_tasks import CarryingBackendMixin
 from jobs.contract import Contract
 from jobs.work import Failed
@@ -138,7 +138,7 @@ def test_what_a_task_raises_has_its_ids(tasks: Any) -> None:
     for call in (tasks.look.call, lambda **ids: asyncio.run(tasks.look.acall(**ids))):
         with pytest.raises(Failed) as caught:
             call(fails=True, _idlanyard={"session_id": "s1"})
-        assert carried_by(caught.value) == SessionContext("s1", "job")
+        assert ids_of_error(caught.value) == SessionContext("s1", "job")
 
 
 def test_the_callers_arguments_stay_as_they_are(tasks: Any) -> None:

@@ -19,7 +19,7 @@ from idlanyard import (
     session_context,
     without,
 )
-from idlanyard._binding.state import carried_by
+from idlanyard._binding.state import ids_of_error
 from idlanyard.integrations.rq import IDLanyardJob
 from jobs.contract import RetryingContract, fresh, only
 from jobs.work import Failed
@@ -152,7 +152,7 @@ def test_what_a_job_raises_has_its_ids(queue: Any) -> None:
         job = IDLanyardJob.create(boom, connection=queue.connection)
     with pytest.raises(Failed) as caught:
         job.perform()
-    assert carried_by(caught.value) == SessionContext("s1", "job")
+    assert ids_of_error(caught.value) == SessionContext("s1", "job")
 
 
 def test_the_callers_meta_stays_as_it_is(queue: Any) -> None:

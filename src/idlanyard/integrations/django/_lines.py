@@ -15,10 +15,10 @@ from django.conf import settings
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
-from idlanyard._binding.functions import Held
+from idlanyard._binding.functions import SteppedBinding
 
 if TYPE_CHECKING:
-    from idlanyard._binding.state import Scope
+    from idlanyard._binding.state import RequestIDs
 
 _ERROR: Final = 400
 # Around these as well: they return the very response that they get, so that
@@ -49,7 +49,7 @@ def answers_last(middleware: type) -> bool:
     return False
 
 
-def log_error(request: Any, response: Any, scope: Scope) -> None:
+def log_error(request: Any, response: Any, inner: RequestIDs) -> None:
     """
     Log the line about a response of 400 or more, unless it has been logged.
 
@@ -57,15 +57,15 @@ def log_error(request: Any, response: Any, scope: Scope) -> None:
     has bound or cleared for itself.
     """
     if response.status_code >= _ERROR:
-        with Held(scope):
+        with SteppedBinding(inner):
             log_response(
                 "%s: %s", response.reason_phrase, request.path, response=response, request=request
             )
 
 
-async def log_error_async(request: Any, response: Any, scope: Scope) -> None:
+async def log_error_async(request: Any, response: Any, inner: RequestIDs) -> None:
     """
     Log the same line from a thread, as Django does: a handler may send mail.
     """
     if response.status_code >= _ERROR:
-        await sync_to_async(log_error, thread_sensitive=False)(request, response, scope)
+        await sync_to_async(log_error, thread_sensitive=False)(request, response, inner)

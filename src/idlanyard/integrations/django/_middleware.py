@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
-from idlanyard._binding.state import attach, bound, put_back
+from idlanyard._binding.state import attach_to_error, bound, reset_binding
 from idlanyard._decision.admission import check_waits
 from idlanyard._decision.reporting import announce
 from idlanyard._policy.policy import checked_policy
@@ -30,7 +30,7 @@ from idlanyard.integrations.django._settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from idlanyard._binding.state import Scope
+    from idlanyard._binding.state import RequestIDs
 
     Requests = WSGIRequests | ASGIRequests
     Kinds = tuple[WSGIRequests, ASGIRequests]
@@ -76,59 +76,59 @@ class SessionContextMiddleware:
         if self._is_async:
             return self._serve_async(request)
         requests = self._requests(request)
-        scope, nested, refusal = requests.open(request)
+        inner, nested, refusal = requests.open(request)
         admission = requests.plan.admission
         if admission is not None and not nested and refusal is None:
-            refusal = admit(requests, request, scope, admission)
+            refusal = admit(requests, request, inner, admission)
         if refusal is not None:
-            response = requests.refuse(scope, refusal)
+            response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
-                log_error(request, response, scope)
+                log_error(request, response, inner)
             return response
         if nested:
             return self.get_response(request)
         method = request.method
-        token = bound.set(scope)
+        token = bound.set(inner)
         try:
             if events.subscribers:
-                announce(scope)
+                announce(inner)
             response = self.get_response(request)
             if self._answers_last:
-                log_error(request, response, scope)
-            return _finished(requests, request, method, scope, response)
+                log_error(request, response, inner)
+            return _finished(requests, request, method, inner, response)
         except BaseException as error:
-            _fail(scope, error)
+            _fail(inner, error)
             raise
         finally:
-            put_back(token)
+            reset_binding(token)
 
     async def _serve_async(self, request: Any) -> Any:
         requests = self._requests(request)
-        scope, nested, refusal = requests.open(request)
+        inner, nested, refusal = requests.open(request)
         admission = requests.plan.admission
         if admission is not None and not nested and refusal is None:
-            refusal = await admit_async(requests, request, scope, admission)
+            refusal = await admit_async(requests, request, inner, admission)
         if refusal is not None:
-            response = requests.refuse(scope, refusal)
+            response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
-                await log_error_async(request, response, scope)
+                await log_error_async(request, response, inner)
             return response
         if nested:
             return await self.get_response(request)
         method = request.method
-        token = bound.set(scope)
+        token = bound.set(inner)
         try:
             if events.subscribers:
-                announce(scope)
+                announce(inner)
             response = await self.get_response(request)
             if self._answers_last:
-                await log_error_async(request, response, scope)
-            return _finished(requests, request, method, scope, response)
+                await log_error_async(request, response, inner)
+            return _finished(requests, request, method, inner, response)
         except BaseException as error:
-            _fail(scope, error)
+            _fail(inner, error)
             raise
         finally:
-            put_back(token)
+            reset_binding(token)
 
     def _requests(self, request: Any) -> Requests:
         kinds = self._kinds
@@ -151,25 +151,27 @@ def _compiled(is_async: bool) -> Kinds:
     return WSGIRequests(rules), ASGIRequests(rules)
 
 
-def _finished(requests: Requests, request: Any, method: str, scope: Scope, response: Any) -> Any:
+def _finished(
+    requests: Requests, request: Any, method: str, inner: RequestIDs, response: Any
+) -> Any:
     """
     Return the response with the echo, and its stream with the IDs.
     """
-    echo(requests.responses, method, response, requests.echo(scope))
+    echo(requests.responses, method, response, requests.echo(inner))
     # A file is sent by the server's own means.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
-        keep_bound(response, scope, partial(_end, requests, request, scope))
+        keep_bound(response, inner, partial(_end, requests, request, inner))
     else:
-        _end(requests, request, scope)
+        _end(requests, request, inner)
     return response
 
 
-def _end(requests: Requests, request: Any, scope: Scope) -> None:
-    scope.open = False
-    if scope.echo is None:
-        requests.publish(request, scope)
+def _end(requests: Requests, request: Any, inner: RequestIDs) -> None:
+    inner.open = False
+    if inner.echo is None:
+        requests.publish(request, inner)
 
 
-def _fail(scope: Scope, error: BaseException) -> None:
-    scope.open = False
-    attach(error, scope)
+def _fail(inner: RequestIDs, error: BaseException) -> None:
+    inner.open = False
+    attach_to_error(error, inner)

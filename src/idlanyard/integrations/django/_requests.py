@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
-from idlanyard._binding.snapshot import NEVER
-from idlanyard._binding.state import UNBOUND, RequestContext, current
+from idlanyard._binding.snapshot import NO_ECHO
+from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
 from idlanyard._decision.admission import admitted, admitted_waiting
 from idlanyard._decision.environ import edit, publish
 from idlanyard._decision.plan import plan_for
 from idlanyard._decision.reporting import report
-from idlanyard._decision.resolve import open_scope, resolve, resolve_nested, scope_around
+from idlanyard._decision.resolve import find_enclosing, find_open, resolve, resolve_nested
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
-    from idlanyard._binding.state import Scope
+    from idlanyard._binding.state import RequestIDs
     from idlanyard._decision.case import Refusal
     from idlanyard._decision.claims import Pair
     from idlanyard._decision.resolve import Edits
     from idlanyard._policy.admission import Admission
     from idlanyard._policy.policy import Policy
 
-    Opened = tuple[Scope, bool, Refusal | None]
+    Opened = tuple[RequestIDs, bool, Refusal | None]
     """
     The request's scope; whether it is a middleware's around this one (R15);
     and the refusal, or ``None``.
@@ -66,11 +66,11 @@ class WSGIRequests:
         """
         return request.META
 
-    def enclosing(self, raw: Any) -> Scope | None:
+    def enclosing(self, raw: Any) -> RequestIDs | None:
         """
         Return the scope of a middleware around Django, if any.
         """
-        return scope_around(self.plan, raw)
+        return find_enclosing(self.plan, raw)
 
     def show(self, request: Any, edits: Edits) -> None:
         """
@@ -78,23 +78,23 @@ class WSGIRequests:
         """
         edit(request.META, edits)
 
-    def publish(self, request: Any, scope: Scope) -> None:
+    def publish(self, request: Any, inner: RequestIDs) -> None:
         """
         Set the keys that access logs read.
         """
-        publish(request.META, scope.policy, scope.values)
+        publish(request.META, inner.policy, inner.values)
 
-    def echo(self, scope: Scope) -> list[Pair]:
+    def echo(self, inner: RequestIDs) -> list[Pair]:
         """
         Return what the response is to carry.
         """
-        return self.plan.echo_pairs(scope.values) if scope.echo is None else [*scope.echo]
+        return self.plan.echo_pairs(inner.values) if inner.echo is None else [*inner.echo]
 
-    def refuse(self, scope: Scope, refusal: Refusal) -> Any:
+    def refuse(self, inner: RequestIDs, refusal: Refusal) -> Any:
         """
         Return the response that refuses a request.
         """
-        return refusal_response(self.responses, refusal, self.echo(scope))
+        return refusal_response(self.responses, refusal, self.echo(inner))
 
 
 class ASGIRequests:
@@ -127,11 +127,11 @@ class ASGIRequests:
         """
         return request.scope
 
-    def enclosing(self, raw: Any) -> Scope | None:
+    def enclosing(self, raw: Any) -> RequestIDs | None:
         """
         Return the scope of a middleware around Django, if any.
         """
-        return open_scope(raw.get(self.key))
+        return find_open(raw.get(self.key))
 
     def show(self, request: Any, edits: Edits) -> None:
         """
@@ -151,22 +151,22 @@ class ASGIRequests:
             ),
         )
 
-    def publish(self, _request: Any, _scope: Scope) -> None:
+    def publish(self, _request: Any, _inner: RequestIDs) -> None:
         """
         Nothing: access logs over ASGI do not read the scope.
         """
 
-    def echo(self, scope: Scope) -> list[Pair]:
+    def echo(self, inner: RequestIDs) -> list[Pair]:
         """
         Return what the response is to carry, as text.
         """
-        return [] if scope.echo is NEVER else self.responses.echo_pairs(scope.values)
+        return [] if inner.echo is NO_ECHO else self.responses.echo_pairs(inner.values)
 
-    def refuse(self, scope: Scope, refusal: Refusal) -> Any:
+    def refuse(self, inner: RequestIDs, refusal: Refusal) -> Any:
         """
         Return the response that refuses a request.
         """
-        return refusal_response(self.responses, refusal, self.echo(scope))
+        return refusal_response(self.responses, refusal, self.echo(inner))
 
 
 def _lines_of(request: Any) -> list[Pair]:
@@ -188,7 +188,7 @@ def _opened(
     requests: WSGIRequests | ASGIRequests, request: Any, raw: Any, found: list[Pair]
 ) -> Opened:
     plan, key = requests.plan, requests.key
-    if key in raw or current() is not UNBOUND:
+    if key in raw or get_binding() is not UNBOUND:
         outer = requests.enclosing(raw)
         if outer is not None:
             edits, refusal, rejected = resolve_nested(plan, found, outer, raw)
@@ -197,62 +197,62 @@ def _opened(
             else:
                 report(plan, raw, outer, rejected)
             return outer, True, refusal
-    scope, edits, refusal, rejected = resolve(plan, found, raw)
+    inner, edits, refusal, rejected = resolve(plan, found, raw)
     if rejected:
-        report(plan, raw, scope, rejected)
+        report(plan, raw, inner, rejected)
     # Of a refused request too, whose access line reads them.
-    requests.publish(request, scope)
+    requests.publish(request, inner)
     if refusal is None:
-        raw[key] = scope
-        _show(requests, request, edits, scope)
+        raw[key] = inner
+        _show(requests, request, edits, inner)
     else:
         # Nothing is bound for it, but the line that is logged about it has the IDs.
-        request.session_context = RequestContext(scope)
-    return scope, False, refusal
+        request.session_context = RequestContext(inner)
+    return inner, False, refusal
 
 
 def admit(
-    requests: WSGIRequests | ASGIRequests, request: Any, scope: Scope, admission: Admission
+    requests: WSGIRequests | ASGIRequests, request: Any, inner: RequestIDs, admission: Admission
 ) -> Refusal | None:
     """
     Ask whether an opened request's session is known; return the refusal, if any.
     """
     raw = requests.raw(request)
-    edits, refusal = admitted_waiting(requests.plan, admission, raw, scope, None)
-    return _followed(requests, request, scope, edits, refusal)
+    edits, refusal = admitted_waiting(requests.plan, admission, raw, inner, None)
+    return _followed(requests, request, inner, edits, refusal)
 
 
 async def admit_async(
-    requests: WSGIRequests | ASGIRequests, request: Any, scope: Scope, admission: Admission
+    requests: WSGIRequests | ASGIRequests, request: Any, inner: RequestIDs, admission: Admission
 ) -> Refusal | None:
     """
     Ask the same on an event loop.
     """
     raw = requests.raw(request)
-    edits, refusal = await admitted(requests.plan, admission, raw, scope, None)
-    return _followed(requests, request, scope, edits, refusal)
+    edits, refusal = await admitted(requests.plan, admission, raw, inner, None)
+    return _followed(requests, request, inner, edits, refusal)
 
 
 def _followed(
     requests: WSGIRequests | ASGIRequests,
     request: Any,
-    scope: Scope,
+    inner: RequestIDs,
     edits: Edits | None,
     refusal: Refusal | None,
 ) -> Refusal | None:
     if refusal is not None:
-        scope.open = False
+        inner.open = False
     elif edits is not None:
-        requests.publish(request, scope)
-        _show(requests, request, edits, scope)
+        requests.publish(request, inner)
+        _show(requests, request, edits, inner)
     return refusal
 
 
 def _show(
-    requests: WSGIRequests | ASGIRequests, request: Any, edits: Edits | None, scope: Scope
+    requests: WSGIRequests | ASGIRequests, request: Any, edits: Edits | None, inner: RequestIDs
 ) -> None:
     if edits is not None:
         requests.show(request, edits)
         # What a middleware outside this one has read before is read anew.
         request.__dict__.pop("headers", None)
-    request.session_context = RequestContext(scope)
+    request.session_context = RequestContext(inner)

@@ -11,14 +11,14 @@ from django.http import HttpResponse
 
 from idlanyard import _failures
 from idlanyard._binding.blocks import scoped_iter
-from idlanyard._binding.functions import Held, around
-from idlanyard._binding.state import attach, current
+from idlanyard._binding.functions import SteppedBinding, wrap_function
+from idlanyard._binding.state import attach_to_error, get_binding
 from idlanyard._decision.response import echoed, matters, problem, unweighed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from idlanyard._binding.state import Scope
+    from idlanyard._binding.state import RequestIDs
     from idlanyard._decision.case import Refusal
     from idlanyard._decision.claims import Pair
     from idlanyard._decision.plan import Plan
@@ -50,7 +50,7 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
         for name, value in more:
             response[name] = value
     except Exception as error:
-        _failures.failed("echo", error)
+        _failures.report_failure("echo", error)
 
 
 def _take_back(response: Any) -> None:
@@ -84,48 +84,48 @@ def refusal_response(plan: Plan, refusal: Refusal, pairs: list[Pair]) -> HttpRes
     return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
 
 
-def keep_bound(response: Any, scope: Scope, ended: Callable[[], None]) -> None:
+def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> None:
     """
     Let a streaming response have what is bound here while it is made and closed (R4).
 
     Args:
         response: streams parts that application code makes.
-        scope: the request's, which an error of theirs carries.
+        inner: the IDs of the request, which an error of theirs carries.
         ended: called when the response is closed.
     """
     # The application's own iterator: around it, Django closes nothing.
     parts: Any = response._iterator
-    hold = partial(Held, current())
+    hold = partial(SteppedBinding, get_binding())
     if not response.is_async:
-        response.streaming_content = _carrying(cast("Any", scoped_iter(parts)), scope)
+        response.streaming_content = _carrying(cast("Any", scoped_iter(parts)), inner)
     elif hasattr(parts, "athrow"):
         # Stepped from its first step on, so that only we close it, bound.
-        stepped = around(_async_carrying, enter=hold, hold=hold, call=lambda: parts)()
-        response.streaming_content = _async_carrying(stepped, scope)
+        stepped = wrap_function(_async_carrying, enter=hold, hold=hold, call=lambda: parts)()
+        response.streaming_content = _async_carrying(stepped, inner)
     else:
-        response.streaming_content = _async_carrying(cast("Any", scoped_iter(parts)), scope)
+        response.streaming_content = _async_carrying(cast("Any", scoped_iter(parts)), inner)
     # Django's own way to end a response, which a server calls once.
     response.close = partial(_close, hold(), response.close, ended)
 
 
-def _carrying(parts: Iterator[Any], scope: Scope) -> Iterator[Any]:
+def _carrying(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
     try:
         yield from parts
     except Exception as error:
-        attach(error, scope)
+        attach_to_error(error, inner)
         raise
 
 
-async def _async_carrying(parts: AsyncIterator[Any], scope: Scope) -> AsyncIterator[Any]:
+async def _async_carrying(parts: AsyncIterator[Any], inner: RequestIDs) -> AsyncIterator[Any]:
     try:
         async for part in parts:
             yield part
     except Exception as error:
-        attach(error, scope)
+        attach_to_error(error, inner)
         raise
 
 
-def _close(held: Held, close: Callable[[], None], ended: Callable[[], None]) -> None:
+def _close(held: SteppedBinding, close: Callable[[], None], ended: Callable[[], None]) -> None:
     try:
         with held:
             close()

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management import find_commands, load_command_class
 from django.core.management.commands import runserver
 
-from idlanyard._binding.state import UNBOUND, Scope, bound, put_back
+from idlanyard._binding.state import UNBOUND, RequestIDs, bound, reset_binding
 from idlanyard.wsgi import KEY
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class _Lines:
         Write the line about a request; what follows on the connection has its own.
         """
         served, self._served = getattr(self, "_served", []), []
-        scope = served[-1] if served else None
-        token = bound.set(scope if isinstance(scope, Scope) else UNBOUND)
+        inner = served[-1] if served else None
+        token = bound.set(inner if isinstance(inner, RequestIDs) else UNBOUND)
         try:
             super().log_request(*args)  # type: ignore[misc]
         finally:
-            put_back(token)
+            reset_binding(token)

@@ -14,7 +14,7 @@ from idlanyard._binding.changing import identify
 from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
 from idlanyard._binding.logins import PLAIN, identify_login
 from idlanyard._binding.snapshot import UNSET
-from idlanyard._binding.state import RequestContext, scope_here
+from idlanyard._binding.state import RequestContext, find_request_ids
 
 Authentication = TypeVar("Authentication", bound=type)
 _REMEDY: Final = "identify(user_id=...) in a middleware of your own, in the place of this one"
@@ -113,7 +113,7 @@ def _is_served(request: Any) -> bool:
     Return whether this is the request that is served here, and not one made up by a test client.
     """
     context = getattr(request, "session_context", None)
-    return isinstance(context, RequestContext) and context.is_of(scope_here())
+    return isinstance(context, RequestContext) and context.is_of(find_request_ids())
 
 
 def _name(request: Any, user: Any) -> Any:

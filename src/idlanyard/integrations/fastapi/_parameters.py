@@ -13,7 +13,7 @@ from fastapi.requests import HTTPConnection
 from idlanyard import _failures
 from idlanyard._binding.reading import get_id, get_session_context, require
 from idlanyard._binding.snapshot import SessionContext
-from idlanyard._binding.state import UNBOUND, RequestContext, Scope, current
+from idlanyard._binding.state import UNBOUND, RequestContext, RequestIDs, get_binding
 from idlanyard._decision.case import Refusal
 from idlanyard._decision.response import refused
 from idlanyard.exceptions import MissingID, UntrustedID
@@ -77,8 +77,8 @@ async def _context(
     tenant: str | None = _documented("tenant_id"),
 ) -> SessionContext:
     warn_of_no_request("CurrentContext")
-    node = current()
-    return RequestContext(node) if isinstance(node, Scope) else get_session_context()
+    binding = get_binding()
+    return RequestContext(binding) if isinstance(binding, RequestIDs) else get_session_context()
 
 
 def warn_of_no_request(asked: str) -> None:
@@ -88,7 +88,7 @@ def warn_of_no_request(asked: str) -> None:
     Args:
         asked: what the endpoint asks for.
     """
-    if current() is UNBOUND:
+    if get_binding() is UNBOUND:
         _failures.warn_once(
             "parameters without a request",
             "idlanyard: an endpoint asks for %s in a request that has no IDs: call "
@@ -110,7 +110,7 @@ def _missing(name: str, *, proven: bool | None) -> Refusal | None:
         reason = "required and not proven"
     else:
         return None
-    spec = current().policy.specs.get(name)
+    spec = get_binding().policy.specs.get(name)
     return Refusal(400 if spec is not None and spec.accept == "anyone" else 401, name, reason)
 
 

@@ -75,7 +75,7 @@ class SessionFileSpanExporter(SpanExporter):
                 for session, lines in self._sorted(spans).items():
                     self._append(f"{safe_filename(session)}.jsonl", lines)
         except Exception as error:
-            _failures.failed("span file exporter", error)
+            _failures.report_failure("span file exporter", error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.state import current, scope_here
+from idlanyard._binding.state import find_request_ids, get_binding
 from idlanyard._policy.checked import CheckedPolicy, Declared
 
 Names: TypeAlias = str | Mapping[str, str | None]
@@ -94,9 +94,9 @@ class AttributeNames:
             sink: ``"log"`` or ``"span"``.
             without: IDs that are left off.
         """
-        if self._unknown and scope_here() is not None:
+        if self._unknown and find_request_ids() is not None:
             self._say_unknown()
-        policy = current().policy
+        policy = get_binding().policy
         attributes: dict[str, str] = {}
         for name, value in get_session_context().as_dict().items():
             attribute, text = self.of(policy, name), policy.show(sink, name, value)

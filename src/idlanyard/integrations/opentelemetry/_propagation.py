@@ -25,8 +25,8 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.trace import ReadableSpan
 
 from idlanyard import _failures
-from idlanyard._binding.reading import effective
-from idlanyard._binding.state import current
+from idlanyard._binding.reading import find_id
+from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origins
 from idlanyard._policy.peers import Everyone
 from idlanyard.integrations.opentelemetry._names import AttributeNames
@@ -89,7 +89,7 @@ class SessionContextPropagator(TextMapPropagator):
                 context = self._with_ids(context, carrier)
             except Exception as error:
                 context = baggage.clear(context)
-                _failures.failed("baggage", error)
+                _failures.report_failure("baggage", error)
         self._propagator.inject(carrier, context, setter)
 
     @property
@@ -108,7 +108,7 @@ class SessionContextPropagator(TextMapPropagator):
             propagate.set_global_textmap(self._propagator)
 
     def _with_ids(self, context: Context, carrier: object) -> Context:
-        policy = current().policy
+        policy = get_binding().policy
         keys = {
             key: spec.name
             for spec in policy.specs.values()
@@ -118,7 +118,7 @@ class SessionContextPropagator(TextMapPropagator):
             return context
         _take_off(carrier, keys)
         may = self._may_reach(trace.get_current_span(context))
-        values = {key: effective(name)[0] for key, name in keys.items() if may}
+        values = {key: find_id(name)[0] for key, name in keys.items() if may}
         # First, so that the codec's limits are met by the others.
         members: dict[str, object] = {key: v for key, v in values.items() if v is not None}
         there = baggage.get_all(context).items()

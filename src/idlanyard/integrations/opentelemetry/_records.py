@@ -48,7 +48,7 @@ class SessionContextLogRecordProcessor(LogRecordProcessor):
             for name, text in self._names.in_force("log").items():
                 attributes.setdefault(name, text)
         except Exception as error:
-            _failures.failed("log record processor", error)
+            _failures.report_failure("log record processor", error)
 
     def shutdown(self) -> None:
         """

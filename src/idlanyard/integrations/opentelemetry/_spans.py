@@ -12,7 +12,14 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.state import UNBOUND, Node, Overlay, Scope, current, unit_here
+from idlanyard._binding.state import (
+    UNBOUND,
+    Binding,
+    Overlay,
+    RequestIDs,
+    find_unit_of_work,
+    get_binding,
+)
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 if TYPE_CHECKING:
@@ -52,7 +59,7 @@ class SessionContextSpanProcessor(SpanProcessor):
         self._names = names if isinstance(names, AttributeNames) else AttributeNames(names)
         self._enabled = enabled
         # The unit of work that each span is of. A span that is not in it is another provider's.
-        self._units: WeakKeyDictionary[Span, Node] = WeakKeyDictionary()
+        self._units: WeakKeyDictionary[Span, Binding] = WeakKeyDictionary()
         # Logfire 5.4 makes a wrapper of its own the current span, which has the same IDs.
         self._spans: WeakValueDictionary[tuple[int, int], Span] = WeakValueDictionary()
         self._subscriptions = [
@@ -77,11 +84,11 @@ class SessionContextSpanProcessor(SpanProcessor):
         if not self._enabled:
             return
         try:
-            self._units[span] = unit_here()
+            self._units[span] = find_unit_of_work()
             self._spans[_key(span)] = span
             _add(span, self._names.in_force("span"))
         except Exception as error:
-            _failures.failed("span processor", error)
+            _failures.report_failure("span processor", error)
 
     def shutdown(self) -> None:
         """
@@ -109,10 +116,10 @@ class SessionContextSpanProcessor(SpanProcessor):
         """
         span = self._current()
         unit = self._units.get(span) if span is not None else None
-        if event.begins is None or span is None or unit is None or isinstance(unit, Scope):
+        if event.begins is None or span is None or unit is None or isinstance(unit, RequestIDs):
             return
         if unit is UNBOUND or span.kind in _OF_ONE_UNIT:
-            self._units[span] = unit_here()
+            self._units[span] = find_unit_of_work()
             _add(span, self._names.in_force("span"))
 
     def _on_identify(self, _: events.Event) -> None:
@@ -120,11 +127,12 @@ class SessionContextSpanProcessor(SpanProcessor):
         Add to the current span what its own unit of work is known by now.
         """
         span = self._current()
-        if span is None or self._units.get(span) is not unit_here():
+        if span is None or self._units.get(span) is not find_unit_of_work():
             return
-        node = current()
+        binding = get_binding()
         # What a block changes inside the request is no matter of the request's span.
-        of_block = node.delta if isinstance(node, Overlay) and node.over is not None else ()
+        overlay = binding if isinstance(binding, Overlay) else None
+        of_block = overlay.delta if overlay is not None and overlay.over is not None else ()
         _add(span, self._names.in_force("span", without=of_block))
 
     def _current(self) -> Span | None:

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from idlanyard._binding.blocks import session_context
-from idlanyard._binding.changing import identify_by
+from idlanyard._binding.changing import identify_delta
 from idlanyard._binding.functions import is_awaited
-from idlanyard._binding.state import current
+from idlanyard._binding.state import get_binding
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._drive import drive, drive_async
 from idlanyard.registry._http._replies import Reply
@@ -130,9 +130,10 @@ def _bound(call: Call) -> Generator[None, None, None]:
     Bind the session of a call, for the call and for the request, if its ID is valid there.
     """
     session_id = call.session_id
-    if session_id is None or current().policy.check("session_id").reason(session_id) is not None:
+    check = get_binding().policy.check("session_id")
+    if session_id is None or check.reason(session_id) is not None:
         yield
         return
     with session_context(session_id=session_id):
-        identify_by({"session_id": (session_id, call.provenance)})
+        identify_delta({"session_id": (session_id, call.provenance)})
         yield
