@@ -168,7 +168,7 @@ class TestFastAPI(IncludedInFastAPI, HTTPContract):
     kind = SYNC
 
 
-class TestFastAPIAsync(IncludedInFastAPI, HTTPContract):
+class TestFastAPIAsync(IncludedInFastAPI):
     kind = ASYNC
 
 
@@ -272,7 +272,7 @@ class MountedInDjango(HTTPBasics):
                 process.wait(30)
 
 
-class TestDjango(MountedInDjango, HTTPContract):
+class TestDjango(MountedInDjango):
     kind = SYNC
 
 
