@@ -33,6 +33,10 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
+from idlanyard._policy.origins import Origins
+
+HERE, ELSEWHERE = "https://api.example/a", "https://other.example/"
 
 
 def test_inject_adds_what_is_in_force() -> None:
@@ -111,6 +115,44 @@ def test_inject_writes_names_in_lower_case(given: dict[str, str], sent: dict[str
         off_the_list: dict[str, str] = {}
         inject(off_the_list, to=["https://api.example"], url="https://evil.example", lower=True)
     assert (given, off_the_list) == (sent, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "sent"),
+    [
+        (HERE, {}, {"X-User-ID": "u2"}),
+        (HERE, {"X-User-ID": "u1"}, {"X-User-ID": "u2"}),
+        (HERE, {"X-User-ID": "callers"}, {"X-User-ID": "callers"}),
+        (ELSEWHERE, {"X-User-ID": "u1"}, {}),
+        (ELSEWHERE, {"X-User-ID": "callers"}, {"X-User-ID": "callers"}),
+    ],
+    ids=["lost", "ours", "the caller's since", "ours off the list", "the caller's off the list"],
+)
+def test_each_hop_of_a_request_decides_anew(
+    url: str, headers: dict[str, str], sent: dict[str, str]
+) -> None:
+    """
+    A header that an earlier hop added is replaced or removed, one of the caller's is kept.
+    """
+    first: dict[str, str] = {}
+    with session_context(user_id="u1"):
+        added = add_ids_for_hop(first, HERE, Origins([HERE[:-2]]))
+    assert first == added == {"X-User-ID": "u1"}
+    with session_context(user_id="u2"):
+        again = add_ids_for_hop(headers, url, Origins([HERE[:-2]]), earlier=added)
+    assert headers == sent
+    assert again == {name: value for name, value in sent.items() if value == "u2"}
+
+
+def test_the_managed_headers_are_those_of_the_current_policy() -> None:
+    """
+    A client that removes the caller's IDs asks for the headers' names in lower case.
+    """
+    undo = use_policy(Policy(tenant=None, extra=[request_spec()]))
+    try:
+        assert managed_headers() == {"x-session-id", "x-user-id", "x-request-id"}
+    finally:
+        undo()
 
 
 def test_what_is_not_declared_for_a_sink_stays() -> None:

@@ -251,11 +251,12 @@ def inject(
 
 def ids_to_send() -> dict[str, str]:
     """
-    Return the headers of the IDs in force, for a client that sends a request now.
+    Return the headers of the current IDs, for a client that sends a request now.
 
     A client whose sending runs in a task or a thread that a request has
-    opened sends that request's IDs for ever, whoever asks: that is said once.
-    Work that a request leaves behind sends them rightly.
+    opened sends the IDs of that request for ever, also for other requests: a
+    warning is logged once. Work that a request leaves behind is right to send
+    them.
     """
     headers: dict[str, str] = {}
     inject(headers)
@@ -268,6 +269,48 @@ def ids_to_send() -> dict[str, str]:
             "open the client, its connection or its task in 'with without():'",
         )
     return headers
+
+
+def add_ids_for_hop(
+    headers: MutableMapping[str, Any],
+    url: str,
+    origins: Origins,
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """
+    Add the current IDs to the headers of a request that is about to be sent, in place.
+
+    A header that the caller wrote wins. The headers that an earlier sending
+    of the same request has added are removed first, so that a redirect or a
+    second attempt decides anew.
+
+    Args:
+        headers: the client's own mapping, in which case makes no difference.
+        url: where this sending goes.
+        origins: the origins that may be sent IDs.
+        earlier: what this function returned for the sending before.
+
+    Returns:
+        The headers that were added: remember them beside the request.
+    """
+    for name, value in (earlier or {}).items():
+        # A value that the caller has put in its place since then is the caller's.
+        if headers.get(name) == value:
+            del headers[name]
+    if not origins.allow(url):
+        return {}
+    added = {name: value for name, value in ids_to_send().items() if name not in headers}
+    for name, value in added.items():
+        headers[name] = value
+    return added
+
+
+def managed_headers() -> frozenset[str]:
+    """
+    Return the names of the headers that the current policy declares, in lower case.
+    """
+    return frozenset(spec.header.lower() for spec in get_binding().policy.specs.values())
 
 
 def prepare_request_headers(
