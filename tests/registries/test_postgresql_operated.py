@@ -31,7 +31,7 @@ from idlanyard.registry._postgresql import _table
 from idlanyard.registry._postgresql._faults import fault_of, is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._questions import Questions
-from idlanyard.registry._postgresql._statements import NEAR, SWEPT, TERMS, Statements
+from idlanyard.registry._postgresql._statements import ENDING, NEAR, SWEPT, TERMS, Statements
 from idlanyard.registry._record import Draft, Kept
 from registries.faces import Opened, asynchronous, store_of, synchronous
 from registries.naming import eventually, fresh
@@ -120,7 +120,9 @@ def make_earlier(url: str) -> None:
         execute(url, statement)
 
 
-def fill(url: str, count: int, *, name: str, ends: str, client: str = "c") -> None:
+def fill(
+    url: str, count: int, *, name: str, ends: str, client: str = "c", ttl: int = 1_000_000
+) -> None:
     """
     Put sessions into the table by hand; ``n`` is the number in a name.
     """
@@ -129,7 +131,7 @@ def fill(url: str, count: int, *, name: str, ends: str, client: str = "c") -> No
         "INSERT INTO idlanyard_sessions"
         " (key, session_id, client_key, client_id, metadata, ttl, created_at, expires_at)"
         f" SELECT sha256(convert_to({name}, 'UTF8')), {name}, sha256('{client}'), '{client}',"
-        f" '{{}}', 1000000, now(), {ends} FROM generate_series(1, {count}) n",
+        f" '{{}}', {ttl}, now(), {ends} FROM generate_series(1, {count}) n",
     )
 
 
@@ -863,6 +865,26 @@ def test_a_page_is_in_order_whatever_the_terms(
         assert met == [f"b{number:02d}" for number in range(60)]
 
 
+@pytest.mark.parametrize("living", [30, ENDING + 30], ids=["few", "many"])
+def test_a_page_has_the_sessions_that_are_about_to_end(
+    database: str, face: Face, living: int
+) -> None:
+    """
+    Sessions that end soon are on their client's pages, beside any number that have just expired.
+    """
+    with face(database) as registry:
+        registry.exists("x")
+        day = 86_400 * 10**6
+        fill(database, 2 * NEAR, name="'a' || n", ends="now()", ttl=day)
+        ends = "now() + interval '3 min' + n * interval '1 ms'"
+        fill(database, living, name="'b' || lpad(n::text, 6, '0')", ends=ends, ttl=day)
+        fill(database, 5, name="'other' || n", ends=ends, client="d", ttl=day)
+        first = [one.session_id for one in registry.find(client_id="c", limit=20)]
+        second = [one.session_id for one in registry.find(client_id="c", limit=20, after="b000020")]
+        assert first == [f"b{n:06d}" for n in range(1, 21)]
+        assert second == [f"b{n:06d}" for n in range(21, min(41, living + 1))]
+
+
 def test_a_page_is_filled_before_there_is_an_index_of_terms(database: str, face: Face) -> None:
     """
     While the index of terms is being made, pages have all that lives.
@@ -877,20 +899,30 @@ def test_a_page_is_filled_before_there_is_an_index_of_terms(database: str, face:
         assert [one.session_id for one in found] == ["b1", "b2"]
 
 
-@pytest.mark.parametrize("is_analyzed", [False, True], ids=["just filled", "analyzed"])
+@pytest.mark.parametrize(
+    ("is_analyzed", "ttl"),
+    [
+        pytest.param(False, 1, id="just filled"),
+        pytest.param(True, 1, id="analyzed"),
+        pytest.param(True, 86_400, id="just expired"),
+    ],
+)
 def test_what_finding_costs_does_not_grow_with_what_expired(
-    database: str, is_analyzed: bool
+    database: str, is_analyzed: bool, ttl: int
 ) -> None:
     """
     Among 50,000 dead sessions a page of many living ones takes the work it takes among 1,000.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
-    fill(database, 20_000, name="'d' || n", ends="now() + n % 900 * interval '1 s'", client="d")
-    fill(database, 5_000, name="'b' || n", ends="now() + interval '1 h'")
+    ends = "now() + (3 + n % 20) * interval '1 h'"
+    fill(database, 20_000, name="'d' || n", ends=ends, client="d", ttl=86_400 * 10**6)
+    ends = "now() + (1 + n % 24) * interval '1 h'"
+    fill(database, 5_000, name="'b' || n", ends=ends, ttl=86_400 * 10**6)
     read = []
     for more in (1_000, 49_000):
-        fill(database, more, name=f"'a{more}-' || n", ends="now() - interval '1 h'")
+        ends = f"now() - {3600 if ttl == 1 else 0} * interval '1 s'"
+        fill(database, more, name=f"'a{more}-' || n", ends=ends, ttl=ttl * 10**6)
         if is_analyzed:
             execute(database, "VACUUM ANALYZE idlanyard_sessions")
         read.append(blocks_of_a_page(database))
@@ -914,7 +946,8 @@ def blocks_of_a_page(url: str) -> int:
                 statement, values = asking.send(rows)  # type: ignore[arg-type]
                 text: Any = statement.compile(dialect=engine.dialect)  # type: ignore[attr-defined]
                 explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"
-                [plan] = connection.exec_driver_sql(explain, values).scalar_one()
+                known = text.construct_params(values)
+                [plan] = connection.exec_driver_sql(explain, known).scalar_one()
                 looked += plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
                 rows = connection.execute(statement, values).all()
     engine.dispose()

@@ -60,7 +60,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_a_page_is_filled_whatever_has_expired",
     ),
     Breach(
-        "S-D22",
+        "R16",
         "finding grows with what has expired",
         HOME + "_questions.py",
         "        if self._layout.finds_by_term:\n",
@@ -68,7 +68,7 @@ POSTGRESQL_BREACHES = [
         OPERATED + "test_what_finding_costs_does_not_grow_with_what_expired[analyzed]",
     ),
     Breach(
-        "S-D22",
+        "R16",
         "sessions of more terms than are looked at are missed",
         HOME + "_questions.py",
         'rows = yield statements.by_terms, {**values, "many": TERMS}\n            found = _rows(rows)\n'

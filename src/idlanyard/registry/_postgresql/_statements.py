@@ -41,7 +41,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from idlanyard.registry._postgresql._table import TERM
+from idlanyard.registry._postgresql._table import FOREVER, TERM
 from idlanyard.registry._record import Draft, Kept, Row
 
 BATCH: Final = 1000
@@ -52,6 +52,10 @@ How many expired sessions a create gives up in passing, where it does.
 NEAR: Final = 250
 """
 How many sessions more than a page has are looked at in the order of their IDs.
+"""
+ENDING: Final = 1000
+"""
+How many sessions of all clients are looked at that are about to end.
 """
 TERMS: Final = 200
 """
@@ -273,28 +277,61 @@ def _page(table: Table) -> Any:
 
 def _by_terms(table: Table) -> Any:
     columns = table.c
-    most = bindparam("most", type_=BigInteger)
+    most, many = bindparam("most", type_=BigInteger), bindparam("many", type_=BigInteger)
     is_theirs = columns.client_key == bindparam("whose")
-    first = (
-        select(TERM.label("term"))
-        .where(is_theirs, _microseconds(_NOW) <= TERM)
-        .order_by(TERM)
-        .limit(_ONE)
+    is_behind = columns.session_id > bindparam("after")
+    soonest, terms = _terms(table)
+    ending, are_few = _ending(table, soonest)
+    soon = select(*_row(ending)).where(
+        are_few,
+        ending.client_key == bindparam("whose"),
+        ending.session_id > bindparam("after"),
+        ending.term == soonest,
     )
-    terms = first.cte("terms", recursive=True)
-    following: Any = select(TERM.label("term")).where(is_theirs, terms.c.term < TERM)
-    following = following.order_by(TERM).limit(_ONE).lateral("following")
-    terms = terms.union_all(select(following.c.term).select_from(terms.join(following, true())))
-    many = bindparam("many", type_=BigInteger)
     near = select(terms.c.term).limit(many).subquery("near")
     # The planner reads each term in order: no other index has both of these conditions.
-    behind = (is_theirs, near.c.term == TERM, columns.session_id > bindparam("after"))
-    living = select(table).where(*behind, _is_live(columns.expires_at))
-    each = living.order_by(columns.session_id).limit(most).lateral("each")
-    found = select(*_row(each.c)).select_from(near.join(each, true()))
-    found = found.order_by(each.c.session_id).limit(most)
+    living = select(table).where(is_theirs, near.c.term == TERM, is_behind)
+    living = living.where(_is_live(columns.expires_at)).order_by(columns.session_id)
+    each = living.limit(most).lateral("each")
+    later = select(*_row(each.c)).select_from(near.join(each, true()))
+    later = later.where(or_(near.c.term > soonest, ~are_few))
+    found: Any = union_all(soon, later).subquery("living")
+    found = select(found).order_by(found.c.session_id).limit(most)
     beyond = select(null().label("session_id")).select_from(terms).offset(many).limit(_ONE)
     return _or_more(found, beyond, most + _ONE)
+
+
+def _terms(table: Table) -> tuple[Any, Any]:
+    """
+    Return a client's first term that is not over, and all of them, one by one.
+    """
+    of_client = select(TERM.label("term")).where(table.c.client_key == bindparam("whose"))
+    of_client = of_client.order_by(TERM).limit(_ONE)
+    first = of_client.where(_microseconds(_NOW) <= TERM).cte("soonest")
+    terms = select(first.c.term).cte("terms", recursive=True)
+    following: Any = of_client.where(terms.c.term < TERM).lateral("following")
+    terms = terms.union_all(select(following.c.term).select_from(terms.join(following, true())))
+    return select(first.c.term).scalar_subquery(), terms
+
+
+def _ending(table: Table, soonest: Any) -> tuple[Any, Any]:
+    """
+    Return the next sessions of anyone that end in a term, and whether those are all of them.
+
+    Most sessions of a term may just have expired; these are what is left of it.
+    """
+    columns = table.c
+    # A term without an end is no moment.
+    until = _moment(func.least(soonest, literal_column("253402300800000000", BigInteger)))
+    ending = (
+        select(table, TERM.label("term"))
+        .where(columns.expires_at > _NOW, columns.expires_at <= until)
+        .order_by(columns.expires_at)
+        .limit(literal_column(str(ENDING)))
+        .cte("ending")
+    )
+    number = select(func.count()).select_from(ending).scalar_subquery()
+    return ending.c, and_(number < ENDING, soonest < FOREVER)
 
 
 def _or_more(found: Any, beyond: Any, most: Any) -> Any:

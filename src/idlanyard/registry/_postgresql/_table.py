@@ -99,12 +99,16 @@ _TYPES: Final[dict[type[Any], str]] = {
     DateTime: "timestamp with time zone",
 }
 _DIALECT: Final[Any] = dialect()  # type: ignore[no-untyped-call]
+FOREVER: Final = 2**63 - 1
+"""
+The term of a session that never expires.
+"""
 # The last microsecond of the part of time in which a session ends; such a part is as long as
 # the highest bit of its time to live, by eight. Whole numbers only: the same on every server.
 TERM: Final = literal_column(
     "coalesce(CAST(extract(epoch FROM expires_at - timestamptz 'epoch') * 1000000 AS bigint)"
     " | ((1::bigint << 61 - position(B'1' IN CAST(coalesce(ttl, 0) | 15 AS bit(64)))) - 1),"
-    " 9223372036854775807)",
+    f" {FOREVER})",
     BigInteger,
 )
 """
