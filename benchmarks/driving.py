@@ -57,13 +57,14 @@ def lines(path: str, headers: int) -> list[tuple[str, str]]:
 async def nowhere(message: Any) -> None: ...
 
 
-def drive_asgi(app: Any, count: int, path: str, headers: int, chunks: int) -> float:
+def asgi_scopes(count: int, path: str, headers: int, chunks: int) -> list[dict[str, Any]]:
     """
-    Return the nanoseconds of one request, over *count* of them.
+    Return *count* scopes of one kind of request, made of new objects.
+
+    Bytes that are used again would hide the time of hashing them.
     """
     client = (PEERS.get(path, "10.0.0.5"), 50000)
-    # New objects for each request: reused bytes would hide what hashing costs.
-    scopes = [
+    return [
         {
             "type": "http",
             "method": "GET",
@@ -76,6 +77,13 @@ def drive_asgi(app: Any, count: int, path: str, headers: int, chunks: int) -> fl
         }
         for _ in range(count)
     ]
+
+
+def drive_asgi(app: Any, count: int, path: str, headers: int, chunks: int) -> float:
+    """
+    Return the nanoseconds of one request, over *count* of them.
+    """
+    scopes = asgi_scopes(count, path, headers, chunks)
 
     def run() -> float:
         started = time.perf_counter_ns()
@@ -94,25 +102,12 @@ def drive_loop(app: Any, count: int, path: str, headers: int, chunks: int) -> fl
     """
     The same on an event loop, for candidates that need one.
     """
-    client = (PEERS.get(path, "10.0.0.5"), 50000)
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def run() -> float:
-        scopes = [
-            {
-                "type": "http",
-                "method": "GET",
-                "path": "/",
-                "query_string": b"",
-                "headers": [(n.encode(), v.encode()) for n, v in lines(path, headers)],
-                "client": client,
-                "server": ("127.0.0.1", 80),
-                "chunks": chunks,
-            }
-            for _ in range(count)
-        ]
+        scopes = asgi_scopes(count, path, headers, chunks)
         started = time.perf_counter_ns()
         for scope in scopes:
             await app(scope, receive, nowhere)

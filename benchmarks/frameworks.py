@@ -9,13 +9,9 @@ several processes counts. Needs the ``bench`` dependency group.
 
 from __future__ import annotations
 
-import argparse
 import contextvars
-import json
 import logging
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -23,13 +19,14 @@ from wsgiref.util import setup_testing_defaults
 from django.core.signals import request_finished
 from driving import Drive, added, lines
 from framework_candidates import DjangoHandler, django_handlers, flask_handlers
+from processes import run_in_processes
 
 Ratios = dict[str, float]
 
 BLOCK = 10
 PATHS = ("mint", "session")
 TARGETS = {
-    f"P8 {framework} {path} / {peer}": target
+    f"P8 {framework} {path} / {peer}": ("<=", target)
     for framework, peer, target in (
         ("Django", "django-guid", 0.15),
         ("Django", "django-log-request-id", 0.6),
@@ -115,40 +112,10 @@ def measured(rounds: int) -> Ratios:
     return ratios
 
 
-def table(runs: list[Ratios]) -> list[str]:
-    """
-    Return the medians of several processes as lines of a Markdown table.
-    """
-    rows = ["| figure | target | measured | met |", "|---|---|--:|---|"]
-    for name in runs[0]:
-        value = statistics.median(run[name] for run in runs)
-        target = TARGETS.get(name)
-        limit = "" if target is None else f"<= {target:g}"
-        met = "" if target is None else "yes" if value <= target else "no"
-        rows.append(f"| {name} | {limit} | {value:.2f} | {met} |")
-    return rows
-
-
 def main() -> None:
-    # The peers log every request; writing that out is not what is measured.
+    # The peers log every request; the time of writing lines is not measured.
     logging.disable()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--quick", action="store_true", help="few rounds, one process")
-    parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="one process, figures only")
-    options = parser.parse_args()
-    rounds = 12 if options.quick else options.rounds
-    if options.json or options.quick:
-        runs = [measured(rounds)]
-    else:
-        command = [sys.executable, __file__, "--json", "--rounds", str(rounds)]
-        outputs = [
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            for _ in range(options.processes)
-        ]
-        runs = [json.loads(output) for output in outputs]
-    print(json.dumps(runs[0]) if options.json else "\n".join(table(runs)))
+    run_in_processes(__file__, __doc__.splitlines()[1], measured, TARGETS, rounds=200)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,13 @@ several processes counts. Needs the ``bench`` dependency group.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
-import statistics
-import subprocess
-import sys
 import timeit
 from typing import Any
 
 from candidates import ASGI, ASGI_PEERS, TRUSTING, WSGI, asgi_app, copied, wsgi_app
 from driving import added, drive_asgi, drive_loop, drive_wsgi
+from processes import run_in_processes
 
 from idlanyard import IDSpec, Policy, get_session_id, request_spec
 from idlanyard._binding.state import bound
@@ -160,39 +156,10 @@ def measured(rounds: int) -> Ratios:
     )
 
 
-def table(runs: list[Ratios]) -> list[str]:
-    """
-    Return the medians of several processes as lines of a Markdown table.
-    """
-    rows = ["| figure | target | measured | met |", "|---|---|--:|---|"]
-    for name in runs[0]:
-        value = statistics.median(run[name] for run in runs)
-        sign, target = TARGETS.get(name, ("", float("nan")))
-        met = "" if not sign else "yes" if value <= target else "no"
-        rows.append(f"| {name} | {sign} {target:g} | {value:.2f} | {met} |".replace(" nan ", " "))
-    return rows
-
-
 def main() -> None:
-    # The peers log what they refuse; writing that out is not what is measured.
+    # The peers log what they refuse; the time of writing lines is not measured.
     logging.disable()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--quick", action="store_true", help="few rounds, one process")
-    parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=120)
-    parser.add_argument("--json", action="store_true", help="one process, figures only")
-    options = parser.parse_args()
-    rounds = 12 if options.quick else options.rounds
-    if options.json or options.quick:
-        runs = [measured(rounds)]
-    else:
-        command = [sys.executable, __file__, "--json", "--rounds", str(rounds)]
-        outputs = [
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            for _ in range(options.processes)
-        ]
-        runs = [json.loads(output) for output in outputs]
-    print(json.dumps(runs[0]) if options.json else "\n".join(table(runs)))
+    run_in_processes(__file__, __doc__.splitlines()[1], measured, TARGETS, rounds=120)
 
 
 if __name__ == "__main__":

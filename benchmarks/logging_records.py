@@ -9,16 +9,14 @@ several processes counts. Needs nothing but the package.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from time import perf_counter_ns
 from typing import Any
+
+from processes import run_in_processes
 
 from idlanyard import identify
 from idlanyard.asgi import SessionContextMiddleware
@@ -171,38 +169,8 @@ def measured(rounds: int) -> Ratios:
     }
 
 
-def table(runs: list[Ratios]) -> list[str]:
-    """
-    Return the medians of several processes as lines of a Markdown table.
-    """
-    rows = ["| figure | target | measured | met |", "|---|---|--:|---|"]
-    for name in runs[0]:
-        value = statistics.median(run[name] for run in runs)
-        sign, target = TARGETS.get(name, ("", value))
-        wanted = f"{sign} {target:g}" if sign else ""
-        met = "" if not sign else "yes" if value <= target else "no"
-        rows.append(f"| {name} | {wanted} | {value:.2f} | {met} |")
-    return rows
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--quick", action="store_true", help="few rounds, one process")
-    parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--json", action="store_true", help="one process, figures only")
-    options = parser.parse_args()
-    rounds = 12 if options.quick else options.rounds
-    if options.json or options.quick:
-        runs = [measured(rounds)]
-    else:
-        command = [sys.executable, __file__, "--json", "--rounds", str(rounds)]
-        outputs = [
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            for _ in range(options.processes)
-        ]
-        runs = [json.loads(output) for output in outputs]
-    print(json.dumps(runs[0]) if options.json else "\n".join(table(runs)))
+    run_in_processes(__file__, __doc__.splitlines()[1], measured, TARGETS, rounds=200)
 
 
 if __name__ == "__main__":

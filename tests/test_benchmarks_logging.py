@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import logging_records
+import processes
 from logging_records import IDS, crowded, factories, in_request
 
 
@@ -47,5 +48,5 @@ def test_every_figure_is_measured() -> None:
     assert logging.getLogRecordFactory() is before
     assert figures.keys() >= logging_records.TARGETS.keys()
     assert all(value > 0 for value in figures.values())
-    rows = logging_records.table([figures, figures])
+    rows = processes.format_table([figures, figures], logging_records.TARGETS)
     assert len(rows) == len(figures) + 2
