@@ -25,7 +25,7 @@ from idlanyard import (
 )
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest
-from idlanyard.ids import IDCheck
+from idlanyard._policy.id_check import IDCheck
 
 SOURCE = Baggage("session.id")
 POLICY = Policy(session=session_spec(sources=["X-Session-ID", SOURCE], mint=None))

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import Provenance
-from idlanyard.ids import IDCheck, safe_filename, timestamped, token, uuid4, uuid7
+from idlanyard._policy.id_check import IDCheck
+from idlanyard.ids import safe_filename, timestamped, token, uuid4, uuid7
 
 DEFAULT = set(string.ascii_letters + string.digits + "-_.~:@/+=|")
 FIRST = set(string.ascii_letters + string.digits)

@@ -8,10 +8,12 @@ import importlib
 import inspect
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import idlanyard
+from idlanyard import Policy, SessionContext, session_spec
 
 PUBLIC = {
     "idlanyard": (
@@ -67,21 +69,125 @@ PUBLIC = {
     ),
     "idlanyard.asgi": ("SessionContextMiddleware",),
     "idlanyard.context": ("bind", "clear", "get", "set"),
+    "idlanyard.exceptions": ("IDLanyardError", "MissingID", "PolicyError", "UntrustedID"),
     "idlanyard.ids": ("safe_filename", "timestamped", "token", "uuid4", "uuid7"),
-    "idlanyard.testing": ("client_headers", "override"),
+    "idlanyard.integrations": (),
+    "idlanyard.integrations.aiohttp": ("propagate",),
+    "idlanyard.integrations.celery": ("install",),
+    "idlanyard.integrations.django": (
+        "IdentifyUserMiddleware",
+        "SessionContextMiddleware",
+        "identified",
+        "policy_from_settings",
+    ),
+    "idlanyard.integrations.django_tasks": ("CarryingBackendMixin",),
+    "idlanyard.integrations.dramatiq": ("IDLanyardMiddleware",),
+    "idlanyard.integrations.fastapi": (
+        "CurrentContext",
+        "RequiredSessionID",
+        "RequiredTenantID",
+        "RequiredUserID",
+        "SessionID",
+        "TenantID",
+        "UserID",
+        "identified",
+        "install",
+    ),
+    "idlanyard.integrations.flask": ("IDLanyard", "current_context"),
+    "idlanyard.integrations.httpx": ("install",),
+    "idlanyard.integrations.logging": (
+        "SessionContextFilter",
+        "SessionContextFormatter",
+        "install",
+    ),
+    "idlanyard.integrations.loguru": ("patcher",),
+    "idlanyard.integrations.opentelemetry": (
+        "SessionContextLogRecordProcessor",
+        "SessionContextSpanProcessor",
+        "SessionFileSpanExporter",
+        "install",
+    ),
+    "idlanyard.integrations.requests": ("install",),
+    "idlanyard.integrations.rq": ("IDLanyardJob",),
+    "idlanyard.integrations.sentry": ("event_processor", "install", "log_processor"),
+    "idlanyard.integrations.starlette": ("install",),
+    "idlanyard.integrations.structlog": ("add_session_context",),
+    "idlanyard.integrations.taskiq": ("IDLanyardMiddleware",),
+    "idlanyard.registry": (
+        "AsyncSessionRegistry",
+        "IdempotencyMismatch",
+        "MissingExtra",
+        "RegistryMisconfigured",
+        "RegistryUnavailable",
+        "SessionExists",
+        "SessionNotFound",
+        "SessionRecord",
+        "SessionRegistry",
+        "strict",
+    ),
+    "idlanyard.registry.asgi": ("asgi_app",),
+    "idlanyard.registry.django": ("urlpatterns",),
+    "idlanyard.registry.fastapi": ("sessions_router",),
+    "idlanyard.registry.flask": ("sessions_blueprint",),
+    "idlanyard.registry.http": (
+        "Action",
+        "Authorize",
+        "Call",
+        "Grant",
+        "OnInput",
+        "Reply",
+        "SessionRequest",
+        "SessionsHandler",
+    ),
+    "idlanyard.registry.wsgi": ("SessionsApp", "wsgi_app"),
+    "idlanyard.testing": ("client_headers", "override", "raise_failures", "session_ids"),
     "idlanyard.wsgi": ("SessionContextMiddleware",),
 }
-# What a module may show besides: names that are documented elsewhere.
-BESIDES = {
-    "idlanyard.ids": {"IDCheck", "Provenance"},
-    "idlanyard.testing": {"raise_failures", "session_ids"},
+# Django loads these modules by their path, and nobody imports them.
+OF_DJANGO = ("idlanyard.integrations.django.apps", "idlanyard.integrations.django.management")
+
+ATTRIBUTES = {
+    "Policy": (
+        Policy(),
+        (
+            "admission assume_unix enabled exclude expose extra from_env hash_keys mark_private "
+            "session shared_secret tenant trusted_peers unsafe_server_ok user"
+        ),
+    ),
+    "IDSpec": (
+        session_spec(),
+        (
+            "accept attribute baggage charset echo forward header job log max_length mint "
+            "must_match name on_invalid propagate required sources span"
+        ),
+    ),
+    "SessionContext": (
+        SessionContext(),
+        "as_attributes as_dict customer_id get is_empty provenance session_id tenant_id user_id",
+    ),
 }
 
+# Python keeps neither a docstring nor a module for a type alias or a proxy.
+ALIASES = (
+    "Action Authorize CurrentContext OnInput RequiredSessionID RequiredTenantID RequiredUserID "
+    "SessionID TenantID UserID current_context"
+).split()
 NAMES = [
     pytest.param(module, name, id=f"{module}.{name}")
     for module, names in PUBLIC.items()
     for name in names
+    if name not in ALIASES
 ]
+
+
+def _public_modules() -> set[str]:
+    """
+    Return the name of every module that has no underscore in its path.
+    """
+    home = Path(idlanyard.__file__).parent
+    paths = (path.relative_to(home.parent).with_suffix("") for path in home.rglob("*.py"))
+    names = {".".join(path.parts).removesuffix(".__init__") for path in paths}
+    return {name for name in names if "._" not in name and not name.startswith(OF_DJANGO)}
 
 
 def _rank(name: str) -> tuple[bool, bool, str]:
@@ -96,11 +202,22 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
             yield name, member
 
 
+def test_public_modules_are_a_list() -> None:
+    """Every module without an underscore is listed here, and is there."""
+    assert _public_modules() == set(PUBLIC)
+
+
 @pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in PUBLIC])
 def test_public_names_are_a_list(module: str) -> None:
-    """A module shows the names that the design lists, and no other."""
-    shown = set(vars(importlib.import_module(module))["__all__"])
-    assert shown - BESIDES.get(module, set()) == set(PUBLIC[module])
+    """The `__all__` of a module has the names that are listed here, and no other."""
+    assert set(vars(importlib.import_module(module))["__all__"]) == set(PUBLIC[module])
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_public_attributes_are_a_list(name: str) -> None:
+    """A policy, the rules of an ID and a snapshot have the attributes listed here, and no other."""
+    value, listed = ATTRIBUTES[name]
+    assert [each for each in dir(value) if not each.startswith("_")] == listed.split()
 
 
 @pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in PUBLIC])
@@ -124,8 +241,8 @@ def test_public_names_are_explained(module: str, name: str) -> None:
 def test_public_names_are_not_borrowed(module: str, name: str) -> None:
     """Every public name is the package's own."""
     value = getattr(importlib.import_module(module), name)
-    home = getattr(value, "__module__", type(value).__module__)
-    assert home.partition(".")[0] == "idlanyard"
+    home = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
+    assert home.__module__.partition(".")[0] == "idlanyard"
 
 
 def test_star_import_brings_the_list() -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from idlanyard.ids import Provenance
 
+__all__ = ["IDLanyardError", "MissingID", "PolicyError", "UntrustedID"]
+
 
 class IDLanyardError(Exception):
     """

@@ -45,8 +45,8 @@ from idlanyard import (
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest
 from idlanyard._failures import failures
+from idlanyard._policy.id_check import IDCheck
 from idlanyard.asgi import SessionContextMiddleware
-from idlanyard.ids import IDCheck
 from idlanyard.integrations.opentelemetry import install
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 from idlanyard.integrations.opentelemetry._propagation import SessionContextPropagator

@@ -215,7 +215,7 @@ BREACHES = [
     Breach(
         "R7",
         "the length is not checked",
-        "ids.py",
+        "_policy/id_check.py",
         "[{rest}]{{0,{max_length - 1}}}",
         "[{rest}]*",
         "tests/test_ids.py::test_the_check_is_its_description",
@@ -527,7 +527,7 @@ BREACHES = [
     Breach(
         "S6",
         "a value may end in a line feed",
-        "ids.py",
+        "_policy/id_check.py",
         "        self.matches = re.compile(shape).fullmatch\n",
         '        self.matches = re.compile(shape + "$").match\n',
         "tests/test_ids.py::test_the_check_refuses_with_a_reason[line feed last]",
@@ -543,7 +543,7 @@ BREACHES = [
     Breach(
         "S8",
         "a refusal repeats the value",
-        "ids.py",
+        "_policy/id_check.py",
         '        raise ValueError(f"{name} is refused, {reason}: {self._remedy(name, reason, value)}")\n',
         '        raise ValueError(f"{name} is refused, {reason}: {value}")\n',
         "tests/test_ids.py::test_code_is_told_the_remedy_and_never_the_value",

@@ -146,7 +146,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R7",
         "the text of a subclass is used unchecked",
-        "ids.py",
+        "_policy/id_check.py",
         "            return str.__str__(value)\n",
         "            return str(value)\n",
         "tests/test_ids.py::test_what_was_checked_is_what_is_used",

@@ -21,7 +21,7 @@ from idlanyard._binding.state import (
     make_overlay,
     reset_binding,
 )
-from idlanyard.ids import IDCheck
+from idlanyard._policy.id_check import IDCheck
 
 P = ParamSpec("P")
 R = TypeVar("R")

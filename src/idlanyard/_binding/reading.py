@@ -18,8 +18,9 @@ from idlanyard._binding.state import (
     ids_of_error,
 )
 from idlanyard._policy.environment import static_id
+from idlanyard._policy.id_check import IDCheck
 from idlanyard.exceptions import MissingID, UntrustedID
-from idlanyard.ids import IDCheck, Provenance
+from idlanyard.ids import Provenance
 
 Default = TypeVar("Default")
 _process: dict[str, str] = {}

@@ -16,10 +16,11 @@ from idlanyard._decision.known_sessions import KnownSessions
 from idlanyard._decision.protocols import Wire
 from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.header_names import is_owned
+from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard._policy.spec import IDSpec, check_of, sources_of
-from idlanyard.ids import IDCheck, Provenance, token
+from idlanyard.ids import Provenance, token
 
 
 class Field:

@@ -13,10 +13,10 @@ from weakref import ref
 from idlanyard import _failures, ids
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checks import explain_undeclared
+from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
 from idlanyard._policy.spec import STANDARD, IDSpec, check_of
-from idlanyard.ids import IDCheck
 
 _store: Final = object.__setattr__
 _DEFAULT_CHECK: Final = IDCheck()

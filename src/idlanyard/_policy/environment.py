@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from idlanyard import _failures
+from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.options import find_meant
 from idlanyard._policy.peers import EVERYONE
 from idlanyard.exceptions import PolicyError
-from idlanyard.ids import IDCheck
 
 _STATIC: Final = {
     "session_id": ("IDLANYARD_SESSION_ID", "OTEL_INSTRUMENTATION_GENAI_SESSION_ID"),

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from idlanyard._policy.callables import find_fault
 from idlanyard._policy.header_names import find_plain_fault, header_for
+from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.options import Options, answer_unknown, find_meant
 from idlanyard._policy.sources import Header, Source
 from idlanyard.exceptions import PolicyError
-from idlanyard.ids import IDCheck
 
 if TYPE_CHECKING:
     from idlanyard._policy.request import Request
