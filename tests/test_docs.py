@@ -22,7 +22,9 @@ def integrations() -> list[str]:
     Return the name of each integration.
     """
     home = ROOT / "src" / "idlanyard" / "integrations"
-    return sorted(path.stem for path in home.iterdir() if not path.stem.startswith("_"))
+    stems = {path.stem for path in home.iterdir() if not path.stem.startswith("_")}
+    # Its page tells how to write one.
+    return sorted(stems - {"custom"})
 
 
 def blocks() -> list[tuple[str, str]]:

@@ -74,6 +74,13 @@ PUBLIC = {
     "idlanyard.integrations": (),
     "idlanyard.integrations.aiohttp": ("propagate",),
     "idlanyard.integrations.celery": ("install",),
+    "idlanyard.integrations.custom": (
+        "bind_job",
+        "current_request",
+        "is_bound",
+        "report_failure",
+        "show_current_ids",
+    ),
     "idlanyard.integrations.django": (
         "IdentifyUserMiddleware",
         "SessionContextMiddleware",

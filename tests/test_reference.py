@@ -12,6 +12,7 @@ import pytest
 
 import idlanyard
 from idlanyard import Admission, IDSpec, Policy, ids
+from idlanyard.integrations import custom
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "MIGRATION.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +27,7 @@ def section(title: str) -> str:
     return re.split(r"^## ", POLICY.partition(f"\n## {title}\n")[2], flags=re.MULTILINE)[0]
 
 
-@pytest.mark.parametrize("name", [*idlanyard.__all__, *ids.__all__])
+@pytest.mark.parametrize("name", [*idlanyard.__all__, *ids.__all__, *custom.__all__])
 def test_a_public_name_is_on_a_page(name: str) -> None:
     """
     A reader who searches the pages for a public name finds it.

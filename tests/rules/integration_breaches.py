@@ -75,7 +75,7 @@ INTEGRATION_BREACHES = [
         "R2",
         "a loader outside requests binds its user on the thread",
         HOME + "flask.py",
-        "        if find_request_ids() is None:\n            return\n",
+        "        if current_request() is None:\n            return\n",
         "",
         FLASK + "test_outside_requests_nobody_is_named",
     ),

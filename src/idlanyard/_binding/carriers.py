@@ -21,6 +21,7 @@ from idlanyard._binding.state import (
     Binding,
     Delta,
     RequestIDs,
+    attach_to_error,
     bound,
     find_request_ids,
     get_binding,
@@ -437,7 +438,7 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         self.__exit__()
 
 
-def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[object]:
+def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[None]:
     """
     Return the block that a job runs in: always in a scope of its own.
 
@@ -466,9 +467,13 @@ class _Job(SteppedBinding):
         self._request_ids = make_request_ids(get_binding().policy, ids)
         super().__init__(self._request_ids)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         super().__exit__()
         self._request_ids.open = False
+        error = raised[1] if raised else None
+        if isinstance(error, BaseException):
+            # A worker logs it when the IDs of the job are no longer bound.
+            attach_to_error(error, self._request_ids)
 
     def __enter__(self) -> None:
         super().__enter__()

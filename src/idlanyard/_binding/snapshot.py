@@ -244,9 +244,11 @@ def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str,
         sink: ``"log"`` or ``"span"``. An ID that is absent, or that this sink
             omits, is ``None``.
     """
-    policy, names, _ = parts_of(context)
-    ids = context.as_dict()
-    return {name: policy.show(sink, name, ids[name]) if name in ids else None for name in names}
+    policy, names, values = parts_of(context)
+    return {
+        name: None if value is None else policy.show(sink, name, value)
+        for name, value in zip(names, values, strict=False)
+    }
 
 
 def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:

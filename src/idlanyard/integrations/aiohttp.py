@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
 from idlanyard._policy.origins import Origins
+from idlanyard.integrations.custom import report_failure
 
 if TYPE_CHECKING:
     from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
@@ -40,7 +40,7 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
         try:
             _decide(request, origins)
         except Exception as error:
-            _failures.report_failure("propagation by aiohttp", error)
+            report_failure("propagation by aiohttp", error)
         return await handler(request)
 
     return propagating

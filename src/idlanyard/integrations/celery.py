@@ -10,7 +10,8 @@ from typing import Any, Final, cast
 from celery import Celery
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
-from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard import dump
+from idlanyard.integrations.custom import bind_job
 
 __all__ = ["install"]
 
@@ -89,7 +90,7 @@ class _Installation:
         if task.app != self._app:
             return
         request = task.request
-        block = make_job_block(_carrier(request), inherit=request.is_eager)
+        block = bind_job(_carrier(request), inherit=request.is_eager)
         block.__enter__()
         # Each run has a request of its own, also of one task inside itself.
         setattr(request, _BLOCK, block)

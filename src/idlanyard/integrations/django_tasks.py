@@ -7,16 +7,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from idlanyard._binding.carriers import dump, make_job_block
-from idlanyard._binding.state import (
-    UNBOUND,
-    RequestIDs,
-    attach_to_error,
-    find_request_ids,
-    get_binding,
-)
+from idlanyard import dump
+from idlanyard.integrations.custom import bind_job, is_bound
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -43,22 +37,11 @@ class _CarryingTask(AnyTask):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         with _block(kwargs.pop(_KEYWORD, None)):
-            inner = cast("RequestIDs", find_request_ids())
-            try:
-                return super().call(*args, **kwargs)
-            except BaseException as error:
-                # For the worker's log line.
-                attach_to_error(error, inner)
-                raise
+            return super().call(*args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         with _block(kwargs.pop(_KEYWORD, None)):
-            inner = cast("RequestIDs", find_request_ids())
-            try:
-                return await super().acall(*args, **kwargs)
-            except BaseException as error:
-                attach_to_error(error, inner)
-                raise
+            return await super().acall(*args, **kwargs)
 
 
 class CarryingBackendMixin:
@@ -112,4 +95,4 @@ def _with_ids(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block(carrier: object) -> AbstractContextManager[object]:
-    return make_job_block(carrier, inherit=get_binding() is not UNBOUND)
+    return bind_job(carrier, inherit=is_bound())

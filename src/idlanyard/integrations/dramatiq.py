@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dramatiq.middleware import Middleware
 
-from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard import dump
+from idlanyard.integrations.custom import bind_job
 
 if TYPE_CHECKING:
     from dramatiq import Broker, Message
@@ -81,8 +82,7 @@ class IDLanyardMiddleware(Middleware):
         """
         Bind what the message carries, checked, and nothing else.
         """
-        carrier = message.options.get(_OPTION)
-        block = make_job_block(carrier, inherit=False)
+        block = bind_job(message.options.get(_OPTION))
         block.__enter__()
         self._here.block = block
 

@@ -15,16 +15,11 @@ from idlanyard import _failures
 from idlanyard._binding.logins import identify_login
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import SessionContext
-from idlanyard._binding.state import (
-    UNBOUND,
-    RequestContext,
-    RequestIDs,
-    find_request_ids,
-    get_binding,
-)
+from idlanyard._binding.state import RequestContext, RequestIDs
 from idlanyard._policy.policy import Policy, refuse_options, require_policy
 from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
+from idlanyard.integrations.custom import current_request, is_bound
 from idlanyard.wsgi import KEY, SessionContextMiddleware
 
 __all__ = ["IDLanyard", "current_context"]
@@ -192,7 +187,7 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
     def identify_user() -> None:
         # A test that pushes a request context by hand would stay bound to its user.
-        if find_request_ids() is None:
+        if current_request() is None:
             return
         # What the view says itself stands, unless somebody came or went meanwhile.
         request.environ[_LOADED] = identify_login(
@@ -212,7 +207,7 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
 
 
 def _context() -> SessionContext:
-    if get_binding() is UNBOUND and has_request_context():
+    if not is_bound() and has_request_context():
         # Kept by a test client or a shell after the request itself is over.
         inner = request.environ.get(KEY)
         if isinstance(inner, RequestIDs):

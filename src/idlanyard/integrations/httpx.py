@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
 from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
+from idlanyard.integrations.custom import report_failure
 
 __all__ = ["install"]
 
@@ -96,7 +96,7 @@ class _Hook:
         try:
             _decide(request, self.origins)
         except Exception as error:
-            _failures.report_failure("propagation by httpx", error)
+            report_failure("propagation by httpx", error)
 
 
 class _AsyncHook(_Hook):

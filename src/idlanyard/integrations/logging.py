@@ -28,6 +28,7 @@ from idlanyard._binding.state import (
 from idlanyard._policy.checked import CheckedPolicy, Declared
 from idlanyard._policy.policy import Policy, checked_policy, require_policy
 from idlanyard._policy.spec import STANDARD
+from idlanyard.integrations.custom import report_failure
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 
@@ -123,7 +124,7 @@ class SessionContextFilter(logging.Filter):
             shown = dict.fromkeys(Declared.names) | _shown(*_in_force(record, self._policy))
             self._complete(record.__dict__, shown | ids)
         except Exception as error:
-            _failures.report_failure("log filter", error)
+            report_failure("log filter", error)
         return super().filter(record)
 
     def _complete(self, there: dict[str, Any], shown: Mapping[str, str | None]) -> None:
@@ -338,7 +339,7 @@ class _Factory:
             else:
                 self._complete(record)
         except Exception as error:
-            _failures.report_failure("log record factory", error)
+            report_failure("log record factory", error)
         return record
 
     def _complete(self, record: logging.LogRecord) -> None:

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from idlanyard import _failures
-from idlanyard._binding.reading import get_context_for
-from idlanyard._binding.snapshot import show_ids
-from idlanyard._policy.checked import Declared
+from idlanyard.integrations.custom import report_failure, show_current_ids
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -35,8 +32,7 @@ def patcher(record: Record) -> None:
     try:
         error = record["exception"].value if record["exception"] else None
         extra: dict[Any, Any] = record["extra"]
-        shown = dict.fromkeys(Declared.names) | show_ids(get_context_for(error), "log")
-        for name, text in shown.items():
+        for name, text in show_current_ids("log", error).items():
             extra.setdefault(name, text)
     except Exception as error:
-        _failures.report_failure("loguru patcher", error)
+        report_failure("loguru patcher", error)

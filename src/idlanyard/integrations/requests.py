@@ -12,11 +12,11 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from idlanyard import _failures
 from idlanyard._binding.carriers import ids_to_send
 from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
+from idlanyard.integrations.custom import report_failure
 
 __all__ = ["install"]
 
@@ -168,7 +168,7 @@ def _decided(request: PreparedRequest, origins: Origins) -> tuple[PreparedReques
             _remove_followers(request, sent, origin)
         _remember(request, origin)
     except Exception as error:
-        _failures.report_failure("propagation by requests", error)
+        report_failure("propagation by requests", error)
     return sent, written
 
 

@@ -6,19 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from rq.job import Job
 
-from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard import dump
 from idlanyard._binding.functions import wrap_function
-from idlanyard._binding.state import (
-    UNBOUND,
-    RequestIDs,
-    attach_to_error,
-    find_request_ids,
-    get_binding,
-)
+from idlanyard.integrations.custom import bind_job, is_bound
 
 __all__ = ["IDLanyardJob"]
 
@@ -61,12 +55,7 @@ class IDLanyardJob(Job):
         An exception takes the IDs along, for the worker's log line.
         """
         with self._block():
-            inner = cast("RequestIDs", find_request_ids())
-            try:
-                return super().perform()
-            except BaseException as error:
-                attach_to_error(error, inner)
-                raise
+            return super().perform()
 
     @property
     def success_callback(self) -> Any:
@@ -95,4 +84,4 @@ class IDLanyardJob(Job):
         return wrap_function(callback, enter=self._block, hold=self._block)
 
     def _block(self) -> AbstractContextManager[object]:
-        return make_job_block(self.meta.get(_KEY), inherit=get_binding() is not UNBOUND)
+        return bind_job(self.meta.get(_KEY), inherit=is_bound())

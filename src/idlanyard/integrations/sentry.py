@@ -11,11 +11,10 @@ from weakref import WeakValueDictionary
 import sentry_sdk
 from sentry_sdk.scope import add_global_event_processor, global_event_processors
 
-from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.reading import get_context_for, get_session_context
-from idlanyard._binding.snapshot import SessionContext, make_snapshot, show_ids
-from idlanyard._binding.state import UNBOUND, RequestIDs, find_request_ids, get_binding
+from idlanyard._binding.snapshot import SessionContext, show_ids
+from idlanyard.integrations.custom import current_request, is_bound, report_failure
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint, Log
@@ -82,7 +81,7 @@ def event_processor(event: Event, hint: Hint) -> Event:
     try:
         _complete(event, hint)
     except Exception as error:
-        _failures.report_failure("Sentry's event processor", error)
+        report_failure("Sentry's event processor", error)
     return event
 
 
@@ -105,26 +104,22 @@ def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature 
         for name, text in _shown(get_session_context(), "log").items():
             attributes.setdefault(name, text)
     except Exception as error:
-        _failures.report_failure("sentry log processor", error)
+        report_failure("sentry log processor", error)
     return log
 
 
 class _Request(Mapping[str, str]):
     """
-    The IDs of the request that a transaction belongs to, as they are when it is read.
+    The IDs of the request that a transaction belongs to, read when Sentry reads them.
+
+    Attributes:
+        context: the IDs that the request has now, or had at its end.
     """
 
-    __slots__ = ("__weakref__", "_inner")
+    __slots__ = ("__weakref__", "context")
 
-    def __init__(self, inner: RequestIDs) -> None:
-        self._inner = inner
-
-    @property
-    def context(self) -> SessionContext:
-        """
-        What the request has now, or had at its end.
-        """
-        return make_snapshot(self._inner.values, self._inner.policy)
+    def __init__(self, context: SessionContext) -> None:
+        self.context = context
 
     def __getitem__(self, name: str) -> str:
         return _shown(self.context, "span")[name]
@@ -138,13 +133,13 @@ class _Request(Mapping[str, str]):
 
 def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> None:
     """
-    Let the transaction in progress know the request that is bound in it first.
+    Store the current request in the current transaction, unless an earlier one is there.
     """
-    inner, span = find_request_ids(), sentry_sdk.get_current_scope().span
+    context, span = current_request(), sentry_sdk.get_current_scope().span
     transaction = None if span is None else span.containing_transaction
-    if inner is None or transaction is None:
+    if context is None or transaction is None:
         return
-    request = _Request(inner)
+    request = _Request(context)
     key = transaction.trace_id, transaction.span_id
     # It lives as long as the transaction, which holds it.
     if requests.setdefault(key, request) is request:
@@ -168,7 +163,7 @@ def _context_of(hint: Hint, kept: object) -> SessionContext:
     """
     Return what is bound here, or else what the exception or the transaction has kept.
     """
-    if get_binding() is UNBOUND and isinstance(kept, _Request):
+    if not is_bound() and isinstance(kept, _Request):
         return kept.context
     return get_context_for((hint.get("exc_info") or (None, None))[1])
 

@@ -11,11 +11,11 @@ from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.routing import Router
 
-from idlanyard import _failures
 from idlanyard._binding.state import RequestContext, RequestIDs
 from idlanyard._policy.policy import Policy, policy_of, refuse_options
 from idlanyard.asgi import KEY, ASGIApp, SessionContextMiddleware
 from idlanyard.exceptions import IDLanyardError
+from idlanyard.integrations.custom import report_failure
 
 __all__ = ["install"]
 
@@ -158,7 +158,7 @@ class _WithState:
             try:
                 _put_into_state(scope, inner)
             except Exception as error:
-                _failures.report_failure("request.state", error)
+                report_failure("request.state", error)
         await self.app(scope, receive, send)
 
 

@@ -9,10 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from idlanyard import _failures
-from idlanyard._binding.reading import get_context_for
-from idlanyard._binding.snapshot import show_ids
 from idlanyard._binding.state import get_binding
+from idlanyard.integrations.custom import report_failure, show_current_ids
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
@@ -47,7 +45,7 @@ def add_session_context(
         for name, text in _shown(event_dict).items():
             event_dict.setdefault(name, text)
     except Exception as error:
-        _failures.report_failure("structlog processor", error)
+        report_failure("structlog processor", error)
     return event_dict
 
 
@@ -61,7 +59,7 @@ def _shown(event_dict: EventDict) -> dict[str, str]:
         found = {name: made_with.get(name) for name in get_binding().policy.names}
     else:
         error = _error_of(event_dict.get("exc_info"))
-        found = show_ids(get_context_for(error), "log")
+        found = show_current_ids("log", error)
     return {name: text for name, text in found.items() if text is not None}
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from idlanyard._binding.carriers import dump, make_job_block
+from idlanyard import dump
 from idlanyard._binding.state import RequestIDs, find_request_ids
+from idlanyard.integrations.custom import bind_job
 
 __all__ = ["IDLanyardMiddleware"]
 
@@ -52,7 +53,7 @@ class IDLanyardMiddleware(TaskiqMiddleware):
         Bind what the message carries, checked.
         """
         inherit = not self.broker.is_worker_process
-        block = make_job_block(_parsed(message.labels.get(_LABEL)), inherit=inherit)
+        block = bind_job(_parsed(message.labels.get(_LABEL)), inherit=inherit)
         block.__enter__()
         inner = find_request_ids()
         self._open[id(inner)] = inner, block

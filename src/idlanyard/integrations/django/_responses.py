@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
 
-from idlanyard import _failures
 from idlanyard._binding.blocks import scoped_iter
 from idlanyard._binding.functions import SteppedBinding, wrap_function
 from idlanyard._binding.state import attach_to_error, get_binding
 from idlanyard._decision.response import echoed, matters, problem, unweighed
+from idlanyard.integrations.custom import report_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -50,7 +50,7 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
         for name, value in more:
             response[name] = value
     except Exception as error:
-        _failures.report_failure("echo", error)
+        report_failure("echo", error)
 
 
 def _take_back(response: Any) -> None:

@@ -13,10 +13,11 @@ from fastapi.requests import HTTPConnection
 from idlanyard import _failures
 from idlanyard._binding.reading import get_id, get_session_context, require
 from idlanyard._binding.snapshot import SessionContext
-from idlanyard._binding.state import UNBOUND, RequestContext, RequestIDs, get_binding
+from idlanyard._binding.state import RequestContext, RequestIDs, get_binding
 from idlanyard._decision.case import Refusal
 from idlanyard._decision.response import refused
 from idlanyard.exceptions import MissingID, UntrustedID
+from idlanyard.integrations.custom import is_bound
 
 MARK: Final = "x-idlanyard"
 _POLICY_VIOLATION: Final = 1008
@@ -88,7 +89,7 @@ def warn_of_no_request(asked: str) -> None:
     Args:
         asked: what the endpoint asks for.
     """
-    if get_binding() is UNBOUND:
+    if not is_bound():
         _failures.warn_once(
             "parameters without a request",
             "idlanyard: an endpoint asks for %s in a request that has no IDs: call "

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from idlanyard import _failures
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard.ids import safe_filename
+from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class SessionFileSpanExporter(SpanExporter):
                 for session, lines in self._sorted(spans).items():
                     self._append(f"{safe_filename(session)}.jsonl", lines)
         except Exception as error:
-            _failures.report_failure("span file exporter", error)
+            report_failure("span file exporter", error)
             return SpanExportResult.FAILURE
         return SpanExportResult.SUCCESS
 

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
-from idlanyard._binding.state import find_request_ids, get_binding
+from idlanyard._binding.state import get_binding
 from idlanyard._policy.checked import CheckedPolicy, Declared
+from idlanyard.integrations.custom import current_request
 
 Names: TypeAlias = str | Mapping[str, str | None]
 
@@ -94,7 +95,7 @@ class AttributeNames:
             sink: ``"log"`` or ``"span"``.
             without: IDs that are left off.
         """
-        if self._unknown and find_request_ids() is not None:
+        if self._unknown and current_request() is not None:
             self._say_unknown()
         policy = get_binding().policy
         attributes: dict[str, str] = {}

@@ -24,11 +24,11 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.sdk.trace import ReadableSpan
 
-from idlanyard import _failures
 from idlanyard._binding.reading import find_id
 from idlanyard._binding.state import get_binding
 from idlanyard._policy.origins import Origins
 from idlanyard._policy.peers import Everyone
+from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 
 # These follow redirects below the one span and the one inject that they make of a call.
@@ -89,7 +89,7 @@ class SessionContextPropagator(TextMapPropagator):
                 context = self._with_ids(context, carrier)
             except Exception as error:
                 context = baggage.clear(context)
-                _failures.report_failure("baggage", error)
+                report_failure("baggage", error)
         self._propagator.inject(carrier, context, setter)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
-from idlanyard import _failures
+from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 
@@ -48,7 +48,7 @@ class SessionContextLogRecordProcessor(LogRecordProcessor):
             for name, text in self._names.in_force("log").items():
                 attributes.setdefault(name, text)
         except Exception as error:
-            _failures.report_failure("log record processor", error)
+            report_failure("log record processor", error)
 
     def shutdown(self) -> None:
         """

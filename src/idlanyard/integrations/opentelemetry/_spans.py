@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span, SpanProcessor
 
-from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.state import (
     UNBOUND,
@@ -20,6 +19,7 @@ from idlanyard._binding.state import (
     find_unit_of_work,
     get_binding,
 )
+from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class SessionContextSpanProcessor(SpanProcessor):
             self._spans[_key(span)] = span
             _add(span, self._names.in_force("span"))
         except Exception as error:
-            _failures.report_failure("span processor", error)
+            report_failure("span processor", error)
 
     def shutdown(self) -> None:
         """
