@@ -1,5 +1,5 @@
 """
-aiohttp: ``ClientSession(middlewares=[propagate(to=[...])])`` lets requests carry the IDs.
+aiohttp: ``ClientSession(middlewares=[propagate(to=[...])])`` sends the current IDs.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from idlanyard._binding.carriers import ids_to_send
+from idlanyard._binding.carriers import add_ids_for_hop
 from idlanyard._policy.origins import Origins
 from idlanyard.integrations.custom import report_failure
 
@@ -19,17 +19,19 @@ __all__ = ["propagate"]
 
 def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
     """
-    Return a client middleware that lets requests carry the IDs in force to the origins *to*.
+    Return a client middleware that adds the current IDs to requests for the origins *to*.
 
-    The IDs are read, and the origin is looked at, whenever a request is sent:
-    a redirect decides anew for each hop. A header that the caller wrote wins.
+    The IDs and the origin are read whenever a request is sent, so that each
+    hop of a redirect is decided by itself. A header that the caller wrote
+    wins.
 
     Args:
         to: the origins that may have the IDs, such as
             ``"https://api.example"`` or ``"https://*.internal.example"``.
 
     Returns:
-        What ``ClientSession`` and its requests take in ``middlewares``.
+        A middleware for the ``middlewares`` of ``ClientSession`` or of one
+        request.
 
     Raises:
         PolicyError: an entry of *to* is no origin.
@@ -38,7 +40,7 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
 
     async def propagating(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         try:
-            _decide(request, origins)
+            _add_ids(request, origins)
         except Exception as error:
             report_failure("propagation by aiohttp", error)
         return await handler(request)
@@ -46,9 +48,12 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
     return propagating
 
 
-class _Ours(str):
+class _AddedValue(str):
     """
-    A header's value that we wrote, and the allow-list that let it out.
+    A header's value that we added, marked with the allow-list of its middleware.
+
+    Attributes:
+        origins: the allow-list; with several middlewares each removes its own.
     """
 
     __slots__ = ("origins",)
@@ -56,19 +61,16 @@ class _Ours(str):
     origins: Origins
 
 
-def _decide(request: ClientRequest, origins: Origins) -> None:
+def _add_ids(request: ClientRequest, origins: Origins) -> None:
     """
-    Give a request the IDs where it may have them, and take back what an earlier sending had.
+    Add the IDs if the request may have them, and remove those of its earlier hops.
     """
     headers = request.headers
-    for name, value in list(headers.items()):
-        if isinstance(value, _Ours) and value.origins is origins:
-            del headers[name]
-    if not origins.allow(str(request.url)):
-        return
-    ids = ids_to_send()
-    for name, value in ids.items():
-        if name not in headers:
-            ours = _Ours(value)
-            ours.origins = origins
-            headers[name] = ours
+    earlier = {
+        name: value
+        for name, value in headers.items()
+        if isinstance(value, _AddedValue) and value.origins is origins
+    }
+    for name, text in add_ids_for_hop(headers, str(request.url), origins, earlier=earlier).items():
+        headers[name] = value = _AddedValue(text)
+        value.origins = origins

@@ -1,7 +1,7 @@
 """
-httpx and httpx2: ``install(client, to=[...])`` lets a client's requests carry the IDs.
+httpx and httpx2: ``install(client, to=[...])`` sends the current IDs.
 
-Neither is imported: the hook works on the public face that both have.
+Neither package is imported: the hook uses the public attributes that both have.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from idlanyard._binding.carriers import ids_to_send
-from idlanyard._binding.state import get_binding
+from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure
@@ -23,23 +22,23 @@ _MARK: Final = "idlanyard"
 
 class _Client(Protocol):
     """
-    What the four clients have in common.
+    The attribute that the four clients have in common.
     """
 
     @property
     def event_hooks(self) -> dict[str, list[Callable[..., Any]]]:
         """
-        Lists of functions: ``"request"`` is called before each sending.
+        Lists of functions; those under ``"request"`` are called before each sending.
         """
         ...
 
 
 def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
     """
-    Let the requests of *client* carry the IDs in force to the origins *to*.
+    Add the current IDs to the requests that *client* sends to the origins *to*.
 
-    The IDs are read, and the origin is looked at, whenever a request is sent:
-    a redirect or an authentication flow decides anew for each hop. A header
+    The IDs and the origin are read whenever a request is sent, so that each
+    hop of a redirect or an authentication flow is decided by itself. A header
     that the caller wrote wins; it does not follow a redirect to an origin
     that is not on the list. Installing the same origins again does nothing.
 
@@ -49,7 +48,7 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
             ``"https://api.example"`` or ``"https://*.internal.example"``.
 
     Returns:
-        A function that takes this back; calling it again does nothing.
+        A function that undoes this; calling it again does nothing.
 
     Raises:
         IDLanyardError: *client* has IDs for other origins already.
@@ -67,24 +66,24 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
     hook = next((one for one in client.event_hooks["request"] if isinstance(one, _Hook)), None)
     if hook is None:
         hook = _AsyncHook(origins) if hasattr(client, "aclose") else _Hook(origins)
-        # Behind the caller's own hooks, whose headers win.
+        # Last, since headers that the caller's own hooks write win.
         client.event_hooks["request"] = [*client.event_hooks["request"], hook]
     elif hook.origins != origins:
         raise IDLanyardError(
             "this client has IDs for other origins already: install once with all of them, or "
             "call what the first install returned before the second"
         )
-    return partial(_take_back, client, hook)
+    return partial(_remove_hook, client, hook)
 
 
-def _take_back(client: _Client, hook: _Hook) -> None:
+def _remove_hook(client: _Client, hook: _Hook) -> None:
     hooks = client.event_hooks["request"]
     client.event_hooks["request"] = [one for one in hooks if one is not hook]
 
 
 class _Hook:
     """
-    What is called with every request before it is sent.
+    The function that a client calls with every request before it is sent.
     """
 
     __slots__ = ("origins",)
@@ -94,7 +93,7 @@ class _Hook:
 
     def __call__(self, request: Any) -> Any:
         try:
-            _decide(request, self.origins)
+            _add_ids(request, self.origins)
         except Exception as error:
             report_failure("propagation by httpx", error)
 
@@ -112,49 +111,31 @@ class _AsyncHook(_Hook):
 
 class _Mark(NamedTuple):
     """
-    What a request, and the requests that follow from it, remember in their extensions.
+    An entry in the extensions of a request, which httpx copies to the requests that follow it.
 
     Attributes:
-        origin: where the first of them went.
-        written: the headers that we wrote.
+        origin: the origin of the first of these requests.
+        added: the headers that we added to the last one.
     """
 
     origin: Origin | None
-    written: dict[str, str]
+    added: dict[str, str]
 
 
-def _decide(request: Any, origins: Origins) -> None:
+def _add_ids(request: Any, origins: Origins) -> None:
     """
-    Give a request the IDs where it may have them, and take back what an earlier hop had.
+    Add the IDs if the request may have them, and remove those of its earlier hops.
     """
     mark = request.extensions.get(_MARK)
-    if mark is not None:
-        _remove_written(request.headers, mark.written)
-    origin = origin_of(str(request.url))
-    written: dict[str, str] = {}
-    if origin in origins:
-        written = _add(request.headers)
-    elif mark is not None and origin != mark.origin:
-        for spec in get_binding().policy.specs.values():
-            request.headers.pop(spec.header, None)
+    url = str(request.url)
+    origin = origin_of(url)
+    added = add_ids_for_hop(
+        request.headers, url, origins, earlier=None if mark is None else mark.added
+    )
+    if mark is not None and origin != mark.origin and origin not in origins:
+        # The caller wrote these headers for the first origin.
+        for name in managed_headers():
+            request.headers.pop(name, None)
     first = origin if mark is None else mark.origin
-    # A dictionary of its own: the caller may share one among requests.
-    request.extensions = {**request.extensions, _MARK: _Mark(first, written)}
-
-
-def _remove_written(headers: Any, written: dict[str, str]) -> None:
-    for name, value in written.items():
-        # What the caller has put in its place since then is the caller's.
-        if headers.get(name) == value:
-            del headers[name]
-
-
-def _add(headers: Any) -> dict[str, str]:
-    """
-    Add the IDs in force that the caller has not written, and return them.
-    """
-    ids = ids_to_send()
-    written = {name: value for name, value in ids.items() if name not in headers}
-    for name, value in written.items():
-        headers[name] = value
-    return written
+    # A new dictionary, since the caller may share the old one among requests.
+    request.extensions = {**request.extensions, _MARK: _Mark(first, added)}

@@ -1,5 +1,5 @@
 """
-requests: ``install(session, to=[...])`` lets a session's requests carry the IDs.
+requests: ``install(session, to=[...])`` sends the current IDs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from idlanyard._binding.carriers import ids_to_send
-from idlanyard._binding.state import get_binding
+from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure
@@ -23,21 +22,21 @@ __all__ = ["install"]
 
 def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
     """
-    Let the requests of *session* carry the IDs in force to the origins *to*.
+    Add the current IDs to the requests that *session* sends to the origins *to*.
 
-    The adapters that are mounted are wrapped, so that a retrying one stays
-    inside. The IDs are read, and the origin is looked at, whenever a request
-    is sent: a redirect decides anew for each hop. A header that the caller
-    wrote wins; it does not follow a redirect to an origin that is not on the
-    list. Installing the same origins again wraps what has been mounted since.
+    The mounted adapters are wrapped, so that one that retries does so inside.
+    The IDs and the origin are read whenever a request is sent, so that each
+    hop of a redirect is decided by itself. A header that the caller wrote
+    wins; it does not follow a redirect to an origin that is not on the list.
+    Installing the same origins again wraps the adapters mounted since then.
 
     Args:
-        session: with its adapters mounted.
+        session: a session with its adapters mounted.
         to: the origins that may have the IDs, such as
             ``"https://api.example"`` or ``"https://*.internal.example"``.
 
     Returns:
-        A function that takes this back; calling it again does nothing.
+        A function that undoes this; calling it again does nothing.
 
     Raises:
         IDLanyardError: *session* has IDs for other origins already.
@@ -47,7 +46,7 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
     origins = Origins(to)
     if not isinstance(session, Session):
         raise TypeError(
-            f"install takes the Session of requests, not {_kind(session)}: for another client "
+            f"install takes the Session of requests, not {_kind_of(session)}: for another client "
             f"write inject(headers, to=[...], url=...) before each request"
         )
     wrapped = [one for one in session.adapters.values() if isinstance(one, _Propagating)]
@@ -60,17 +59,17 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
     for prefix, adapter in list(session.adapters.items()):
         if not isinstance(adapter, _Propagating):
             session.mount(prefix, _Propagating(adapter, installation))
-    return partial(_take_back, session, installation)
+    return partial(_unwrap_adapters, session, installation)
 
 
-def _kind(given: object) -> str:
-    # Sessions of others are called Session as well.
+def _kind_of(given: object) -> str:
+    # With its module, since other packages have a Session as well.
     return f"{type(given).__module__}.{type(given).__qualname__}"
 
 
 class _Installation:
     """
-    What the wrappers of one session share.
+    The allow-list that the wrappers of one session share.
     """
 
     __slots__ = ("origins",)
@@ -79,8 +78,8 @@ class _Installation:
         self.origins = origins
 
 
-def _take_back(session: Session, installation: _Installation) -> None:
-    # A wrapper that somebody has wrapped in turn stays, and lets nothing through.
+def _unwrap_adapters(session: Session, installation: _Installation) -> None:
+    # A wrapper that another package has wrapped in turn stays, and adds nothing any more.
     installation.origins = Origins([])
     for prefix, adapter in list(session.adapters.items()):
         if isinstance(adapter, _Propagating) and adapter.installation is installation:
@@ -89,7 +88,7 @@ def _take_back(session: Session, installation: _Installation) -> None:
 
 class _Propagating(BaseAdapter):
     """
-    An adapter around another, which looks like it to who reads or sets its attributes.
+    An adapter around another one, whose attributes it reads and sets as its own.
     """
 
     wrapped: BaseAdapter
@@ -109,14 +108,14 @@ class _Propagating(BaseAdapter):
         return _Propagating, (self.wrapped, self.installation)
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        sent, written = _decided(request, self.installation.origins)
+        sent, added = _with_ids(request, self.installation.origins)
         try:
             response = self.wrapped.send(sent, *args, **kwargs)
         finally:
-            for name in written & set(sent.headers):
-                sent.headers[_Ours(name)] = sent.headers[name]
-        # Authentication sends a second request through the connection of the first; adapters
-        # that make their responses themselves may leave it out.
+            for name in added.keys() & set(sent.headers):
+                sent.headers[_AddedName(name)] = sent.headers[name]
+        # HTTPDigestAuth of requests sends its second request by this attribute. An adapter that
+        # makes its responses by itself may leave it out.
         if getattr(response, "connection", None) is self.wrapped:
             response.connection = cast("HTTPAdapter", self)
         return response
@@ -125,9 +124,9 @@ class _Propagating(BaseAdapter):
         self.wrapped.close()
 
 
-class _Name(str):
+class _MarkedName(str):
     """
-    A header's name with a mark, which a copy of the request keeps and a pickle loses.
+    The name of a header with a mark that a copied request keeps and a pickled one loses.
     """
 
     __slots__ = ()
@@ -136,17 +135,20 @@ class _Name(str):
         return str, (str(self),)
 
 
-class _Ours(_Name):
+class _AddedName(_MarkedName):
     """
-    The name of a header that we wrote.
+    The name of a header that we added.
     """
 
     __slots__ = ()
 
 
-class _Callers(_Name):
+class _CallersName(_MarkedName):
     """
-    The name of a header that the caller wrote, and the origin that it was first sent to.
+    The name of a header that the caller wrote.
+
+    Attributes:
+        origin: the origin that the request was first sent to.
     """
 
     __slots__ = ("origin",)
@@ -154,43 +156,34 @@ class _Callers(_Name):
     origin: Origin | None
 
 
-def _decided(request: PreparedRequest, origins: Origins) -> tuple[PreparedRequest, set[str]]:
+def _with_ids(request: PreparedRequest, origins: Origins) -> tuple[PreparedRequest, dict[str, str]]:
     """
-    Return what is sent in place of a request, and the names of the headers that are ours.
+    Return the request to send in place of *request*, and the headers that were added to it.
     """
-    sent, written = request, set[str]()
+    sent, added = request, dict[str, str]()
     try:
         sent = _without_marks(request)
-        origin = origin_of(request.url or "")
-        if origin in origins:
-            written = _add(sent.headers)
-        else:
+        url = request.url or ""
+        origin = origin_of(url)
+        added = add_ids_for_hop(sent.headers, url, origins)
+        if origin not in origins:
             _remove_followers(request, sent, origin)
-        _remember(request, origin)
+        _mark_callers_headers(request, origin)
     except Exception as error:
         report_failure("propagation by requests", error)
-    return sent, written
+    return sent, added
 
 
 def _without_marks(request: PreparedRequest) -> PreparedRequest:
     """
-    Return a copy that has plain names, and none of the headers that we wrote.
+    Return a copy that has plain names, without the headers that we added.
     """
     copy = request.copy()
+    headers = request.headers.items()
     copy.headers = CaseInsensitiveDict(
-        {str(name): value for name, value in request.headers.items() if not isinstance(name, _Ours)}
+        {str(name): value for name, value in headers if not isinstance(name, _AddedName)}
     )
     return copy
-
-
-def _add(headers: CaseInsensitiveDict[str | bytes]) -> set[str]:
-    """
-    Add the IDs in force that the caller has not written, and return their names.
-    """
-    ids = ids_to_send()
-    written = {name for name in ids if name not in headers}
-    headers.update({name: ids[name] for name in written})
-    return written
 
 
 def _remove_followers(
@@ -200,17 +193,17 @@ def _remove_followers(
     Remove the caller's headers that a redirect has brought from another origin.
     """
     for name in request.headers:
-        if isinstance(name, _Callers) and name.origin != origin:
+        if isinstance(name, _CallersName) and name.origin != origin:
             del sent.headers[name]
 
 
-def _remember(request: PreparedRequest, origin: Origin | None) -> None:
+def _mark_callers_headers(request: PreparedRequest, origin: Origin | None) -> None:
     """
     Mark the caller's headers with the origin that they were written for.
     """
-    managed = {spec.header.lower() for spec in get_binding().policy.specs.values()}
+    managed = managed_headers()
     for name, value in list(request.headers.items()):
-        if name.lower() in managed and not isinstance(name, _Name):
-            mark = _Callers(name)
+        if name.lower() in managed and not isinstance(name, _MarkedName):
+            mark = _CallersName(name)
             mark.origin = origin
             request.headers[mark] = value
