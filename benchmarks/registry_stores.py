@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import registry_by_hand as by_hand
 
+from idlanyard.registry._questions import Put
 from idlanyard.registry._record import Kept
 
 # The servers are those of the tests.
@@ -91,7 +92,7 @@ def fill(face: Face, opened: Any, url: str, sessions: Sessions) -> None:
     pairs = sessions.pairs()
     while batch := list(islice(pairs, BATCH)):
         kept = [Kept(name, client, "{}", sessions.ttl, now, expires) for name, client in batch]
-        face.done(opened._store.put(kept))
+        face.done(opened._store.ask(Put(kept)))
     if url.startswith("postgresql:"):
         execute(url, "VACUUM ANALYZE idlanyard_sessions")
         execute(url, "CHECKPOINT")

@@ -16,6 +16,7 @@ from idlanyard.registry._command._places import Address, Place
 from idlanyard.registry._command._printing import Printer, Streams
 from idlanyard.registry._command._run import run
 from idlanyard.registry._command._walking import stretches
+from idlanyard.registry._questions import Put
 from idlanyard.registry._record import Kept
 
 COMMAND = (sys.executable, "-m", "idlanyard", "registry")
@@ -159,7 +160,7 @@ def put_into(url: str, sessions: Iterable[Kept], *, namespace: str = "idlanyard"
     with place_of(url, timeout=30, namespace=namespace) as place:
         for start in range(0, len(rest), 1000):
             batch = rest[start : start + 1000]
-            assert place.store.put(batch) == ["kept"] * len(batch)
+            assert place.store.ask(Put(batch)) == ["kept"] * len(batch)
 
 
 def sample(number: int, *, prefix: str = "s", clients: int = 7) -> list[Kept]:

@@ -43,7 +43,7 @@ class Awaiting:
         """
         Return the registry's store, behind the same set of calls.
         """
-        return _AwaitingStore(self._registry._store, self._runner)
+        return Awaiting(self._registry._store, self._runner)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         verb = getattr(self._registry, name)
@@ -52,11 +52,6 @@ class Awaiting:
             return self._runner.run(verb(*args, **kwargs))
 
         return called
-
-
-class _AwaitingStore(Awaiting):
-    def walk(self, *args: Any) -> Any:
-        return self._runner.run(self._registry.walk(*args))
 
 
 def store_of(registry: Opened) -> Opened:

@@ -14,6 +14,7 @@ import pytest
 from idlanyard import subscribe
 from idlanyard._binding.events import Event
 from idlanyard.registry import IdempotencyMismatch, SessionExists, SessionNotFound, strict
+from idlanyard.registry._questions import Put, Walk
 from idlanyard.registry._record import Kept
 from registries.faces import Opened, store_of
 from registries.naming import eventually, fresh
@@ -155,7 +156,7 @@ class Operated:
         [later] = [one for one in walked(registry) if one.session_id == name]
         assert later.expires is not None
         later = later._replace(expires=later.expires + 3_600_000_000)
-        assert store_of(registry).put([later]) == ["same"]
+        assert store_of(registry).ask(Put([later])) == ["same"]
         ends = registry.get(name).expires_at
         assert registry.touch(name).expires_at == ends
         assert registry.touch(name, ttl=60).expires_at < ends
@@ -203,7 +204,7 @@ class Operated:
         A walk that is to go on from no place of its own store says so.
         """
         with pytest.raises(ValueError, match="begin anew"):
-            store_of(registry).walk("no place at all", 10)
+            store_of(registry).ask(Walk("no place at all", 10))
 
     def test_what_lives_is_counted(self, registry: Opened) -> None:
         """
@@ -241,7 +242,7 @@ class Operated:
         for kept in before:
             registry.end(kept.session_id)
         moved = [kept._replace(created=kept.created - 10**9) for kept in before]
-        assert store_of(registry).put(moved) == ["kept", "kept"]
+        assert store_of(registry).ask(Put(moved)) == ["kept", "kept"]
         after = [kept for kept in walked(registry) if kept.client_id == client]
         assert sorted(after) == sorted(moved)
         assert len(registry.find(client_id=client)) == 2
@@ -253,9 +254,9 @@ class Operated:
         Putting a session again changes what was touched since, and tells that it was there.
         """
         kept = Kept(fresh(), fresh("client"), "{}", None, 1_600_000_000_000_001, None)
-        assert store_of(registry).put([kept]) == ["kept"]
+        assert store_of(registry).ask(Put([kept])) == ["kept"]
         changed = kept._replace(metadata='{"a":1}', ttl=10**9, expires=4_000_000_000_000_000)
-        assert store_of(registry).put([changed]) == ["same"]
+        assert store_of(registry).ask(Put([changed])) == ["same"]
         assert [one for one in walked(registry) if one.session_id == kept.session_id] == [changed]
 
     def test_what_is_put_takes_nothing_from_others(self, registry: Opened) -> None:
@@ -268,7 +269,7 @@ class Operated:
         another = there._replace(created=there.created + 1)
         twin = there._replace(session_id=fresh())
         over = Kept(fresh(), None, "{}", 1, 1_600_000_000_000_000, 1_600_000_000_000_001)
-        assert store_of(registry).put([another, twin, over]) == ["taken", "taken", "expired"]
+        assert store_of(registry).ask(Put([another, twin, over])) == ["taken", "taken", "expired"]
         assert registry.get(name) == made
         assert not registry.exists(twin.session_id)
         assert not registry.exists(over.session_id)
@@ -338,7 +339,7 @@ def walked(registry: Opened, limit: int = 1000) -> list[Kept]:
     """
     store, after, met = store_of(registry), None, {}
     while True:
-        stretch = store.walk(after, limit)
+        stretch = store.ask(Walk(after, limit))
         met.update({kept.session_id: kept for kept in stretch.sessions})
         after = stretch.after
         if after is None:

@@ -29,6 +29,7 @@ from idlanyard.registry._command._run import run
 from idlanyard.registry._command._showing import scrubbed, text_shown, url_shown
 from idlanyard.registry._command._statuses import Failed
 from idlanyard.registry._memory import MemoryStore
+from idlanyard.registry._questions import Question
 from registries.commanding import (
     COMMAND,
     Done,
@@ -624,7 +625,7 @@ class Faulty(MemoryStore):
         super().__init__()
         self.answer = answer
 
-    def check(self) -> list[str]:
+    def ask(self, question: Question[Any]) -> Any:
         """
         Answer as told.
         """

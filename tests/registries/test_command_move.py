@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -25,7 +25,8 @@ from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._statuses import Failed, Undone, UsageError
 from idlanyard.registry._command._walking import LEASE_ID
 from idlanyard.registry._memory import MemoryStore
-from idlanyard.registry._record import Kept, Put, Row, Stretch
+from idlanyard.registry._questions import Delete, Extend, Put, Question, Read, Walk
+from idlanyard.registry._record import Kept, Row, Stretch
 from idlanyard.registry._rules import key_of
 from registries.commanding import (
     COMMAND,
@@ -46,6 +47,7 @@ from registries.valkey import Valkey
 __all__ = ["database", "own_server", "postgres"]
 
 HOUR = 3_600_000_000
+Kinds: TypeAlias = tuple[type[Question[Any]], ...]
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def held_by(store: Any) -> dict[str, Kept]:
     """
     Return what a store in memory keeps, by the sessions' IDs.
     """
-    return {kept.session_id: kept for kept in store.walk(None, 10**6).sessions}
+    return {kept.session_id: kept for kept in store.ask(Walk(None, 10**6)).sessions}
 
 
 def by_id(sessions: Sequence[Kept]) -> dict[str, Kept]:
@@ -74,7 +76,7 @@ def filled(store: MemoryStore, sessions: Sequence[Kept]) -> MemoryStore:
     """
     Put sessions into a store in memory.
     """
-    assert set(store.put(sessions)) <= {"kept"}
+    assert set(store.ask(Put(sessions))) <= {"kept"}
     return store
 
 
@@ -283,19 +285,15 @@ class Meddled(MemoryStore):
         self._before_read = before_read
         self._before_delete = before_delete
 
-    def read(self, key: bytes) -> Row | None:
+    def ask(self, question: Question[Any]) -> Any:
         """
         Let something happen first.
         """
-        self._before_read(self, key)
-        return super().read(key)
-
-    def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        Let something happen first.
-        """
-        self._before_delete(self, key)
-        return super().delete(key, created)
+        if isinstance(question, Read):
+            self._before_read(self, question.key)
+        elif isinstance(question, Delete):
+            self._before_delete(self, question.key)
+        return super().ask(question)
 
 
 def only(number: int) -> bytes:
@@ -327,7 +325,9 @@ def test_a_session_that_is_touched_meanwhile_is_moved_as_it_is() -> None:
     """
     key, day = only(1), 24 * HOUR
     source = Meddled(
-        before_read=once(key, lambda store: MemoryStore.extend(store, key, day, '{"b":2}', None))
+        before_read=once(
+            key, lambda store: MemoryStore.ask(store, Extend(key, day, '{"b":2}', None))
+        )
     )
     filled(source, sample(3))
     target = MemoryStore()
@@ -356,7 +356,7 @@ def test_a_session_that_is_touched_at_the_last_moment(
     touched: list[Row | None] = []
 
     def touch(store: MemoryStore) -> None:
-        touched.append(MemoryStore.extend(store, key, ttl, '{"b":2}', None))
+        touched.append(MemoryStore.ask(store, Extend(key, ttl, '{"b":2}', None)))
 
     soon = time.time_ns() // 1000 + HOUR // 2
     sessions = [kept._replace(expires=kept.ttl and soon) for kept in sample(2)]
@@ -376,7 +376,7 @@ def test_a_session_that_is_touched_all_the_time_is_moved() -> None:
 
     def touch(store: MemoryStore, asked: bytes) -> None:
         if asked == key:
-            MemoryStore.extend(store, key, None, f'{{"n":{next(numbers)}}}', None)
+            MemoryStore.ask(store, Extend(key, None, f'{{"n":{next(numbers)}}}', None))
 
     source, target = filled(Meddled(before_read=touch), sample(3)), MemoryStore()
     assert moved(source, target).status == 0
@@ -390,7 +390,7 @@ def test_a_session_that_ends_meanwhile_is_not_brought_back(when: str) -> None:
     A session that is ended between the put and the delete is in neither store.
     """
     key = only(1)
-    end = once(key, lambda store: MemoryStore.delete(store, key, None))
+    end = once(key, lambda store: MemoryStore.ask(store, Delete(key, None)))
     source, target = filled(Meddled(**{when: end}), sample(3)), MemoryStore()
     assert moved(source, target).out == "moved 2 sessions (0 taken, 0 expired, 1 ended)\n"
     assert held_by(source) == {}
@@ -408,11 +408,11 @@ def test_a_session_that_was_touched_and_then_ends_is_not_brought_back(is_followe
     new = first._replace(created=first.created + 1)
 
     def end(store: MemoryStore) -> None:
-        MemoryStore.delete(store, key, None)
+        MemoryStore.ask(store, Delete(key, None))
         if is_followed:
-            MemoryStore.put(store, [new])
+            MemoryStore.ask(store, Put([new]))
 
-    touch = once(key, lambda store: MemoryStore.extend(store, key, HOUR, '{"b":2}', None))
+    touch = once(key, lambda store: MemoryStore.ask(store, Extend(key, HOUR, '{"b":2}', None)))
     source = filled(Meddled(before_read=touch, before_delete=once(later, end)), sessions)
     target = MemoryStore()
     done = moved(source, target)
@@ -430,17 +430,17 @@ def test_a_session_that_a_walk_has_missed_is_moved_by_the_next() -> None:
     class Missing(Meddled):
         walks = 0
 
-        def walk(self, after: str | None, limit: int) -> Stretch:
+        def ask(self, question: Question[Any]) -> Any:
             """
             Miss the session, the second time.
             """
-            self.walks += 1
-            sessions, place = super().walk(after, limit)
-            if self.walks == 2:
+            self.walks += isinstance(question, Walk)
+            answer = super().ask(question)
+            if isinstance(question, Walk) and self.walks == 2:
                 return Stretch([], None)
-            return Stretch(sessions, place)
+            return answer
 
-    touch = once(key, lambda store: MemoryStore.extend(store, key, HOUR, '{"b":2}', None))
+    touch = once(key, lambda store: MemoryStore.ask(store, Extend(key, HOUR, '{"b":2}', None)))
     source, target = Missing(before_read=touch), MemoryStore()
     filled(source, sample(3))
     assert moved(source, target).status == 0
@@ -457,8 +457,8 @@ def test_a_successor_stays_for_the_next_run() -> None:
     new = old._replace(created=old.created + 1)
 
     def follow(store: MemoryStore) -> None:
-        MemoryStore.delete(store, key, None)
-        MemoryStore.put(store, [new])
+        MemoryStore.ask(store, Delete(key, None))
+        MemoryStore.ask(store, Put([new]))
 
     source, target = filled(Meddled(before_read=once(key, follow)), sample(3)), MemoryStore()
     assert moved(source, target).out == "moved 2 sessions (0 taken, 0 expired, 1 ended)\n"
@@ -472,12 +472,14 @@ class Twice(MemoryStore):
     A store whose walk meets each session twice, as Redis may.
     """
 
-    def walk(self, after: str | None, limit: int) -> Any:
+    def ask(self, question: Question[Any]) -> Any:
         """
         Return each session twice.
         """
-        stretch = super().walk(after, limit)
-        return stretch._replace(sessions=stretch.sessions * 2)
+        answer = super().ask(question)
+        if isinstance(question, Walk):
+            return answer._replace(sessions=answer.sessions * 2)
+        return answer
 
 
 def test_a_session_that_is_met_twice_is_not_lost() -> None:
@@ -495,8 +497,11 @@ def test_what_expires_on_the_way_stays_and_expires() -> None:
     """
 
     class Ahead(MemoryStore):
-        def put(self, sessions: Sequence[Kept]) -> list[Put]:
-            return ["expired" if kept.session_id == "s000001é" else "kept" for kept in sessions]
+        def ask(self, question: Question[Any]) -> Any:
+            if not isinstance(question, Put):
+                return super().ask(question)
+            names = [kept.session_id for kept in question.sessions]
+            return ["expired" if name == "s000001é" else "kept" for name in names]
 
     source = filled(MemoryStore(), sample(3))
     done = moved(source, Ahead(), is_copy=True)
@@ -509,76 +514,54 @@ def test_what_expires_on_the_way_stays_and_expires() -> None:
 
 class Failing(MemoryStore):
     """
-    A store that does not answer a method from some call on.
+    A store that does not answer a kind of question from some call on.
 
     Args:
-        method: which one, or which ones.
+        kinds: the kinds of questions.
         calls: how many it answers.
         is_done: whether what was asked is done all the same.
     """
 
-    def __init__(self, method: str, calls: int, *, is_done: bool) -> None:
+    def __init__(self, kinds: Kinds, calls: int, *, is_done: bool) -> None:
         super().__init__()
-        self.fails: tuple[str, bool] | None = (method, is_done)
+        self.fails: tuple[Kinds, bool] | None = (kinds, is_done)
         self._left = calls
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        answer = getattr(super(), method)
-        if self.fails is None or method not in self.fails[0].split():
-            return answer(*arguments)
+    def ask(self, question: Question[Any]) -> Any:
+        """
+        Answer, or not.
+        """
+        if self.fails is None or not isinstance(question, self.fails[0]):
+            return super().ask(question)
         self._left -= 1
         if self._left >= 0:
-            return answer(*arguments)
+            return super().ask(question)
         if self.fails[1]:
-            answer(*arguments)
+            super().ask(question)
         raise RegistryUnavailable("memory")
-
-    def walk(self, after: str | None, limit: int) -> Any:
-        """
-        Answer, or not.
-        """
-        return self._ask("walk", after, limit)
-
-    def put(self, sessions: Sequence[Kept]) -> Any:
-        """
-        Answer, or not.
-        """
-        return self._ask("put", sessions)
-
-    def read(self, key: bytes) -> Any:
-        """
-        Answer, or not.
-        """
-        return self._ask("read", key)
-
-    def delete(self, key: bytes, created: int | None) -> Any:
-        """
-        Answer, or not.
-        """
-        return self._ask("delete", key, created)
 
 
 @pytest.mark.parametrize("is_done", [True, False], ids=["done", "not done"])
 @pytest.mark.parametrize("calls", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("side", "method"),
+    ("side", "kinds"),
     [
-        ("source", "walk"),
-        ("source", "read"),
-        ("source", "delete"),
-        ("target", "put"),
-        ("target", "delete"),
-        ("target", "put delete"),
+        pytest.param("source", (Walk,), id="source, walk"),
+        pytest.param("source", (Read,), id="source, read"),
+        pytest.param("source", (Delete,), id="source, delete"),
+        pytest.param("target", (Put,), id="target, put"),
+        pytest.param("target", (Delete,), id="target, delete"),
+        pytest.param("target", (Put, Delete), id="target, put and delete"),
     ],
 )
-def test_an_outage_loses_nothing(side: str, method: str, calls: int, is_done: bool) -> None:
+def test_an_outage_loses_nothing(side: str, kinds: Kinds, calls: int, is_done: bool) -> None:
     """
     A store that stops answering ends the move; the next one completes it, and all are there.
     """
     sessions = sample(1300)
-    source = Failing(method if side == "source" else "", calls, is_done=is_done)
-    target = Failing(method if side == "target" else "", calls, is_done=is_done)
-    MemoryStore.put(source, sessions)
+    source = Failing(kinds if side == "source" else (), calls, is_done=is_done)
+    target = Failing(kinds if side == "target" else (), calls, is_done=is_done)
+    MemoryStore.ask(source, Put(sessions))
     statuses: list[int] = []
     try:
         moved(source, target)
@@ -587,7 +570,7 @@ def test_an_outage_loses_nothing(side: str, method: str, calls: int, is_done: bo
     assert by_id(sessions).keys() <= {**store_rows(source), **store_rows(target)}.keys()
     assert statuses in ([], [3])
     source.fails = target.fails = None
-    MemoryStore.delete(target, key_of("x", LEASE_ID), None)
+    MemoryStore.ask(target, Delete(key_of("x", LEASE_ID), None))
     assert moved(source, target).status == 0
     assert store_rows(target) == by_id(sessions)
     assert store_rows(source) == {}
@@ -678,7 +661,7 @@ def test_a_move_that_was_held_up_goes_no_further() -> None:
     source, target = MemoryStore(), MemoryStore()
     lease = Lease(place_for(target), 0.001)
     lease.take(place_for(source), Printer(streams_of(), (), is_json=False))
-    target.delete(key_of("x", LEASE_ID), None)
+    target.ask(Delete(key_of("x", LEASE_ID), None))
 
     def is_held() -> bool:
         lease.keep()

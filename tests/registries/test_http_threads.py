@@ -35,6 +35,7 @@ from idlanyard import EVERYONE
 from idlanyard.registry import AsyncSessionRegistry, SessionRecord, SessionRegistry
 from idlanyard.registry._opening import Opened
 from idlanyard.registry._outages import Outages
+from idlanyard.registry._questions import Question
 from idlanyard.registry._verbs import Verbs
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
@@ -150,17 +151,22 @@ class Holding:
         self.most = 0
         self._lock = threading.Lock()
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def verb(*arguments: object) -> None:
-            with self._lock:
-                self.begun += 1
-                self.busy += 1
-                self.most = max(self.most, self.busy)
-            self.release.wait(20)
-            with self._lock:
-                self.busy -= 1
+    def ask(self, question: Question[Any]) -> Any:
+        """
+        Answer nothing, when the test wants it.
+        """
+        with self._lock:
+            self.begun += 1
+            self.busy += 1
+            self.most = max(self.most, self.busy)
+        self.release.wait(20)
+        with self._lock:
+            self.busy -= 1
 
-        return verb
+    def close(self) -> None:
+        """
+        Close nothing.
+        """
 
 
 def held(store: Holding, timeout: float) -> SessionRegistry:

@@ -105,7 +105,7 @@ def test_an_order_is_made_anew_when_most_of_it_is_gone() -> None:
             registry.create(f"s{number:03}", client_id="c")
             assert registry.find(client_id="c", limit=1)[0].session_id == "lasting"
             registry.end(f"s{number:03}")
-        (index,) = registry._store._clients.values()  # type: ignore[attr-defined]
+        (index,) = registry._store._sessions._clients.values()  # type: ignore[attr-defined]
         assert len(index.order or []) <= 2
 
 

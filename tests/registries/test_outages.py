@@ -20,10 +20,11 @@ from idlanyard.registry import (
 from idlanyard.registry._memory import AsyncMemoryStore, MemoryStore
 from idlanyard.registry._opening import Opened
 from idlanyard.registry._outages import Outages
-from idlanyard.registry._record import Draft, Row
+from idlanyard.registry._questions import Question, Read
 from idlanyard.registry._verbs import Verbs
 
 TIMEOUT = 4.0
+READ = Read(b"")
 UNAVAILABLE = "idlanyard: the session registry's redis store is unavailable"
 CAUSE = "OOM command not allowed"
 
@@ -60,13 +61,9 @@ class Failing(MemoryStore):
                 f"{CAUSE}\nand a second line"
             )
 
-    def read(self, key: bytes) -> Row | None:
-        self._fail(self.reads)
-        return super().read(key)
-
-    def insert(self, draft: Draft) -> Any:
-        self._fail(self.writes)
-        return super().insert(draft)
+    def ask(self, question: Question[Any]) -> Any:
+        self._fail(self.reads if question.kind == "reads" else self.writes)
+        return super().ask(question)
 
 
 @pytest.fixture
@@ -100,11 +97,9 @@ def fail_after(seconds: float, outages: Outages, clock: Clock) -> None:
     """
     Let a read fail when it has waited so long.
     """
-    asking = outages.asking("read")
-    asking.__enter__()
+    began = outages.begin(READ)
     clock.now += seconds
-    error = RegistryUnavailable("redis")
-    asking.__exit__(type(error), error, None)
+    outages.fail(READ, RegistryUnavailable("redis"), began)
 
 
 def test_an_outage_is_told_once_and_its_end_once(
@@ -176,8 +171,9 @@ def test_a_cause_without_words_is_named_by_its_kind(
     The first line names the kind of an error that has no message.
     """
     outages = Outages("redis", timeout=TIMEOUT, remembers=True, clock=clock)
-    with pytest.raises(RegistryUnavailable), outages.asking("read"):
-        raise RegistryUnavailable("redis") from TimeoutError()
+    error = RegistryUnavailable("redis")
+    error.__cause__ = TimeoutError()
+    outages.fail(READ, error, outages.begin(READ))
     assert caplog.messages[0].endswith("for reads: TimeoutError")
 
 
@@ -210,11 +206,12 @@ def test_while_one_tries_the_others_do_not_wait(clock: Clock) -> None:
     outages = Outages("redis", timeout=TIMEOUT, remembers=True, clock=clock)
     fail_after(TIMEOUT, outages, clock)
     clock.now += 1.0
-    with outages.asking("read"), pytest.raises(RegistryUnavailable), outages.asking("read"):
-        raise AssertionError
-    with outages.asking("read"):
-        pass
-    assert not outages.is_known
+    outages.begin(READ)
+    with pytest.raises(RegistryUnavailable):
+        outages.begin(READ)
+    outages.end(READ)
+    outages.begin(READ)
+    assert not outages.known
 
 
 @pytest.mark.parametrize(
@@ -254,15 +251,11 @@ def test_waits_side_by_side_are_not_in_a_row(clock: Clock) -> None:
     Many stale connections that were waited for at the same time are one wait.
     """
     outages = Outages("redis", timeout=TIMEOUT, remembers=True, clock=clock)
-    blocks = [outages.asking("read") for _ in range(10)]
-    for block in blocks:
-        block.__enter__()
+    moments = [outages.begin(READ) for _ in range(10)]
     clock.now += TIMEOUT
-    for block in blocks:
-        error = RegistryUnavailable("redis", stale=True)
-        block.__exit__(type(error), error, None)
-    with outages.asking("read"):
-        pass
+    for began in moments:
+        outages.fail(READ, RegistryUnavailable("redis", stale=True), began)
+    outages.begin(READ)
 
 
 def test_writes_are_not_held_up_by_reads(store: Failing) -> None:
@@ -279,10 +272,16 @@ def test_a_wrong_setting_is_no_outage(clock: Clock, caplog: pytest.LogCaptureFix
     """
     A misconfigured store is not remembered as an outage, nor logged as one.
     """
+
+    class Wrong(MemoryStore):
+        def ask(self, question: Question[Any]) -> Any:
+            raise RegistryMisconfigured("redis", "the password is wrong")
+
     outages = Outages("redis", timeout=TIMEOUT, remembers=True, clock=clock)
-    with pytest.raises(RegistryMisconfigured), outages.asking("read"):
-        raise RegistryMisconfigured("redis", "the password is wrong")
-    assert not outages.is_known
+    registry = SessionRegistry(Opened(Wrong(), outages, "redis"), Verbs())
+    with pytest.raises(RegistryMisconfigured):
+        registry.exists("s")
+    assert not outages.known
     assert not caplog.records
 
 
@@ -292,7 +291,7 @@ def test_the_awaited_registry_remembers_too(clock: Clock, caplog: pytest.LogCapt
     """
 
     class Down(AsyncMemoryStore):
-        async def read(self, key: bytes) -> Row | None:
+        async def ask(self, question: Question[Any]) -> Any:
             clock.now += TIMEOUT
             raise RegistryUnavailable("redis") from ConnectionError(CAUSE)
 

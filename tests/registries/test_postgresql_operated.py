@@ -32,6 +32,7 @@ from idlanyard.registry._postgresql._faults import fault_of, is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._questions import Questions
 from idlanyard.registry._postgresql._statements import ENDING, NEAR, SWEPT, TERMS, Statements
+from idlanyard.registry._questions import Put, Walk
 from idlanyard.registry._record import Draft, Kept
 from registries.faces import Opened, asynchronous, store_of, synchronous
 from registries.naming import eventually, fresh
@@ -224,7 +225,7 @@ def test_a_key_ends_with_its_session_whoever_replaces_it(database: str, face: Fa
         assert made.session_id != "s"
         assert registry.create(idempotency_key="k") == made
         assert registry.get("s") == there
-        [kept] = [one for one in store_of(registry).walk(None, 10).sessions if one[0] == "s"]
+        [kept] = [one for one in store_of(registry).ask(Walk(None, 10)).sessions if one[0] == "s"]
         assert (kept.idempotency, kept.request) == (None, None)
 
 
@@ -964,7 +965,7 @@ def test_a_walk_passes_what_expired(database: str, face: Face) -> None:
         fill(database, 50, name="'dead' || n", ends="now()")
         store, after, met, parts = store_of(registry), None, [], 0
         while parts == 0 or after is not None:
-            stretch = store.walk(after, 7)
+            stretch = store.ask(Walk(after, 7))
             met += [kept.session_id for kept in stretch.sessions]
             after = stretch.after
             parts += 1
@@ -995,11 +996,11 @@ def test_sessions_that_come_twice_are_put_one_after_another(database: str, face:
         kept("c", client_id=None),
     ]
     with face(database) as registry:
-        outcomes = store_of(registry).put(sessions)
+        outcomes = store_of(registry).ask(Put(sessions))
         assert outcomes == ["kept", "same", "taken", "taken", "kept"]
         assert registry.get("a").metadata == {"n": 2}
         assert registry.get("c").client_id is None
-        assert store_of(registry).put([]) == []
+        assert store_of(registry).ask(Put([])) == []
 
 
 def test_a_thousand_are_put_at_once(database: str, face: Face) -> None:
@@ -1013,9 +1014,9 @@ def test_a_thousand_are_put_at_once(database: str, face: Face) -> None:
     ]
     with face(database) as registry:
         store = store_of(registry)
-        assert set(store.put(sessions)) == {"kept"}
-        assert set(store.put(sessions)) == {"same"}
-        assert sorted(store.walk(None, 1001).sessions) == sorted(sessions)
+        assert set(store.ask(Put(sessions))) == {"kept"}
+        assert set(store.ask(Put(sessions))) == {"same"}
+        assert sorted(store.ask(Walk(None, 1001)).sessions) == sorted(sessions)
 
 
 def test_an_expired_session_gives_its_key_to_one_that_is_put(database: str, face: Face) -> None:
@@ -1027,7 +1028,7 @@ def test_an_expired_session_gives_its_key_to_one_that_is_put(database: str, face
         eventually(lambda: not registry.exists("a"))
         [(key,)] = execute(database, "SELECT idempotency FROM idlanyard_sessions")
         moved = kept("b", idempotency=key, request=b"r")
-        assert store_of(registry).put([moved, kept("a")]) == ["kept", "kept"]
+        assert store_of(registry).ask(Put([moved, kept("a")])) == ["kept", "kept"]
 
 
 def test_a_create_that_never_has_its_turn_is_taken() -> None:

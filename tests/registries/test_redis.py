@@ -527,11 +527,11 @@ def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str
             assert found == names
 
 
-def follow(registry: SessionRegistry, question: Any) -> Any:
+def follow(registry: SessionRegistry, steps: Any) -> Any:
     """
-    Ask the store's own server a question.
+    Take steps at the store's own server.
     """
-    return registry._store._follow(question)  # type: ignore[attr-defined]
+    return registry._store._asker.follow(steps)  # type: ignore[attr-defined]
 
 
 def test_an_end_that_is_asked_again_meets_no_successor(

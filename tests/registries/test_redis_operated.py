@@ -24,6 +24,7 @@ from idlanyard.registry import (
     SessionNotFound,
     SessionRegistry,
 )
+from idlanyard.registry._questions import Put, Walk
 from idlanyard.registry._record import Draft, Kept, Repeated, Row
 from idlanyard.registry._redis._claims import release
 from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
@@ -832,16 +833,16 @@ def test_a_walk_does_not_go_on_at_another_server(face: Face, space: str) -> None
     with Valkey(appendonly="yes") as one, face(one.url, namespace=space) as registry:
         for number in range(50):
             registry.create(f"s{number}")
-        stretch = store_of(registry).walk(None, 5)
+        stretch = store_of(registry).ask(Walk(None, 5))
         assert stretch.after is not None
-        assert store_of(registry).walk(stretch.after, 5).sessions
+        assert store_of(registry).ask(Walk(stretch.after, 5)).sessions
         one.restart()
         eventually(lambda: answers(registry))
         with pytest.raises(ValueError, match="begin anew"):
-            store_of(registry).walk(stretch.after, 5)
+            store_of(registry).ask(Walk(stretch.after, 5))
         for place in ("9-0-x", "x-1-y", "0-1-y"):
             with pytest.raises(ValueError, match="begin anew"):
-                store_of(registry).walk(place, 5)
+                store_of(registry).ask(Walk(place, 5))
 
 
 def answers(registry: Opened) -> bool:
@@ -885,9 +886,9 @@ def test_a_thousand_sessions_are_put_at_once(face: Face, anywhere: str, space: s
         for one in range(1000)
     ]
     with face(anywhere, namespace=space, timeout=20) as registry:
-        assert store_of(registry).put(sessions) == ["kept"] * 1000
+        assert store_of(registry).ask(Put(sessions)) == ["kept"] * 1000
         assert sorted(walked(registry)) == sorted(sessions)
-        assert store_of(registry).put(sessions) == ["same"] * 1000
+        assert store_of(registry).ask(Put(sessions)) == ["same"] * 1000
         assert len(registry.find(client_id="c0", limit=1000)) == 250
 
 
@@ -898,9 +899,9 @@ def test_of_two_with_one_key_the_first_is_put(face: Face, anywhere: str, space: 
     one = Kept("a", None, "{}", None, 10**15, None, key_of("k"), REQUEST)
     with face(anywhere, namespace=space) as registry:
         puts = [one, one._replace(session_id="b"), one._replace(idempotency=None, request=None)]
-        assert store_of(registry).put(puts[:2]) == ["kept", "taken"]
-        assert store_of(registry).put(puts[2:]) == ["same"]
-        assert store_of(registry).put([puts[1]]) == ["kept"]
+        assert store_of(registry).ask(Put(puts[:2])) == ["kept", "taken"]
+        assert store_of(registry).ask(Put(puts[2:])) == ["same"]
+        assert store_of(registry).ask(Put([puts[1]])) == ["kept"]
 
 
 def test_what_is_put_may_change_its_client(
@@ -912,12 +913,12 @@ def test_what_is_put_may_change_its_client(
     one = Kept("a", "first", "{}", 10**9, 10**15, 4 * 10**15)
     with face(server.url, namespace=space) as registry, server.client() as client:
         for client_id in ("first", "second", None):
-            store_of(registry).put([one._replace(client_id=client_id)])
+            store_of(registry).ask(Put([one._replace(client_id=client_id)]))
             for name in ("first", "second"):
                 assert len(registry.find(client_id=name)) == (name == client_id)
         assert index_sizes(client) == index_sizes(client, "ends") == 0
         over = one._replace(session_id="b", expires=1, idempotency=key_of("k"), request=REQUEST)
-        assert store_of(registry).put([over]) == ["expired"]
+        assert store_of(registry).ask(Put([over])) == ["expired"]
         assert client.keys("*:create:*") == []
         with pytest.raises(SessionNotFound):
             registry.get("b")

@@ -34,6 +34,7 @@ from idlanyard.registry import (
     strict,
 )
 from idlanyard.registry._memory import MemoryStore
+from idlanyard.registry._questions import Insert, Question
 from idlanyard.registry._record import Draft, Row, record_of
 from idlanyard.registry._rules import key_of, metadata_text, microseconds
 from idlanyard.registry._verbs import Verbs
@@ -318,7 +319,7 @@ class Colliding(MemoryStore):
     A store in which two IDs have one key, as no two are known to.
     """
 
-    def read(self, key: bytes) -> Row | None:
+    def ask(self, question: Question[Any]) -> Any:
         return Row("another", None, "{}", 0, None)
 
 
@@ -356,9 +357,8 @@ def test_a_verb_asks_and_never_waits() -> None:
     House rule: verbs are pure: each yields its question and is sent the answer.
     """
     verb = Verbs(ttl=1.5).create("s1", None, None, None, None)
-    method, (draft,) = next(verb)
-    assert method == "insert"
-    assert draft == Draft(sha256(b"s1").digest(), "s1", None, None, "{}", 1_500_000)
+    draft = Draft(sha256(b"s1").digest(), "s1", None, None, "{}", 1_500_000)
+    assert next(verb) == Insert(draft)
     with pytest.raises(StopIteration) as done:
         verb.send(Row("s1", None, "{}", 1_000_000, None))
     assert done.value.value.created_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)

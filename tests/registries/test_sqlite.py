@@ -22,6 +22,7 @@ from idlanyard.registry import (
     SessionNotFound,
     SessionRegistry,
 )
+from idlanyard.registry._questions import Read
 from idlanyard.registry._rules import key_of
 from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
 from idlanyard.registry._sqlite._file import File
@@ -729,7 +730,7 @@ def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
     async def use() -> None:
         waiting = Reluctant(path, timeout=IN_TIME, namespace="idlanyard")
         store = ThreadedStore(waiting, timeout=IN_TIME)
-        assert await store.read(b"") is None
+        assert await store.ask(Read(b"")) is None
         await store.close()
         assert waiting.told == 2
         assert not [one for one in threading.enumerate() if one.name.startswith("idlanyard-sqlite")]

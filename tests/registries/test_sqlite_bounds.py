@@ -21,12 +21,12 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
+from idlanyard.registry._questions import Put, Read
 from idlanyard.registry._record import Kept
 from idlanyard.registry._rules import key_of
 from idlanyard.registry._sqlite._layout import Layout
 from idlanyard.registry._sqlite._patience import Patience
 from idlanyard.registry._sqlite._questions import Questions
-from idlanyard.registry._sqlite._store import Verbs
 from registries.files import (
     IN_TIME,
     OUT_OF_TIME,
@@ -83,11 +83,11 @@ class Long:
         finally:
             self.ended.set()
 
-    def ask(self, verbs: Any, file: str = "finder") -> None:
+    def ask(self, store: Any, file: str = "finder", patience: Patience | None = None) -> None:
         """
-        Ask it as a verb would, with the patience that the verb has.
+        Ask it as another question is asked.
         """
-        getattr(verbs._files, file).ask(verbs._patience, self)
+        getattr(store._files, file).ask(patience, self)
 
 
 @pytest.mark.parametrize("file", ["finder", "reader", "writer"])
@@ -143,7 +143,9 @@ def test_nobody_waits_for_who_finds_on_a_loop(url: str) -> None:
         async with AsyncSessionRegistry.open(url, timeout=1.0) as registry:
             await registry.create("x")
             store: Any = registry._store
-            finding = asyncio.ensure_future(store._in_time("find", long.ask))
+            finding = asyncio.ensure_future(
+                store._in_time("find", partial(long.ask, store._store, "finder"))
+            )
             await asyncio.to_thread(long.begun.wait, IN_TIME)
             assert await registry.exists("x")
             await registry.create("y")
@@ -165,7 +167,9 @@ def test_a_find_that_is_cancelled_ends_in_its_thread(url: str) -> None:
     async def use() -> None:
         async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
             store: Any = registry._store
-            finding = asyncio.ensure_future(store._in_time("find", long.ask))
+            finding = asyncio.ensure_future(
+                store._in_time("find", partial(long.ask, store._store, "finder"))
+            )
             await asyncio.to_thread(long.begun.wait, IN_TIME)
             finding.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -182,7 +186,7 @@ def test_a_thread_that_does_not_end_is_not_waited_for(url: str) -> None:
     """
     kept = Event()
 
-    def wait(_: Verbs) -> None:
+    def wait(_: Patience) -> None:
         kept.wait(IN_TIME)
 
     async def use() -> None:
@@ -284,9 +288,9 @@ def test_a_verb_whose_time_is_over_has_no_turn(url: str) -> None:
     with SessionRegistry.open(url) as registry:
         store: Any = registry._store
         patience = Patience.of(IN_TIME)
-        assert store.within(patience).read(b"") is None
+        assert store.answer(Read(b""), patience) is None
         patience.end()
-        assert "no turn" in cause_of(lambda: store.within(patience).read(b""))
+        assert "no turn" in cause_of(lambda: store.answer(Read(b""), patience))
 
 
 # Housekeeping in passing.
@@ -399,7 +403,7 @@ def test_the_dead_cost_a_find_nothing(
     A find takes as many steps among 50,000 dead sessions as among 5,000.
     """
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
-        registry._store.put([kept(f"s{17 * number:05}-", number) for number in range(living)])
+        registry._store.ask(Put([kept(f"s{17 * number:05}-", number) for number in range(living)]))
         work = []
         for dead in (5_000, 45_000):
             leave_dead(connection, dead, start, client)
@@ -419,7 +423,7 @@ def test_a_find_is_exact_among_the_dead(
     """
     names = [f"s{7 * number:05}-" for number in range(living)]
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
-        registry._store.put([kept(name, number) for number, name in enumerate(names)])
+        registry._store.ask(Put([kept(name, number) for number, name in enumerate(names)]))
         leave_dead(connection, dead, start)
         found: list[str] = []
         after = None

@@ -65,8 +65,8 @@ SQLITE_BREACHES = [
         "R16",
         "the thread of a create begins a time of its own",
         HOME + "_threaded.py",
-        "self._store.within(patience)",
-        "self._store",
+        ".submit(ask, patience)",
+        ".submit(ask, None)",
         BOUNDS + "test_a_create_that_was_given_up_is_not_done_later",
     ),
     Breach(

@@ -7,14 +7,29 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from heapq import heappop, heappush
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from idlanyard.exceptions import PolicyError
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import (
+    Check,
+    Count,
+    Delete,
+    Extend,
+    Insert,
+    Page,
+    Purge,
+    Put,
+    Question,
+    Read,
+    Walk,
+)
+from idlanyard.registry._record import Kept, PutResult, Repeated, Row, Stretch
+
+T = TypeVar("T")
 
 _SWEPT: Final = 4
 """
@@ -63,9 +78,9 @@ class _Index:
         return self.order, 0 if after is None else bisect_right(self.order, after.encode())
 
 
-class MemoryStore:
+class Sessions:
     """
-    A dictionary and a lock; see ``Store``.
+    A dictionary and a lock, with one method for each question.
     """
 
     def __init__(self) -> None:
@@ -73,14 +88,42 @@ class MemoryStore:
         self._held: dict[bytes, _Held] = {}
         self._clients: dict[bytes, _Index] = {}
         self._creates: dict[bytes, bytes] = {}
-        # By when to look at a session again; one that is in it may live longer by then.
+        # When to look at a session again; it may have been extended by then.
         self._ends: list[tuple[int, bytes]] = []
         self._order: list[bytes] = []
 
-    def insert(self, draft: Draft) -> Row | Repeated | None:
+    def page_swept(self, question: Page) -> list[Row]:
         """
-        As ``Store.insert``.
+        Return a page from which the expired sessions have been removed before.
         """
+        rows: list[Row] = []
+        with self._lock:
+            index = self._clients.get(question.client_key)
+            if index is None:
+                return rows
+            now = time.time_ns() // 1000
+            order, start = index.behind(question.after)
+            for place in range(start, len(order)):
+                # A session that has ended stays in the order until that is made anew.
+                held = self._held.get(index.keys.get(order[place], b""))
+                if held is not None and held.is_live(now):
+                    rows.append(held.kept.row())
+                    if len(rows) == question.limit:
+                        break
+        return rows
+
+    def purge_batches(self) -> Iterator[int]:
+        """
+        Remove the expired sessions in batches, and yield the number of each batch.
+        """
+        now = time.time_ns() // 1000
+        while self._ends and self._ends[0][0] <= now:
+            with self._lock:
+                swept = self._sweep(now, _BATCH)
+            yield swept
+
+    def insert(self, question: Insert) -> Row | Repeated | None:
+        draft = question.draft
         with self._lock:
             now = time.time_ns() // 1000
             self._sweep(now, _SWEPT)
@@ -95,27 +138,24 @@ class MemoryStore:
             self._hold(draft.key, _Held(kept, client_key))
             return kept.row()
 
-    def read(self, key: bytes) -> Row | None:
-        """
-        As ``Store.read``.
-        """
-        held = self._held.get(key)
+    def read(self, question: Read) -> Row | None:
+        held = self._held.get(question.key)
         return held.kept.row() if held and held.is_live(time.time_ns() // 1000) else None
 
-    def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``Store.extend``.
-        """
+    def extend(self, question: Extend) -> Row | None:
+        key, ttl = question.key, question.ttl
         with self._lock:
             now = time.time_ns() // 1000
             held = self._held.get(key)
-            if held is None or not held.is_live(now) or created not in (None, held.kept.created):
+            if (
+                held is None
+                or not held.is_live(now)
+                or question.created not in (None, held.kept.created)
+            ):
                 return None
             kept = held.kept
-            if metadata is not None:
-                kept = kept._replace(metadata=metadata)
+            if question.metadata is not None:
+                kept = kept._replace(metadata=question.metadata)
             lifetime = kept.ttl if ttl is None else ttl
             if lifetime is not None:
                 ends = now + lifetime
@@ -127,73 +167,32 @@ class MemoryStore:
             self._held[key] = _Held(kept, held.client_key)
             return kept.row()
 
-    def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        As ``Store.delete``.
-        """
+    def delete(self, question: Delete) -> Row | None:
         with self._lock:
-            held = self._held.get(key)
-            if held is None or created not in (None, held.kept.created):
+            held = self._held.get(question.key)
+            if held is None or question.created not in (None, held.kept.created):
                 return None
-            self._forget(key, held)
+            self._forget(question.key, held)
             return held.kept.row() if held.is_live(time.time_ns() // 1000) else None
 
-    def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``Store.page``.
-        """
-        # Each session is given up once, and so skipped once at most.
+    def page(self, question: Page) -> list[Row]:
+        # A page skips over no expired session twice: it is removed the first time.
         self.purge()
-        return self.page_swept(client_key, after, limit)
+        return self.page_swept(question)
 
-    def page_swept(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        Return a page, where the expired sessions have been given up.
-        """
-        rows: list[Row] = []
-        with self._lock:
-            index = self._clients.get(client_key)
-            if index is None:
-                return rows
-            now = time.time_ns() // 1000
-            order, start = index.behind(after)
-            for place in range(start, len(order)):
-                # A session that has ended stays in the order until that is made anew.
-                held = self._held.get(index.keys.get(order[place], b""))
-                if held is not None and held.is_live(now):
-                    rows.append(held.kept.row())
-                    if len(rows) == limit:
-                        break
-        return rows
-
-    def purge(self) -> int:
-        """
-        As ``Store.purge``: in batches, between which others have their turn.
-        """
+    def purge(self, _: Purge | None = None) -> int:
         return sum(self.purge_batches())
 
-    def purge_batches(self) -> Iterator[int]:
-        """
-        Give up the expired sessions, and say of each batch how many those were.
-        """
-        now = time.time_ns() // 1000
-        while self._ends and self._ends[0][0] <= now:
-            with self._lock:
-                swept = self._sweep(now, _BATCH)
-            yield swept
-
-    def count(self) -> int:
-        """
-        As ``Store.count``.
-        """
+    def count(self, _: Count) -> int:
         with self._lock:
             now = time.time_ns() // 1000
             return sum(held.is_live(now) for held in self._held.values())
 
-    def walk(self, after: str | None, limit: int) -> Stretch:
+    def walk(self, question: Walk) -> Stretch:
         """
-        As ``Store.walk``: in the order of keys, as they were when the walk began.
+        Return the next sessions in the order of keys, as they were when the walk began.
         """
+        after, limit = question.after, question.limit
         with self._lock:
             now = time.time_ns() // 1000
             if after is None or not self._order:
@@ -207,26 +206,15 @@ class MemoryStore:
             self._order = []
             return Stretch(live, None)
 
-    def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``Store.put``.
-        """
+    def put(self, question: Put) -> list[PutResult]:
         with self._lock:
             now = time.time_ns() // 1000
-            return [self._put(kept, now) for kept in sessions]
+            return [self._put_one(kept, now) for kept in question.sessions]
 
-    def check(self) -> list[str]:
-        """
-        As ``Store.check``.
-        """
+    def check(self, _: Check) -> list[str]:
         return []
 
-    def close(self) -> None:
-        """
-        As ``Store.close``: the sessions stay until the registry goes.
-        """
-
-    def _put(self, kept: Kept, now: int) -> Put:
+    def _put_one(self, kept: Kept, now: int) -> PutResult:
         if kept.expires is not None and kept.expires <= now:
             return "expired"
         key = sha256(kept.session_id.encode()).digest()
@@ -301,85 +289,75 @@ class MemoryStore:
                 del self._clients[held.client_key]
 
 
-class AsyncMemoryStore:
+_ANSWERS: dict[type[Question[Any]], Callable[[Sessions, Any], Any]] = {
+    Insert: Sessions.insert,
+    Read: Sessions.read,
+    Extend: Sessions.extend,
+    Delete: Sessions.delete,
+    Page: Sessions.page,
+    Purge: Sessions.purge,
+    Count: Sessions.count,
+    Walk: Sessions.walk,
+    Put: Sessions.put,
+    Check: Sessions.check,
+}
+
+
+class MemoryStore:
     """
-    The same for an event loop, which it never makes wait; see ``AsyncStore``.
+    Sessions that threads share; see ``Store``.
     """
 
     def __init__(self) -> None:
-        self._store = MemoryStore()
+        self._sessions = Sessions()
 
-    async def insert(self, draft: Draft) -> Row | Repeated | None:
+    def ask(self, question: Question[T]) -> T:
         """
-        As ``AsyncStore.insert``.
+        Return the answer to a question.
         """
-        return self._store.insert(draft)
+        answer: T = _ANSWERS[type(question)](self._sessions, question)
+        return answer
 
-    async def read(self, key: bytes) -> Row | None:
+    def close(self) -> None:
         """
-        As ``AsyncStore.read``.
+        Do nothing: the sessions live as long as the registry.
         """
-        return self._store.read(key)
 
-    async def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``AsyncStore.extend``.
-        """
-        return self._store.extend(key, ttl, metadata, created)
 
-    async def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        As ``AsyncStore.delete``.
-        """
-        return self._store.delete(key, created)
+class AsyncMemoryStore:
+    """
+    Sessions on an event loop, which no question blocks for long; see ``AsyncStore``.
+    """
 
-    async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``AsyncStore.page``.
-        """
-        await self.purge()
-        return self._store.page_swept(client_key, after, limit)
+    def __init__(self) -> None:
+        self._sessions = Sessions()
 
-    async def purge(self) -> int:
+    async def ask(self, question: Question[T]) -> T:
         """
-        As ``AsyncStore.purge``: between two batches the event loop has its turn.
+        Return the answer to a question. A purge yields to the event loop between batches.
         """
-        purged = 0
-        for batch in self._store.purge_batches():
-            purged += batch
-            await asyncio.sleep(0)
-        return purged
-
-    async def count(self) -> int:
-        """
-        As ``AsyncStore.count``.
-        """
-        return self._store.count()
-
-    async def walk(self, after: str | None, limit: int) -> Stretch:
-        """
-        As ``AsyncStore.walk``.
-        """
-        return self._store.walk(after, limit)
-
-    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``AsyncStore.put``.
-        """
-        return self._store.put(sessions)
-
-    async def check(self) -> list[str]:
-        """
-        As ``AsyncStore.check``.
-        """
-        return self._store.check()
+        answer: T = await self._answer(question)
+        return answer
 
     async def close(self) -> None:
         """
-        As ``AsyncStore.close``.
+        Do nothing: the sessions live as long as the registry.
         """
+
+    async def _answer(self, question: Question[Any]) -> Any:
+        if isinstance(question, Purge):
+            return await self._purge()
+        if isinstance(question, Page):
+            await self._purge()
+            return self._sessions.page_swept(question)
+        return _ANSWERS[type(question)](self._sessions, question)
+
+    async def _purge(self) -> int:
+        purged = 0
+        for batch in self._sessions.purge_batches():
+            purged += batch
+            await asyncio.sleep(0)
+        return purged
 
 
 def store(url: str, **_: object) -> MemoryStore:

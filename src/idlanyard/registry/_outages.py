@@ -13,21 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from types import TracebackType
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final
 
 from idlanyard._failures import LOGGER
 from idlanyard.registry._exceptions import RegistryUnavailable
+from idlanyard.registry._questions import Kind, Question
 
-Kind: TypeAlias = Literal["reads", "writes"]
-
-_KINDS: Final[dict[str, Kind]] = {
-    "insert": "writes",
-    "extend": "writes",
-    "delete": "writes",
-    "purge": "writes",
-    "put": "writes",
-}
 _MOMENT: Final = 1.0
 _WHOLE: Final = 0.5
 """
@@ -73,46 +64,35 @@ class Outages:
         self._scheme = scheme
         self._timeout = timeout
         self._remembers = remembers
-        self._known: dict[Kind, _Outage] = {}
+        self.known: dict[Kind, _Outage] = {}
         self._began: float | None = None
         self._lock = Lock()
 
-    def asking(self, method: str) -> Asking:
+    def begin(self, question: Question[Any]) -> float:
         """
-        Return a block in which one question is asked of the store.
-
-        Raises:
-            RegistryUnavailable: when it is entered, in a known outage.
-        """
-        return Asking(self, _KINDS.get(method, "reads"))
-
-    def admit(self, kind: Kind) -> None:
-        """
-        Let a question pass, unless it would only wait.
+        Return the moment at which a question is asked, unless it would only wait.
 
         Raises:
             RegistryUnavailable: an outage is known, and another question tries the store.
         """
-        outage = self._known.get(kind)
-        if outage is None or not outage.is_closed:
-            return
-        with self._lock:
-            now = self.clock()
-            if now >= outage.closed_until:
-                # This one tries; the others need not wait for what becomes of it.
-                outage.closed_until = now + self._timeout
-                return
-        raise RegistryUnavailable(self._scheme) from outage.cause
+        if self.known:
+            self._admit(question.kind)
+        return self.clock()
 
-    def fail(self, kind: Kind, error: RegistryUnavailable, began: float) -> None:
+    def fail(self, question: Question[Any], error: RegistryUnavailable, began: float) -> None:
         """
         Remember a failure, and log the first one of an outage.
+
+        Args:
+            question: the question that was not answered.
+            error: the reason.
+            began: the result of ``begin``.
         """
-        now = self.clock()
+        kind, now = question.kind, self.clock()
         cause = error.__cause__ or error
         with self._lock:
-            is_first = not self._known
-            outage = self._known.setdefault(kind, _Outage(cause))
+            is_first = not self.known
+            outage = self.known.setdefault(kind, _Outage(cause))
             self._note_wait(outage, error, began, now)
             if is_first:
                 self._began = now
@@ -121,12 +101,12 @@ class Outages:
                 "idlanyard: %s for %s: %s", error, kind, _first_line(cause), exc_info=error
             )
 
-    def answer(self, kind: Kind) -> None:
+    def end(self, question: Question[Any]) -> None:
         """
         Remember that the store answered, and log the end of an outage.
         """
         with self._lock:
-            if self._known.pop(kind, None) is None or self._known:
+            if self.known.pop(question.kind, None) is None or self.known:
                 return
             lasted = self.clock() - (self._began or 0.0)
         LOGGER.warning(
@@ -142,12 +122,17 @@ class Outages:
         """
         return self._timeout
 
-    @property
-    def is_known(self) -> bool:
-        """
-        Whether there is an outage.
-        """
-        return bool(self._known)
+    def _admit(self, kind: Kind) -> None:
+        outage = self.known.get(kind)
+        if outage is None or not outage.is_closed:
+            return
+        with self._lock:
+            now = self.clock()
+            if now >= outage.closed_until:
+                # This question tries the store; the others fail at once meanwhile.
+                outage.closed_until = now + self._timeout
+                return
+        raise RegistryUnavailable(self._scheme) from outage.cause
 
     def _note_wait(
         self, outage: _Outage, error: RegistryUnavailable, began: float, now: float
@@ -165,37 +150,6 @@ class Outages:
         if is_second or not error.stale:
             outage.is_closed = True
             outage.closed_until = now + min(_MOMENT, self._timeout / 2)
-
-
-class Asking:
-    """
-    One question to a store, from when it is asked until it is answered.
-    """
-
-    __slots__ = ("_began", "_kind", "_outages")
-
-    def __init__(self, outages: Outages, kind: Kind) -> None:
-        self._outages = outages
-        self._kind: Kind = kind
-        self._began = 0.0
-
-    def __enter__(self) -> None:
-        outages = self._outages
-        if outages.is_known:
-            outages.admit(self._kind)
-        self._began = outages.clock()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            if self._outages.is_known:
-                self._outages.answer(self._kind)
-        elif isinstance(error, RegistryUnavailable):
-            self._outages.fail(self._kind, error, self._began)
 
 
 def _first_line(cause: BaseException) -> str:

@@ -138,7 +138,7 @@ class Stretch(NamedTuple):
     after: str | None
 
 
-Put: TypeAlias = Literal["kept", "same", "taken", "expired"]
+PutResult: TypeAlias = Literal["kept", "same", "taken", "expired"]
 """
 Outcome of putting a session into a store: it is kept now, was there before, another session has
 its ID or its idempotency key, or its time is over.

@@ -11,10 +11,12 @@ from typing import Any, Self, TypeVar
 
 from idlanyard._binding.events import subscribers
 from idlanyard.ids import timestamped
+from idlanyard.registry._drive import drive
+from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._opening import Opened, open_store
+from idlanyard.registry._questions import Question, Store
 from idlanyard.registry._record import SessionRecord, record_of
 from idlanyard.registry._rules import IdempotencyKey
-from idlanyard.registry._store import Store
 from idlanyard.registry._telling import Telling
 from idlanyard.registry._verbs import Verb, Verbs
 
@@ -318,22 +320,26 @@ class SessionRegistry:
 
     def _run(self, name: str, verb: Verb[T]) -> T:
         if "registry" not in subscribers:
-            return self._follow(verb, None)
+            return drive(verb, self._ask)
         with Telling(self._name, name) as telling:
-            value = self._follow(verb, telling)
+
+            def ask(question: Question[Any]) -> Any:
+                telling.answer = answer = self._ask(question)
+                return answer
+
+            value = drive(verb, ask)
             if isinstance(value, bool):
                 telling.answer = value
             return value
 
-    def _follow(self, verb: Verb[T], telling: Telling | None) -> T:
-        answer = None
+    def _ask(self, question: Question[T]) -> T:
+        outages = self._outages
+        began = outages.begin(question)
         try:
-            while True:
-                method, arguments = verb.send(answer)
-                with self._outages.asking(method):
-                    answer = getattr(self._store, method)(*arguments)
-                if telling is not None:
-                    telling.answer = answer
-        except StopIteration as done:
-            value: T = done.value
-            return value
+            answer = self._store.ask(question)
+        except RegistryUnavailable as error:
+            outages.fail(question, error, began)
+            raise
+        if outages.known:
+            outages.end(question)
+        return answer

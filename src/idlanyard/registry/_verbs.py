@@ -1,9 +1,8 @@
 """
-What each verb of a registry asks of the store, and makes of the answers.
+The verbs of a registry, as generators that yield questions to a store.
 
-Each is a generator that yields questions, as the name of a store's method
-and its arguments, and is sent the answers. It decides, and never waits: the
-registries ask, one in its thread, the other on its event loop.
+A verb decides and never waits. ``SessionRegistry`` answers the questions in
+the calling thread, ``AsyncSessionRegistry`` on its event loop.
 """
 
 from __future__ import annotations
@@ -14,6 +13,18 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import timestamped
 from idlanyard.registry._exceptions import IdempotencyMismatch, SessionExists, SessionNotFound
+from idlanyard.registry._questions import (
+    Check,
+    Count,
+    Delete,
+    Extend,
+    Insert,
+    Page,
+    Purge,
+    Question,
+    Read,
+    Walk,
+)
 from idlanyard.registry._record import Draft, Repeated, Row, SessionRecord, Stretch, record_of
 from idlanyard.registry._rules import (
     MOST_BYTES,
@@ -43,8 +54,7 @@ class _Rest(NamedTuple):
 
 
 T = TypeVar("T")
-Question: TypeAlias = tuple[str, tuple[Any, ...]]
-Verb: TypeAlias = Generator[Question, Any, T]
+Verb: TypeAlias = Generator[Question[Any], Any, T]
 
 _MINTS: Final = 5
 MOST_ON_A_PAGE: Final = 1000
@@ -132,14 +142,15 @@ class Verbs:
         """
         Return one session.
         """
-        return record_of((yield from self._known(session_id, "read")))
+        row = yield from Read(_key_to_find(session_id))
+        return record_of(_check_found(row, session_id))
 
     def exists(self, session_id: object) -> Verb[bool]:
         """
         Return whether there is such a session.
         """
         try:
-            yield from self._known(session_id, "read")
+            _check_found((yield from Read(_key_to_find(session_id))), session_id)
         except SessionNotFound:
             return False
         return True
@@ -153,14 +164,16 @@ class Verbs:
         longer = None if ttl is None else microseconds(ttl)
         text = None if metadata is None else metadata_text(metadata)
         created = None if created_at is None else since_1970(created_at)
-        return record_of((yield from self._known(session_id, "extend", longer, text, created)))
+        row = yield from Extend(_key_to_find(session_id), longer, text, created)
+        return record_of(_check_found(row, session_id))
 
     def end(self, session_id: object, created_at: object) -> Verb[SessionRecord]:
         """
         Forget one session.
         """
         created = None if created_at is None else since_1970(created_at)
-        return record_of((yield from self._known(session_id, "delete", created)), "ended")
+        row = yield from Delete(_key_to_find(session_id), created)
+        return record_of(_check_found(row, session_id), "ended")
 
     def find(self, client_id: object, limit: int, after: str | None) -> Verb[list[SessionRecord]]:
         """
@@ -174,37 +187,32 @@ class Verbs:
             raise ValueError(f"limit is how many at most: write 1 to {MOST_ON_A_PAGE}")
         if after is not None:
             key_of("after", after)
-        question = key_of("client_id", client_id), after, limit
-        rows: list[Row] = yield "page", question
+        rows = yield from Page(key_of("client_id", client_id), after, limit)
         return [record_of(row) for row in rows]
 
     def purge_expired(self) -> Verb[int]:
         """
         Give up what expired sessions still take.
         """
-        purged: int = yield "purge", ()
-        return purged
+        return (yield from Purge())
 
     def count(self) -> Verb[int]:
         """
         Return how many sessions are living.
         """
-        counted: int = yield "count", ()
-        return counted
+        return (yield from Count())
 
     def walk(self, after: str | None) -> Verb[Stretch]:
         """
         Return the next part of all the living sessions.
         """
-        stretch: Stretch = yield "walk", (after, MOST_ON_A_PAGE)
-        return stretch
+        return (yield from Walk(after, MOST_ON_A_PAGE))
 
     def check(self) -> Verb[list[str]]:
         """
         Return a sentence for each setting of the store that voids a promise.
         """
-        faults: list[str] = yield "check", ()
-        return faults
+        return (yield from Check())
 
     def _rest(
         self,
@@ -277,7 +285,7 @@ class Verbs:
         Return the new session, or the one that the idempotency key has made before.
         """
         draft = Draft(key, session_id, *rest[:6])
-        answer: Row | Repeated | None = yield "insert", (draft,)
+        answer = yield from Insert(draft)
         if answer is None:
             return None
         if isinstance(answer, Repeated):
@@ -289,19 +297,31 @@ class Verbs:
             return record_of(row._replace(metadata=rest.metadata, expires=expires))
         return record_of(answer)
 
-    def _known(self, session_id: object, method: str, *more: object) -> Verb[Row]:
-        """
-        Ask about one session; an ID that could not be registered is not there either.
-        """
-        try:
-            key = key_of("session_id", session_id)
-        except ValueError:
-            raise SessionNotFound(str(session_id)) from None
-        row: Row | None = yield method, (key, *more)
-        # Two IDs with one key are not to be expected, and not to be mixed up.
-        if row is None or row.session_id != session_id:
-            raise SessionNotFound(str(session_id))
-        return row
+
+def _key_to_find(session_id: object) -> bytes:
+    """
+    Return the key of a session that is looked for.
+
+    Raises:
+        SessionNotFound: the ID could never be registered.
+    """
+    try:
+        return key_of("session_id", session_id)
+    except ValueError:
+        raise SessionNotFound(str(session_id)) from None
+
+
+def _check_found(row: Row | None, session_id: object) -> Row:
+    """
+    Return the row of the session that was looked for.
+
+    Raises:
+        SessionNotFound: there is none.
+    """
+    # Two IDs with the same SHA-256 are not expected, but must never be mixed up.
+    if row is None or row.session_id != session_id:
+        raise SessionNotFound(str(session_id))
+    return row
 
 
 def _text_of(idempotency_key: object) -> str:

@@ -10,6 +10,7 @@ from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._showing import counted
 from idlanyard.registry._command._statuses import FAULTS, FINE, Undone, UsageError
 from idlanyard.registry._command._walking import checked_key, rows_of
+from idlanyard.registry._questions import Delete, Purge
 
 
 def end(place: Place, printer: Printer, line: Line, session_id: str | None) -> int:
@@ -21,7 +22,7 @@ def end(place: Place, printer: Printer, line: Line, session_id: str | None) -> i
         if options.created_at is not None:
             raise UsageError("--created-at is for one session: leave it out with --client")
         return _end_client(place, printer, options.client, is_sure=options.yes)
-    row = place.ask(place.store.delete, checked_key("ID", session_id), options.created_at)
+    row = place.ask(Delete(checked_key("ID", session_id), options.created_at))
     if row is None:
         of_then = "" if options.created_at is None else " of that moment"
         raise Undone(f"there is no session {session_id!r}{of_then}: nothing was ended")
@@ -39,7 +40,7 @@ def _end_client(place: Place, printer: Printer, client_id: str, *, is_sure: bool
     ended = 0
     for row in rows_of(place, client_id):
         key = checked_key("ID", row.session_id)
-        ended += place.ask(place.store.delete, key, row.created) is not None
+        ended += place.ask(Delete(key, row.created)) is not None
     _tell(printer, "ended", ended)
     return FINE
 
@@ -48,7 +49,7 @@ def purge(place: Place, printer: Printer) -> int:
     """
     Give up what expired sessions still take.
     """
-    _tell(printer, "purged", place.ask(place.store.purge))
+    _tell(printer, "purged", place.ask(Purge()))
     return FINE
 
 

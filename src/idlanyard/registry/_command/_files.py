@@ -22,6 +22,7 @@ from idlanyard.registry._command._printing import Printer, Progress
 from idlanyard.registry._command._showing import counted
 from idlanyard.registry._command._statuses import FAULTS, FINE, Undone
 from idlanyard.registry._command._walking import BATCH, LEASE_ID, stretches
+from idlanyard.registry._questions import Count, Put
 from idlanyard.registry._record import Kept
 
 
@@ -31,7 +32,7 @@ def export(place: Place, printer: Printer, out: TextIO) -> int:
     """
     written = 0
     out.write(json.dumps(FIRST) + "\n")
-    with printer.progress("exporting", place.ask(place.store.count)) as progress:
+    with printer.progress("exporting", place.ask(Count())) as progress:
         for stretch in stretches(place):
             lines = [line_of(kept) for kept in stretch if kept.session_id != LEASE_ID]
             out.writelines(f"{line}\n" for line in lines)
@@ -90,7 +91,7 @@ class _Import:
         if not batch:
             return
         sessions = [kept for _, kept in batch.values()]
-        outcomes = self._place.ask(self._place.store.put, sessions)
+        outcomes = self._place.ask(Put(sessions))
         for (number, kept), outcome in zip(batch.values(), outcomes, strict=True):
             self.became[outcome] += 1
             if outcome == "taken":

@@ -14,6 +14,7 @@ from idlanyard.registry._command._places import SAME, Place
 from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._statuses import Undone, UsageError
 from idlanyard.registry._command._walking import LEASE_ID
+from idlanyard.registry._questions import Delete, Extend, Insert, Read
 from idlanyard.registry._record import Draft, Row
 
 _KEY: Final = sha256(LEASE_ID.encode()).digest()
@@ -61,7 +62,7 @@ class Lease:
             time.sleep(_PAUSE)
             row = self._insert(mark)
         self._created, self._kept_at = row.created, time.monotonic()
-        there = source.ask(source.store.read, _KEY)
+        there = source.ask(Read(_KEY))
         if there is not None and there.metadata == mark:
             self.give()
             raise UsageError(SAME)
@@ -76,18 +77,17 @@ class Lease:
         if time.monotonic() - self._kept_at < self._seconds / 4:
             return
         self._kept_at = time.monotonic()
-        store = self._target.store
-        if self._target.ask(store.extend, _KEY, None, None, self._created) is None:
+        if self._target.ask(Extend(_KEY, None, None, self._created)) is None:
             raise Undone("the move was held up, and another may have begun: run it again")
 
     def give(self) -> None:
         """
         Let the next move begin.
         """
-        self._target.ask(self._target.store.delete, _KEY, self._created)
+        self._target.ask(Delete(_KEY, self._created))
 
     def _insert(self, mark: str) -> Row | None:
         ttl = int(self._seconds * _SECOND)
         draft = Draft(_KEY, LEASE_ID, None, None, mark, ttl)
-        row = self._target.ask(self._target.store.insert, draft)
+        row = self._target.ask(Insert(draft))
         return row if isinstance(row, Row) else None

@@ -18,6 +18,7 @@ from idlanyard.registry._command._showing import counted, moment_text
 from idlanyard.registry._command._statuses import FAULTS, FINE, Failed, Undone
 from idlanyard.registry._command._walking import checked_key, rows_of
 from idlanyard.registry._exceptions import RegistryMisconfigured
+from idlanyard.registry._questions import Check, Count, Read
 from idlanyard.registry._record import Row
 
 _TITLES = ("session_id", "client_id", "created_at", "expires_at", "metadata")
@@ -29,7 +30,7 @@ def check(place: Place, printer: Printer) -> int:
     """
     said: dict[str, Any] = {"store": place.kind, "url": place.shown}
     try:
-        faults = place.ask(place.store.check)
+        faults = place.ask(Check())
     except Failed as failed:
         if printer.is_json:
             is_wrong = isinstance(failed.error, RegistryMisconfigured)
@@ -50,7 +51,7 @@ def count(place: Place, printer: Printer) -> int:
     """
     Print how many sessions are living.
     """
-    living = place.ask(place.store.count)
+    living = place.ask(Count())
     if printer.is_json:
         printer.document({"sessions": living})
     else:
@@ -62,7 +63,7 @@ def show(place: Place, printer: Printer, session_id: str) -> int:
     """
     Print every field of one session.
     """
-    row = place.ask(place.store.read, checked_key("ID", session_id))
+    row = place.ask(Read(checked_key("ID", session_id)))
     if row is None:
         raise Undone(f"there is no session {session_id!r}: it has ended, expired or never been")
     if printer.is_json:

@@ -18,6 +18,7 @@ from idlanyard.registry._command._printing import Printer, Progress
 from idlanyard.registry._command._showing import counted, moment_text
 from idlanyard.registry._command._statuses import FAULTS, FINE, Failed, UsageError
 from idlanyard.registry._command._walking import LEASE_ID, stretches
+from idlanyard.registry._questions import Count, Delete, Put, Read
 from idlanyard.registry._record import Kept, Row
 
 Left: TypeAlias = Literal["moved", "ended", "changed"]
@@ -119,11 +120,11 @@ class Move:
         """
         Take back a copy whose session has ended in the source since.
         """
-        row = self._source.ask(self._source.store.read, key)
+        row = self._source.ask(Read(key))
         if row is not None and row.created == created:
             self._left[key] = created
             return
-        self._target.ask(self._target.store.delete, key, created)
+        self._target.ask(Delete(key, created))
         self.became["ended"] += 1
 
     def _put(self, sessions: list[Kept]) -> list[Kept]:
@@ -131,7 +132,7 @@ class Move:
         Put sessions into the target, and return those that it has.
         """
         self._lease.keep()
-        outcomes = self._target.ask(self._target.store.put, sessions) if sessions else []
+        outcomes = self._target.ask(Put(sessions)) if sessions else []
         there: list[Kept] = []
         for kept, outcome in zip(sessions, outcomes, strict=True):
             if outcome in ("kept", "same"):
@@ -154,13 +155,13 @@ class Move:
         verdicts = list(zip(pool.map(self._compare, sessions), sessions, strict=True))
         ended = [kept for verdict, kept in verdicts if verdict == "ended"]
         for kept in ended:
-            self._source.ask(self._source.store.delete, _key_of(kept), kept.created)
+            self._source.ask(Delete(_key_of(kept), kept.created))
         self.became["ended"] += len(ended)
         newer = [kept for verdict, kept in verdicts if verdict == "newer"]
         return newer, [kept for verdict, kept in verdicts if verdict == "there"]
 
     def _compare(self, kept: Kept) -> Literal["newer", "there", "ended"]:
-        row = self._target.ask(self._target.store.read, _key_of(kept))
+        row = self._target.ask(Read(_key_of(kept)))
         if row is not None and row.created == kept.created:
             is_newer = (kept.expires or _NEVER) > (row.expires or _NEVER)
             return "newer" if is_newer else "there"
@@ -173,19 +174,19 @@ class Move:
         source, key = self._source, _key_of(kept)
         # What is kept of a session besides its row is seen by a walk only, so that one
         # that has changed is left for the next pass.
-        row = source.ask(source.store.read, key)
+        row = source.ask(Read(key))
         if row is not None and row.created == kept.created and row != kept.row():
             if self._passes < _PATIENT:
                 return "changed"
         elif row is not None and row.created != kept.created:
             row = None
         if row is not None:
-            row = source.ask(source.store.delete, key, kept.created)
+            row = source.ask(Delete(key, kept.created))
         if row is None:
-            self._target.ask(self._target.store.delete, key, kept.created)
+            self._target.ask(Delete(key, kept.created))
             return "ended"
         if row != kept.row():
-            self._target.ask(self._target.store.put, [_touched(kept, row)])
+            self._target.ask(Put([_touched(kept, row)]))
         return "moved"
 
 
@@ -235,7 +236,7 @@ def move(
     begins = time.time_ns() // 1000 - _NEAR
     work = Move(source, target, lease, is_copy=is_copy, copied_at=copied_at)
     with _giving(lease):
-        total = source.ask(source.store.count)
+        total = source.ask(Count())
         with printer.progress("copying" if is_copy else "moving", total) as progress:
             work.run(progress)
     _tell(printer, work, begins if is_copy else None)

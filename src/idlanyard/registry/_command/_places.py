@@ -5,10 +5,10 @@ The stores that a command line names, and asking them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from idlanyard.exceptions import PolicyError
@@ -20,9 +20,8 @@ from idlanyard.registry._exceptions import (
     RegistryUnavailable,
 )
 from idlanyard.registry._opening import open_store
-from idlanyard.registry._store import Store
+from idlanyard.registry._questions import Question, Store
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 VARIABLE: Final = "IDLANYARD_REGISTRY_URL"
@@ -70,15 +69,15 @@ class Place:
         self.kind = opened.name
         self.shown = url_shown(address.url)
 
-    def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def ask(self, question: Question[T]) -> T:
         """
-        Ask the store.
+        Return the store's answer to a question.
 
         Raises:
             Failed: it does not answer, or cannot.
         """
         try:
-            return question(*args, **kwargs)
+            return self.store.ask(question)
         except (RegistryUnavailable, RegistryMisconfigured) as error:
             raise Failed(self.shown, error) from error
 

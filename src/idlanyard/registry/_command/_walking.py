@@ -9,6 +9,7 @@ from typing import Final
 
 from idlanyard.registry._command._places import Place
 from idlanyard.registry._command._statuses import UsageError
+from idlanyard.registry._questions import Page, Walk
 from idlanyard.registry._record import Kept, Row
 from idlanyard.registry._rules import key_of
 
@@ -25,7 +26,7 @@ def stretches(place: Place) -> Iterator[list[Kept]]:
     """
     after: str | None = None
     while True:
-        stretch = place.ask(place.store.walk, after, BATCH)
+        stretch = place.ask(Walk(after, BATCH))
         yield list({kept.session_id: kept for kept in stretch.sessions}.values())
         after = stretch.after
         if after is None:
@@ -45,7 +46,7 @@ def rows_of(place: Place, client_id: str | None) -> Iterator[Row]:
         return
     key, after = checked_key("client", client_id), None
     while True:
-        page = place.ask(place.store.page, key, after, BATCH)
+        page = place.ask(Page(key, after, BATCH))
         yield from page
         if len(page) < BATCH:
             return

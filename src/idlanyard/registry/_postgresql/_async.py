@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from idlanyard.registry._drive import drive_async
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._postgresql._async_pool import AsyncPool
 from idlanyard.registry._postgresql._faults import is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Asking, Question, Questions
+from idlanyard.registry._postgresql._questions import Questions, Statement
 from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import table_of
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import Check, Purge, Question
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,112 +42,57 @@ class AsyncPostgresqlStore:
         self._layout = Layout(self._table)
         self._questions = Questions(Statements(self._table), self._layout)
 
-    async def insert(self, draft: Draft) -> Row | Repeated | None:
+    async def ask(self, question: Question[T]) -> T:
         """
-        As ``AsyncStore.insert``.
+        Return the answer to a question. Each batch of a purge has the whole timeout.
         """
-        return await self._answer(self._questions.insert(draft))
-
-    async def read(self, key: bytes) -> Row | None:
-        """
-        As ``AsyncStore.read``.
-        """
-        return await self._answer(self._questions.read(key))
-
-    async def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``AsyncStore.extend``.
-        """
-        return await self._answer(self._questions.extend(key, ttl, metadata, created))
-
-    async def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        As ``AsyncStore.delete``.
-        """
-        return await self._answer(self._questions.delete(key, created))
-
-    async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``AsyncStore.page``.
-        """
-        return await self._answer(self._questions.page(client_key, after, limit))
-
-    async def purge(self) -> int:
-        """
-        As ``AsyncStore.purge``: in batches, each of them a question of its own.
-        """
-        return await self._answer(self._questions.purge(), is_long=True)
-
-    async def count(self) -> int:
-        """
-        As ``AsyncStore.count``.
-        """
-        return await self._answer(self._questions.count())
-
-    async def walk(self, after: str | None, limit: int) -> Stretch:
-        """
-        As ``AsyncStore.walk``: in the order of keys.
-        """
-        return await self._answer(self._questions.walk(after, limit))
-
-    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``AsyncStore.put``.
-        """
-        return await self._answer(self._questions.put(sessions))
-
-    async def check(self) -> list[str]:
-        """
-        As ``AsyncStore.check``: by a new connection.
-        """
-
-        async def question(connection: AsyncConnection) -> list[str]:
-            return await connection.run_sync(self._layout.prepare)
-
-        return await self._pool.ask(question, until=monotonic() + self._timeout, is_fresh=True)
+        answer: T = await self._answer(question)
+        return answer
 
     async def close(self) -> None:
         """
-        As ``AsyncStore.close``.
+        Close the connections; those in use are closed when they come back.
         """
         await self._pool.close()
 
-    async def _answer(self, asking: Asking[T], *, is_long: bool = False) -> T:
-        """
-        Ask what a verb wants to know, one question after another.
+    async def _answer(self, question: Question[Any]) -> Any:
+        if isinstance(question, Check):
+            return await self._check()
+        until = None if isinstance(question, Purge) else monotonic() + self._timeout
+        return await drive_async(self._questions.steps(question), partial(self._rows, until))
 
-        Args:
-            asking: the questions.
-            is_long: whether each of them has the whole time, and not all together.
+    async def _check(self) -> list[str]:
         """
-        until = monotonic() + self._timeout
+        Check the server by a new connection.
+        """
+
+        async def prepare(connection: AsyncConnection) -> list[str]:
+            return await connection.run_sync(self._layout.prepare)
+
+        return await self._pool.ask(prepare, until=monotonic() + self._timeout, is_fresh=True)
+
+    async def _rows(self, until: float | None, statement: Statement) -> Sequence[Any]:
+        """
+        Return the rows of a statement, within the timeout if *until* is ``None``.
+        """
+        if until is None:
+            until = monotonic() + self._timeout
         try:
-            question = next(asking)
-            while True:
-                if is_long:
-                    until = monotonic() + self._timeout
-                try:
-                    rows = await self._ask(question, until)
-                except RegistryMisconfigured as error:
-                    if not is_gone(error.__cause__):
-                        raise
-                    # Somebody dropped the table: it is made anew.
-                    self._layout.forget()
-                    rows = await self._ask(question, until)
-                question = asking.send(rows)
-        except StopIteration as done:
-            answer: T = done.value
-            return answer
+            return await self._execute(statement, until)
+        except RegistryMisconfigured as error:
+            if not is_gone(error.__cause__):
+                raise
+            # Somebody dropped the table: it is made anew.
+            self._layout.forget()
+            return await self._execute(statement, until)
 
-    async def _ask(self, asked: Question, until: float) -> Sequence[Any]:
-        async def question(connection: AsyncConnection) -> Sequence[Any]:
+    async def _execute(self, statement: Statement, until: float) -> Sequence[Any]:
+        async def execute(connection: AsyncConnection) -> Sequence[Any]:
             if self._layout.is_due:
                 await connection.run_sync(self._layout.prepare)
-            return (await connection.execute(*asked)).all()
+            return (await connection.execute(*statement)).all()
 
-        return await self._pool.ask(question, until=until)
+        return await self._pool.ask(execute, until=until)
 
 
 def async_store(

@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
+from idlanyard.registry._drive import drive_async
 from idlanyard.registry._loops import OnLoop
 from idlanyard.registry._postgresql._attempts import (
     PATIENCE,
@@ -86,7 +88,8 @@ class AsyncPool:
         token = deadline.set(end)
         try:
             async with asyncio.timeout(until - now):
-                answer: T = await self._take(home, attempts, question)
+                take = partial(self._step, home, question)
+                answer: T = await drive_async(attempts.steps(), take)
                 return answer
         except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
             reason = attempts.reason(error)
@@ -105,30 +108,8 @@ class AsyncPool:
     def _begun(self) -> _Home:
         return _Home(async_engine_of(self._parameters), Places(self._pool))
 
-    async def _take(
-        self,
-        home: _Home,
-        attempts: Attempts,
-        question: Callable[[AsyncConnection], Awaitable[Any]],
-    ) -> Any:
-        """
-        Take one step after another.
-        """
-        steps = attempts.steps()
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    done = await self._step(home, step, question)
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(done)
-        except StopIteration as end:
-            return end.value
-
     async def _step(
-        self, home: _Home, step: Step, question: Callable[[AsyncConnection], Awaitable[Any]]
+        self, home: _Home, question: Callable[[AsyncConnection], Awaitable[Any]], step: Step
     ) -> Any:
         if isinstance(step, Ask):
             return await question(step.link.connection)

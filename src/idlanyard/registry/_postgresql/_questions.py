@@ -24,14 +24,25 @@ from idlanyard.registry._postgresql._statements import (
     one,
     values_of,
 )
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import (
+    Count,
+    Delete,
+    Extend,
+    Insert,
+    Page,
+    Put,
+    Question,
+    Read,
+    Walk,
+)
+from idlanyard.registry._record import Draft, Kept, PutResult, Repeated, Row, Stretch
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
 T = TypeVar("T")
-Question: TypeAlias = "tuple[Executable, dict[str, Any]]"
-Asking: TypeAlias = Generator[Question, Sequence[Any], T]
+Statement: TypeAlias = "tuple[Executable, dict[str, Any]]"
+Asking: TypeAlias = Generator[Statement, Sequence[Any], T]
 
 _SWEEPS_EVERY: Final = 32
 """
@@ -51,6 +62,30 @@ class Questions:
         self._statements = statements
         self._layout = layout
         self._creates = count()
+
+    def steps(self, question: Question[Any]) -> Asking[Any]:
+        """
+        Return the statements that answer a question other than ``Check``.
+        """
+        match question:
+            case Read(key):
+                return self.read(key)
+            case Insert(draft):
+                return self.insert(draft)
+            case Extend(key, ttl, metadata, created):
+                return self.extend(key, ttl, metadata, created)
+            case Delete(key, created):
+                return self.delete(key, created)
+            case Page(client_key, after, limit):
+                return self.page(client_key, after, limit)
+            case Count():
+                return self.count()
+            case Walk(after, limit):
+                return self.walk(after, limit)
+            case Put(sessions):
+                return self.put(sessions)
+            case _:
+                return self.purge()
 
     def insert(self, draft: Draft) -> Asking[Row | Repeated | None]:
         """
@@ -134,11 +169,11 @@ class Questions:
         living = [Kept(*kept) for _, is_live, *kept in rows if is_live]
         return Stretch(living, rows[-1][0].hex() if len(rows) == limit else None)
 
-    def put(self, sessions: Sequence[Kept]) -> Asking[list[Put]]:
+    def put(self, sessions: Sequence[Kept]) -> Asking[list[PutResult]]:
         """
         As ``Store.put``.
         """
-        outcomes: dict[int, Put] = {}
+        outcomes: dict[int, PutResult] = {}
         for batch in _apart(sessions):
             outcomes |= yield from self._put(batch)
         return [outcomes[number] for number in range(len(sessions))]
@@ -187,7 +222,7 @@ class Questions:
             "the index for idempotency keys is being made"
         )
 
-    def _put(self, batch: dict[int, Kept]) -> Asking[dict[int, Put]]:
+    def _put(self, batch: dict[int, Kept]) -> Asking[dict[int, PutResult]]:
         """
         Put sessions of which no two have an ID or an idempotency key in common.
         """
@@ -203,10 +238,10 @@ class Questions:
             for key, kept in zip(keyed, batch.values(), strict=True)
         ]
         stored = {key for (key,) in (yield self._statements.put, arrays_of(rows))}
-        outcomes: dict[int, Put] = {}
+        outcomes: dict[int, PutResult] = {}
         for key, _, kept in rows:
             if key in stored:
-                outcome: Put = "same" if moments.get(key) == kept.created else "kept"
+                outcome: PutResult = "same" if moments.get(key) == kept.created else "kept"
             else:
                 is_over = kept.expires is not None and kept.expires <= now
                 outcome = "expired" if is_over else "taken"

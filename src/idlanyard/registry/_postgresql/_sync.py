@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from idlanyard.registry._drive import drive
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._postgresql._faults import is_gone
 from idlanyard.registry._postgresql._layout import Layout
 from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Asking, Question, Questions
+from idlanyard.registry._postgresql._questions import Questions, Statement
 from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._sync_pool import SyncPool
 from idlanyard.registry._postgresql._table import table_of
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import Check, Purge, Question
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,112 +44,57 @@ class PostgresqlStore:
         self._layout = Layout(self._table)
         self._questions = Questions(Statements(self._table), self._layout)
 
-    def insert(self, draft: Draft) -> Row | Repeated | None:
+    def ask(self, question: Question[T]) -> T:
         """
-        As ``Store.insert``.
+        Return the answer to a question. Each batch of a purge has the whole timeout.
         """
-        return self._answer(self._questions.insert(draft))
-
-    def read(self, key: bytes) -> Row | None:
-        """
-        As ``Store.read``.
-        """
-        return self._answer(self._questions.read(key))
-
-    def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``Store.extend``.
-        """
-        return self._answer(self._questions.extend(key, ttl, metadata, created))
-
-    def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        As ``Store.delete``.
-        """
-        return self._answer(self._questions.delete(key, created))
-
-    def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``Store.page``.
-        """
-        return self._answer(self._questions.page(client_key, after, limit))
-
-    def purge(self) -> int:
-        """
-        As ``Store.purge``: in batches, each of them a question of its own.
-        """
-        return self._answer(self._questions.purge(), is_long=True)
-
-    def count(self) -> int:
-        """
-        As ``Store.count``.
-        """
-        return self._answer(self._questions.count())
-
-    def walk(self, after: str | None, limit: int) -> Stretch:
-        """
-        As ``Store.walk``: in the order of keys.
-        """
-        return self._answer(self._questions.walk(after, limit))
-
-    def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``Store.put``.
-        """
-        return self._answer(self._questions.put(sessions))
-
-    def check(self) -> list[str]:
-        """
-        As ``Store.check``: by a new connection.
-        """
-
-        def question(connection: Connection) -> list[str]:
-            return self._layout.prepare(connection)
-
-        return self._pool.ask(question, until=monotonic() + self._timeout, is_fresh=True)
+        answer: T = self._answer(question)
+        return answer
 
     def close(self) -> None:
         """
-        As ``Store.close``.
+        Close the connections; those in use are closed when they come back.
         """
         self._pool.close()
 
-    def _answer(self, asking: Asking[T], *, is_long: bool = False) -> T:
-        """
-        Ask what a verb wants to know, one question after another.
+    def _answer(self, question: Question[Any]) -> Any:
+        if isinstance(question, Check):
+            return self._check()
+        until = None if isinstance(question, Purge) else monotonic() + self._timeout
+        return drive(self._questions.steps(question), partial(self._rows, until))
 
-        Args:
-            asking: the questions.
-            is_long: whether each of them has the whole time, and not all together.
+    def _check(self) -> list[str]:
         """
-        until = monotonic() + self._timeout
+        Check the server by a new connection.
+        """
+
+        def prepare(connection: Connection) -> list[str]:
+            return self._layout.prepare(connection)
+
+        return self._pool.ask(prepare, until=monotonic() + self._timeout, is_fresh=True)
+
+    def _rows(self, until: float | None, statement: Statement) -> Sequence[Any]:
+        """
+        Return the rows of a statement, within the timeout if *until* is ``None``.
+        """
+        if until is None:
+            until = monotonic() + self._timeout
         try:
-            question = next(asking)
-            while True:
-                if is_long:
-                    until = monotonic() + self._timeout
-                try:
-                    rows = self._ask(question, until)
-                except RegistryMisconfigured as error:
-                    if not is_gone(error.__cause__):
-                        raise
-                    # Somebody dropped the table: it is made anew.
-                    self._layout.forget()
-                    rows = self._ask(question, until)
-                question = asking.send(rows)
-        except StopIteration as done:
-            answer: T = done.value
-            return answer
+            return self._execute(statement, until)
+        except RegistryMisconfigured as error:
+            if not is_gone(error.__cause__):
+                raise
+            # Somebody dropped the table: it is made anew.
+            self._layout.forget()
+            return self._execute(statement, until)
 
-    def _ask(self, asked: Question, until: float) -> Sequence[Any]:
-        def question(connection: Connection) -> Sequence[Any]:
+    def _execute(self, statement: Statement, until: float) -> Sequence[Any]:
+        def execute(connection: Connection) -> Sequence[Any]:
             if self._layout.is_due:
                 self._layout.prepare(connection)
-            return connection.execute(*asked).all()
+            return connection.execute(*statement).all()
 
-        return self._pool.ask(question, until=until)
+        return self._pool.ask(execute, until=until)
 
 
 def store(url: str, *, timeout: float, namespace: str, pool: Pool, **_: object) -> PostgresqlStore:

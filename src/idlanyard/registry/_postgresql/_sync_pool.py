@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
+from idlanyard.registry._drive import drive
 from idlanyard.registry._postgresql._attempts import (
     PATIENCE,
     ROOM,
@@ -81,7 +83,7 @@ class SyncPool:
         attempts = Attempts(home.places, Event, until=patience, is_fresh=is_fresh)
         token = deadline.set(until)
         try:
-            answer: T = self._take(home, attempts, question)
+            answer: T = drive(attempts.steps(), partial(self._step, home, question))
             return answer
         except (SQLAlchemyError, psycopg.Error, NoPlace) as error:
             reason = attempts.reason(error)
@@ -105,24 +107,7 @@ class SyncPool:
             home = self._homes.setdefault(process, made)
         return home
 
-    def _take(self, home: _Home, attempts: Attempts, question: Callable[[Connection], Any]) -> Any:
-        """
-        Take one step after another.
-        """
-        steps = attempts.steps()
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    done = self._step(home, step, question)
-                except BaseException as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(done)
-        except StopIteration as end:
-            return end.value
-
-    def _step(self, home: _Home, step: Step, question: Callable[[Connection], Any]) -> Any:
+    def _step(self, home: _Home, question: Callable[[Connection], Any], step: Step) -> Any:
         if isinstance(step, Ask):
             return question(step.link.connection)
         if isinstance(step, Wait):

@@ -10,10 +10,11 @@ from math import inf
 from threading import Lock
 from typing import TypeVar
 
+from idlanyard.registry._drive import drive
 from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._address import Target
 from idlanyard.registry._redis._asking import Ask, Node, Outcome, Pause, Probe
-from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._connections import deadline
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._probing import speaks_otherwise
@@ -44,7 +45,7 @@ class Asker:
         self._pool = pool
         self._places: dict[int, _Servers] = {}
 
-    def follow(self, question: Question[T], *, anew: bool = False) -> T:
+    def follow(self, steps: Steps[T], *, anew: bool = False) -> T:
         """
         Take the steps to an answer, all of them in time or, *anew*, each of them.
 
@@ -56,15 +57,10 @@ class Asker:
         servers = self._places.get(process) or self._places.setdefault(
             process, _Servers(self._target, self._pool)
         )
-        route = Route(servers.topology, self._layout, self._timeout, anew=anew).follow(question)
+        route = Route(servers.topology, self._layout, self._timeout, anew=anew).follow(steps)
         token = deadline.set(inf)
         try:
-            step = next(route)
-            while True:
-                step = route.send(servers.take(step))
-        except StopIteration as done:
-            value: T = done.value
-            return value
+            return drive(route, servers.take)
         finally:
             deadline.reset(token)
 

@@ -8,12 +8,13 @@ import asyncio
 from contextlib import suppress
 from typing import TypeVar
 
+from idlanyard.registry._drive import drive_async
 from idlanyard.registry._loops import OnLoop
 from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._address import Target
 from idlanyard.registry._redis._asking import Ask, Node, Outcome, Pause, Probe
 from idlanyard.registry._redis._async_servers import AsyncServer
-from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._connections import FAILURES
 from idlanyard.registry._redis._layout import Layout
 from idlanyard.registry._redis._probing import async_speaks_otherwise
@@ -35,7 +36,7 @@ class AsyncAsker:
         self._timeout = timeout
         self._place = OnLoop(lambda: _AsyncServers(target, pool), _abandon)
 
-    async def follow(self, question: Question[T], *, anew: bool = False) -> T:
+    async def follow(self, steps: Steps[T], *, anew: bool = False) -> T:
         """
         Take the steps to an answer, all of them in time or, *anew*, each of them.
 
@@ -45,14 +46,8 @@ class AsyncAsker:
             RuntimeError: another event loop, which is not closed, uses it.
         """
         servers = self._place.get()
-        route = Route(servers.topology, self._layout, self._timeout, anew=anew).follow(question)
-        try:
-            step = next(route)
-            while True:
-                step = route.send(await servers.take(step))
-        except StopIteration as done:
-            value: T = done.value
-            return value
+        route = Route(servers.topology, self._layout, self._timeout, anew=anew).follow(steps)
+        return await drive_async(route, servers.take)
 
     async def close(self) -> None:
         """

@@ -26,7 +26,7 @@ from idlanyard.registry._redis._scripts import INSERT, script_of
 
 T = TypeVar("T")
 Step: TypeAlias = tuple[str, tuple[Any, ...]]
-Question: TypeAlias = Generator[Step, Any, T]
+Steps: TypeAlias = Generator[Step, Any, T]
 
 NONCE: Final = 16
 DAY: Final = 24 * 3600 * 1000
@@ -166,7 +166,7 @@ class Made(NamedTuple):
 
 def claim(
     layout: Layout, draft: Draft, nonce: bytes, replaced: bytes, timeout: float
-) -> Question[Claim]:
+) -> Steps[Claim]:
     """
     Claim the draft's idempotency key, or return the claim that counts.
     """
@@ -178,7 +178,7 @@ def claim(
     return Claim(request, str(name, "utf-8"), held, bool(is_done), bool(is_busy))
 
 
-def confirm(layout: Layout, draft: Draft, held: Claim, timeout: float) -> Question[bool]:
+def confirm(layout: Layout, draft: Draft, held: Claim, timeout: float) -> Steps[bool]:
     """
     Return whether the session that a claim has made stands.
     """
@@ -188,21 +188,21 @@ def confirm(layout: Layout, draft: Draft, held: Claim, timeout: float) -> Questi
     return bool((yield "run", (CONFIRM, keys, words)))
 
 
-def release(layout: Layout, idempotency: bytes, nonce: bytes) -> Question[None]:
+def release(layout: Layout, idempotency: bytes, nonce: bytes) -> Steps[None]:
     """
     Give a claim up.
     """
     yield "run", (RELEASE, [layout.create(idempotency)], [nonce])
 
 
-def keep(layout: Layout, idempotency: bytes, nonce: bytes, lives: int) -> Question[None]:
+def keep(layout: Layout, idempotency: bytes, nonce: bytes, lives: int) -> Steps[None]:
     """
     Let a claim live for so many milliseconds at least, and not for ever.
     """
     yield "run", (KEEP, [layout.create(idempotency)], [nonce, lives])
 
 
-def made_by(layout: Layout, held: Claim) -> Question[Row | None]:
+def made_by(layout: Layout, held: Claim) -> Steps[Row | None]:
     """
     Return the living session of a claim.
     """
@@ -233,7 +233,7 @@ def fresh_nonce() -> bytes:
     return urandom(NONCE)
 
 
-def put_in(layout: Layout, draft: Draft, nonce: bytes) -> Question[Made | None]:
+def put_in(layout: Layout, draft: Draft, nonce: bytes) -> Steps[Made | None]:
     """
     Keep a draft as it is; ``None`` where its ID is taken.
     """

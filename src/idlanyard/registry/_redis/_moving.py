@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from idlanyard.registry._record import Draft, Kept, Put, Stretch
+from idlanyard.registry._record import Draft, Kept, PutResult, Stretch
 from idlanyard.registry._redis._claims import (
     NONCE,
     Claim,
-    Question,
+    Steps,
     claim,
     confirm,
     made_by,
@@ -23,7 +23,7 @@ from idlanyard.registry._redis._questions import SCANNED, drop, scan
 from idlanyard.registry._redis._scripts import INDEXES, TIMES, Asked, script_of
 
 _ROUNDS: Final = 20
-_OUTCOMES: Final[tuple[Put, ...]] = ("expired", "taken", "same", "kept")
+_OUTCOMES: Final[tuple[PutResult, ...]] = ("expired", "taken", "same", "kept")
 
 PUT: Final = script_of(
     TIMES,
@@ -74,7 +74,7 @@ idempotency key, request; each of these from the time to live on may be nothing.
 """
 
 
-def count(layout: Layout) -> Question[int]:
+def count(layout: Layout) -> Steps[int]:
     """
     As ``Store.count``.
     """
@@ -90,7 +90,7 @@ def count(layout: Layout) -> Question[int]:
     return counted
 
 
-def walk(layout: Layout, after: str | None, limit: int) -> Question[Stretch]:
+def walk(layout: Layout, after: str | None, limit: int) -> Steps[Stretch]:
     """
     As ``Store.walk``: in the order of the server's own table.
 
@@ -118,7 +118,7 @@ def _living(answers: Sequence[Fields]) -> list[Kept]:
     return [kept_of(kept) for kept in answers if kept[0] is not None]
 
 
-def _mark(nodes: Sequence[Any]) -> Question[str]:
+def _mark(nodes: Sequence[Any]) -> Steps[str]:
     """
     Return what tells these servers, as they run now, from all others.
     """
@@ -139,11 +139,11 @@ def _place_of(after: str, mark: str, nodes: int) -> tuple[int, int]:
     return int(number), int(place)
 
 
-def put(layout: Layout, sessions: Sequence[Kept], timeout: float) -> Question[list[Put]]:
+def put(layout: Layout, sessions: Sequence[Kept], timeout: float) -> Steps[list[PutResult]]:
     """
     As ``Store.put``.
     """
-    outcomes: list[Put] = ["taken"] * len(sessions)
+    outcomes: list[PutResult] = ["taken"] * len(sessions)
     left = list(range(len(sessions)))
     while left:
         # Of two with one idempotency key the second is to meet the first.
@@ -183,7 +183,7 @@ def _draft_of(kept: Kept) -> Draft:
     )
 
 
-def _claims(layout: Layout, drafts: dict[int, Draft], timeout: float) -> Question[dict[int, Claim]]:
+def _claims(layout: Layout, drafts: dict[int, Draft], timeout: float) -> Steps[dict[int, Claim]]:
     """
     Claim the idempotency keys of these sessions; one whose key is another's is left out.
     """
@@ -222,7 +222,7 @@ def _putting(layout: Layout, kept: Kept, draft: Draft, nonce: bytes) -> Asked:
 
 def _settle(
     layout: Layout, draft: Draft, held: Claim, outcome: int, owner: bytes | None, timeout: float
-) -> Question[None]:
+) -> Steps[None]:
     """
     Confirm the claim of a session that was put, or give it up.
     """

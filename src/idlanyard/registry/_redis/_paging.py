@@ -22,7 +22,7 @@ from hashlib import sha256
 from typing import Final
 
 from idlanyard.registry._record import Row
-from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._layout import FIELDS, TAGS, Fields, Layout, ends_of, row_of
 from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
 from idlanyard.registry._redis._scripts import READ, Asked
@@ -69,7 +69,7 @@ class _Walk:
         self.start = start
 
 
-def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Question[list[Row]]:
+def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Steps[list[Row]]:
     """
     As ``Store.page``; what is not this client's any more leaves its index.
     """
@@ -88,7 +88,7 @@ def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Qu
     return rows
 
 
-def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Question[list[_Walk]]:
+def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Steps[list[_Walk]]:
     """
     Begin to read each index, and give up some of what is dead in it.
     """
@@ -106,7 +106,7 @@ def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Quest
         most = least = BATCH
 
 
-def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
+def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Steps[None]:
     """
     Read of every index whose next ID is not known.
     """
@@ -117,7 +117,7 @@ def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
             yield from _sift(layout, littered)
 
 
-def _read(walks: Sequence[_Walk], most: int, least: int, *, clears: bool) -> Question[None]:
+def _read(walks: Sequence[_Walk], most: int, least: int, *, clears: bool) -> Steps[None]:
     """
     Read a part of each of these indexes.
     """
@@ -127,7 +127,7 @@ def _read(walks: Sequence[_Walk], most: int, least: int, *, clears: bool) -> Que
         walk.dead = dead
 
 
-def _sift(layout: Layout, walks: Sequence[_Walk]) -> Question[None]:
+def _sift(layout: Layout, walks: Sequence[_Walk]) -> Steps[None]:
     """
     Leave of the IDs that wait those whose sessions live.
     """
@@ -157,7 +157,7 @@ def _next(walks: Sequence[_Walk], most: int) -> list[tuple[bytes, _Walk]]:
 
 def _rows(
     layout: Layout, client_key: bytes, found: Sequence[tuple[bytes, _Walk]]
-) -> Question[list[Row]]:
+) -> Steps[list[Row]]:
     """
     Read these sessions, and note which are not this client's any more.
     """
@@ -172,7 +172,7 @@ def _rows(
     return rows
 
 
-def _forget(layout: Layout, walks: Sequence[_Walk], least: int) -> Question[None]:
+def _forget(layout: Layout, walks: Sequence[_Walk], least: int) -> Steps[None]:
     """
     Clear the indexes of which at least so many sessions are gone.
     """

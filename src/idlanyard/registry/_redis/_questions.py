@@ -17,7 +17,7 @@ from idlanyard.registry._redis._claims import (
     DAY,
     Claim,
     Made,
-    Question,
+    Steps,
     claim,
     confirm,
     fresh_nonce,
@@ -42,7 +42,7 @@ BATCH: Final = 100
 SCANNED: Final = 1000
 
 
-def insert(layout: Layout, draft: Draft, timeout: float) -> Question[Row | Repeated | None]:
+def insert(layout: Layout, draft: Draft, timeout: float) -> Steps[Row | Repeated | None]:
     """
     As ``Store.insert``; asked again by redis-py, it answers as it did.
     """
@@ -71,7 +71,7 @@ def insert(layout: Layout, draft: Draft, timeout: float) -> Question[Row | Repea
 
 def _claimed(
     layout: Layout, draft: Draft, held: Claim, timeout: float
-) -> Question[tuple[bool, Row | Repeated | None]]:
+) -> Steps[tuple[bool, Row | Repeated | None]]:
     """
     Make the session of a claim, which others may be making too; false asks to begin again.
     """
@@ -92,7 +92,7 @@ def _claimed(
     return False, None
 
 
-def _made(layout: Layout, draft: Draft, nonce: bytes) -> Question[Made | None]:
+def _made(layout: Layout, draft: Draft, nonce: bytes) -> Steps[Made | None]:
     """
     Keep a draft, and give up some of what is dead of the same client.
     """
@@ -103,7 +103,7 @@ def _made(layout: Layout, draft: Draft, nonce: bytes) -> Question[Made | None]:
     return made
 
 
-def read(layout: Layout, key: bytes) -> Question[Row | None]:
+def read(layout: Layout, key: bytes) -> Steps[Row | None]:
     """
     As ``Store.read``.
     """
@@ -118,7 +118,7 @@ def extend(
     metadata: str | None,
     created: int | None,
     timeout: float,
-) -> Question[Row | None]:
+) -> Steps[Row | None]:
     """
     As ``Store.extend``.
     """
@@ -135,7 +135,7 @@ def extend(
             return None if kept is None else row_of(kept)
 
 
-def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Question[Row | None]:
+def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Steps[Row | None]:
     """
     As ``Store.delete``; asked again by redis-py, within *timeout*, it answers as it did.
     """
@@ -160,7 +160,7 @@ def delete(layout: Layout, key: bytes, created: int | None, timeout: float) -> Q
     return row_of(row)
 
 
-def purge(layout: Layout) -> Question[int]:
+def purge(layout: Layout) -> Steps[int]:
     """
     As ``Store.purge``: what has expired is gone, but perhaps not from its client's index.
     """
@@ -181,7 +181,7 @@ def purge(layout: Layout) -> Question[int]:
     return purged
 
 
-def drop(layout: Layout, index: bytes, names: Sequence[bytes]) -> Question[int]:
+def drop(layout: Layout, index: bytes, names: Sequence[bytes]) -> Steps[int]:
     """
     Take session IDs out of an index whose sessions are not its client's any more.
     """
@@ -200,7 +200,7 @@ def dropping(layout: Layout, index: bytes, names: Sequence[bytes]) -> Asked:
 
 def scan(
     node: Any, match: str, place: int, number: int, kind: str
-) -> Question[tuple[int, Sequence[bytes]]]:
+) -> Steps[tuple[int, Sequence[bytes]]]:
     """
     Return some keys of a node, about *number*, and where to go on.
     """
@@ -209,7 +209,7 @@ def scan(
     return int(found[0]), found[1]
 
 
-def _cleared(layout: Layout, indexes: set[bytes]) -> Question[int]:
+def _cleared(layout: Layout, indexes: set[bytes]) -> Steps[int]:
     """
     Give up the expired IDs beside these indexes, of which some may be out of them.
     """
@@ -225,7 +225,7 @@ def _cleared(layout: Layout, indexes: set[bytes]) -> Question[int]:
     return gone
 
 
-def _swept(layout: Layout, indexes: Sequence[bytes]) -> Question[int]:
+def _swept(layout: Layout, indexes: Sequence[bytes]) -> Steps[int]:
     """
     Go through some indexes at once, bit by bit.
     """
@@ -244,7 +244,7 @@ def _swept(layout: Layout, indexes: Sequence[bytes]) -> Question[int]:
     return gone
 
 
-def _released(layout: Layout, node: Any) -> Question[None]:
+def _released(layout: Layout, node: Any) -> Steps[None]:
     """
     Give up the claims of a node whose sessions are gone: an older version has ended them.
     """

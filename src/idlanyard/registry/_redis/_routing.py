@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as TooLate
 from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
 from idlanyard.registry._redis import _settings
 from idlanyard.registry._redis._asking import Command, Course, Node, Over, Pause, Trip
-from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._connections import FAILURES
 from idlanyard.registry._redis._errors import IN_MOTION, WRONG_SERVER
 from idlanyard.registry._redis._faults import fault_of
@@ -54,7 +54,7 @@ class Route:
         self._trip = Trip(timeout)
         self._anew = anew
 
-    def follow(self, question: Question[T]) -> Course[T]:
+    def follow(self, question: Steps[T]) -> Course[T]:
         """
         Take the steps to an answer.
 

@@ -15,7 +15,7 @@ from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 from idlanyard._failures import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured
 from idlanyard.registry._record import Draft
-from idlanyard.registry._redis._claims import Question
+from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
 from idlanyard.registry._redis._paging import page
 from idlanyard.registry._redis._questions import delete, extend, insert
@@ -49,7 +49,7 @@ class Looked:
         self.is_told = False
 
 
-def begun(place: Looked, layout: Layout, question: Question[T]) -> Question[T]:
+def begun(place: Looked, layout: Layout, question: Steps[T]) -> Steps[T]:
     """
     Ask a question of a server; where it is the first, look at the server before.
 
@@ -68,7 +68,7 @@ def begun(place: Looked, layout: Layout, question: Question[T]) -> Question[T]:
     return (yield from question)
 
 
-def check(layout: Layout, timeout: float) -> Question[list[str]]:
+def check(layout: Layout, timeout: float) -> Steps[list[str]]:
     """
     As ``Store.check``: a session is created and ended.
     """
@@ -85,7 +85,7 @@ def check(layout: Layout, timeout: float) -> Question[list[str]]:
     return sentences
 
 
-def _try(layout: Layout, timeout: float) -> Question[None]:
+def _try(layout: Layout, timeout: float) -> Steps[None]:
     """
     Create a session and end it, as one with everything that a session may have.
     """
@@ -97,7 +97,7 @@ def _try(layout: Layout, timeout: float) -> Question[None]:
     yield from delete(layout, key, None, timeout)
 
 
-def _known(layout: Layout, method: str) -> Question[bool]:
+def _known(layout: Layout, method: str) -> Steps[bool]:
     """
     Return whether the namespace is noted to have this layout, which is done where it may be.
 
@@ -123,7 +123,7 @@ def _known(layout: Layout, method: str) -> Question[bool]:
     return True
 
 
-def _settings(nodes: Sequence[Any]) -> Question[list[str]]:
+def _settings(nodes: Sequence[Any]) -> Steps[list[str]]:
     """
     Return a sentence for each setting that voids a promise; who may not ask is told nothing.
     """

@@ -13,7 +13,7 @@ from hashlib import sha256
 from time import time_ns
 from typing import Final
 
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._record import Draft, Kept, PutResult, Repeated, Row, Stretch
 from idlanyard.registry._sqlite._statements import Statements
 
 _SECOND: Final = 1_000_000
@@ -138,7 +138,7 @@ class Questions:
         living = [one for one in kept if one.expires is None or one.expires > now]
         return Stretch(living, found[-1][0].hex() if len(found) == limit else None)
 
-    def put(self, connection: sqlite3.Connection, sessions: Sequence[Kept]) -> list[Put]:
+    def put(self, connection: sqlite3.Connection, sessions: Sequence[Kept]) -> list[PutResult]:
         """
         Keep sessions as they were elsewhere, all or none.
         """
@@ -172,7 +172,7 @@ class Questions:
             self._due = expires
         return Row(draft.session_id, draft.client_id, draft.metadata, now, expires)
 
-    def _put(self, connection: sqlite3.Connection, kept: Kept, now: int) -> Put:
+    def _put(self, connection: sqlite3.Connection, kept: Kept, now: int) -> PutResult:
         if kept.expires is not None and kept.expires <= now:
             return "expired"
         key = sha256(kept.session_id.encode()).digest()

@@ -5,12 +5,22 @@ The store of ``sqlite://``, for code that waits.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 from time import time_ns
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import (
+    Count,
+    Delete,
+    Extend,
+    Insert,
+    Page,
+    Purge,
+    Put,
+    Question,
+    Read,
+    Walk,
+)
 from idlanyard.registry._sqlite._faults import sentences_on
 from idlanyard.registry._sqlite._file import File
 from idlanyard.registry._sqlite._layout import Layout
@@ -18,6 +28,7 @@ from idlanyard.registry._sqlite._patience import Patience
 from idlanyard.registry._sqlite._place import Place
 from idlanyard.registry._sqlite._questions import Questions
 
+T = TypeVar("T")
 _BATCH: Final = 200
 
 
@@ -51,97 +62,74 @@ class Files:
         self.place.known = False
 
 
-class Verbs:
+class SQLiteStore:
     """
-    What a file is asked, by who has so much patience.
-
-    Args:
-        files: the connections.
-        questions: what they are asked.
-        patience: how long a verb may take; ``None`` is the timeout of the files.
+    One file; see ``Store``. A question after ``close`` connects anew.
     """
 
-    __slots__ = ("_files", "_patience", "_questions")
+    def __init__(self, path: Path, *, timeout: float, namespace: str) -> None:
+        self._files = Files(path, Layout(namespace), timeout)
+        self._questions = Questions(namespace)
 
-    def __init__(self, files: Files, questions: Questions, patience: Patience | None) -> None:
-        self._files = files
-        self._questions = questions
-        self._patience = patience
+    def ask(self, question: Question[T]) -> T:
+        """
+        Return the answer to a question.
+        """
+        return self.answer(question, None)
 
-    def insert(self, draft: Draft) -> Row | Repeated | None:
+    def answer(self, question: Question[T], patience: Patience | None) -> T:
         """
-        As ``Store.insert``.
+        Return the answer to a question, unless *patience* ends first; ``None`` is the timeout.
         """
-        return self._files.writer.ask(self._patience, self._questions.insert, draft)
+        answer: T = self._answer(question, patience)
+        return answer
 
-    def read(self, key: bytes) -> Row | None:
+    def close(self) -> None:
         """
-        As ``Store.read``.
+        Close the connections.
         """
-        return self._files.reader.ask(self._patience, self._questions.read, key)
+        self._files.close()
 
-    def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``Store.extend``.
-        """
-        question = self._questions.extend
-        return self._files.writer.ask(self._patience, question, key, ttl, metadata, created)
+    def _answer(self, question: Question[Any], patience: Patience | None) -> Any:
+        files, asked = self._files, self._questions
+        match question:
+            case Read(key):
+                return files.reader.ask(patience, asked.read, key)
+            case Insert(draft):
+                return files.writer.ask(patience, asked.insert, draft)
+            case Extend(key, ttl, metadata, created):
+                return files.writer.ask(patience, asked.extend, key, ttl, metadata, created)
+            case Delete(key, created):
+                return files.writer.ask(patience, asked.delete, key, created)
+            case Page(client_key, after, limit):
+                return files.finder.ask(patience, asked.page, client_key, after or "", limit)
+            case Count():
+                return files.finder.ask(patience, asked.count)
+            case Walk(after, limit):
+                place = b"" if after is None else _place_of(after)
+                return files.finder.ask(patience, asked.walk, place, limit)
+            case Put(sessions):
+                return files.writer.ask(patience, asked.put, sessions)
+            case Purge():
+                return self._purge(patience)
+            case _:
+                files.reader.ask(patience, asked.read, b"")
+                return files.writer.ask(patience, self._check)
 
-    def delete(self, key: bytes, created: int | None) -> Row | None:
+    def _purge(self, patience: Patience | None) -> int:
         """
-        As ``Store.delete``.
-        """
-        return self._files.writer.ask(self._patience, self._questions.delete, key, created)
-
-    def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``Store.page``.
-        """
-        question = self._questions.page
-        return self._files.finder.ask(self._patience, question, client_key, after or "", limit)
-
-    def purge(self) -> int:
-        """
-        As ``Store.purge``: in batches, between which others have their turn; ``close`` ends it.
+        Purge in batches, between which other questions are answered; ``close`` ends it.
         """
         files = self._files
         now, closings, purged = time_ns() // 1000, files.closings, 0
         while closings == files.closings:
-            batch = files.writer.ask(self._patience, self._questions.purge, now, _BATCH)
+            batch = files.writer.ask(patience, self._questions.purge, now, _BATCH)
             purged += batch
             if batch < _BATCH:
-                patience = self._patience or Patience.of(files.timeout)
+                patience = patience or Patience.of(files.timeout)
                 files.writer.ask(patience, files.layout.index, patience)
                 break
         return purged
-
-    def count(self) -> int:
-        """
-        As ``Store.count``.
-        """
-        return self._files.finder.ask(self._patience, self._questions.count)
-
-    def walk(self, after: str | None, limit: int) -> Stretch:
-        """
-        As ``Store.walk``: in the order of keys.
-        """
-        place = b"" if after is None else _place_of(after)
-        return self._files.finder.ask(self._patience, self._questions.walk, place, limit)
-
-    def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``Store.put``: all of them in one transaction.
-        """
-        return self._files.writer.ask(self._patience, self._questions.put, sessions)
-
-    def check(self) -> list[str]:
-        """
-        As ``Store.check``: reads, and writes what is there already.
-        """
-        self._files.reader.ask(self._patience, self._questions.read, b"")
-        return self._files.writer.ask(self._patience, self._check)
 
     def _check(self, connection: sqlite3.Connection) -> list[str]:
         self._questions.attempt(connection)
@@ -152,30 +140,6 @@ class Verbs:
                 "is slow: run purge_expired() once, or 'python -m idlanyard registry purge'"
             )
         return sentences
-
-
-class SQLiteStore(Verbs):
-    """
-    One file; see ``Store``. What is asked after ``close`` connects anew.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, path: Path, *, timeout: float, namespace: str) -> None:
-        files = Files(path, Layout(namespace), timeout)
-        super().__init__(files, Questions(namespace), None)
-
-    def within(self, patience: Patience) -> Verbs:
-        """
-        Return the verbs for who has so much patience.
-        """
-        return Verbs(self._files, self._questions, patience)
-
-    def close(self) -> None:
-        """
-        As ``Store.close``.
-        """
-        self._files.close()
 
 
 def _place_of(after: str) -> bytes:

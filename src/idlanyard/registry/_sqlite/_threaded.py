@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, TypeVar, TypeVarTuple
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._record import Draft, Kept, Put, Repeated, Row, Stretch
+from idlanyard.registry._questions import Count, Page, Purge, Question, Read, Walk
 from idlanyard.registry._sqlite._patience import Patience
-from idlanyard.registry._sqlite._store import SQLiteStore, Verbs
+from idlanyard.registry._sqlite._store import SQLiteStore
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
+_Work: TypeAlias = Literal["read", "write", "find", "purge"]
 
 _GRACE: Final = 0.25
 """
@@ -32,7 +33,7 @@ class _Threads:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[_Work, ThreadPoolExecutor] = {}
 
     def take(self) -> list[ThreadPoolExecutor]:
         """
@@ -41,7 +42,7 @@ class _Threads:
         pools, self._pools = self._pools, {}
         return list(pools.values())
 
-    def thread(self, work: str) -> ThreadPoolExecutor:
+    def thread(self, work: _Work) -> ThreadPoolExecutor:
         """
         Return the thread for this work.
         """
@@ -72,72 +73,21 @@ class ThreadedStore:
         self._timeout = timeout
         self._threads = _Threads()
 
-    async def insert(self, draft: Draft) -> Row | Repeated | None:
+    async def ask(self, question: Question[T]) -> T:
         """
-        As ``AsyncStore.insert``.
-        """
-        return await self._in_time("write", Verbs.insert, draft)
+        Return the answer to a question.
 
-    async def read(self, key: bytes) -> Row | None:
+        A purge takes as long as it needs, since the timeout is for each of its batches.
         """
-        As ``AsyncStore.read``.
-        """
-        return await self._in_time("read", Verbs.read, key)
-
-    async def extend(
-        self, key: bytes, ttl: int | None, metadata: str | None, created: int | None
-    ) -> Row | None:
-        """
-        As ``AsyncStore.extend``.
-        """
-        return await self._in_time("write", Verbs.extend, key, ttl, metadata, created)
-
-    async def delete(self, key: bytes, created: int | None) -> Row | None:
-        """
-        As ``AsyncStore.delete``.
-        """
-        return await self._in_time("write", Verbs.delete, key, created)
-
-    async def page(self, client_key: bytes, after: str | None, limit: int) -> list[Row]:
-        """
-        As ``AsyncStore.page``.
-        """
-        return await self._in_time("find", Verbs.page, client_key, after, limit)
-
-    async def purge(self) -> int:
-        """
-        As ``AsyncStore.purge``: as long as it takes, since each of its batches has its time.
-        """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads.thread("purge"), self._store.purge)
-
-    async def count(self) -> int:
-        """
-        As ``AsyncStore.count``.
-        """
-        return await self._in_time("find", Verbs.count)
-
-    async def walk(self, after: str | None, limit: int) -> Stretch:
-        """
-        As ``AsyncStore.walk``.
-        """
-        return await self._in_time("find", Verbs.walk, after, limit)
-
-    async def put(self, sessions: Sequence[Kept]) -> list[Put]:
-        """
-        As ``AsyncStore.put``.
-        """
-        return await self._in_time("write", Verbs.put, sessions)
-
-    async def check(self) -> list[str]:
-        """
-        As ``AsyncStore.check``.
-        """
-        return await self._in_time("write", Verbs.check)
+        work, answer = _work_of(question), partial(self._store.answer, question)
+        if work == "purge":
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads.thread(work), answer, None)
+        return await self._in_time(work, answer)
 
     async def close(self) -> None:
         """
-        As ``AsyncStore.close``: what has begun ends first.
+        Close the file and the threads; the questions that are being answered end first.
         """
         pools = self._threads.take()
         if pools:
@@ -153,11 +103,11 @@ class ThreadedStore:
             pool.shutdown()
         self._store.close()
 
-    async def _in_time(self, work: str, verb: Callable[[Verbs, *Ts], T], *args: *Ts) -> T:
+    async def _in_time(self, work: _Work, ask: Callable[[Patience], T]) -> T:
         # As asyncio.timeout would do it, at half the price, which every verb pays.
         loop, cancelled = asyncio.get_running_loop(), _cancelled()
         patience = Patience.of(self._timeout)
-        begun = self._threads.thread(work).submit(verb, self._store.within(patience), *args)
+        begun = self._threads.thread(work).submit(ask, patience)
         answer = asyncio.wrap_future(begun)
         end = loop.call_later(self._timeout, _give_up, begun, answer)
         try:
@@ -169,6 +119,18 @@ class ThreadedStore:
             raise RegistryUnavailable("sqlite") from TimeoutError("no answer in time")
         finally:
             end.cancel()
+
+
+def _work_of(question: Question[Any]) -> _Work:
+    match question:
+        case Read():
+            return "read"
+        case Page() | Count() | Walk():
+            return "find"
+        case Purge():
+            return "purge"
+        case _:
+            return "write"
 
 
 def _give_up(begun: Future[T], answer: asyncio.Future[T]) -> None:
