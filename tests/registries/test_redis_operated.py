@@ -466,7 +466,7 @@ def test_the_work_of_a_page_does_not_grow_with_the_dead(
     for dead in (3_000, 3_000, 30_000):
         with face(server.url, namespace=space) as registry, server.client() as client:
             for start in range(0, living, 1000):
-                store_of(registry).put([kept_of(name) for name in names[start : start + 1000]])
+                store_of(registry).ask(Put([kept_of(name) for name in names[start : start + 1000]]))
             littered(client, layout, [f"dead-{number:05}" for number in range(dead)], noted=True)
             for _ in range(before):
                 registry.find(client_id="c", limit=10)
@@ -493,7 +493,7 @@ def test_an_expired_id_is_met_once(face: Face, server: Valkey, layout: Layout, s
     living = [f"living-{number:04}" for number in range(3_200)]
     with face(server.url, namespace=space) as registry, server.client() as client:
         for start in range(0, len(living), 1000):
-            store_of(registry).put([kept_of(name) for name in living[start : start + 1000]])
+            store_of(registry).ask(Put([kept_of(name) for name in living[start : start + 1000]]))
         littered(client, layout, dead, noted=True)
         found = registry.find(client_id="c", limit=10)
         assert [one.session_id for one in found] == living[:10]
