@@ -25,7 +25,7 @@ from drive import (
 )
 from idlanyard import Policy, PolicyError, asgi, session_spec, user_spec, wsgi
 from idlanyard._decision.caches import Caches
-from idlanyard._decision.plan import plan_for
+from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard.testing import raise_failures
 
@@ -227,22 +227,26 @@ def test_no_header_of_an_app_makes_the_echo_fail(
     assert len(values_of(said, "Cache-Control")) <= max(1, len(values_of(headers, "Cache-Control")))
 
 
-@pytest.mark.parametrize("wire", [ASGI, WSGI], ids=["asgi", "wsgi"])
-def test_what_is_remembered_of_headers_is_bounded(wire: Any) -> None:
+@pytest.mark.parametrize("dialect", [ASGI, WSGI], ids=["asgi", "wsgi"])
+def test_what_is_remembered_of_headers_is_bounded(dialect: Any) -> None:
     """
     Verdicts and names are remembered up to a number, and the long ones never.
     """
-    caches = Caches(wire)
-    encode = (lambda text: text.encode()) if wire is ASGI else str
+    caches = Caches(dialect)
+    encode = (lambda text: text.encode()) if dialect is ASGI else str
     for number in range(2000):
-        caches.weigh("GET", 200, [(encode(f"x-{number}"), encode("a"))])
-        caches.weigh("GET", 200, [(encode("cache-control"), encode(f"max-age=0, x={number}"))])
-        caches.weigh("GET", 200, [(encode("x" * 200), encode("a"))])
-        caches.weigh("GET", 200, [(encode("expires"), encode(f"{number}"))])
+        caches.judge_response("GET", 200, [(encode(f"x-{number}"), encode("a"))])
+        caches.judge_response(
+            "GET", 200, [(encode("cache-control"), encode(f"max-age=0, x={number}"))]
+        )
+        caches.judge_response("GET", 200, [(encode("x" * 200), encode("a"))])
+        caches.judge_response("GET", 200, [(encode("expires"), encode(f"{number}"))])
         line = encode("cache-control"), encode(f"x={number}")
-        caches.forbid(("cache-control",), [line, (line[0], line[1] * 200)])
-        caches.forbid(("cache-control",), [(line[0], line[1] * 200)])
-        caches.weigh("GET", 200, [(encode("cdn-cache-control"), encode("no-store" + "," * 200))])
+        caches.forbid_storing(("cache-control",), [line, (line[0], line[1] * 200)])
+        caches.forbid_storing(("cache-control",), [(line[0], line[1] * 200)])
+        caches.judge_response(
+            "GET", 200, [(encode("cdn-cache-control"), encode("no-store" + "," * 200))]
+        )
     tables: list[list[Any]] = [[*caches.kinds], [*caches._dates]]
     tables += [[text for _, text in table] for table in (caches._verdicts, caches._marked)]
     assert [0 < len(table) <= 256 for table in tables] == [True] * 4
@@ -253,13 +257,13 @@ def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
     """
     Of the names without a say a few hundred are remembered, and the long ones never.
     """
-    from idlanyard._decision.response import matters
+    from idlanyard._decision.response import affects_echo
 
-    plan = plan_for(Policy(), WSGI)
-    assert not matters(plan, "x" * 200)
+    plan = compile_policy(Policy(), WSGI)
+    assert not affects_echo(plan, "x" * 200)
     assert not plan.plain_names
     for number in range(2000):
-        assert not matters(plan, f"x-{number}")
+        assert not affects_echo(plan, f"x-{number}")
     assert len(plan.plain_names) == 256
 
 
@@ -269,10 +273,10 @@ def test_a_verdict_that_is_remembered_is_the_same() -> None:
     """
     caches = Caches(WSGI)
     for _ in range(2):
-        assert caches.weigh("GET", 200, [("Cache-Control", "private")]) == ()
-        assert caches.weigh("GET", 200, [("Surrogate-Control", "private")]) == (
+        assert caches.judge_response("GET", 200, [("Cache-Control", "private")]) == ()
+        assert caches.judge_response("GET", 200, [("Surrogate-Control", "private")]) == (
             "surrogate-control",
             "cache-control",
         )
-        assert caches.weigh("GET", 200, [ETAG, ("Cache-Control", "private")]) == ()
-        assert caches.weigh("GET", 200, [ETAG]) is None
+        assert caches.judge_response("GET", 200, [ETAG, ("Cache-Control", "private")]) == ()
+        assert caches.judge_response("GET", 200, [ETAG]) is None

@@ -88,7 +88,7 @@ def test_lines_for_caches_are_joined_once(header: bytes) -> None:
     """
     lines = [(header, Line(b"no-cache"))] * 2_000
     Text.copied = 0
-    assert Caches(ASGI).weigh("GET", 200, lines) is not None
+    assert Caches(ASGI).judge_response("GET", 200, lines) is not None
     assert Text.copied <= 13 * sum(len(value) for _, value in lines)
 
 
@@ -99,7 +99,7 @@ def test_each_header_that_is_silent_is_looked_for_once() -> None:
     names = [f"x{number}-cache-control" for number in range(1_000)]
     silent = tuple(Name(name) for name in names)
     Name.compared = 0
-    said = Caches(WSGI).forbid(silent, [(name, "no-cache") for name in reversed(names)])
+    said = Caches(WSGI).forbid_storing(silent, [(name, "no-cache") for name in reversed(names)])
     assert all(value == "no-cache, private" for _, value in said)
     assert Name.compared <= 13 * len(names)
 

@@ -22,7 +22,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._decision.plan import Plan, plan_for
+from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard._decision.resolve import resolve
 from idlanyard._policy.policy import checked_policy
@@ -120,11 +120,11 @@ def _answer(
     return Answer(context, seen, echo, status, field)
 
 
-def _resolved(case: Case, plan: Plan, lines: list[tuple[Any, Any]], raw: Any) -> Answer:
+def _resolved(case: Case, plan: CompiledPolicy, lines: list[tuple[Any, Any]], raw: Any) -> Answer:
     """
     Ask ``resolve`` itself, and carry its edits out.
     """
-    own = {spelling: line[0] for spelling, line in plan.lines.items()}
+    own = {spelling: line[0] for spelling, line in plan.watched.items()}
     found = [pair for pair in lines if pair[0] in plan.watched]
     scope, edits, refusal, _ = resolve(plan, found, raw)
     gone, added = edits or ((), [])
@@ -161,13 +161,13 @@ def _text(value: bytes | str) -> str:
 
 def _by_resolve_asgi(case: Case) -> Answer:
     raw = _scope(case)
-    return _resolved(case, plan_for(case.policy, ASGI), raw["headers"], raw)
+    return _resolved(case, compile_policy(case.policy, ASGI), raw["headers"], raw)
 
 
 def _by_resolve_wsgi(case: Case) -> Answer:
     raw = _environ(case)
     lines = [(key, value) for key, value in raw.items() if key.startswith("HTTP_")]
-    return _resolved(case, plan_for(case.policy, WSGI), lines, raw)
+    return _resolved(case, compile_policy(case.policy, WSGI), lines, raw)
 
 
 DOORS: dict[str, Callable[[Case], Answer]] = {

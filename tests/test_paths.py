@@ -12,7 +12,7 @@ from drive import ask_asgi_at_once, ask_wsgi, environ_of, http_scope
 from idlanyard import Policy, PolicyError, get_session_id
 from idlanyard import asgi as asgi_door
 from idlanyard import wsgi as wsgi_door
-from idlanyard._decision.plan import plan_for
+from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI
 from idlanyard._decision.resolve import resolve
 from idlanyard._policy.policy import checked_policy
@@ -101,6 +101,6 @@ def test_letters_of_a_path_are_the_same_on_both_protocols(sent: bytes, bound: bo
         (ASGI, http_scope(path=sent.decode("utf-8", "replace"))),
         (WSGI, environ_of(PATH_INFO=sent.decode("latin-1"))),
     ]
-    for wire, raw in raws:
-        scope, *_ = resolve(plan_for(policy, wire), [], raw)
+    for dialect, raw in raws:
+        scope, *_ = resolve(compile_policy(policy, dialect), [], raw)
         assert (scope.look_up("session_id")[0] is not None) is bound

@@ -13,14 +13,14 @@ import pytest
 
 from drive import ask_wsgi, environ_of
 from idlanyard import Header, Policy, session_spec, subscribe, wsgi
-from idlanyard._decision import case, reporting
+from idlanyard._decision import reporting, resolve
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "troubleshooting.md").read_text(encoding="utf-8")
 # The words of the log by the reason of the event.
 ROWS = {
     reason: said for said, reason in re.findall(r"^\| `(.+?)` \| `(.+?)` \|", PAGE, re.MULTILINE)
 }
-MESSAGES = reporting._OF_SENDERS | reporting._OF_VALUES
+MESSAGES = reporting._SENDER_WARNINGS | reporting._VALUE_WARNINGS
 FILLED = {
     "alias": "X_User_ID",
     "charset": "...",
@@ -36,7 +36,7 @@ def test_every_reason_stands_on_the_page() -> None:
     """
     The page has a row for each reason that a request's ID can be refused for, and no other.
     """
-    assert ROWS.keys() == MESSAGES.keys() | {case.NOT_READ}
+    assert ROWS.keys() == MESSAGES.keys() | {resolve.PARSE_FAILED}
 
 
 @pytest.mark.parametrize("reason", MESSAGES)
@@ -68,5 +68,5 @@ def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.ERROR, "idlanyard"):
         ask_wsgi(app, environ_of([("X-User-ID", "alice")]))
     undo()
-    assert told == [case.NOT_READ]
-    assert ROWS[case.NOT_READ] in caplog.text
+    assert told == [resolve.PARSE_FAILED]
+    assert ROWS[resolve.PARSE_FAILED] in caplog.text

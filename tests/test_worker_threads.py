@@ -16,7 +16,7 @@ import anyio
 import pytest
 import trio
 
-from idlanyard._decision.worker_threads import WorkerThreads, time_limit
+from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 from registries.naming import eventually
 
 LOOPS = [pytest.param(asyncio.run, id="asyncio"), pytest.param(trio.run, id="trio")]
@@ -62,7 +62,7 @@ def test_no_more_threads_than_allowed(loop: Any) -> None:
 
     async def give_up(number: int) -> None:
         with pytest.raises(TimeoutError):
-            async with time_limit(0.3):
+            async with limit_time(0.3):
                 await threads.run(wait, number)
 
     async def ask() -> bool:
@@ -125,14 +125,14 @@ def test_without_anyio_another_loop_is_refused_in_a_sentence() -> None:
 import sys
 import trio
 sys.modules["anyio"] = None
-from idlanyard._decision.worker_threads import WorkerThreads, time_limit
+from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 async def ask():
     try:
         await WorkerThreads(1, "one").run(len, "x")
     except RuntimeError as error:
         print(error)
     try:
-        async with time_limit(1):
+        async with limit_time(1):
             pass
     except RuntimeError as error:
         print(error)

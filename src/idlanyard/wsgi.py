@@ -1,5 +1,5 @@
 """
-The WSGI middleware: unpack, call ``resolve``, pack.
+The WSGI middleware: unpack the request, decide on its IDs, bind them, pack the response.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from idlanyard._binding.state import (
     get_binding,
     reset_binding,
 )
-from idlanyard._decision.admission import admitted_waiting, check_waits
-from idlanyard._decision.case import Refusal
-from idlanyard._decision.claims import Pair
-from idlanyard._decision.environ import edit, publish
-from idlanyard._decision.plan import Plan, plan_for
-from idlanyard._decision.protocols import WSGI, WSGI_KEY, check_application
-from idlanyard._decision.reporting import announce, report
-from idlanyard._decision.resolve import find_enclosing, resolve, resolve_nested
-from idlanyard._decision.response import echoed, problem
+from idlanyard._decision.environ import edit_headers, find_enclosing, publish_ids
+from idlanyard._decision.known_sessions import check_sync_admission, make_known_sessions
+from idlanyard._decision.plan import CompiledPolicy, compile_policy
+from idlanyard._decision.protocols import WSGI, WSGI_KEY, Pair, check_application
+from idlanyard._decision.reporting import report_bound, report_rejections
+from idlanyard._decision.resolve import Refusal, resolve
+from idlanyard._decision.response import add_echo, build_refusal
 from idlanyard._policy.policy import Policy, refuse_options
 
 if TYPE_CHECKING:
@@ -49,17 +47,16 @@ class SessionContextMiddleware:
 
     Args:
         app: any WSGI application.
-        policy: the rules; left out, ``Policy.from_env()``.
+        policy: the rules; by default ``Policy.from_env()``.
 
     Raises:
         PolicyError: the environment describes no policy, or the policy's
-            ``Admission`` has a function that is awaited.
-        TypeError: *app* is no application of this protocol, *policy* is not a
-            ``Policy``, or its options are given here, which ``Policy(...)``
-            takes.
+            ``Admission`` has an async function.
+        TypeError: *app* is not a WSGI application, *policy* is not a ``Policy``,
+            or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_keys", "_plan", "app")
+    __slots__ = ("_keys", "_known_sessions", "_plan", "app")
 
     app: WSGIApplication
 
@@ -67,49 +64,44 @@ class SessionContextMiddleware:
     def __init__(self, app: WSGIApplication, policy: Policy | None = None) -> None:
         check_application(app, "WSGI")
         self.app = app
-        self._plan = plan_for(policy, WSGI)
-        check_waits(self._plan.policy)
-        self._keys = tuple(self._plan.lines)
+        self._plan = compile_policy(policy, WSGI)
+        check_sync_admission(self._plan.policy)
+        self._known_sessions = make_known_sessions(self._plan)
+        self._keys = tuple(self._plan.watched)
 
-    def __call__(  # noqa: C901, PLR0912 - one frame, since every request passes here
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """
         Serve one request.
         """
-        plan = self._plan
+        plan, known_sessions = self._plan, self._known_sessions
         found: list[Pair] = []
         for key in self._keys:
             if key in environ:
                 found.append((key, environ[key]))
-        if KEY in environ or get_binding() is not UNBOUND:
-            outer = find_enclosing(plan, environ)
-            if outer is not None:
-                return self._nested(environ, start_response, found, outer)
-        inner, edits, refusal, rejected = resolve(plan, found, environ)
+        may_be_nested = KEY in environ or get_binding() is not UNBOUND
+        outer = find_enclosing(plan, environ) if may_be_nested else None
+        inner, edits, refusal, rejected = resolve(plan, found, environ, outer)
         if rejected:
-            report(plan, environ, inner, rejected)
-        if plan.admission is not None and refusal is None:
-            edits, refusal = admitted_waiting(plan, plan.admission, environ, inner, edits)
+            report_rejections(plan, environ, inner, rejected)
+        if known_sessions is not None and outer is None and refusal is None:
+            edits, refusal = known_sessions.admit(environ, inner, edits)
         if refusal is not None:
             return _refuse(plan, environ, start_response, refusal, inner)
         if edits is not None:
-            edit(environ, edits)
+            edit_headers(environ, edits)
+        if outer is not None:
+            return self.app(environ, start_response)
         environ[KEY] = inner
-        for name, value in zip(plan.policy.environ_keys, inner.values):  # noqa: B905 - IDs come first
-            if value is not None:
-                environ[name] = value
-            elif name in environ:
-                del environ[name]
+        publish_ids(environ, plan.policy, inner.values)
         token = bound.set(inner)
         try:
             if events.subscribers:
-                announce(inner)
-            body = self.app(environ, _echoing(plan, environ, inner, start_response))
+                report_bound(inner)
+            body = self.app(environ, _wrap_start(plan, environ, inner, start_response))
             if body.__class__ in _WHOLE or _is_file(environ, body):
                 inner.open = False
                 if inner.echo is None:
-                    publish(environ, inner.policy, inner.values)
+                    publish_ids(environ, inner.policy, inner.values)
                 return body
             return _Body(body, environ, inner)
         except BaseException as error:
@@ -119,24 +111,10 @@ class SessionContextMiddleware:
         finally:
             reset_binding(token)
 
-    def _nested(
-        self, environ: WSGIEnvironment, start_response: Any, found: list[Pair], outer: RequestIDs
-    ) -> Iterable[bytes]:
-        """
-        Serve inside another middleware of ours: its scope is the request's (R15).
-        """
-        edits, refusal, rejected = resolve_nested(self._plan, found, outer, environ)
-        if refusal is not None:
-            report(self._plan, environ, outer, rejected)
-            return _refuse(self._plan, environ, start_response, refusal, outer)
-        if edits is not None:
-            edit(environ, edits)
-        return self.app(environ, start_response)
-
 
 class _Body:
     """
-    A body whose every step has the request's binding, and the server none (R4, S28).
+    A body that is iterated with the request's IDs bound, and with none between the steps.
     """
 
     __slots__ = ("_binding", "_environ", "_inner", "_iterable", "_next")
@@ -184,24 +162,24 @@ class _Body:
         inner = self._inner
         inner.open = False
         if inner.echo is None:
-            publish(self._environ, inner.policy, inner.values)
+            publish_ids(self._environ, inner.policy, inner.values)
 
 
 def _is_file(environ: WSGIEnvironment, body: Any) -> bool:
     """
-    Say whether the body is the server's own, which it must get back to send fast.
+    Return whether the body is the server's own type, which it sends without iterating.
     """
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type):
         return type(body) is wrapper
-    # uWSGI's is a function that returns the file itself.
+    # uWSGI's wrapper is a function that returns the file itself.
     return wrapper is not None and isinstance(body, io.IOBase)
 
 
-def _echoing(
-    plan: Plan, environ: WSGIEnvironment, inner: RequestIDs, start_response: StartResponse
+def _wrap_start(
+    plan: CompiledPolicy, environ: WSGIEnvironment, inner: RequestIDs, start_response: StartResponse
 ) -> StartResponse:
-    # Before the application, which may change it: caches saw this one.
+    # Read before the application, which may change it: caches saw this one.
     method = environ.get("REQUEST_METHOD", "GET")
 
     def start_echoed(status: str, headers: list[Pair], exc_info: Any = None) -> Any:
@@ -209,9 +187,9 @@ def _echoing(
             pairs = inner.echo
             if pairs is None:
                 pairs = plan.echo_pairs(inner.values)
-                publish(environ, inner.policy, inner.values)
+                publish_ids(environ, inner.policy, inner.values)
             if pairs:
-                headers = echoed(plan, method, _code(status[:3]), headers, pairs)
+                headers = add_echo(plan, method, _parse_status(status[:3]), headers, pairs)
         except Exception as error:
             _failures.report_failure("echo", error)
         if exc_info is None:
@@ -222,21 +200,22 @@ def _echoing(
 
 
 @lru_cache(maxsize=256)
-def _code(digits: str) -> int:
+def _parse_status(digits: str) -> int:
     return int(digits)
 
 
 def _refuse(
-    plan: Plan,
+    plan: CompiledPolicy,
     environ: WSGIEnvironment,
     start_response: StartResponse,
     refusal: Refusal,
     inner: RequestIDs,
 ) -> list[bytes]:
     """
-    Answer the request with a problem (R8).
+    Answer a refused request with a problem.
     """
-    code, phrase, headers, body = problem(plan, refusal, plan.echo_pairs(inner.values))
-    publish(environ, inner.policy, inner.values)
+    pairs = plan.echo_pairs(inner.values)
+    code, phrase, headers, body = build_refusal(plan, refusal, pairs)
+    publish_ids(environ, inner.policy, inner.values)
     start_response(f"{code} {phrase}", headers)
     return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else body]

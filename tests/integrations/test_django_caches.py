@@ -21,7 +21,7 @@ from apps.django_settings import OURS
 from cache_cases import CASES, Case, expected
 from counting import Name
 from idlanyard import EVERYONE, Policy
-from idlanyard._decision.plan import plan_for
+from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.integrations.django._responses import echo
@@ -68,7 +68,7 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
     for number in range(500):
         # Django keeps the name as it was given, next to the one in lower case.
         response.headers._store[f"x-{number}"] = (Name(f"X-{number}"), "1")
-    plan = plan_for(POLICY, WSGI)
+    plan = compile_policy(POLICY, WSGI)
     Name.compared = 0
     echo(plan, "GET", response, [("X-Session-ID", "s1")])
     assert response["X-Session-ID"] == "s1"

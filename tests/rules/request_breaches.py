@@ -64,8 +64,8 @@ REQUEST_BREACHES = [
         "R6",
         "what a nested middleware refuses is not explained",
         "asgi.py",
-        "            report(plan, scope, outer, rejected)\n",
-        "",
+        "            report_rejections(plan, scope, inner, rejected)\n",
+        "            pass\n",
         NESTING + "test_a_nested_refusal_is_explained[absent-asgi]",
     ),
     Breach(
@@ -140,9 +140,8 @@ REQUEST_BREACHES = [
         "R6",
         "threads that meet a reason at once leave it to one another",
         "_decision/reporting.py",
-        "    if next(plan.told.setdefault(key, count())):\n",
-        "    plan.told[key] = count(next(plan.told.get(key, count())) + 1)\n"
-        "    if next(plan.told[key]) > 1:\n",
+        "    if next(plan.warnings.setdefault(key, count())):\n",
+        "    plan.warnings[key] = count(next(plan.warnings.get(key, count())) + 1)\n    if next(plan.warnings[key]) > 1:\n",
         WARNINGS + "test_requests_at_once_are_warned_of_once[asgi]",
     ),
     Breach(

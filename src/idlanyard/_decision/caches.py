@@ -1,5 +1,6 @@
 """
-How a response stands to shared caches, by its method, status and headers (R9, S11).
+Shared caches: whether they may store a response, by its method, status and headers, and
+how to forbid it.
 """
 
 from __future__ import annotations
@@ -7,16 +8,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from idlanyard._decision.protocols import Wire
-
-Line: TypeAlias = tuple[Any, Any]
+from idlanyard._decision.protocols import Dialect, Pair
 
 STORED_METHODS: Final = frozenset({"GET", "HEAD"})
-# RFC 9110 15.1, and what Fastly (302), nginx's proxy_cache_valid without a status
-# (302) and Google's Cloud CDN (302, 307, 421, 451) keep although nothing is said.
+# RFC 9110, 15.1, and the statuses that Fastly (302), nginx's proxy_cache_valid without a
+# status (302) and Google's Cloud CDN (302, 307, 421, 451) store without any instruction.
 STORED_STATUSES: Final = frozenset(
     {200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501}
 )
@@ -36,8 +34,8 @@ _KINDS: Final = {
     "etag": _FILE,
     "last-modified": _FILE,
 }
-# Varnish heeds only no-store in Surrogate-Control, and where that header stands
-# no private in Cache-Control.
+# Varnish obeys only no-store in Surrogate-Control, and beside that header it ignores
+# private in Cache-Control.
 _FORBIDDING: Final = {_CONTROL: "private", _TARGETED: "private", _SURROGATE: "no-store"}
 
 _SHARES: Final = "shares"
@@ -58,39 +56,42 @@ class Caches:
     """
     The rules for one protocol, with the verdicts on header lines seen before.
 
-    What is remembered is bounded in number and in length.
+    The memory is bounded in number and in length.
 
     Attributes:
-        kinds: how each header seen before is read; ``None`` where it has no say.
-        private: the header of a response that says nothing itself.
+        kinds: the kind and lower-case name of each header seen before; ``None`` for a
+            header that is no instruction to caches.
+        private: the header that makes a response private.
     """
 
     __slots__ = ("_dates", "_decode", "_encode", "_marked", "_verdicts", "kinds", "private")
 
-    def __init__(self, wire: Wire) -> None:
-        binary = wire.text is bytes
+    def __init__(self, dialect: Dialect) -> None:
+        binary = dialect.text is bytes
         self._encode = _to_bytes if binary else str
         self._decode = _to_text if binary else str
         self.kinds: dict[Any, tuple[str, str] | None] = {}
         self._verdicts: dict[tuple[str, str], str] = {}
         self._dates: dict[str, float] = {}
         self._marked: dict[tuple[str, Any], Any] = {}
-        self.private: Line = (wire.echo("Cache-Control"), self._encode("private"))
+        self.private: Pair = (dialect.echo("Cache-Control"), self._encode("private"))
 
-    def weigh(self, method: str, status: int, headers: Iterable[Line]) -> tuple[str, ...] | None:
+    def judge_response(
+        self, method: str, status: int, headers: Iterable[Pair]
+    ) -> tuple[str, ...] | None:
         """
-        Return what is to be forbidden before the response may carry IDs.
+        Return the headers that must forbid storing before the response may carry IDs.
 
-        ``None`` says that a shared cache may keep it, so that it must not; else
-        the headers, in lower case, that say nothing so far: none of them where
-        no cache keeps it.
+        They are in lower case, and none if no shared cache stores the response.
+        ``None`` means that the application lets shared caches store it, so that it
+        must not carry IDs.
 
         Args:
             method: the request's.
             status: the response's.
-            headers: all of its headers.
+            headers: its headers.
         """
-        lines, dates, is_file = self._sorted(headers)
+        lines, dates, is_file = self._sort_headers(headers)
         control = _SILENT
         silent: list[str] = []
         for (kind, name), text in lines.items():
@@ -109,33 +110,33 @@ class Caches:
             silent.append(_CONTROL)
         return None if silent and is_file else tuple(silent)
 
-    def forbid(self, silent: tuple[str, ...], headers: list[Line]) -> list[Line]:
+    def forbid_storing(self, silent: tuple[str, ...], headers: list[Pair]) -> list[Pair]:
         """
-        Return *headers* with a word against shared caches in each that is *silent*.
+        Return *headers* with a directive against shared caches in each that is *silent*.
         """
         missing = dict.fromkeys(silent)
-        said: list[Line] = []
+        lines: list[Pair] = []
         for pair in headers:
-            found = self.kind(pair[0])
+            found = self.classify(pair[0])
             if found is None or found[1] not in missing:
-                said.append(pair)
+                lines.append(pair)
                 continue
             del missing[found[1]]
-            said.append((pair[0], self._with_word(found[0], pair[1])))
-        # Only Cache-Control is ever silent by not being there.
-        return [*said, self.private] if missing else said
+            lines.append((pair[0], self._add_directive(found[0], pair[1])))
+        # Of the silent headers only Cache-Control may be missing from the response.
+        return [*lines, self.private] if missing else lines
 
-    def _sorted(
-        self, headers: Iterable[Line]
+    def _sort_headers(
+        self, headers: Iterable[Pair]
     ) -> tuple[dict[tuple[str, str], str], list[str], bool]:
         """
-        Return what has a say: several lines as one, the dates, and whether it is a file.
+        Return the instructions, several lines as one; the dates; and whether it is a file.
         """
         lines: dict[tuple[str, str], list[str]] = {}
         dates: list[str] = []
         is_file = False
         for name, value in headers:
-            found = self.kind(name)
+            found = self.classify(name)
             if found is None:
                 continue
             if found[0] is _FILE:
@@ -144,12 +145,12 @@ class Caches:
                 dates.append(self._decode(value))
             else:
                 lines.setdefault(found, []).append(self._decode(value))
-        # Joined at the end: text that grows by a line is copied with each.
+        # Joined once at the end: adding line by line would take quadratic time.
         return {key: ",\n".join(texts) for key, texts in lines.items()}, dates, is_file
 
-    def kind(self, name: Any) -> tuple[str, str] | None:
+    def classify(self, name: Any) -> tuple[str, str] | None:
         """
-        Return how a response header is read, with its name in lower case, if it has a say.
+        Return the kind and lower-case name of an instruction to caches, else ``None``.
         """
         if name in self.kinds:
             return self.kinds[name]
@@ -163,30 +164,30 @@ class Caches:
     def _verdict(self, kind: str, text: str) -> str:
         verdict = self._verdicts.get((kind, text))
         if verdict is None:
-            verdict = _judge(kind, text.lower())
+            verdict = _judge_lines(kind, text.lower())
             if len(text) <= _LONGEST:
                 _remember(self._verdicts, (kind, text), verdict)
         return verdict
 
     def _is_later(self, date: str) -> bool:
         """
-        Return whether a date is still to come.
+        Return whether a date is in the future.
         """
         moment = self._dates.get(date)
         if moment is None:
-            moment = _moment(date)
+            moment = _parse_date(date)
             if len(date) <= _LONGEST:
                 _remember(self._dates, date, moment)
         return moment > time.time()
 
-    def _with_word(self, kind: str, value: Any) -> Any:
+    def _add_directive(self, kind: str, value: Any) -> Any:
         """
-        Return what a header says, and that shared caches must not store the response.
+        Return the value of a header with a directive that shared caches must not store.
         """
         marked = self._marked.get((kind, value))
         if marked is None:
             word, text = _FORBIDDING[kind], self._decode(value).strip(" \t,")
-            # Behind a quote that is never closed, it would be part of that.
+            # First, since an unclosed quote would swallow a directive behind it.
             both = f"{word}, {text}" if '"' in text else f"{text}, {word}"
             marked = self._encode(both if text else word)
             if len(value) <= _LONGEST:
@@ -194,19 +195,19 @@ class Caches:
         return marked
 
 
-def _judge(kind: str, text: str) -> str:
+def _judge_lines(kind: str, text: str) -> str:
     """
-    Return what the lines of one header say to those whom they are meant for.
+    Return what the lines of one header tell the caches that read it.
     """
     if kind is _ACCEL:
         return _SHARES if _LATER.search(text) else _SILENT
-    # Of several lines, Varnish reads the first.
+    # Varnish reads only the first of several lines.
     first = text.partition("\n")[0] if kind is _SURROGATE else text
     bare = {word.strip() for word in _QUOTED.sub('""', first).split(",")}
     if "no-store" in bare:
         return _FORBIDS
-    # To forbid, a word must stand outside quotes; to share, anywhere: not every
-    # cache knows of quotes.
+    # A directive forbids only outside quotes, and allows anywhere: some caches
+    # ignore quotes.
     parts = [part.partition("=") for part in text.split(",")]
     words = [(name.strip(' \t\n"'), value.strip(' \t\n"')) for name, _, value in parts]
     names = {name for name, _ in words}
@@ -214,15 +215,15 @@ def _judge(kind: str, text: str) -> str:
         return _SHARES
     if "private" in bare and kind is not _SURROGATE:
         return _FORBIDS
-    # Of several, one cache takes the first and another the last.
+    # If there are several ages, one cache uses the first and another the last.
     if any(name in _AGES and not _NO_AGE.fullmatch(value) for name, value in words):
         return _SHARES
     return _AGED if names & _AGES else _SILENT
 
 
-def _moment(date: str) -> float:
+def _parse_date(date: str) -> float:
     """
-    Return the seconds of a date, and 0 where it is not understood.
+    Return a date in seconds, and 0 if it is not understood.
     """
     from email.utils import mktime_tz, parsedate_tz
 
@@ -237,7 +238,7 @@ def _moment(date: str) -> float:
 
 def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
     """
-    Add to what is known; where that is full, begin anew.
+    Add an entry; if the memory is full, empty it first.
     """
     if len(known) >= _MOST:
         known.clear()

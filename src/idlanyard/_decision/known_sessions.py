@@ -1,6 +1,6 @@
 """
-Whether a session is known: the function of an ``Admission``, asked, its answer
-checked, and its outages told once.
+Known sessions: asks the function of an ``Admission`` about the session that a request
+brings, before anything is bound, and applies the answer.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ from typing import Any, Final, TypeAlias
 
 from idlanyard import _failures
 from idlanyard._binding.functions import is_awaited
-from idlanyard._decision.worker_threads import WorkerThreads, time_limit
+from idlanyard._binding.state import RequestIDs, apply_delta
+from idlanyard._decision.plan import CompiledPolicy
+from idlanyard._decision.reporting import report_rejections
+from idlanyard._decision.resolve import UNKNOWN, Edits, Refusal
+from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 from idlanyard._policy.admission import Admission
+from idlanyard._policy.checked import CheckedPolicy
+from idlanyard.exceptions import PolicyError
+from idlanyard.ids import Provenance
 
-Answer: TypeAlias = bool | None
-"""
-Known, not known, or no answer.
-"""
+Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
 
+UNANSWERED: Final = "whether it is known cannot be told just now"
+_OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
 _THREADS: Final = 16
 _ANSWERED: Final = {
     "refuse": "such requests are answered 503",
@@ -27,58 +33,136 @@ _ANSWERED: Final = {
 }
 
 
+def check_sync_admission(policy: CheckedPolicy) -> None:
+    """
+    Raise an error if the policy's ``Admission`` is async, which no WSGI server can await.
+
+    Raises:
+        PolicyError: its function is awaited.
+    """
+    if policy.admission is not None and is_awaited(policy.admission.known):
+        raise PolicyError.about(
+            "admission",
+            "has an async function, which WSGI cannot await: write "
+            "Admission(registry.exists) with a SessionRegistry",
+        )
+
+
+def make_known_sessions(plan: CompiledPolicy) -> KnownSessions | None:
+    """
+    Return the known sessions of a policy, or ``None`` if it admits any session.
+    """
+    admission = plan.policy.admission
+    return None if admission is None else KnownSessions(plan, admission)
+
+
 class KnownSessions:
     """
-    Who asks on behalf of one middleware, with threads of its own for a function that waits.
+    The sessions that one middleware accepts, with threads of its own for a blocking function.
 
     Args:
-        admission: the rules.
+        plan: the compiled policy.
+        admission: its rules for known sessions.
     """
 
-    __slots__ = ("_admission", "_lock", "_outage", "_threads")
+    __slots__ = ("_admission", "_lock", "_outage", "_plan", "_threads")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, plan: CompiledPolicy, admission: Admission) -> None:
+        self._plan = plan
         self._admission = admission
         self._threads = WorkerThreads(_THREADS, "idlanyard-admission")
-        # Since when there has been no answer, and how many were without one.
+        # The time since when there has been no answer, and the number of requests without one.
         self._outage: tuple[float, int] | None = None
         self._lock = Lock()
 
-    def ask(self, session: str) -> Answer:
+    def admit(self, raw: Any, inner: RequestIDs, edits: Edits | None) -> Admitted:
         """
-        Ask in this thread.
+        Admit or refuse the session of one request, in its own thread.
+
+        Args:
+            raw: the ``scope`` or ``environ``.
+            inner: the IDs of the request; changed if the session is not admitted.
+            edits: the changes to the request's headers so far.
+
+        Returns:
+            The changes to the request's headers; and the refusal, or ``None``.
         """
+        session = self._session_of(inner)
+        if session is None:
+            return edits, None
         began = monotonic()
         try:
-            answer = _said(self._admission.known(session))
+            answer = _check_answer(self._admission.known(session))
         except Exception as error:
-            self._fail(error)
-            return None
-        self._answer(began)
-        return answer
+            self._report_outage(error)
+            return self._apply(None, raw, inner, edits)
+        self._report_recovery(began)
+        return self._apply(answer, raw, inner, edits)
 
-    async def ask_async(self, session: str) -> Answer:
+    async def admit_async(self, raw: Any, inner: RequestIDs, edits: Edits | None) -> Admitted:
         """
-        Ask on an event loop, for no longer than the timeout, the wait for a thread included.
+        Do the same on an event loop, within the timeout, the wait for a thread included.
         """
+        session = self._session_of(inner)
+        if session is None:
+            return edits, None
         began = monotonic()
         try:
-            async with time_limit(self._admission.timeout):
-                answer = _said(await self._awaited(session))
+            async with limit_time(self._admission.timeout):
+                answer = _check_answer(await self._ask(session))
         except Exception as error:
-            self._fail(error)
-            return None
-        self._answer(began)
-        return answer
+            self._report_outage(error)
+            return self._apply(None, raw, inner, edits)
+        self._report_recovery(began)
+        return self._apply(answer, raw, inner, edits)
 
-    async def _awaited(self, session: str) -> Any:
+    async def _ask(self, session: str) -> Any:
         known: Any = self._admission.known
         if is_awaited(known):
             return await known(session)
         answer = await self._threads.run(known, session)
         return await answer if inspect.isawaitable(answer) else answer
 
-    def _fail(self, error: Exception) -> None:
+    def _session_of(self, inner: RequestIDs) -> str | None:
+        """
+        Return the session ID if the request brought one; a minted one needs no admission.
+        """
+        position = self._plan.policy.index["session_id"]
+        provenance = inner.values[self._plan.width + position]
+        return None if provenance in _OURS else inner.values[position]
+
+    def _apply(
+        self, answer: bool | None, raw: Any, inner: RequestIDs, edits: Edits | None
+    ) -> Admitted:
+        """
+        Keep the session, replace it by a fresh one, or refuse the request.
+        """
+        if answer is True:
+            return edits, None
+        plan, policy, admission = self._plan, self._plan.policy, self._admission
+        spec = policy.specs["session_id"]
+        reason, choice = UNANSWERED, admission.unavailable
+        if answer is False:
+            reason, choice = UNKNOWN, admission.unknown
+        if choice == "refuse" and answer is None:
+            # The session may be a good one, so the client keeps it.
+            return edits, self._refuse(raw, inner, 503, reason)
+        mints = spec.mint is not None and choice == "mint"
+        fresh = (policy.mint("session_id"), Provenance.MINTED) if mints else (None, None)
+        inner.values = apply_delta(inner.values, {"session_id": fresh}, policy)
+        inner.echo = plan.echo_pairs(inner.values)
+        if choice == "refuse":
+            return edits, self._refuse(raw, inner, 404, reason)
+        if spec.required:
+            return edits, self._refuse(raw, inner, 400, reason)
+        report_rejections(plan, raw, inner, [("session_id", reason)])
+        return (plan.removable, plan.forward_pairs(inner.values)), None
+
+    def _refuse(self, raw: Any, inner: RequestIDs, status: int, reason: str) -> Refusal:
+        report_rejections(self._plan, raw, inner, [("session_id", reason)])
+        return Refusal(status, "session_id", reason)
+
+    def _report_outage(self, error: Exception) -> None:
         """
         Count a failure, and log the first one of an outage.
         """
@@ -96,9 +180,9 @@ class KnownSessions:
                 exc_info=error,
             )
 
-    def _answer(self, began: float) -> None:
+    def _report_recovery(self, began: float) -> None:
         """
-        Log the end of an outage, once a question has been answered that was asked during it.
+        Log the end of an outage, if the question that was answered began after the outage.
         """
         with self._lock:
             outage = self._outage
@@ -113,9 +197,9 @@ class KnownSessions:
         )
 
 
-def _said(answer: object) -> bool:
+def _check_answer(answer: object) -> bool:
     """
-    Return the answer if it is one; an object that is merely true lets nobody in.
+    Return *answer* if it is a bool; a truthy object of another type admits nobody.
     """
     if isinstance(answer, bool):
         return answer

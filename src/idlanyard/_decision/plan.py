@@ -4,7 +4,7 @@ A policy and its IDs, compiled once for one protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -12,8 +12,7 @@ from typing import Any, Final
 from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
 from idlanyard._decision.caches import Caches
-from idlanyard._decision.known_sessions import KnownSessions
-from idlanyard._decision.protocols import Wire
+from idlanyard._decision.protocols import Dialect, Pair
 from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.header_names import is_owned
 from idlanyard._policy.id_check import IDCheck
@@ -23,94 +22,89 @@ from idlanyard._policy.spec import IDSpec, check_of, sources_of
 from idlanyard.ids import Provenance, token
 
 
-class Field:
+class CompiledSpec:
     """
-    One ID's rules as a request needs them.
+    The rules of one ID as a request needs them.
 
     Attributes:
-        spec: the rules.
+        rules: the ``IDSpec``.
         name: the ID.
         index: its place among the values.
+        provenance_index: the place of its provenance among them.
         key: the key of its own header.
-        plain: whether that header, unparsed, is its only source.
-        sources: where it is read from, each header with its key.
+        spellings: every spelling of its own header.
+        is_plain: whether that header, unparsed, is its only source.
+        sources: where it is read from: pairs of a header's key, or ``None``, and the source.
         keys: the keys of the headers among them, and its own.
-        fits: whether a value on the wire may pass.
-        needs_proof: whether somebody must vouch for it.
-        provenance: what a value that is let in is said to be.
-        always: whether it is settled also when no header claims it.
-        maker: makes one where it is absent, or ``None``.
-        simple_maker: the same, where nothing else is to be asked.
-        simple: whether nothing is asked of a line but that it fits, and proof.
-        echo_name: its header on responses, ``None`` where it is not echoed.
+        fits: returns something true for a valid value, as the protocol spells it.
+        needs_proof: whether only a trusted sender may set it.
+        provenance: the provenance of a value that is accepted.
+        always_settled: whether it is settled also if no header claims it.
+        mint: makes an ID for a request without one, or ``None``.
+        is_quick: whether a single valid line of its header raises no question but that
+            of the sender.
+        echo_name: its header on responses, ``None`` if it is not echoed.
         forward_key: its header as the application sees it, or ``None``.
     """
 
     __slots__ = (
-        "always",
+        "always_settled",
         "echo_name",
         "fits",
         "forward_key",
         "index",
+        "is_plain",
+        "is_quick",
         "key",
         "keys",
-        "maker",
+        "mint",
         "name",
         "needs_proof",
-        "plain",
         "provenance",
-        "simple",
-        "simple_maker",
+        "provenance_index",
+        "rules",
         "sources",
-        "spec",
+        "spellings",
     )
 
-    def __init__(self, policy: CheckedPolicy, name: str, wire: Wire) -> None:
-        spec = policy.specs[name]
-        self.spec = spec
+    def __init__(self, policy: CheckedPolicy, name: str, dialect: Dialect) -> None:
+        rules = policy.specs[name]
+        self.rules = rules
         self.name = name
         self.index = policy.index[name]
-        self.key = wire.key(spec.header)
+        self.provenance_index = len(policy.names) + self.index
+        self.key = dialect.key(rules.header)
+        self.spellings: frozenset[Any] = frozenset()
         self.sources: tuple[tuple[Any, Source], ...] = tuple(
-            (wire.key(source.name) if isinstance(source, Header) else None, source)
-            for source in sources_of(spec)
+            (dialect.key(source.name) if isinstance(source, Header) else None, source)
+            for source in sources_of(rules)
         )
         self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
         (first, source), *others = self.sources
-        parsed = isinstance(source, Header) and source.parse is not None
-        self.plain = first == self.key and not parsed and not others
-        self.fits = _fits(check_of(spec), wire.text)
-        self.needs_proof = spec.accept == "proven"
+        is_parsed = isinstance(source, Header) and source.parse is not None
+        self.is_plain = first == self.key and not is_parsed and not others
+        self.fits = _compile_check(check_of(rules), dialect.text)
+        self.needs_proof = rules.accept == "proven"
         self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
-        self.maker = _maker(policy, spec)
-        elsewhere = any(key is None for key, _ in self.sources)
-        self.always = self.maker is not None or spec.required or elsewhere
-        self.echo_name = wire.echo(spec.header) if spec.echo else None
-        self.forward_key = self.key if spec.forward else None
-        self.simple_maker = self.maker if self.plain and not spec.required else None
-        # What a refused claim entails is asked of a case: see resolve.
-        refusable = self.needs_proof and (spec.required or self.maker is not None)
-        self.simple = self.plain and spec.forward and not spec.must_match and not refusable
+        self.mint = _compile_mint(policy, rules)
+        has_other_source = any(key is None for key, _ in self.sources)
+        self.always_settled = self.mint is not None or rules.required or has_other_source
+        self.echo_name = dialect.echo(rules.header) if rules.echo else None
+        self.forward_key = self.key if rules.forward else None
+        # Without a trusted sender such an ID is minted or refused, which a Case does.
+        is_settled_anyway = self.needs_proof and (rules.required or self.mint is not None)
+        self.is_quick = (
+            self.is_plain and rules.forward and not rules.must_match and not is_settled_anyway
+        )
 
 
-def _maker(policy: CheckedPolicy, spec: IDSpec) -> Callable[[], str] | None:
-    if spec.mint is None or spec.mint is token:
-        return spec.mint
-    return partial(policy.mint, spec.name)
+def _compile_mint(policy: CheckedPolicy, rules: IDSpec) -> Callable[[], str] | None:
+    if rules.mint is None or rules.mint is token:
+        return rules.mint
+    return partial(policy.mint, rules.name)
 
 
-def managed(spec: IDSpec) -> list[Header]:
-    """
-    Return every header that an ID is read from or written to, each once.
-    """
-    headers = [source for source in sources_of(spec) if isinstance(source, Header)]
-    own = Header(spec.header)
-    if all(header.name.lower() != own.name.lower() for header in headers):
-        headers.append(own)
-    return headers
-
-
-def _fits(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], object]:
+def _compile_check(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], object]:
     if check.pattern is None:
         # The pattern is bounded by the length, so that it reads no further.
         return check.matches_bytes if text is bytes else check.matches
@@ -120,6 +114,17 @@ def _fits(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], object]:
         return check.reason(as_text) is None
 
     return fits
+
+
+def managed_headers(rules: IDSpec) -> list[Header]:
+    """
+    Return every header that an ID is read from or written to, each once.
+    """
+    headers = [source for source in sources_of(rules) if isinstance(source, Header)]
+    own = Header(rules.header)
+    if all(header.name.lower() != own.name.lower() for header in headers):
+        headers.append(own)
+    return headers
 
 
 OWN: Final = 0
@@ -142,9 +147,9 @@ _HOPS: Final = (
 )
 
 
-def plan_for(policy: Policy | None, wire: Wire) -> Plan:
+def compile_policy(policy: Policy | None, dialect: Dialect) -> CompiledPolicy:
     """
-    Return the plan of a middleware's policy; without one, of the environment's.
+    Return a middleware's policy, compiled; without one, that of the environment.
 
     Raises:
         PolicyError: the environment describes no policy.
@@ -152,211 +157,205 @@ def plan_for(policy: Policy | None, wire: Wire) -> Plan:
     """
     checked = checked_policy(policy_of(policy))
     warn_of_inheritance()
-    return Plan(checked, wire)
+    return CompiledPolicy(checked, dialect)
 
 
-class Plan:
+class CompiledPolicy:
     """
-    A policy as one protocol's requests need it.
+    A policy as the requests of one protocol need it.
+
+    A header has a key, under which the protocol has it, and other spellings
+    that a server may take for it.
 
     Attributes:
-        policy: what was compiled.
-        wire: for which protocol.
+        policy: the policy.
+        dialect: the protocol's spelling.
+        decode: as in the dialect.
+        encode: as in the dialect.
         binary: whether header values are bytes.
-        width: how many IDs there are.
-        blank: the values of a request that has none.
-        fields: every declared ID.
-        always: those settled in every request.
-        harmless: the values of Connection that name no header.
-        lines: own key and kind of every spelling of a header we look at, and
-            the ID that it claims, unless that is settled in every request.
-        watched: the spellings themselves.
-        spellings: every spelling of each header, by its own key.
-        forwarded_key: the header ``Forwarded``, whose lines have a form of their own.
-        simple: the IDs whose lines need nothing but proof, by their header.
-        hop_keys: the keys of forwarding headers.
-        owned: the keys of headers that an ID is read out of and that never leave.
-        strips: the keys of the headers that leave where they are not believed.
-        secret_key: the shared secret's header.
+        width: the number of IDs.
+        blank: the values of a request without IDs.
+        specs: every declared ID.
+        always_settled: the IDs that are settled in every request; a dict, to be copied.
+        questionable: those that raise a question if they are absent.
+        quick: the IDs that raise no question but that of the sender, by their header.
+        watched: the headers that the decision depends on, in every spelling: the key,
+            the kind, and the ID that it claims, unless that is always settled.
+        spellings: every spelling of each watched header, by its key.
+        harmless_connections: the values of ``Connection`` that name no header.
+        forwarded_key: the key of ``Forwarded``, whose lines have a form of their own.
+        hop_keys: the keys of the forwarding headers.
+        removable: the headers that are removed if they are not accepted, in every spelling.
+        kept: the headers that an ID is read out of and that are never removed, in every
+            spelling.
+        secret_key: the key of the shared secret's header, or ``None``.
         secrets: the secrets.
-        session_key: the session's header, if it has one.
-        echoed: those that responses carry.
+        echoed: the IDs that responses carry.
         always_echoed: the echo names that no cache rule stops.
-        yielding: those, in lower case, that leave the application's own alone.
-        echo_watched: the response headers that the echo depends on, besides
-            those that tell caches what to do.
-        caches: the rules about those, and what is known of their lines.
-        marks: whether every echo of a response that says nothing to caches
-            makes it private.
-        admission: the policy's rules for known sessions, or ``None``.
-        known_sessions: who asks by those.
-        partial: whether there are paths for which nothing is bound.
-        plain_names: response headers seen that the echo does not depend on;
-            bounded.
-        told: how often each thing was warned about; the first time is logged.
+        echoed_unless_set: the echo names, in lower case, that the application may set.
+        echo_watched: the response headers that the echo depends on, besides those that
+            are instructions to caches.
+        caches: the rules about caches.
+        marks_private: whether a response without instructions to caches is made private
+            when it carries an ID.
+        may_exclude: whether there are paths for which nothing is bound.
+        plain_names: response headers seen so far that do not affect the echo; bounded.
+        warnings: how often each warning came up; only the first one is logged.
     """
 
     __slots__ = (
-        "admission",
-        "always",
         "always_echoed",
+        "always_settled",
         "binary",
         "blank",
         "caches",
+        "decode",
+        "dialect",
         "echo_watched",
         "echoed",
-        "fields",
+        "echoed_unless_set",
+        "encode",
         "forwarded_key",
-        "harmless",
+        "harmless_connections",
         "hop_keys",
-        "known_sessions",
-        "lines",
-        "marks",
-        "owned",
-        "partial",
+        "kept",
+        "marks_private",
+        "may_exclude",
         "plain_names",
         "policy",
+        "questionable",
+        "quick",
+        "removable",
         "secret_key",
         "secrets",
-        "session_key",
-        "simple",
+        "specs",
         "spellings",
-        "strips",
-        "told",
+        "warnings",
         "watched",
         "width",
-        "wire",
-        "yielding",
     )
 
-    def __init__(self, policy: CheckedPolicy, wire: Wire) -> None:
+    def __init__(self, policy: CheckedPolicy, dialect: Dialect) -> None:
         self.policy = policy
-        self.wire = wire
-        self.binary = wire.text is bytes
+        self.dialect = dialect
+        self.decode = dialect.decode
+        self.encode = dialect.encode
+        self.binary = dialect.text is bytes
         self.width = len(policy.names)
         self.blank: Values = (None,) * (2 * self.width)
-        self.fields = tuple(Field(policy, name, wire) for name in policy.specs)
-        self.always = tuple(field for field in self.fields if field.always)
-        header = policy.secret_header
-        self.secrets = policy.secrets
-        self.secret_key = wire.key(header) if header else None
-        self.lines = self._lines(header)
-        self.harmless = frozenset(self.encode(word) for word in _HARMLESS)
-        self.watched = frozenset(self.lines)
-        self.spellings = self._spellings()
-        self.forwarded_key = wire.key("Forwarded")
-        self.simple = {field.key: field for field in self.fields if field.simple}
-        self.hop_keys = frozenset(map(wire.key, _HOPS))
-        read = [header.name for field in self.fields for header in managed(field.spec)]
-        self.owned = frozenset(wire.key(name) for name in read if is_owned(name))
-        self.strips = frozenset(self._strips())
-        session = policy.specs.get("session_id")
-        self.session_key = wire.key(session.header) if session else None
-        self.echoed = tuple(field for field in self.fields if field.echo_name is not None)
-        self.always_echoed = frozenset(
-            field.echo_name for field in self.echoed if field.spec.echo == "always"
+        self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
+        self.always_settled: dict[CompiledSpec, Any] = {
+            spec: None for spec in self.specs if spec.always_settled
+        }
+        self.questionable = tuple(
+            spec
+            for spec in self.always_settled
+            if spec.mint is None or spec.rules.required or not spec.is_plain
         )
-        self.yielding = frozenset(
-            wire.echo(field.spec.header).lower()
-            for field in self.echoed
-            if field.spec.echo == "unless set"
-        )
-        self.echo_watched = frozenset(
-            [wire.echo(name).lower() for name in _RESPONSE_HEADERS]
-            + [wire.echo(field.spec.header).lower() for field in self.echoed]
-        )
-        self.caches = Caches(wire)
-        self.marks = policy.mark_private and not self.always_echoed
-        self.admission = policy.admission
-        if policy.admission is not None:
-            self.known_sessions = KnownSessions(policy.admission)
-        self.partial = bool(policy.exclude) or not policy.enabled
-        self.told: dict[str, count[int]] = {}
+        self.quick = {spec.key: spec for spec in self.specs if spec.is_quick}
+        self.may_exclude = bool(policy.exclude) or not policy.enabled
         self.plain_names: set[Any] = set()
+        self.warnings: dict[str, count[int]] = {}
+        self._compile_headers()
+        self._compile_echo()
 
-    def _lines(self, secret: str | None) -> dict[Any, tuple[Any, int, Field | None]]:
-        key, aliases = self.wire.key, self.wire.aliases
-        lines: dict[Any, tuple[Any, int, Field | None]] = {
+    def _compile_headers(self) -> None:
+        policy, key = self.policy, self.dialect.key
+        secret = policy.secret_header
+        self.secrets = policy.secrets
+        self.secret_key = key(secret) if secret else None
+        self.forwarded_key = key("Forwarded")
+        self.hop_keys = frozenset(map(key, _HOPS))
+        self.harmless_connections = frozenset(map(self.encode, _HARMLESS))
+        self.watched = self._watch(secret)
+        spellings: dict[Any, set[Any]] = {}
+        for spelling, (own, _, _) in self.watched.items():
+            spellings.setdefault(own, set()).add(spelling)
+        self.spellings = {own: frozenset(found) for own, found in spellings.items()}
+        for spec in self.specs:
+            spec.spellings = self.spellings[spec.key]
+        headers = [header for spec in self.specs for header in managed_headers(spec.rules)]
+        kept = {key(header.name) for header in headers if is_owned(header.name)}
+        self.kept = self._spell(kept)
+        self.removable = self._spell(self._removable_keys(kept))
+
+    def _watch(self, secret: str | None) -> dict[Any, tuple[Any, int, CompiledSpec | None]]:
+        key, aliases = self.dialect.key, self.dialect.aliases
+        watched: dict[Any, tuple[Any, int, CompiledSpec | None]] = {
             key(name): (key(name), HOP, None) for name in _HOPS
         }
-        lines[key("Connection")] = key("Connection"), CONNECTION, None
-        headers = [(header, OWN, field) for field in self.fields for header in managed(field.spec)]
+        watched[key("Connection")] = key("Connection"), CONNECTION, None
         if secret is not None:
-            lines[key(secret)] = key(secret), SECRET, None
-            lines.update({alias: (key(secret), ALIAS, None) for alias in aliases(Header(secret))})
-        for header, kind, field in headers:
-            own, claimant = key(header.name), None if field.always else field
-            lines[own] = own, kind, claimant
-            lines.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
-        return lines
+            own = key(secret)
+            watched[own] = own, SECRET, None
+            watched.update(dict.fromkeys(aliases(Header(secret)), (own, ALIAS, None)))
+        for spec in self.specs:
+            claimant = None if spec.always_settled else spec
+            for header in managed_headers(spec.rules):
+                own = key(header.name)
+                watched[own] = own, OWN, claimant
+                watched.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
+        return watched
 
-    def _spellings(self) -> dict[Any, frozenset[Any]]:
-        spellings: dict[Any, set[Any]] = {}
-        for spelling, (own, _, _) in self.lines.items():
-            spellings.setdefault(own, set()).add(spelling)
-        return {own: frozenset(found) for own, found in spellings.items()}
-
-    def _strips(self) -> set[Any]:
-        # A header that is parsed is somebody else's as well, unless it is the ID's own, or
-        # says who somebody is and is known for nothing else.
+    def _removable_keys(self, kept: set[Any]) -> set[Any]:
+        # A header that is parsed has other readers, unless it is the ID's own, or says who
+        # somebody is and is known for nothing else.
         keys = {
             key
-            for field in self.fields
-            for header in managed(field.spec)
-            if (key := self.wire.key(header.name)) == field.key
+            for spec in self.specs
+            for header in managed_headers(spec.rules)
+            if (key := self.dialect.key(header.name)) == spec.key
             or header.parse is None
-            or (field.needs_proof and key not in self.owned)
+            or (spec.needs_proof and key not in kept)
         }
         return keys if self.secret_key is None else keys | {self.secret_key}
 
-    def leaves_out(self, raw: Any) -> bool:
+    def _spell(self, keys: set[Any]) -> frozenset[Any]:
+        return frozenset[Any]().union(*(self.spellings[key] for key in keys))
+
+    def _compile_echo(self) -> None:
+        policy, name_of = self.policy, self.dialect.echo
+        self.echoed = tuple(spec for spec in self.specs if spec.echo_name is not None)
+        self.always_echoed = frozenset(
+            spec.echo_name for spec in self.echoed if spec.rules.echo == "always"
+        )
+        self.echoed_unless_set = frozenset(
+            name_of(spec.rules.header).lower()
+            for spec in self.echoed
+            if spec.rules.echo == "unless set"
+        )
+        self.echo_watched = frozenset(
+            [name_of(name).lower() for name in _RESPONSE_HEADERS]
+            + [name_of(spec.rules.header).lower() for spec in self.echoed]
+        )
+        self.caches = Caches(self.dialect)
+        self.marks_private = policy.mark_private and not self.always_echoed
+
+    def excludes(self, raw: Any) -> bool:
         """
-        Return whether nothing is bound for this request: for its path, or for every one.
+        Return whether nothing is bound for a request, because of its path or of any path.
         """
         policy = self.policy
-        return not policy.enabled or self.wire.view(raw, policy).path in policy.exclude
+        return not policy.enabled or self.dialect.view(raw, policy).path in policy.exclude
 
-    def without(
-        self, headers: list[tuple[Any, Any]], gone: Collection[Any]
-    ) -> list[tuple[Any, Any]]:
-        """
-        Return *headers* without any spelling of those whose keys are *gone*.
-        """
-        leaving: set[Any] = set()
-        leaving.update(*(self.spellings[key] for key in gone))
-        return [pair for pair in headers if pair[0] not in leaving]
-
-    def echo_pairs(self, values: Values) -> list[tuple[Any, Any]]:
+    def echo_pairs(self, values: Values) -> list[Pair]:
         """
         Return the response headers that *values* call for.
         """
-        # Checked once more: code may have set it under another policy (S7).
+        # Checked again, since code may have set a value under another policy.
         return [
-            (field.echo_name, value)
-            for field in self.echoed
-            if values[field.index] is not None
-            and field.fits(value := self.encode(values[field.index]))
+            (spec.echo_name, value)
+            for spec in self.echoed
+            if values[spec.index] is not None
+            and spec.fits(value := self.encode(values[spec.index]))
         ]
 
-    def forward_pairs(self, values: Values) -> list[tuple[Any, Any]]:
+    def forward_pairs(self, values: Values) -> list[Pair]:
         """
-        Return the request headers by which the application sees *values*.
+        Return the request headers that show *values* to the application.
         """
         return [
-            (field.forward_key, self.encode(values[field.index]))
-            for field in self.fields
-            if field.forward_key is not None and values[field.index] is not None
+            (spec.forward_key, self.encode(values[spec.index]))
+            for spec in self.specs
+            if spec.forward_key is not None and values[spec.index] is not None
         ]
-
-    def encode(self, text: str) -> Any:
-        """
-        Return text as this protocol's header values are; what is not ASCII never fits.
-        """
-        return text.encode("ascii", "backslashreplace") if self.binary else text
-
-    def decode(self, value: Any) -> str:
-        """
-        Return a header value of this protocol as text.
-        """
-        text: str = value.decode("latin-1") if self.binary else value
-        return text

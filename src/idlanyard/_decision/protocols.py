@@ -1,12 +1,13 @@
 """
-How the two protocols name and spell headers, and where they keep the rest.
+ASGI and WSGI: how each spells headers, and where a request has its peer and path.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.peers import UNIX
@@ -16,34 +17,42 @@ from idlanyard._policy.sources import Header
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-
-import inspect
+Pair: TypeAlias = tuple[Any, Any]
+"""
+The name and value of a header, as the protocol spells them.
+"""
 
 ASGI_KEY: Final = "idlanyard"
-# With a dot, since any other key has to be text; and no ID is called so.
+# With a dot, since the value of any other key has to be text. No ID has this name.
 WSGI_KEY: Final = "idlanyard._scope"
 _DROP_ALIASES: Final = ("Apache", "Werkzeug/", "gevent/", "gunicorn/", "mod_wsgi/", "waitress")
+# gunicorn sets this key if the connection began with a PROXY line.
+_PROXY_PROTOCOL: Final = "PROXY_PROTOCOL"
 _KEEP_ALIASES: Final = frozenset({"tornado.wsgi", "twisted.web.wsgi"})
 
 
-class Wire(NamedTuple):
+class Dialect(NamedTuple):
     """
-    How a protocol names and spells headers.
+    The spelling of headers in one protocol, and how it describes a request.
 
     Attributes:
         text: the type of header values, ``bytes`` or ``str``.
-        key: the key under which a header arrives.
-        aliases: the keys under which its other spellings arrive (S3).
-        echo: the name of a header on a response.
+        decode: turns a header value into text.
+        encode: turns text into a header value; a character that is not ASCII becomes
+            an escape, which no ID may contain.
+        key: returns the key under which a header arrives.
+        aliases: returns the keys under which its other spellings arrive.
+        echo: returns the name of a header on a response.
         view: makes the read-only view of a request.
-        peer: the transport-level address, ``"unix"`` or ``None``.
-        conflates: whether the server may let one spelling of a header stand
-            for another.
-        relayed: whether the server says that it took the peer from the PROXY
-            protocol.
+        peer: returns the transport-level address, ``"unix"`` or ``None``.
+        conflates: returns whether the server may take one spelling of a header for
+            another.
+        relayed: returns whether the server took the peer from the PROXY protocol.
     """
 
     text: type[bytes | str]
+    decode: Callable[[Any], str]
+    encode: Callable[[str], Any]
     key: Callable[[str], Any]
     aliases: Callable[[Header], list[Any]]
     echo: Callable[[str], Any]
@@ -71,7 +80,7 @@ class ASGIRequest(Request):
     @property
     def headers(self) -> Headers:
         """
-        The header lines as they came in, before sanitising.
+        The headers as they arrived, before any was removed.
         """
         if self._headers is None:
             lines = self.scope.get("headers") or ()
@@ -105,69 +114,80 @@ class ASGIRequest(Request):
         """
         The client's address, ``"unix"`` with evidence for it, or ``None``.
         """
-        return _asgi_peer(self.scope, self._policy)
+        return _find_asgi_peer(self.scope, self._policy)
 
 
-def _asgi_peer(scope: Any, policy: CheckedPolicy) -> str | None:
+def _find_asgi_peer(scope: Any, policy: CheckedPolicy) -> str | None:
     """
-    Return the client's address, ``"unix"`` with evidence for it, or ``None`` (S20).
+    Return the client's address, ``"unix"`` with evidence for it, or ``None``.
     """
-    client = _address(scope, "client")
+    client = _read_address(scope, "client")
     if client and client[0]:
-        return _as_peer(str(client[0]))
-    server = _address(scope, "server")
+        return _refuse_unix(str(client[0]))
+    server = _read_address(scope, "server")
     path = str(server[0]) if server else ""
     return UNIX if path.startswith("/") or policy.assume_unix else None
 
 
-def _as_peer(host: str) -> str | None:
+def _refuse_unix(host: str) -> str | None:
     """
-    Return what the server calls the peer, unless that is our own word for a unix socket.
+    Return the host, unless it is the word that stands for a unix socket here.
     """
     return None if host == UNIX else host
 
 
-def _address(scope: Any, name: str) -> Any:
+def _read_address(scope: Any, name: str) -> Any:
     """
-    Return ``client`` or ``server``, which may be any iterable, also one that is read once.
+    Return ``client`` or ``server``; an iterable of another type is replaced by a tuple.
     """
     address: Any = scope.get(name)
     if address is not None and not isinstance(address, tuple | list):
+        # An iterator can be read only once, and the application reads it too.
         scope[name] = tuple(address)
     return scope.get(name)
 
 
 def _asgi_conflates(scope: Any) -> bool:
     """
-    Return whether a WSGI server that may do so is behind this request.
+    Return whether the request came through a WSGI server that may conflate spellings.
     """
-    # So does a2wsgi 1.10 call the environ out of which it has made the scope.
+    # a2wsgi 1.10 puts the environ that it has made the scope of there.
     environ = scope.get("wsgi_environ")
     return environ is not None and _wsgi_conflates(environ)
 
 
 def _asgi_relayed(scope: Any) -> bool:
     """
-    Return whether a WSGI server that says so is behind this request.
+    Return whether the request came through a WSGI server that uses the PROXY protocol.
     """
-    return _wsgi_relayed(scope.get("wsgi_environ") or ())
+    return _PROXY_PROTOCOL in (scope.get("wsgi_environ") or ())
 
 
-def _asgi_key(name: str) -> bytes:
+def _decode_latin1(value: bytes) -> str:
+    return value.decode("latin-1")
+
+
+def _encode_ascii(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")
+
+
+def _to_asgi_key(name: str) -> bytes:
     return name.lower().encode("latin-1", "replace")
 
 
-def _asgi_aliases(header: Header) -> list[bytes]:
-    return [_asgi_key(spelling) for spelling in header.spellings()[1:]]
+def _to_asgi_aliases(header: Header) -> list[bytes]:
+    return [_to_asgi_key(spelling) for spelling in header.spellings()[1:]]
 
 
-ASGI: Final = Wire(
+ASGI: Final = Dialect(
     text=bytes,
-    key=_asgi_key,
-    aliases=_asgi_aliases,
-    echo=_asgi_key,
+    decode=_decode_latin1,
+    encode=_encode_ascii,
+    key=_to_asgi_key,
+    aliases=_to_asgi_aliases,
+    echo=_to_asgi_key,
     view=ASGIRequest,
-    peer=_asgi_peer,
+    peer=_find_asgi_peer,
     conflates=_asgi_conflates,
     relayed=_asgi_relayed,
 )
@@ -190,7 +210,7 @@ class WSGIRequest(Request):
     @property
     def headers(self) -> Headers:
         """
-        The header lines as the server merged them, before sanitising.
+        The headers as the server merged them, before any was removed.
         """
         return Headers(
             (key.removeprefix("HTTP_").replace("_", "-"), value)
@@ -206,7 +226,7 @@ class WSGIRequest(Request):
         path = str(self.environ.get("PATH_INFO", "")) or "/"
         if path.isascii():
             return path
-        # WSGI has each byte as a character (PEP 3333), ASGI the text that they mean.
+        # In WSGI each character is one byte (PEP 3333); ASGI has decoded the path.
         return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
     @property
@@ -221,34 +241,34 @@ class WSGIRequest(Request):
         """
         The client's address as the server had it, ``"unix"`` or ``None``.
         """
-        return _wsgi_peer(self.environ, self._policy)
+        return _find_wsgi_peer(self.environ, self._policy)
 
 
-def _wsgi_peer(environ: WSGIEnvironment, policy: CheckedPolicy) -> str | None:
+def _find_wsgi_peer(environ: WSGIEnvironment, policy: CheckedPolicy) -> str | None:
     """
-    Return the client's address as the server had it, ``"unix"`` or ``None`` (S19, S20).
+    Return the client's address as the server had it, ``"unix"`` or ``None``.
     """
     original = environ.get("werkzeug.proxy_fix.orig") or environ
     host: str | None = original.get("REMOTE_ADDR")
     if host == "":
         return UNIX
-    # waitress 3.0 calls every peer on a unix socket so.
+    # waitress 3.0 sets "localhost" for every peer on a unix socket.
     if policy.assume_unix and host in (None, "localhost"):
         return UNIX
-    return None if host is None else _as_peer(host)
+    return None if host is None else _refuse_unix(host)
 
 
 def _wsgi_conflates(environ: WSGIEnvironment) -> bool:
     """
     Return whether this server may take ``X_User_ID`` for ``X-User-ID``.
 
-    Both have one key in ``environ``. Servers that are known to drop the alias
-    are listed; any other is taken to keep it, alone or in place of the header.
+    Both have the same key in ``environ``. Servers that are known to drop the alias
+    are listed; any other is assumed to keep it, alone or in place of the header.
     """
     server = str(environ.get("SERVER_SOFTWARE", ""))
     if server:
         return not (server.startswith(_DROP_ALIASES) or _is_django_server(server, environ))
-    # Test clients name no server; nor do uWSGI, Tornado, Twisted and adapters for ASGI.
+    # Test clients set no name; uWSGI, Tornado, Twisted and adapters for ASGI set none either.
     return (
         "uwsgi.version" in environ
         or "asgi.scope" in environ
@@ -267,31 +287,30 @@ def _is_django_server(server: str, environ: WSGIEnvironment) -> bool:
 
 def _wsgi_relayed(environ: Container[str]) -> bool:
     """
-    Return whether the server took the peer from the PROXY protocol, as gunicorn says.
+    Return whether the server took the peer from the PROXY protocol.
     """
-    return "PROXY_PROTOCOL" in environ
+    return _PROXY_PROTOCOL in environ
 
 
-def _wsgi_key(name: str) -> str:
+def _to_wsgi_key(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
 
-def _no_aliases(_: Header) -> list[str]:
-    # The server has merged them into one key already.
+def _to_wsgi_aliases(_: Header) -> list[str]:
+    # The server has merged all spellings into one key already.
     return []
 
 
-def _wsgi_echo(name: str) -> str:
-    return name
-
-
-WSGI: Final = Wire(
+WSGI: Final = Dialect(
     text=str,
-    key=_wsgi_key,
-    aliases=_no_aliases,
-    echo=_wsgi_echo,
+    # Unlike str(), it fails for anything but text.
+    decode=str.__str__,
+    encode=str.__str__,
+    key=_to_wsgi_key,
+    aliases=_to_wsgi_aliases,
+    echo=str,
     view=WSGIRequest,
-    peer=_wsgi_peer,
+    peer=_find_wsgi_peer,
     conflates=_wsgi_conflates,
     relayed=_wsgi_relayed,
 )
@@ -303,13 +322,13 @@ _DJANGO_LINE: Final = '"idlanyard.integrations.django.SessionContextMiddleware" 
 
 def check_application(app: Any, protocol: str) -> None:
     """
-    Refuse what is no application of *protocol*, saying which middleware to write.
+    Raise an error that says what to write if *app* is no application of *protocol*.
 
-    Called is nothing. Callables that do not show what they take are let
-    through, as are those that take anything.
+    The application is not called. Callables that take anything are accepted, as are
+    those whose signature cannot be read.
 
     Args:
-        app: what the middleware was put around.
+        app: the object that the middleware wraps.
         protocol: ``"ASGI"`` or ``"WSGI"``.
 
     Raises:
@@ -318,12 +337,12 @@ def check_application(app: Any, protocol: str) -> None:
     called = f"an {protocol} application" if protocol == "ASGI" else f"a {protocol} application"
     if not callable(app):
         raise TypeError(f"app is {called}, not {type(app).__name__}")
-    if _is_of_django(app):
+    if _is_django_middleware(app):
         raise TypeError(f"app is {called}; in Django's settings write {_DJANGO_LINE}")
-    if _takes(app, _CALLS[protocol]):
+    if _accepts(app, _CALLS[protocol]):
         return
     other = _OTHER[protocol]
-    if _takes(app, _CALLS[other]):
+    if _accepts(app, _CALLS[other]):
         module = f"idlanyard.{other.lower()}"
         raise TypeError(
             f"app is {called}, and this one takes {', '.join(_CALLS[other])}: write "
@@ -332,22 +351,22 @@ def check_application(app: Any, protocol: str) -> None:
     raise TypeError(f"app is {called}, which takes {', '.join(_CALLS[protocol])}")
 
 
-def _is_of_django(app: Any) -> bool:
+def _is_django_middleware(app: Any) -> bool:
     """
-    Return whether *app* is the rest of ``MIDDLEWARE``, as Django hands it to each line.
+    Return whether *app* is what Django passes to the middleware on each line of ``MIDDLEWARE``.
     """
-    # Those that turn one kind of middleware into the other take anything.
+    # asgiref's adapters between sync and async middleware take any arguments.
     if type(app).__module__ == "asgiref.sync":
         return True
-    signature = _signature_of(app)
+    signature = _read_signature(app)
     return signature is not None and [*signature.parameters] == ["request"]
 
 
-def _takes(app: Any, arguments: tuple[str, ...]) -> bool:
+def _accepts(app: Any, arguments: tuple[str, ...]) -> bool:
     """
-    Return whether *app* can be called with so many arguments, or does not say.
+    Return whether *app* can be called with these arguments, as far as its signature is known.
     """
-    signature = _signature_of(app)
+    signature = _read_signature(app)
     if signature is None:
         return True
     try:
@@ -357,9 +376,9 @@ def _takes(app: Any, arguments: tuple[str, ...]) -> bool:
     return True
 
 
-def _signature_of(app: Any) -> inspect.Signature | None:
+def _read_signature(app: Any) -> inspect.Signature | None:
     try:
-        # By itself, and not by what it was made to look like.
+        # The signature of the wrapper is the one that is called.
         return inspect.signature(app, follow_wrapped=False)
     except (TypeError, ValueError):
         return None

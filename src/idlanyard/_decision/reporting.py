@@ -1,6 +1,5 @@
 """
-What the log and the subscribers are told about a request: each reason once,
-never a value.
+Reports of a request to the log and to subscribers: each reason is logged once, values never.
 """
 
 from __future__ import annotations
@@ -13,10 +12,19 @@ from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.events import Event
 from idlanyard._binding.snapshot import make_snapshot
-from idlanyard._binding.state import RequestIDs, bound, reset_binding
-from idlanyard._decision.case import ABSENT, NOT_UNDERSTOOD, UNKNOWN, UNMATCHED
-from idlanyard._decision.claims import ALIASED, LONE_ALIAS, NOMINATED, REPEATED
-from idlanyard._decision.plan import Plan
+from idlanyard._binding.state import RequestIDs, bound
+from idlanyard._decision.plan import CompiledPolicy
+from idlanyard._decision.resolve import (
+    ABSENT,
+    ALIASED,
+    LONE_ALIAS,
+    NAMED_BY_CONNECTION,
+    NOT_UNDERSTOOD,
+    REPEATED,
+    UNKNOWN,
+    UNMATCHED,
+    Rejection,
+)
 from idlanyard._decision.trust import (
     CONFLATES,
     MISSING_PROOF,
@@ -29,8 +37,8 @@ from idlanyard._decision.trust import (
 from idlanyard._policy.peers import UNIX, normalise
 from idlanyard.ids import Provenance
 
-# Who spoke. Each is told once, whichever ID it was about; {peer} is an address or nothing.
-_OF_SENDERS: Final = {
+# About the sender: logged once for all IDs. {peer} is an address or a word for none.
+_SENDER_WARNINGS: Final = {
     NOBODY: (
         "identity header dropped, nobody is trusted: set trusted_peers if the peer {peer} is your "
         "proxy, and let it set the header on every request"
@@ -65,17 +73,17 @@ _OF_SENDERS: Final = {
         "shared_secret, once: let proxy and service have the same"
     ),
 }
-# What a believed sender said. Told once for each ID.
-_OF_VALUES: Final = {
+# About a value of a trusted sender: logged once for each ID.
+_VALUE_WARNINGS: Final = {
     "character not allowed": "value dropped, a character is not allowed: {charset}",
     "too long": "value dropped, over {length} characters: {spec}(max_length=...) allows up to 1024",
-    REPEATED.reason: "value dropped, there is more than one: let the header be set once",
-    ALIASED.reason: (
+    REPEATED: "value dropped, there is more than one: let the header be set once",
+    ALIASED: (
         "value dropped, an alias such as {alias} stands beside the header: let the proxy drop "
         "header names with underscores"
     ),
     LONE_ALIAS: "value dropped, the header is spelled {alias}: write {header}",
-    NOMINATED.reason: (
+    NAMED_BY_CONNECTION: (
         "value dropped, the request's Connection header names {header}, which makes it a matter "
         "of one connection: let the proxy remove what clients write in Connection"
     ),
@@ -97,15 +105,17 @@ _TEST_CLIENT: Final = (
 )
 
 
-def report(plan: Plan, raw: Any, inner: RequestIDs, rejected: Sequence[tuple[str, str]]) -> None:
+def report_rejections(
+    plan: CompiledPolicy, raw: Any, inner: RequestIDs, rejected: Sequence[Rejection]
+) -> None:
     """
-    Warn of what the operator should mend, and tell the subscribers.
+    Log why IDs were not accepted, and notify the subscribers.
 
     Args:
-        plan: the compiled policy, which remembers what was told.
+        plan: the compiled policy, which counts the warnings.
         raw: the ``scope`` or ``environ``, for the peer.
-        inner: the IDs of the request, which are bound.
-        rejected: each ID that was not believed, with the reason.
+        inner: the IDs of the request, bound meanwhile.
+        rejected: each ID that was not accepted, with the reason.
     """
     dropped: set[str] = set()
     token = bound.set(inner)
@@ -113,52 +123,51 @@ def report(plan: Plan, raw: Any, inner: RequestIDs, rejected: Sequence[tuple[str
         for field, reason in rejected:
             # A request that is refused since its ID was dropped is explained by the first reason.
             if reason != ABSENT or field not in dropped:
-                _tell(plan, raw, field, reason)
+                _log_once(plan, raw, field, reason)
             dropped.add(field)
             if "reject" in events.subscribers:
                 context = make_snapshot(inner.values, inner.policy)
                 events.notify_subscribers(Event("reject", context, field, reason))
     finally:
-        reset_binding(token)
+        # Set in this very call: the Context is the same.
+        bound.reset(token)
 
 
-def _tell(plan: Plan, raw: Any, field: str, reason: str) -> None:
+def _log_once(plan: CompiledPolicy, raw: Any, field: str, reason: str) -> None:
     """
-    Count a reason, and log it where it is new.
+    Count a reason, and log it the first time.
     """
-    key = reason if reason in _OF_SENDERS else f"{field}: {reason}"
-    # Two steps that no other thread comes between: one asker gets the zero.
-    if next(plan.told.setdefault(key, count())):
+    key = reason if reason in _SENDER_WARNINGS else f"{field}: {reason}"
+    # Atomic, so that of several threads only one gets the zero.
+    if next(plan.warnings.setdefault(key, count())):
         return
-    if reason in _OF_SENDERS:
-        _failures.LOGGER.warning(
-            "idlanyard: %s: %s", field, _OF_SENDERS[reason].format(**_sender(plan, raw, reason))
-        )
-    elif reason in _OF_VALUES:
-        _failures.LOGGER.warning(
-            "idlanyard: %s: %s", field, _OF_VALUES[reason].format(**_rules(plan, field))
-        )
+    if reason in _SENDER_WARNINGS:
+        message = _SENDER_WARNINGS[reason].format(**_describe_sender(plan, raw, reason))
+        _failures.LOGGER.warning("idlanyard: %s: %s", field, message)
+    elif reason in _VALUE_WARNINGS:
+        message = _VALUE_WARNINGS[reason].format(**_describe_rules(plan, field))
+        _failures.LOGGER.warning("idlanyard: %s: %s", field, message)
 
 
-def _sender(plan: Plan, raw: Any, reason: str) -> dict[str, str]:
+def _describe_sender(plan: CompiledPolicy, raw: Any, reason: str) -> dict[str, str]:
     """
     Return the peer, if it is an address, and the name of the shared secret's header.
     """
-    peer = plan.wire.peer(raw, plan.policy)
+    peer = plan.dialect.peer(raw, plan.policy)
     shown = "(unknown)"
     if peer == UNIX:
         shown = "on the unix socket"
     elif peer is not None and (address := normalise(peer)) is not None:
-        # As it was read: a zone is any text that the sender likes.
+        # Without the zone, which may be any text that the sender chooses.
         shown = str(address)
     elif peer is not None and reason in (NOBODY, STRANGER):
         shown += _TEST_CLIENT
     return {"peer": shown, "secret": plan.policy.secret_header or ""}
 
 
-def _rules(plan: Plan, field: str) -> dict[str, str]:
+def _describe_rules(plan: CompiledPolicy, field: str) -> dict[str, str]:
     """
-    Return what the rules of an ID say, for the message about a value of it.
+    Return the rules of an ID as the message about a value of it needs them.
     """
     spec = plan.policy.specs[field]
     kind = field.removesuffix("_id")
@@ -173,9 +182,9 @@ def _rules(plan: Plan, field: str) -> dict[str, str]:
     }
 
 
-def announce(inner: RequestIDs) -> None:
+def report_bound(inner: RequestIDs) -> None:
     """
-    Tell the subscribers that a request's IDs were bound, and which were minted.
+    Notify the subscribers of the IDs that were bound for a request, and of those minted.
     """
     context = make_snapshot(inner.values, inner.policy)
     events.notify_subscribers(Event("bind", context, begins="request"))

@@ -1,245 +1,475 @@
 """
-The one place that decides: which IDs a request has, what the application may
-see of its headers, and whether it is refused (R5 to R8). No I/O, no
-framework; hostile input is data.
+The one decision: which IDs a request has, which of its headers the application
+sees, and whether it is refused. Pure: no I/O and no framework.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final, TypeAlias
+import inspect
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from idlanyard import _failures
 from idlanyard._binding.snapshot import NO_ECHO
-from idlanyard._binding.state import (
-    RequestIDs,
-    apply_delta,
-    find_request_ids,
-    forced,
-    make_request_ids,
+from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_request_ids
+from idlanyard._decision.plan import (
+    ALIAS,
+    CONNECTION,
+    HOP,
+    OWN,
+    SECRET,
+    CompiledPolicy,
+    CompiledSpec,
 )
-from idlanyard._decision.case import Case, Refusal
-from idlanyard._decision.claims import Pair, claims_of
-from idlanyard._decision.plan import CONNECTION, HOP, Field, Plan
-from idlanyard._decision.protocols import ASGI_KEY, WSGI, WSGI_KEY
-from idlanyard._decision.trust import BELIEVED, judge_sender
+from idlanyard._decision.protocols import Pair
+from idlanyard._decision.trust import TRUSTED, judge_sender
+from idlanyard._policy.peers import LONGEST_LIST
+from idlanyard._policy.request import Request
+from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
+REPEATED: Final = "more than one value"
+ALIASED: Final = "an alias stands beside it"
+NAMED_BY_CONNECTION: Final = "named by Connection"
+LONE_ALIAS: Final = "only an alias of the header is there"
+NOT_UNDERSTOOD: Final = "not understood"
+PARSE_FAILED: Final = "its parse function failed"
+ABSENT: Final = "required and absent"
+UNMATCHED: Final = "does not match the request"
+UNKNOWN: Final = "not a known session"
+
+_MINTED: Final = Provenance.MINTED
+_new_request_ids: Final = RequestIDs.__new__
+
+
+class Refusal(NamedTuple):
+    """
+    The reason for which the middleware answers a request itself.
+
+    Attributes:
+        status: 400, 401 or 403; for an ``Admission`` also 404 or 503.
+        field: the name of the ID.
+        reason: in words, never the value.
+    """
+
+    status: int
+    field: str
+    reason: str
+
+
 Rejection: TypeAlias = tuple[str, str]
+"""
+The name of an ID that was not accepted, and the reason.
+"""
+
+_NO_HEADERS: Final[AbstractSet[Any]] = frozenset()
+_NO_REJECTIONS: Final[Sequence[Rejection]] = ()
+
 Edits: TypeAlias = tuple[Collection[Any], list[Pair]]
 """
-What changes in the request's headers: the keys of those that go, under any
-spelling, and the pairs that are added then.
+The changes to a request's headers: the names of those that are removed, in every
+spelling, and the pairs that are added after that.
 """
 
 Resolution: TypeAlias = tuple[RequestIDs, Edits | None, Refusal | None, Sequence[Rejection]]
 """
-The new scope, open, with the pairs that the response is to carry; the edits of
-the request's headers, or ``None``; the refusal, or ``None``; and each ID that
-was not believed, with the reason. A plain tuple, for speed.
+The IDs of the request with the echo for its response; the changes to its headers,
+or ``None``; the refusal, or ``None``; and each ID that was not accepted. A plain
+tuple, for speed.
 """
-
-_new_request_ids: Final = RequestIDs.__new__
-_MINTED: Final = Provenance.MINTED
-_NOTHING: Final[dict[Field, Any]] = {}
 
 
 def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
-    plan: Plan, found: list[Pair], raw: Any
+    plan: CompiledPolicy, found: list[Pair], raw: Any, outer: RequestIDs | None = None
 ) -> Resolution:
     """
-    Decide what one request has.
+    Decide which IDs one request has.
 
-    This is the short way, for requests about which there is no question:
-    each ID stands once in its own header, fits, and needs nothing but proof,
-    or is not there. As soon as there is one, ``decide`` answers; both answer
-    the same wherever this one does.
+    Most requests raise no question: each ID is absent or is in its own header
+    once, is valid, and needs no more than a trusted sender. The first question
+    makes a ``Case``, which then settles every ID.
 
     Args:
         plan: the compiled policy.
-        found: the lines of the request that the plan watches, in order, as
+        found: the headers of the request that the plan watches, in order, as
             the protocol spells them.
-        raw: the ``scope`` or ``environ``, looked at only where needed.
+        raw: the ``scope`` or ``environ``, read only where needed.
+        outer: the IDs that a middleware around this one has bound for the
+            request, and which it then has, or ``None``.
     """
-    if plan.partial or forced:
-        return decide(plan, found, raw)
-    taken = _NOTHING
+    if outer is not None:
+        return _resolve_nested(plan, found, raw, outer)
+    if plan.may_exclude and plan.excludes(raw):
+        return _exclude(plan)
+    case = verdict = refusal = None
+    accepted = plan.always_settled.copy()
     hops: list[Pair] = []
-    if found:
-        taken = {}
-        for spelling, value in found:
-            field = plan.simple.get(spelling)
-            if field is None:
-                kind = plan.lines[spelling][1]
-                if kind == HOP:
-                    hops.append((spelling, value))
-                elif kind != CONNECTION or value not in plan.harmless:
-                    return decide(plan, found, raw)
-            elif field in taken or not field.fits(value):
-                return decide(plan, found, raw)
-            else:
-                taken[field] = value
-    values, width, binary = [*plan.blank], plan.width, plan.binary
+    for name, value in found:
+        spec = plan.quick.get(name)
+        if spec is not None and accepted.get(spec) is None and spec.fits(value):
+            accepted[spec] = value
+        elif (kind := plan.watched[name][1]) == HOP:
+            hops.append((name, value))
+        elif kind != CONNECTION or value not in plan.harmless_connections:
+            case = Case(plan, found, raw)
+            break
+    else:
+        for spec in plan.questionable:
+            if accepted[spec] is None:
+                case = Case(plan, found, raw)
+                break
+    values, binary = [*plan.blank], plan.binary
     echo: list[Pair] = []
     added: list[Pair] = []
-    gone: tuple[Any, ...] = ()
-    rejected: tuple[Rejection, ...] = ()
-    verdict: str | None = None
-    for field, value in taken.items():
-        if field.needs_proof:
-            if verdict is None:
-                verdict = judge_sender(plan, None, hops, raw)
-            if verdict is not BELIEVED:
-                rejected = (*rejected, (field.name, verdict))
-                gone = (*gone, field.key)
+    removed, rejected = _NO_HEADERS, _NO_REJECTIONS
+    for spec, line in (accepted if case is None else case.specs).items():
+        if case is not None:
+            value, provenance, is_new = case.settle_id(spec)
+            if value is None:
                 continue
-        values[field.index] = value.decode() if binary else value
-        values[width + field.index] = field.provenance
-        if field.echo_name is not None:
-            echo.append((field.echo_name, value))
-    for field in plan.always:
-        if field not in taken:
-            if field.simple_maker is None:
-                return decide(plan, found, raw)
-            values[field.index] = text = field.simple_maker()
-            values[width + field.index] = _MINTED
-            pair = (field.key, text.encode() if binary else text)
-            if field.forward_key is not None:
-                added.append(pair)
-            if field.echo_name is not None:
-                echo.append(pair if binary else (field.echo_name, text))
+            text = value.decode() if binary else value
+        elif not line and spec.mint is not None:
+            text, provenance, is_new = spec.mint(), _MINTED, True
+            value = text.encode() if binary else text
+        else:
+            if spec.needs_proof:
+                verdict = judge_sender(plan, None, hops, raw) if verdict is None else verdict
+                if verdict is not TRUSTED:
+                    rejected, removed = (*rejected, (spec.name, verdict)), removed | spec.spellings
+                    continue
+            value, provenance, is_new = line, spec.provenance, False
+            text = value.decode() if binary else value
+        values[spec.index] = text
+        values[spec.provenance_index] = provenance
+        if spec.echo_name is not None:
+            echo.append((spec.echo_name, value))
+        if is_new and spec.forward_key is not None:
+            added.append((spec.forward_key, value))
+    if case is not None:
+        removed, refusal, rejected = case.removed, case.refusal, case.rejected
+    edits = (removed, added) if removed or added else None
     # Plain stores into slots cost half of what an __init__ would.
     inner = _new_request_ids(RequestIDs)
-    inner.values = tuple(values)
-    inner.policy = plan.policy
-    inner.echo = echo
-    inner.open = True
-    inner.binary = binary
-    return inner, ((gone, added) if gone or added else None), None, rejected
-
-
-def decide(plan: Plan, found: list[Pair], raw: Any) -> Resolution:
-    """
-    Decide what one request has, whatever it is like: see ``resolve``.
-    """
-    if plan.partial and plan.leaves_out(raw):
-        inner = make_request_ids(plan.policy, {}, binary=plan.binary)
-        inner.echo = NO_ECHO
-        return _forced(plan, inner, (plan.strips, []), None, [])
-    claims, fields = claims_of(plan, found)
-    case = Case(plan, claims, raw)
-    values = [*plan.blank]
-    echo: list[Pair] = []
-    added: list[Pair] = []
-    for field in fields:
-        value, how = case.settle(field)
-        if value is not None:
-            values[field.index] = plan.decode(value)
-            values[plan.width + field.index] = how
-            if field.echo_name is not None:
-                echo.append((field.echo_name, value))
-            if case.elsewhere and field.forward_key is not None:
-                added.append((field.forward_key, value))
-    inner = make_request_ids(plan.policy, {}, binary=plan.binary)
     inner.values, inner.echo = tuple(values), echo
-    edits = (case.gone, added) if case.gone or added else None
-    return _forced(plan, inner, edits, case.refusal, case.rejected)
-
-
-def _forced(
-    plan: Plan,
-    inner: RequestIDs,
-    edits: Edits | None,
-    refusal: Refusal | None,
-    rejected: Sequence[Rejection],
-) -> Resolution:
-    """
-    Apply what ``idlanyard.testing.override`` has forced, if anything.
-    """
-    ids = {name: entry for block in [*forced] for name, entry in block.items()}
-    delta = {name: entry for name, entry in ids.items() if name in plan.policy.index}
-    if not delta:
-        return inner, edits, refusal, rejected
-    inner.values = apply_delta(inner.values, delta, plan.policy)
-    inner.echo = None
-    if refusal is not None and refusal.field in delta:
-        refusal = None
-    return inner, (plan.strips, plan.forward_pairs(inner.values)), refusal, rejected
+    inner.policy, inner.open, inner.binary = plan.policy, True, binary
+    resolution = inner, edits, refusal, rejected
+    return resolution if not forced else _force(plan, resolution)
 
 
 def find_open(held: object) -> RequestIDs | None:
     """
-    Return the scope of a middleware around this one, if its request is still going on.
+    Return the IDs of a middleware around this one, if its request is still going on.
 
     Args:
-        held: what the request holds under our key.
+        held: the value that the request has under this package's key.
     """
     return held if isinstance(held, RequestIDs) and held.open else None
 
 
-def find_enclosing(plan: Plan, environ: Any) -> RequestIDs | None:
+def _exclude(plan: CompiledPolicy) -> Resolution:
     """
-    Return the scope of a middleware around this WSGI application, if any.
+    Return the resolution of a request for which nothing is bound.
+    """
+    inner = make_request_ids(plan.policy, {}, binary=plan.binary)
+    inner.echo = NO_ECHO
+    return _force(plan, (inner, (plan.removable, []), None, ()))
+
+
+def _force(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
+    """
+    Return the resolution with the IDs of ``idlanyard.testing.override``, if there are any.
+    """
+    inner, _, refusal, rejected = resolution
+    ids = {name: entry for block in [*forced] for name, entry in block.items()}
+    delta = {name: entry for name, entry in ids.items() if name in plan.policy.index}
+    if not delta:
+        return resolution
+    inner.values = apply_delta(inner.values, delta, plan.policy)
+    inner.echo = None
+    if refusal is not None and refusal.field in delta:
+        refusal = None
+    return inner, (plan.removable, plan.forward_pairs(inner.values)), refusal, rejected
+
+
+def _resolve_nested(
+    plan: CompiledPolicy, found: list[Pair], raw: Any, outer: RequestIDs
+) -> Resolution:
+    """
+    Return the resolution of a request that has the IDs of *outer*.
+
+    A middleware inside another one adds its own demands and nothing else. After
+    the edits, the headers that it manages show the values of *outer*.
+    """
+    request = LazyRequest(plan, raw)
+    effective = list(plan.blank)
+    refusals: list[Refusal] = []
+    for spec in plan.specs:
+        value, provenance = outer.look_up(spec.name)
+        is_proven = provenance is not None and provenance.proven
+        if value is not None and (not spec.needs_proof or is_proven):
+            effective[spec.index] = value
+        refusal = check_required(spec, effective[spec.index], request)
+        if refusal is not None:
+            refusals.append(refusal)
+    pairs = plan.forward_pairs(tuple(effective))
+    shown = [pair for pair in found if pair[0] in plan.removable]
+    edits = None if sorted(shown) == sorted(pairs) else (plan.removable, pairs)
+    rejected = [(refusal.field, refusal.reason) for refusal in refusals]
+    return outer, edits, refusals[0] if refusals else None, rejected
+
+
+class Case:
+    """
+    A request that raises a question: an identity that may have to be refused, a header
+    that is there twice or is named by ``Connection``, a source that is no plain header.
 
     Args:
-        plan: the inner middleware's policy.
-        environ: the request.
-    """
-    # a2wsgi 1.10 hands the ASGI scope over.
-    adapted: Any = environ.get("asgi.scope") or {}
-    held: object = adapted.get(ASGI_KEY)
-    return find_open(environ.get(WSGI_KEY)) or find_open(held) or find_across_adapter(plan, environ)
-
-
-def find_across_adapter(plan: Plan, environ: Any) -> RequestIDs | None:
-    """
-    Return the scope of an ASGI middleware around an adapter that runs this WSGI application.
-
-    Adapters drop our key. The Context alone proves nothing, since connections,
-    pools and calls in process share it: the scope bound here is the request's
-    only if every managed header of the request is what that scope forwards.
-
-    Args:
-        plan: the inner middleware's policy.
-        environ: the request.
-    """
-    inner = find_request_ids()
-    if inner is None or not inner.open or not inner.binary:
-        return None
-    expected: dict[str, str | None] = dict.fromkeys(plan.strips)
-    for spec in inner.policy.specs.values():
-        value, _ = inner.look_up(spec.name)
-        expected[WSGI.key(spec.header)] = value if spec.forward else None
-    if not any(expected.values()):
-        return None
-    same = all(environ.get(key) == value for key, value in expected.items())
-    return inner if same else None
-
-
-def resolve_nested(
-    plan: Plan, found: list[Pair], inner: RequestIDs, raw: Any
-) -> tuple[Edits | None, Refusal | None, Sequence[Rejection]]:
-    """
-    Decide what a middleware inside another one adds: its own demands, no more (R15).
-
-    Args:
-        plan: the inner middleware's policy.
-        found: the lines it watches.
-        inner: the IDs of the request, as the outer one has bound them.
+        plan: the compiled policy.
+        found: the headers of the request that the plan watches.
         raw: the ``scope`` or ``environ``.
 
-    Returns:
-        The edits of the request's headers, so that what this policy manages
-        shows the scope's values, or ``None``; the refusal, or ``None``; and
-        each ID that is refused, with the reason.
+    Attributes:
+        specs: the IDs that the request may have.
+        removed: the headers that are removed from the request, in every spelling.
+        rejected: each ID that was not accepted, with the reason.
+        refusal: the first reason to refuse the request, or ``None``.
     """
-    case = Case(plan, {}, raw)
-    effective = list(plan.blank)
-    for field in plan.fields:
-        value, how = inner.look_up(field.name)
-        if value is not None and (not field.needs_proof or (how is not None and how.proven)):
-            effective[field.index] = value
-        case.demand(field, effective[field.index])
-    pairs = plan.forward_pairs(tuple(effective))
-    lines = [pair for pair in found if plan.lines[pair[0]][0] in plan.strips]
-    edits = None if sorted(lines) == sorted(pairs) else (plan.strips, pairs)
-    return edits, case.refusal, case.rejected
+
+    __slots__ = (
+        "_claims",
+        "_plan",
+        "_request",
+        "_verdict",
+        "refusal",
+        "rejected",
+        "removed",
+        "specs",
+    )
+
+    def __init__(self, plan: CompiledPolicy, found: list[Pair], raw: Any) -> None:
+        self._plan = plan
+        self._claims = claims = Claims(plan, found)
+        self._request = LazyRequest(plan, raw)
+        self._verdict: str | None = None
+        self.specs = claims.specs
+        self.removed = claims.removed
+        self.rejected: list[Rejection] = []
+        self.refusal: Refusal | None = None
+
+    def settle_id(self, spec: CompiledSpec) -> tuple[Any, Provenance, bool]:
+        """
+        Return one ID as the protocol spells it, or ``None``; its provenance; and
+        whether it differs from what the request's own header for it says.
+        """
+        plan, claims = self._plan, self._claims
+        claimed = [key for key in spec.keys if key in claims.values]
+        if not claimed and not spec.keys.isdisjoint(claims.aliases):
+            self.rejected.append((spec.name, LONE_ALIAS))
+        value, source = None, None
+        if claimed and spec.needs_proof and self._judge_sender() != TRUSTED:
+            self.rejected.append((spec.name, self._judge_sender()))
+        else:
+            value, source = self._read_sources(spec)
+        text = value.decode() if plan.binary and value is not None else value
+        refusal = check_required(spec, text, self._request)
+        if refusal is not None:
+            self._refuse(refusal)
+        provenance = spec.provenance
+        if value is None and spec.mint is not None:
+            value, provenance = plan.encode(spec.mint()), Provenance.MINTED
+        is_unchanged = source == spec.key and claims.values[source] == value
+        for key in claimed:
+            shows = key == source and (is_unchanged or key != spec.key)
+            if key in plan.removable and not (shows and spec.forward_key is not None):
+                self.removed |= plan.spellings[key]
+        return value, provenance, not is_unchanged
+
+    def _judge_sender(self) -> str:
+        if self._verdict is None:
+            plan, claims = self._plan, self._claims
+            secret = claims.values.get(plan.secret_key)
+            if plan.secret_key in claims.faults:
+                # Nobody has the empty secret; None would say that there is no header.
+                secret = plan.encode("")
+            self._verdict = judge_sender(plan, secret, claims.hops, self._request.raw)
+        return self._verdict
+
+    def _read_sources(self, spec: CompiledSpec) -> tuple[Any, Any]:
+        """
+        Return the first valid value and the key of its header, ``None`` for each if there is none.
+        """
+        if NAMED_BY_CONNECTION in map(self._claims.faults.get, spec.keys):
+            self.rejected.append((spec.name, NAMED_BY_CONNECTION))
+            return None, None
+        for key, source in spec.sources:
+            value, reason = self._read(key, source)
+            if reason is None and value is not None:
+                if spec.fits(value):
+                    return value, key
+                reason = check_of(spec.rules).reason(self._plan.decode(value))
+            if reason is not None:
+                self.rejected.append((spec.name, reason))
+                if spec.rules.on_invalid == "reject":
+                    self._refuse(Refusal(400, spec.name, reason))
+        return None, None
+
+    def _read(self, key: Any, source: Any) -> tuple[Any, str | None]:
+        """
+        Return the value of one source, or ``None``, and the reason why it cannot be used.
+        """
+        if key is None:
+            values = source.read(self._request.view())
+            if len(values) > 1:
+                return None, REPEATED
+            return (self._plan.encode(values[0]) if values and values[0] else None), None
+        value = self._claims.values.get(key)
+        if not value or source.parse is None:
+            return value or None, self._claims.faults.get(key)
+        try:
+            parsed = source.parse(self._plan.decode(value))
+        except Exception as error:
+            _failures.report_failure(f"parse of {source.name}", error)
+            return None, PARSE_FAILED
+        return (self._plan.encode(parsed), None) if parsed else (None, NOT_UNDERSTOOD)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        rejection = (refusal.field, refusal.reason)
+        if rejection not in self.rejected:
+            self.rejected.append(rejection)
+        if self.refusal is None:
+            self.refusal = refusal
+
+
+class Claims:
+    """
+    The headers of a request that the plan watches, sorted: one line is a value, more
+    are none.
+
+    Args:
+        plan: the compiled policy.
+        found: the headers, in order.
+
+    Attributes:
+        values: the value of each header by its key; ``None`` if it has a fault.
+        faults: the reason why a header has no usable value, by its key.
+        aliases: the keys of the headers that are there under another spelling.
+        hops: the lines of forwarding headers.
+        specs: the IDs that the request may have.
+        removed: the headers that are removed from the request, in every spelling.
+    """
+
+    __slots__ = ("aliases", "faults", "hops", "removed", "specs", "values")
+
+    def __init__(self, plan: CompiledPolicy, found: list[Pair]) -> None:
+        self.values: dict[Any, Any] = {}
+        self.faults: dict[Any, str] = {}
+        self.aliases: set[Any] = set()
+        self.hops: list[Pair] = []
+        self.specs = plan.always_settled.copy()
+        named = self._sort(plan, found)
+        for key in self.aliases & self.values.keys():
+            self._mark_fault(key, ALIASED)
+        self.removed: set[Any] = set()
+        self.removed.update(*(plan.spellings[key] for key in self.aliases))
+        if plan.secret_key in self.values:
+            self.removed |= plan.spellings[plan.secret_key]
+        # Last, since a header that Connection names is absent, whatever its value.
+        for key, kind, spec in _find_named(plan, named):
+            if kind in (OWN, ALIAS, SECRET):
+                self._mark_fault(key, NAMED_BY_CONNECTION)
+                self.removed |= plan.spellings[key]
+                if spec is not None:
+                    self.specs[spec] = None
+        self.removed -= plan.kept
+
+    def _sort(self, plan: CompiledPolicy, found: list[Pair]) -> list[str]:
+        """
+        Sort the lines, and return those of ``Connection``.
+        """
+        connections: list[str] = []
+        for name, value in found:
+            key, kind, spec = plan.watched[name]
+            if spec is not None:
+                self.specs[spec] = None
+            if kind == HOP or key in plan.hop_keys:
+                self.hops.append((key, value))
+            if kind == CONNECTION:
+                connections.append(plan.decode(value))
+            elif kind == ALIAS:
+                self.aliases.add(key)
+            elif kind != HOP and key in self.values:
+                self._mark_fault(key, REPEATED)
+            elif kind != HOP:
+                self.values[key] = value
+        return connections
+
+    def _mark_fault(self, key: Any, reason: str) -> None:
+        self.values[key] = None
+        self.faults[key] = reason
+
+
+def _find_named(
+    plan: CompiledPolicy, lines: list[str]
+) -> Iterable[tuple[Any, int, CompiledSpec | None]]:
+    """
+    Return the watched headers that ``Connection`` names; all of them if its lines are
+    over 8,192 characters.
+    """
+    if sum(map(len, lines)) > LONGEST_LIST:
+        return plan.watched.values()
+    keys = [plan.dialect.key(name.strip()) for line in lines for name in line.split(",")]
+    return [plan.watched[key] for key in keys if key in plan.watched]
+
+
+class LazyRequest:
+    """
+    The read-only view of a request, made at the first call and then the same.
+
+    Args:
+        plan: the compiled policy.
+        raw: the ``scope`` or ``environ``.
+    """
+
+    __slots__ = ("_plan", "_view", "raw")
+
+    def __init__(self, plan: CompiledPolicy, raw: Any) -> None:
+        self.raw = raw
+        self._plan = plan
+        self._view: Request | None = None
+
+    def view(self) -> Request:
+        """
+        Return the view.
+        """
+        if self._view is None:
+            self._view = self._plan.dialect.view(self.raw, self._plan.policy)
+        return self._view
+
+
+def check_required(spec: CompiledSpec, value: str | None, request: LazyRequest) -> Refusal | None:
+    """
+    Return the refusal if the ID is required and absent, or does not match the request.
+    """
+    if value is None:
+        status = 401 if spec.needs_proof else 400
+        return Refusal(status, spec.name, ABSENT) if spec.rules.required else None
+    return None if _matches(spec, value, request) else Refusal(403, spec.name, UNMATCHED)
+
+
+def _matches(spec: CompiledSpec, value: str, request: LazyRequest) -> bool:
+    must_match = spec.rules.must_match
+    try:
+        return must_match is None or _is_true(must_match(value, request.view()))
+    except Exception as error:
+        # A check that fails has not been passed.
+        _failures.report_failure(f"must_match of {spec.name}", error)
+        return False
+
+
+def _is_true(answer: object) -> bool:
+    if inspect.iscoroutine(answer):
+        # A plain function may return one as well, and it is always true.
+        answer.close()
+        raise TypeError("must_match is not awaited: let it return True or False")
+    return bool(answer)

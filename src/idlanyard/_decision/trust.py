@@ -1,5 +1,5 @@
 """
-Whether the sender of a request may speak for users and tenants.
+The sender of a request: whether it may set user and tenant IDs, and why not.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from idlanyard._decision.plan import Plan
+from idlanyard._decision.plan import CompiledPolicy
+from idlanyard._decision.protocols import Pair
 from idlanyard._policy.peers import LONGEST_LIST, UNIX, normalise
 
 _PORT: Final = re.compile(r"[0-9]{1,5}|_[A-Za-z0-9._-]+")
 _HIDDEN: Final = re.compile(r"_[A-Za-z0-9._-]+")
 _QUOTED: Final = re.compile(r'"[^"\\]*"')
-# A server that splits before it unquotes finds one where there is none.
+# A server that splits before it unquotes finds a parameter inside a quoted value.
 _FOR_IN_QUOTES: Final = re.compile(r"[,;]\s*for\s*=", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"[A-Za-z]+")
 
@@ -38,22 +39,22 @@ def is_rewritten(peer: str, hops: Sequence[Hop], *, nameless: bool = True) -> bo
     Return whether the address of *peer* may come from a forwarding header.
 
     A server or an outer middleware may have overwritten the sender's address
-    with one that the sender wrote. That is assumed where the peer also stands
-    in a forwarding header, where an element of one is not exactly an address
-    (a server may read more out of it than we do), and of lists over 8,192
+    with one that the sender wrote. That is assumed if the peer is also in a
+    forwarding header, if an element of one is not exactly an address (a server
+    may read more out of it than this function does), and for lists over 8,192
     characters.
 
     Args:
-        peer: an address, or anything else for a peer that has none.
+        peer: an address, or any other text for a peer without one.
         hops: the lines of forwarding headers, none of them empty.
         nameless: whether a peer without an address may come from an element
-            without one, as ``unknown``.
+            without one, such as ``unknown``.
     """
     address = normalise(peer)
     if sum(len(hop.text) for hop in hops) > LONGEST_LIST:
         return True
     for hop in hops:
-        elements = _nodes_of(hop.text) if hop.structured else hop.text.split(",")
+        elements = _read_nodes(hop.text) if hop.structured else hop.text.split(",")
         for element in elements:
             readings = (
                 None
@@ -69,7 +70,7 @@ def is_rewritten(peer: str, hops: Sequence[Hop], *, nameless: bool = True) -> bo
 
 def read_node(node: str, *, structured: bool) -> list[str] | None:
     """
-    Return the addresses that *node* may be read as, or ``None`` where it is in doubt.
+    Return the addresses that *node* may be read as, or ``None`` if it is malformed.
 
     Args:
         node: an address, with or without a port; ``unknown``; or a name that
@@ -103,13 +104,13 @@ def _read_bare_ipv6(node: str) -> list[str] | None:
     return [node, shorter] if normalise(shorter) is not None else [node]
 
 
-def _nodes_of(line: str) -> Iterator[str | None]:
+def _read_nodes(line: str) -> Iterator[str | None]:
     """
-    Yield each ``for`` of a ``Forwarded`` line, unquoted; ``None`` where the line is malformed.
+    Yield each ``for`` of a ``Forwarded`` line, unquoted, and ``None`` for what is malformed.
     """
     if line.count('"') % 2:
         yield None
-    for parameter in _parameters(line):
+    for parameter in _split_parameters(line):
         name, equals, value = parameter.partition("=")
         if not equals or not _PARAMETER.fullmatch(name):
             yield None
@@ -123,7 +124,7 @@ def _nodes_of(line: str) -> Iterator[str | None]:
             yield None
 
 
-def _parameters(line: str) -> Iterator[str]:
+def _split_parameters(line: str) -> Iterator[str]:
     """
     Yield the parameters of a ``Forwarded`` line, split outside of quotes.
     """
@@ -140,7 +141,7 @@ def _parameters(line: str) -> Iterator[str]:
     yield "".join(parts).strip(" \t")
 
 
-BELIEVED: Final = ""
+TRUSTED: Final = ""
 NOBODY: Final = "nobody is trusted"
 STRANGER: Final = "the peer is not trusted"
 REWRITTEN: Final = "the peer was rewritten"
@@ -150,53 +151,52 @@ MISSING_PROOF: Final = "the shared secret is missing"
 WRONG_PROOF: Final = "the shared secret is wrong"
 
 
-def judge_sender(plan: Plan, secret: Any, hops: Sequence[tuple[Any, Any]], raw: Any) -> str:
+def judge_sender(plan: CompiledPolicy, secret: Any, hops: Sequence[Pair], raw: Any) -> str:
     """
-    Return why the sender may not speak for users and tenants, or ``BELIEVED``.
+    Return the reason why the sender may not set user and tenant IDs, or ``TRUSTED``.
 
     Args:
         plan: the compiled policy.
-        secret: what stands in the shared secret's header, ``None`` where it
-            is missing.
+        secret: the value of the shared secret's header, ``None`` if it is missing.
         hops: the lines of forwarding headers, as the protocol spells them.
         raw: the ``scope`` or ``environ``.
     """
-    policy = plan.policy
+    policy, dialect = plan.policy, plan.dialect
     peers = policy.peers
     if peers.nobody and not plan.secrets:
         return NOBODY
-    # A secret proves who speaks, not which of two spellings the server kept.
-    if not policy.unsafe_server_ok and plan.wire.conflates(raw):
+    # A secret proves who the sender is, not which of two spellings the server kept.
+    if not policy.unsafe_server_ok and dialect.conflates(raw):
         return CONFLATES
-    if secret is not None and _is_known(plan, secret):
-        return BELIEVED
+    if secret is not None and _is_shared_secret(plan, secret):
+        return TRUSTED
     if peers.everyone:
-        return BELIEVED
-    peer = plan.wire.peer(raw, policy)
-    # Nothing of a stranger's is parsed.
+        return TRUSTED
+    peer, is_relayed = dialect.peer(raw, policy), dialect.relayed(raw)
+    # Before any header of the request is parsed, since a stranger may have written it.
     if not peers.trusts(peer):
         if not plan.secrets or (secret is None and not peers.nobody):
             return STRANGER
         return MISSING_PROOF if secret is None else WRONG_PROOF
-    if plan.wire.relayed(raw):
+    if is_relayed:
         return RELAYED
-    # Where the evidence is a path that the server listens on, no header has made it.
+    # A path that the server listens on is evidence that no header can forge.
     if not hops or peer is None or (peer == UNIX and plan.binary and not policy.assume_unix):
-        return BELIEVED
+        return TRUSTED
     assumed = peer == UNIX and policy.assume_unix
     lines = read_hops(plan, hops, empty=assumed)
-    return REWRITTEN if lines and is_rewritten(peer, lines, nameless=assumed) else BELIEVED
+    return REWRITTEN if lines and is_rewritten(peer, lines, nameless=assumed) else TRUSTED
 
 
-def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]], *, empty: bool) -> list[Hop]:
+def read_hops(plan: CompiledPolicy, hops: Sequence[Pair], *, empty: bool) -> list[Hop]:
     """
-    Return the lines of forwarding headers as text, up to what is in doubt.
+    Return the lines of forwarding headers as text, until they are over 8,192 characters.
 
     Args:
         plan: the compiled policy.
         hops: the lines, as the protocol spells them.
-        empty: whether empty ones count: where something takes the peer from
-            such a line, an empty one makes a peer without an address.
+        empty: whether to include empty lines, which a server that takes the peer
+            from such a line may have read as a peer without an address.
     """
     lines: list[Hop] = []
     length = 0
@@ -209,10 +209,10 @@ def read_hops(plan: Plan, hops: Sequence[tuple[Any, Any]], *, empty: bool) -> li
     return lines
 
 
-def _is_known(plan: Plan, secret: Any) -> bool:
+def _is_shared_secret(plan: CompiledPolicy, secret: Any) -> bool:
     from hmac import compare_digest
 
     line = plan.decode(secret).encode("latin-1", "replace")
-    # Every secret is compared, so that the time tells nothing.
+    # Every secret is compared, so that the time does not depend on which one matches.
     matches = [compare_digest(line, known) for known in plan.secrets]
     return any(matches)

@@ -1,7 +1,7 @@
 """
-What differs between event loops: time limits, and threads for functions that wait.
+Time limits and worker threads on any event loop, for functions that block.
 
-On asyncio the standard library does; on any other loop, such as trio's, AnyIO.
+asyncio has both in the standard library; on any other loop, such as trio's, AnyIO is used.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ NO_ANYIO = "this event loop is not asyncio's: run pip install anyio, or serve by
 
 
 @asynccontextmanager
-async def time_limit(seconds: float) -> AsyncGenerator[None, None]:
+async def limit_time(seconds: float) -> AsyncGenerator[None, None]:
     """
-    End what is awaited inside when its time is over.
+    Cancel the body of the block when its time is over.
 
     Raises:
-        TimeoutError: it was over.
+        TimeoutError: the time was over.
         RuntimeError: the loop is not asyncio's, and AnyIO is missing.
     """
     if is_asyncio():
@@ -34,14 +34,14 @@ async def time_limit(seconds: float) -> AsyncGenerator[None, None]:
         async with asyncio.timeout(seconds):
             yield
     else:
-        anyio, _, _ = _anyio()
+        anyio, _, _ = _import_anyio()
         with anyio.fail_after(seconds):
             yield
 
 
 def is_asyncio() -> bool:
     """
-    Return whether the loop that runs here is asyncio's.
+    Return whether the current event loop is asyncio's.
     """
     import asyncio
 
@@ -54,14 +54,14 @@ def is_asyncio() -> bool:
 
 class WorkerThreads:
     """
-    A bounded number of threads of one's own, whatever event loop asks for them.
+    A bounded number of threads for one purpose, on any event loop.
 
-    A loop's own threads are everybody's: a few functions that wait for a
-    server that is silent take them all.
+    The loop's own threads are shared by the whole process: a few functions that
+    wait for a silent server would occupy all of them.
 
     Args:
-        most: how many at once; who comes later waits for one.
-        name: what the threads' names begin with.
+        most: the largest number of threads; further calls wait for one.
+        name: the prefix of the threads' names.
     """
 
     __slots__ = ("_by_process", "_limiters", "_most", "_name")
@@ -69,27 +69,26 @@ class WorkerThreads:
     def __init__(self, most: int, name: str) -> None:
         self._most = most
         self._name = name
-        # A child that is forked off has no threads, and so no use for its parent's.
+        # A forked child has none of its parent's threads, so the parent's executor would hang.
         self._by_process: dict[int, ThreadPoolExecutor] = {}
         self._limiters: Any = None
 
     async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """
-        Return what *call* returns, called in a thread, in a copy of the context.
+        Call a function in a thread, in a copy of the context, and return its result.
 
-        Who is cancelled meanwhile waits no longer. A call that has not begun
-        never does then; one that has goes on, and its thread is taken until it
-        is done.
+        A cancelled task stops waiting at once. A call that has not begun is then
+        dropped; one that has goes on, and occupies its thread until it is done.
 
         Raises:
             RuntimeError: the loop is not asyncio's, and AnyIO is missing.
         """
-        work = partial(copy_context().run, _called, call, *arguments)
+        work = partial(copy_context().run, _call_safely, call, *arguments)
         if is_asyncio():
             import asyncio
 
             return await asyncio.get_running_loop().run_in_executor(self._threads(), work)
-        _, _, to_thread = _anyio()
+        _, _, to_thread = _import_anyio()
         return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter())
 
     def _threads(self) -> ThreadPoolExecutor:
@@ -97,16 +96,16 @@ class WorkerThreads:
 
         found = self._by_process.get(os.getpid())
         if found is None:
-            # Of two that begin at once one is used; the other has no threads yet.
+            # If two tasks get here at once, one executor is dropped, which has no threads yet.
             made = ThreadPoolExecutor(self._most, self._name)
             found = self._by_process.setdefault(os.getpid(), made)
         return found
 
     def _limiter(self) -> Any:
         """
-        Return what counts the threads of the loop that runs here.
+        Return the limiter of the current event loop's threads.
         """
-        anyio, lowlevel, _ = _anyio()
+        anyio, lowlevel, _ = _import_anyio()
         if self._limiters is None:
             self._limiters = lowlevel.RunVar(f"{self._name}-{id(self)}")
         found = self._limiters.get(None)
@@ -116,17 +115,17 @@ class WorkerThreads:
         return found
 
 
-def _called(call: Callable[..., Any], *arguments: Any) -> Any:
+def _call_safely(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return call(*arguments)
     except StopIteration as error:
-        # No future takes one: it would end whoever awaits, without a word.
+        # A future refuses StopIteration, and the task that awaits it would never end.
         raise RuntimeError("a function in a worker thread raised StopIteration") from error
 
 
-def _anyio() -> tuple[Any, Any, Any]:
+def _import_anyio() -> tuple[Any, Any, Any]:
     """
-    Return AnyIO, and the parts of it that have to be imported by themselves.
+    Return AnyIO and the two submodules that have to be imported separately.
     """
     try:
         import anyio

@@ -14,8 +14,8 @@ from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
 from idlanyard._binding.state import attach_to_error, bound, reset_binding
-from idlanyard._decision.admission import check_waits
-from idlanyard._decision.reporting import announce
+from idlanyard._decision.known_sessions import check_sync_admission
+from idlanyard._decision.reporting import report_bound
 from idlanyard._policy.policy import checked_policy
 from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
@@ -77,9 +77,9 @@ class SessionContextMiddleware:
             return self._serve_async(request)
         requests = self._requests(request)
         inner, nested, refusal = requests.open(request)
-        admission = requests.plan.admission
-        if admission is not None and not nested and refusal is None:
-            refusal = admit(requests, request, inner, admission)
+        known_sessions = requests.known_sessions
+        if known_sessions is not None and not nested and refusal is None:
+            refusal = admit(requests, request, inner, known_sessions)
         if refusal is not None:
             response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
@@ -91,7 +91,7 @@ class SessionContextMiddleware:
         token = bound.set(inner)
         try:
             if events.subscribers:
-                announce(inner)
+                report_bound(inner)
             response = self.get_response(request)
             if self._answers_last:
                 log_error(request, response, inner)
@@ -105,9 +105,9 @@ class SessionContextMiddleware:
     async def _serve_async(self, request: Any) -> Any:
         requests = self._requests(request)
         inner, nested, refusal = requests.open(request)
-        admission = requests.plan.admission
-        if admission is not None and not nested and refusal is None:
-            refusal = await admit_async(requests, request, inner, admission)
+        known_sessions = requests.known_sessions
+        if known_sessions is not None and not nested and refusal is None:
+            refusal = await admit_async(requests, request, inner, known_sessions)
         if refusal is not None:
             response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
@@ -119,7 +119,7 @@ class SessionContextMiddleware:
         token = bound.set(inner)
         try:
             if events.subscribers:
-                announce(inner)
+                report_bound(inner)
             response = await self.get_response(request)
             if self._answers_last:
                 await log_error_async(request, response, inner)
@@ -145,7 +145,7 @@ def _compiled(is_async: bool) -> Kinds:
     rules = policy_from_settings()
     if not is_async:
         try:
-            check_waits(checked_policy(rules))
+            check_sync_admission(checked_policy(rules))
         except PolicyError as error:
             raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, Any
 from idlanyard import asgi, wsgi
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
-from idlanyard._decision.admission import admitted, admitted_waiting
-from idlanyard._decision.environ import edit, publish
-from idlanyard._decision.plan import plan_for
-from idlanyard._decision.reporting import report
-from idlanyard._decision.resolve import find_enclosing, find_open, resolve, resolve_nested
+from idlanyard._decision.environ import edit_headers, find_enclosing, publish_ids
+from idlanyard._decision.known_sessions import make_known_sessions
+from idlanyard._decision.plan import compile_policy
+from idlanyard._decision.reporting import report_rejections
+from idlanyard._decision.resolve import find_open, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
-    from idlanyard._decision.case import Refusal
-    from idlanyard._decision.claims import Pair
-    from idlanyard._decision.resolve import Edits
-    from idlanyard._policy.admission import Admission
+    from idlanyard._decision.known_sessions import KnownSessions
+    from idlanyard._decision.protocols import Pair
+    from idlanyard._decision.resolve import Edits, Refusal
     from idlanyard._policy.policy import Policy
 
     Opened = tuple[RequestIDs, bool, Refusal | None]
@@ -41,13 +40,14 @@ class WSGIRequests:
     Requests whose ``META`` is the server's ``environ``.
     """
 
-    __slots__ = ("_keys", "plan", "responses")
+    __slots__ = ("_keys", "known_sessions", "plan", "responses")
 
     key = wsgi.KEY
 
     def __init__(self, policy: Policy) -> None:
-        self.plan = self.responses = plan_for(policy, WSGI)
-        self._keys = tuple(self.plan.lines)
+        self.plan = self.responses = compile_policy(policy, WSGI)
+        self.known_sessions = make_known_sessions(self.plan)
+        self._keys = tuple(self.plan.watched)
 
     def open(self, request: Any) -> Opened:
         """
@@ -76,13 +76,13 @@ class WSGIRequests:
         """
         Let the request's headers say what is in force.
         """
-        edit(request.META, edits)
+        edit_headers(request.META, edits)
 
     def publish(self, request: Any, inner: RequestIDs) -> None:
         """
         Set the keys that access logs read.
         """
-        publish(request.META, inner.policy, inner.values)
+        publish_ids(request.META, inner.policy, inner.values)
 
     def echo(self, inner: RequestIDs) -> list[Pair]:
         """
@@ -102,14 +102,15 @@ class ASGIRequests:
     Requests made of an ASGI ``scope``.
     """
 
-    __slots__ = ("plan", "responses")
+    __slots__ = ("known_sessions", "plan", "responses")
 
     key = asgi.KEY
 
     def __init__(self, policy: Policy) -> None:
-        self.plan = plan_for(policy, ASGI)
+        self.plan = compile_policy(policy, ASGI)
+        self.known_sessions = make_known_sessions(self.plan)
         # Django's responses spell headers as text, on both protocols.
-        self.responses = plan_for(policy, WSGI)
+        self.responses = compile_policy(policy, WSGI)
 
     def open(self, request: Any) -> Opened:
         """
@@ -137,16 +138,14 @@ class ASGIRequests:
         """
         Let the request's headers say what is in force, the raw lines and ``META``.
         """
-        gone, added = edits
+        removed, added = edits
         scope = request.scope
-        headers: list[Pair] = scope["headers"]
-        if gone:
-            headers = self.plan.without(headers, gone)
-        scope["headers"] = headers + added
-        edit(
+        kept = [pair for pair in scope["headers"] if pair[0] not in removed]
+        scope["headers"] = kept + added
+        edit_headers(
             request.META,
             (
-                [WSGI.key(key.decode("latin-1")) for key in gone],
+                [WSGI.key(key.decode("latin-1")) for key in removed],
                 [(WSGI.key(key.decode()), value.decode()) for key, value in added],
             ),
         )
@@ -187,19 +186,16 @@ def _lines_of(request: Any) -> list[Pair]:
 def _opened(
     requests: WSGIRequests | ASGIRequests, request: Any, raw: Any, found: list[Pair]
 ) -> Opened:
-    plan, key = requests.plan, requests.key
+    plan, key, outer = requests.plan, requests.key, None
     if key in raw or get_binding() is not UNBOUND:
         outer = requests.enclosing(raw)
-        if outer is not None:
-            edits, refusal, rejected = resolve_nested(plan, found, outer, raw)
-            if refusal is None:
-                _show(requests, request, edits, outer)
-            else:
-                report(plan, raw, outer, rejected)
-            return outer, True, refusal
-    inner, edits, refusal, rejected = resolve(plan, found, raw)
+    inner, edits, refusal, rejected = resolve(plan, found, raw, outer)
     if rejected:
-        report(plan, raw, inner, rejected)
+        report_rejections(plan, raw, inner, rejected)
+    if outer is not None:
+        if refusal is None:
+            _show(requests, request, edits, outer)
+        return outer, True, refusal
     # Of a refused request too, whose access line reads them.
     requests.publish(request, inner)
     if refusal is None:
@@ -212,24 +208,30 @@ def _opened(
 
 
 def admit(
-    requests: WSGIRequests | ASGIRequests, request: Any, inner: RequestIDs, admission: Admission
+    requests: WSGIRequests | ASGIRequests,
+    request: Any,
+    inner: RequestIDs,
+    known_sessions: KnownSessions,
 ) -> Refusal | None:
     """
     Ask whether an opened request's session is known; return the refusal, if any.
     """
     raw = requests.raw(request)
-    edits, refusal = admitted_waiting(requests.plan, admission, raw, inner, None)
+    edits, refusal = known_sessions.admit(raw, inner, None)
     return _followed(requests, request, inner, edits, refusal)
 
 
 async def admit_async(
-    requests: WSGIRequests | ASGIRequests, request: Any, inner: RequestIDs, admission: Admission
+    requests: WSGIRequests | ASGIRequests,
+    request: Any,
+    inner: RequestIDs,
+    known_sessions: KnownSessions,
 ) -> Refusal | None:
     """
     Ask the same on an event loop.
     """
     raw = requests.raw(request)
-    edits, refusal = await admitted(requests.plan, admission, raw, inner, None)
+    edits, refusal = await known_sessions.admit_async(raw, inner, None)
     return _followed(requests, request, inner, edits, refusal)
 
 

@@ -12,22 +12,22 @@ from django.http import HttpResponse
 from idlanyard._binding.blocks import scoped_iter
 from idlanyard._binding.functions import SteppedBinding, wrap_function
 from idlanyard._binding.state import attach_to_error, get_binding
-from idlanyard._decision.response import echoed, matters, problem, unweighed
+from idlanyard._decision.response import add_echo, affects_echo, build_refusal, choose_plain_echo
 from idlanyard.integrations.custom import report_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from idlanyard._binding.state import RequestIDs
-    from idlanyard._decision.case import Refusal
-    from idlanyard._decision.claims import Pair
-    from idlanyard._decision.plan import Plan
+    from idlanyard._decision.plan import CompiledPolicy
+    from idlanyard._decision.protocols import Pair
+    from idlanyard._decision.resolve import Refusal
 
 
 _WRITTEN: Final = "_idlanyard_echo"
 
 
-def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
+def echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair]) -> None:
     """
     Set the headers that the response is to carry (R9); a failure is only logged.
 
@@ -40,10 +40,10 @@ def echo(plan: Plan, method: str, response: Any, pairs: list[Pair]) -> None:
     try:
         _take_back(response)
         status = response.status_code
-        more = unweighed(plan, method, status, pairs) if _is_plain(plan, response) else None
+        more = choose_plain_echo(plan, method, status, pairs) if _is_plain(plan, response) else None
         if more is None:
             before = dict(response.items())
-            said = echoed(plan, method, status, before.items(), pairs)
+            said = add_echo(plan, method, status, before.items(), pairs)
             more = [(name, value) for name, value in said if before.get(name) != value]
         headers = response.headers
         response.__dict__[_WRITTEN] = [(n, value, headers.get(n)) for n, value in more]
@@ -66,21 +66,21 @@ def _take_back(response: Any) -> None:
             response[name] = before
 
 
-def _is_plain(plan: Plan, response: Any) -> bool:
+def _is_plain(plan: CompiledPolicy, response: Any) -> bool:
     """
     Return whether no header of a response matters to its echo, as with most.
     """
     for name in response.headers:
-        if name not in plan.plain_names and matters(plan, name):
+        if name not in plan.plain_names and affects_echo(plan, name):
             return False
     return True
 
 
-def refusal_response(plan: Plan, refusal: Refusal, pairs: list[Pair]) -> HttpResponse:
+def refusal_response(plan: CompiledPolicy, refusal: Refusal, pairs: list[Pair]) -> HttpResponse:
     """
     Return the problem that answers a refused request (R8).
     """
-    status, phrase, headers, body = problem(plan, refusal, pairs)
+    status, phrase, headers, body = build_refusal(plan, refusal, pairs)
     return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
 
 

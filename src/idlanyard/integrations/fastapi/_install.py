@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI, Response
 
-from idlanyard._decision.response import refused
+from idlanyard._decision.response import build_problem
 from idlanyard._policy.policy import Policy, checked_policy, refuse_options
 from idlanyard.integrations import starlette
 from idlanyard.integrations.fastapi._parameters import MARK, RefusedID
@@ -112,5 +112,5 @@ async def _answer(_: object, error: RefusedID) -> Response:
     """
     Answer as the middleware answers.
     """
-    _, headers, body = refused(error.refusal)
+    _, headers, body = build_problem(error.refusal)
     return Response(body, error.refusal.status, headers)

@@ -14,8 +14,8 @@ from idlanyard import _failures
 from idlanyard._binding.reading import get_id, get_session_context, require
 from idlanyard._binding.snapshot import SessionContext
 from idlanyard._binding.state import RequestContext, RequestIDs, get_binding
-from idlanyard._decision.case import Refusal
-from idlanyard._decision.response import refused
+from idlanyard._decision.resolve import Refusal
+from idlanyard._decision.response import build_problem
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.integrations.custom import is_bound
 
@@ -37,7 +37,7 @@ class RefusedID(HTTPException):
     """
 
     def __init__(self, refusal: Refusal) -> None:
-        _, headers, _ = refused(refusal)
+        _, headers, _ = build_problem(refusal)
         # Without ``install`` FastAPI writes a body of its own, of another length.
         del headers["Content-Length"]
         super().__init__(refusal.status, f"{refusal.field}: {refusal.reason}", headers)

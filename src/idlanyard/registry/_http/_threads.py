@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 from idlanyard import _failures
-from idlanyard._decision.worker_threads import WorkerThreads, time_limit
+from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 from idlanyard.registry._async_registry import AsyncSessionRegistry
 from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._registry import SessionRegistry
@@ -54,7 +54,7 @@ class VerbThreads:
                 no thread by then never starts.
         """
         try:
-            async with time_limit(self._seconds + _GRACE):
+            async with limit_time(self._seconds + _GRACE):
                 answer = await self._threads.run(verb, *arguments)
         except TimeoutError as error:
             self._log_first(error)
