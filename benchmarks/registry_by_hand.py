@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import table_of
-from idlanyard.registry._redis._layout import Layout
+from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._scripts import INSERT
 from idlanyard.registry._sqlite._statements import Statements as SqliteStatements
 
@@ -38,7 +38,7 @@ POOL: dict[str, Any] = {
     "hide_parameters": True,
 }
 STATEMENTS = Statements(table_of("idlanyard"))
-LAYOUT = Layout("idlanyard")
+SPACE = Namespace("idlanyard")
 SQLITE = SqliteStatements("idlanyard")
 
 
@@ -186,11 +186,11 @@ def words_of(name: str, client: str | None = None) -> list[Any]:
     Return what the script takes.
     """
     key = sha256(name.encode()).digest()
-    keys: list[bytes] = [LAYOUT.session(key)]
+    keys: list[bytes] = [SPACE.session(key)]
     words: list[Any] = [urandom(16), name.encode(), "{}", b""]
     if client is not None:
         client_key = sha256(client.encode()).digest()
-        keys += (LAYOUT.index(key, client_key), LAYOUT.ends(key, client_key))
+        keys += (SPACE.index(key, client_key), SPACE.ends(key, client_key))
         words += [client.encode(), client_key]
     return [INSERT.sha, len(keys), *keys, *words]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from idlanyard.registry._redis._layout import Layout
+from idlanyard.registry._redis._keys import Namespace
 from registries.valkey import ask
 
 _TIMES: Final = """
@@ -153,16 +153,16 @@ class Old:
         layout: where things are; for what there was then, it says the same.
     """
 
-    def __init__(self, client: Redis, layout: Layout) -> None:
+    def __init__(self, client: Redis, space: Namespace) -> None:
         self._client = client
-        self._layout = layout
+        self._space = space
 
     def create(self, name: str, client_id: str, ttl: float | None = None) -> None:
         """
         Create a session.
         """
         key, client_key = _digest(name), _digest(client_id)
-        keys = [self._layout.session(key), self._layout.index(key, client_key)]
+        keys = [self._space.session(key), self._space.index(key, client_key)]
         life = "" if ttl is None else int(ttl * 1_000_000)
         words = [urandom(16), name, "{}", life, client_id, client_key]
         assert self._run(_INSERT, keys, words)
@@ -173,9 +173,9 @@ class Old:
         """
         key = _digest(name)
         given = "" if ttl is None else int(ttl * 1_000_000)
-        keys, owner = [self._layout.session(key)], b""
+        keys, owner = [self._space.session(key)], b""
         while isinstance(kept := self._run(_EXTEND, keys, [given, owner]), bytes):
-            keys, owner = [keys[0], self._layout.index(key, kept)], kept
+            keys, owner = [keys[0], self._space.index(key, kept)], kept
         assert kept
 
     def end(self, name: str) -> None:
@@ -183,9 +183,9 @@ class Old:
         Forget a session.
         """
         key = _digest(name)
-        keys, owner = [self._layout.session(key), self._layout.ended(key, urandom(16))], b""
+        keys, owner = [self._space.session(key), self._space.ended(key, urandom(16))], b""
         while isinstance(kept := self._run(_DELETE, keys, [1000, "", owner]), bytes):
-            keys, owner = [*keys[:2], self._layout.index(key, kept)], kept
+            keys, owner = [*keys[:2], self._space.index(key, kept)], kept
         assert kept
 
     def find(self, client_id: str) -> list[str]:
@@ -194,9 +194,9 @@ class Old:
         """
         found: list[str] = []
         client_key = _digest(client_id)
-        for index in self._layout.indexes_of(client_key):
+        for index in self._space.indexes_of(client_key):
             names: list[bytes] = ask(self._client, "ZRANGEBYLEX", index, "-", "+")
-            keys = [self._layout.session(sha256(name).digest()) for name in names]
+            keys = [self._space.session(sha256(name).digest()) for name in names]
             if names:
                 self._run(_DROP, [index, *keys], [client_key, *names])
             left: list[bytes] = ask(self._client, "ZRANGEBYLEX", index, "-", "+")

@@ -46,14 +46,15 @@ from idlanyard.registry import (
     SessionRegistry,
 )
 from idlanyard.registry._pools import Pool
+from idlanyard.registry._questions import Delete
 from idlanyard.registry._record import Draft
 from idlanyard.registry._redis import async_store
-from idlanyard.registry._redis._address import target_of
+from idlanyard.registry._redis._commands import delete, insert
 from idlanyard.registry._redis._connections import TimedConnection, deadline
-from idlanyard.registry._redis._layout import TAGS, Layout
-from idlanyard.registry._redis._paging import page
-from idlanyard.registry._redis._questions import BATCH, delete, drop, insert
+from idlanyard.registry._redis._keys import TAGS, Namespace
+from idlanyard.registry._redis._paging import BATCH, drop_names, read_page
 from idlanyard.registry._redis._scripts import INSERT
+from idlanyard.registry._redis._url import parse_url
 from idlanyard.registry._rules import since_1970
 from registries.contract import AwaitedContract, RacingContract
 from registries.faces import Opened, asynchronous, synchronous
@@ -147,7 +148,7 @@ def server() -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def space() -> str:
+def namespace() -> str:
     """
     Return a namespace of the test's own.
     """
@@ -155,11 +156,11 @@ def space() -> str:
 
 
 @pytest.fixture
-def layout(space: str) -> Layout:
+def space(namespace: str) -> Namespace:
     """
     Return where what is kept in it.
     """
-    return Layout(space)
+    return Namespace(namespace)
 
 
 def key_of(name: str) -> bytes:
@@ -169,11 +170,11 @@ def key_of(name: str) -> bytes:
     return sha256(name.encode()).digest()
 
 
-def where(layout: Layout, name: str) -> bytes:
+def where(space: Namespace, name: str) -> bytes:
     """
     Return where a session is.
     """
-    return layout.session(key_of(name))
+    return space.session(key_of(name))
 
 
 def alike(count: int, *, tag: int = 0) -> list[str]:
@@ -232,7 +233,7 @@ def test_a_url_says_where_and_who(url: str, options: dict[str, object]) -> None:
     """
     Host, port, user, password, database and certificates come from the URL.
     """
-    target = target_of(url, url.partition(":")[0])
+    target = parse_url(url, url.partition(":")[0])
     assert target.options_of(target.nodes[0]) == options
 
 
@@ -362,16 +363,16 @@ def test_a_cluster_speaks_tls(face: Face, certificate: Path) -> None:
             assert registry.find(client_id="c") == made
 
 
-def test_a_session_and_its_place_in_an_index_are_in_one_slot(layout: Layout) -> None:
+def test_a_session_and_its_place_in_an_index_are_in_one_slot(space: Namespace) -> None:
     """
     What one script changes is in one slot of a cluster, and sessions are spread.
     """
     slots = set()
     for number in range(256):
         key = bytes([number]) * 32
-        keys = layout.session(key), layout.index(key, b"c" * 32), layout.ended(key, b"n" * 16)
+        keys = space.session(key), space.index(key, b"c" * 32), space.ended(key, b"n" * 16)
         assert len({key_slot(one) for one in keys}) == 1
-        assert layout.index(key, b"c" * 32) in layout.indexes_of(b"c" * 32)
+        assert space.index(key, b"c" * 32) in space.indexes_of(b"c" * 32)
         slots.add(key_slot(keys[0]))
     assert len(slots) == TAGS
 
@@ -383,25 +384,25 @@ def test_nothing_outlives_its_time(face: Face, server: Valkey) -> None:
     with face(server.url) as registry, server.client() as client:
         for name, ttl in zip(alike(3), (0.1, 0.3, 0.000001), strict=True):
             registry.create(name, client_id="c", ttl=ttl)
-        until(lambda: client.keys() == [Layout("idlanyard").version])
+        until(lambda: client.keys() == [Namespace("idlanyard").version])
         assert registry.purge_expired() == 0
 
 
 def test_an_index_lives_as_long_as_what_is_in_it(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     The index of a client with an endless session is endless, whoever came before and after.
     """
     first, endless, last, short = alike(4)
-    index = layout.index(key_of(first), key_of("c"))
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    index = space.index(key_of(first), key_of("c"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         registry.create(first, client_id="c", ttl=600)
-        assert client.pttl(index) >= client.pttl(where(layout, first)) > 0
+        assert client.pttl(index) >= client.pttl(where(space, first)) > 0
         registry.touch(first, ttl=6000)
-        assert client.pttl(index) >= client.pttl(where(layout, first)) > 5_000_000
+        assert client.pttl(index) >= client.pttl(where(space, first)) > 5_000_000
         registry.create(last, client_id="c", ttl=600)
-        assert client.pttl(index) >= client.pttl(where(layout, first)) > 5_000_000
+        assert client.pttl(index) >= client.pttl(where(space, first)) > 5_000_000
         registry.create(endless, client_id="c")
         assert client.pttl(index) == -1
         registry.touch(first, ttl=600)
@@ -425,13 +426,13 @@ def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
         assert registry.create(name).expires_at is None
 
 
-def test_no_time_is_too_short_to_be_there(server: Valkey, layout: Layout) -> None:
+def test_no_time_is_too_short_to_be_there(server: Valkey, space: Namespace) -> None:
     """
     The shortest time to live, too, begins after the create, and is below three milliseconds.
     """
     with server.client() as client, client.pipeline(transaction=True) as transaction:
-        transaction.eval(INSERT.text, 1, where(layout, "a"), b"n" * 16, "a", "{}", 1)
-        transaction.pttl(where(layout, "a"))
+        transaction.eval(INSERT.text, 1, where(space, "a"), b"n" * 16, "a", "{}", 1)
+        transaction.pttl(where(space, "a"))
         (created, expires, *_), left = transaction.execute()
     assert expires - created == 1
     assert 0 <= left <= 2
@@ -447,15 +448,17 @@ def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
         registry.end("a")
         registry.end("b")
         assert client.dbsize() <= 3
-        until(lambda: client.keys() == [Layout("idlanyard").version])
+        until(lambda: client.keys() == [Namespace("idlanyard").version])
 
 
-def test_purging_clears_the_indexes(face: Face, anywhere: str, space: str, layout: Layout) -> None:
+def test_purging_clears_the_indexes(
+    face: Face, anywhere: str, namespace: str, space: Namespace
+) -> None:
     """
     Purging counts the dead entries of every client's indexes, takes them out, and no more.
     """
     dead, living = alike(BATCH * 2 + 5), fresh()
-    with face(anywhere, namespace=space) as registry:
+    with face(anywhere, namespace=namespace) as registry:
         for client in ("busy", "other"):
             registry.create(living + client, client_id=client)
             registry.create(alike(1)[0], client_id=client, ttl=600)
@@ -478,8 +481,8 @@ def test_purging_goes_through_all_keys(face: Face, server: Valkey) -> None:
     """
     with face(server.url) as registry, server.client() as client:
         client.mset({f"other{number}": "" for number in range(5000)})
-        layout = Layout("idlanyard")
-        indexes = [layout.index(bytes([one]), key_of(str(one))) for one in range(60)]
+        space = Namespace("idlanyard")
+        indexes = [space.index(bytes([one]), key_of(str(one))) for one in range(60)]
         for index in indexes:
             client.zadd(index, {"gone": 0})
         client.zadd(indexes[0], {str(number): 0 for number in range(BATCH - 1)})
@@ -488,23 +491,23 @@ def test_purging_goes_through_all_keys(face: Face, server: Valkey) -> None:
 
 
 def test_finding_clears_what_it_walks_over(
-    face: Face, server: Valkey, space: str, layout: Layout
+    face: Face, server: Valkey, namespace: str, space: Namespace
 ) -> None:
     """
     A page takes dead entries out of the indexes, many and few, and is full all the same.
     """
     dead, few = alike(BATCH * 2 + 5), alike(3, tag=1)
     living = [f"~{number}" for number in range(5)]
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         registry.create(living[0], client_id="c")
         for name in dead + few:
-            index = layout.index(key_of(name), key_of("c"))
+            index = space.index(key_of(name), key_of("c"))
             client.zadd(index, {name: 0})
         for name in living[1:]:
             registry.create(name, client_id="c")
         found = registry.find(client_id="c", limit=5)
         assert [one.session_id for one in found] == living
-        assert sum(map(client.zcard, layout.indexes_of(key_of("c")))) == 5
+        assert sum(map(client.zcard, space.indexes_of(key_of("c")))) == 5
 
 
 def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str) -> None:
@@ -531,38 +534,38 @@ def follow(registry: SessionRegistry, steps: Any) -> Any:
     """
     Take steps at the store's own server.
     """
-    return registry._store._asker.follow(steps)  # type: ignore[attr-defined]
+    return registry._store._follow(steps)  # type: ignore[attr-defined]
 
 
 def test_an_end_that_is_asked_again_meets_no_successor(
-    valkey: str, space: str, layout: Layout
+    valkey: str, namespace: str, space: Namespace
 ) -> None:
     """
     An end of one moment, asked again by redis-py, answers as it did and ends no other.
     """
     name = fresh()
-    with SessionRegistry.open(valkey, namespace=space) as registry:
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
         made = registry.create(name)
         moment = since_1970(made.created_at)
-        method, (script, keys, words) = next(delete(layout, key_of(name), moment, 1.0))
+        method, (script, keys, words) = next(delete(space, Delete(key_of(name), moment), 1.0))
         first = follow(registry, once(method, script, keys, words))
         new = registry.create(name)
         assert follow(registry, once(method, script, keys, words)) == first
         assert registry.get(name) == new
 
 
-def test_no_step_of_a_page_is_large(valkey: str, space: str, layout: Layout) -> None:
+def test_no_step_of_a_page_is_large(valkey: str, namespace: str, space: Namespace) -> None:
     """
     However much of an index is dead, each step asks for a bounded part of it.
     """
     names = alike(BATCH * 5)
-    index = layout.index(key_of(names[0]), key_of("c"))
+    index = space.index(key_of(names[0]), key_of("c"))
     sizes: dict[str, list[int]] = {"run": [], "runs": [], "batch": []}
-    with SessionRegistry.open(valkey, namespace=space) as registry:
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
         with Redis.from_url(valkey) as client:
             client.zadd(index, dict.fromkeys(names, 0))
         registry.create("~", client_id="c")
-        rows = follow(registry, noted(page(layout, key_of("c"), None, 5), sizes))
+        rows = follow(registry, noted(read_page(space, key_of("c"), None, 5), sizes))
     assert [row.session_id for row in rows] == ["~"]
     assert max(sizes["batch"]) <= BATCH
     assert max(sizes["runs"]) <= TAGS
@@ -584,15 +587,15 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
         answer = yield method, arguments
 
 
-def test_a_session_that_lives_is_not_dropped(valkey: str, space: str, layout: Layout) -> None:
+def test_a_session_that_lives_is_not_dropped(valkey: str, namespace: str, space: Namespace) -> None:
     """
     What was created after a page found it gone stays in its client's index.
     """
     (name,) = alike(1)
-    index = layout.index(key_of(name), key_of("c"))
-    with SessionRegistry.open(valkey, namespace=space) as registry:
+    index = space.index(key_of(name), key_of("c"))
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
         registry.create(name, client_id="c")
-        assert follow(registry, drop(layout, index, [name.encode()])) == 0
+        assert follow(registry, drop_names(space, index, [name.encode()])) == 0
         assert [one.session_id for one in registry.find(client_id="c")] == [name]
 
 
@@ -720,16 +723,16 @@ def test_a_touch_whose_answer_was_lost_is_done(face: Face, route: Route) -> None
 
 
 def test_a_client_that_changes_meanwhile_is_asked_about_again(
-    valkey: str, space: str, layout: Layout
+    valkey: str, namespace: str, space: Namespace
 ) -> None:
     """
     An ID that goes to another client between two steps of an end is ended as it is.
     """
     name = fresh()
     key = key_of(name)
-    with SessionRegistry.open(valkey, namespace=space) as registry:
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
         registry.create(name, client_id="one")
-        question = delete(layout, key, None, 1.0)
+        question = delete(space, Delete(key, None), 1.0)
         method, (script, keys, words) = next(question)
         owner = follow(registry, once(method, script, keys, words))
         assert owner == key_of("one")
@@ -936,11 +939,11 @@ def test_a_replica_takes_no_sessions(face: Face, server: Valkey) -> None:
         assert registry.create("b", client_id="c") in registry.find(client_id="c")
 
 
-def test_a_full_server_takes_no_sessions(face: Face, server: Valkey, space: str) -> None:
+def test_a_full_server_takes_no_sessions(face: Face, server: Valkey, namespace: str) -> None:
     """
     With noeviction a full server refuses new sessions, leaves nothing half done, and serves.
     """
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         made = registry.create("a", client_id="c", ttl=600)
         count = client.dbsize()
         client.config_set("maxmemory", "1")
@@ -956,7 +959,7 @@ def test_a_full_server_takes_no_sessions(face: Face, server: Valkey, space: str)
 
 @pytest.mark.parametrize("content", ["text", "set", "hash"])
 def test_what_is_not_ours_is_left_alone(
-    face: Face, server: Valkey, space: str, layout: Layout, content: str
+    face: Face, server: Valkey, namespace: str, space: Namespace, content: str
 ) -> None:
     """
     A key of ours with something else in it is told, and is neither changed nor believed.
@@ -970,15 +973,15 @@ def test_what_is_not_ours_is_left_alone(
         else:
             client.hset(key, mapping={"id": "a", "created": "x", "metadata": "{}"})
 
-    with face(server.url, namespace=space) as registry, server.client() as client:
-        put(client, where(layout, "a"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        put(client, where(space, "a"))
         for verb in (registry.get, registry.exists):
             with pytest.raises(RegistryMisconfigured, match="choose another namespace"):
                 verb("a")
         with pytest.raises((RegistryMisconfigured, SessionExists)):
             registry.create("a")
         client.flushdb()
-        index = layout.index(key_of("a"), key_of("c"))
+        index = space.index(key_of("a"), key_of("c"))
         put(client, index)
         with pytest.raises(RegistryMisconfigured, match="choose another namespace"):
             registry.create("a", client_id="c")
@@ -1101,7 +1104,7 @@ def test_slots_that_move_are_followed(face: Face) -> None:
             client.flushall()
         new = ask(clients[2], "CLUSTER MYID")
         for tag in range(TAGS):
-            slot = key_slot(Layout("idlanyard").session(bytes([tag])))
+            slot = key_slot(Namespace("idlanyard").session(bytes([tag])))
             for client in clients[::-1]:
                 ask(client, "CLUSTER SETSLOT", slot, "NODE", new)
         for name in names:
@@ -1235,15 +1238,15 @@ def test_what_was_dropped_is_closed(server: Valkey) -> None:
     """
     with SessionRegistry.open(server.url) as registry:
         registry.create("a")
-        (servers,) = registry._store._asker._places.values()  # type: ignore[attr-defined]
+        (servers,) = registry._store._of_process.values()  # type: ignore[attr-defined]
         (place,) = servers._servers.values()
         token = deadline.set(time.monotonic() + 30)
         try:
-            links = [place._taken() for _ in range(2)]
+            links = [place._take_link() for _ in range(2)]
             for link in links:
                 link.client.connection.send_command("ECHO", "stale")
-            place._give(links[0])
-            place._part(links[1], TimeoutError())
+            place._give_back(links[0])
+            place._part_with(links[1], TimeoutError())
         finally:
             deadline.reset(token)
         until(lambda: connections(server) == 0)
@@ -1510,16 +1513,16 @@ def test_a_store_is_made_without_a_loop() -> None:
     assert asyncio.run(made.close()) is None
 
 
-def test_what_was_drafted_is_kept(valkey: str, space: str, layout: Layout) -> None:
+def test_what_was_drafted_is_kept(valkey: str, namespace: str, space: Namespace) -> None:
     """
     What is kept of a session is what was drafted.
     """
     draft = Draft(key_of("a"), "a", key_of("c"), "c", '{"n":1}', None)
-    with SessionRegistry.open(valkey, namespace=space) as registry:
-        row = follow(registry, insert(layout, draft, 1.0))
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
+        row = follow(registry, insert(space, draft, 1.0))
         assert row[:3] == ("a", "c", '{"n":1}')
         assert row.expires is None
-        assert follow(registry, insert(layout, draft, 1.0)) is None
+        assert follow(registry, insert(space, draft, 1.0)) is None
 
 
 def test_times_are_the_servers(valkey: str) -> None:

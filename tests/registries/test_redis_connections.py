@@ -25,7 +25,7 @@ from redis.exceptions import ReadOnlyError, TryAgainError
 
 from idlanyard import EVERYONE
 from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
-from idlanyard.registry._redis._layout import TAGS
+from idlanyard.registry._redis._keys import TAGS
 from idlanyard.registry.fastapi import sessions_router
 from registries.faces import Awaiting, Opened, asynchronous, synchronous
 from registries.gate import Gate
@@ -59,7 +59,7 @@ def server() -> Iterator[Valkey]:
 
 def crowd(registry: Opened, count: int = CROWD, rounds: int = 20) -> None:
     """
-    Ask from so many threads or tasks at once, so that each has a connection.
+    Send from so many threads or tasks at once, so that each has a connection.
     """
     if isinstance(registry, Awaiting):
 
@@ -144,14 +144,14 @@ def test_those_in_use_are_given_up_when_they_come_back(server: Valkey) -> None:
         SessionRegistry.open(gate.url, timeout=SOON) as registry,
     ):
         registry.create()
-        (servers,) = registry._store._asker._places.values()  # type: ignore[attr-defined]
+        (servers,) = registry._store._of_process.values()  # type: ignore[attr-defined]
         (place,) = servers._servers.values()
         crowd(registry, 2)
         with place._lock:
-            used = place._clients.take(lambda: None)
+            used = place._links.take(lambda: None)
         gate.vanish()
         assert len(failures(registry, 3)) == 1
-        place._give(used)
+        place._give_back(used)
         assert failures(registry, 3) == []
 
 
@@ -265,9 +265,9 @@ def test_who_finds_no_connection_free_is_told_which_option(server: Valkey) -> No
         registry.create("a")
         server.freeze()
         slow = pool.submit(registry.exists, "a")
-        (place,) = registry._store._asker._places.values()  # type: ignore[attr-defined]
+        (place,) = registry._store._of_process.values()  # type: ignore[attr-defined]
         (one,) = place._servers.values()
-        eventually(lambda: not one._clients._idle)
+        eventually(lambda: not one._links._idle)
         began = time.monotonic()
         try:
             with pytest.raises(RegistryUnavailable) as told:

@@ -18,18 +18,16 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import TimeoutError as TooLate
 
 from idlanyard.registry._pools import Pool
-from idlanyard.registry._redis._address import target_of
-from idlanyard.registry._redis._asker import _Servers
-from idlanyard.registry._redis._asking import Ask, Outcome, Trip
-from idlanyard.registry._redis._async_asker import _AsyncServers
-from idlanyard.registry._redis._async_servers import AsyncServer, _cut, _Ticket
-from idlanyard.registry._redis._clients import Clients, Link
-from idlanyard.registry._redis._connections import TimedConnection, deadline
-from idlanyard.registry._redis._errors import Misdirected
-from idlanyard.registry._redis._layout import Layout
+from idlanyard.registry._redis._async import _AsyncServerLinks
+from idlanyard.registry._redis._connections import Link, Links, TimedConnection, deadline
+from idlanyard.registry._redis._exchanges import Outcome, Send, TimeBudget
+from idlanyard.registry._redis._faults import Misdirected
+from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._routing import _HOPS, Route, _Attempts
-from idlanyard.registry._redis._servers import Server
+from idlanyard.registry._redis._servers import AsyncServer, Server, _AsyncTicket, _cut_link
+from idlanyard.registry._redis._sync import _ServerLinks
 from idlanyard.registry._redis._topology import Single, Slots, Topology
+from idlanyard.registry._redis._url import parse_url
 from registries.postgres import free_port
 
 
@@ -52,7 +50,7 @@ def test_a_lost_clients_place_goes_to_the_first_who_waits() -> None:
     """
     Finding 8: where a client is lost, who waits first may connect.
     """
-    clients = Clients(Pool(1, 1, 1.0))
+    clients = Links(Pool(1, 1, 1.0))
     link = clients.take(Queued)
     waiting = clients.take(Queued)
     assert isinstance(link, Link)
@@ -66,7 +64,7 @@ def test_an_older_failure_gives_up_nothing() -> None:
     """
     Finding 7: a connection as old as one that failed before tells nothing of those made since.
     """
-    clients = Clients(Pool(3, 3, 1.0))
+    clients = Links(Pool(3, 3, 1.0))
     links = [clients.take(Queued) for _ in range(3)]
     one, two, three = (link for link in links if isinstance(link, Link))
     assert clients.give(three) is None
@@ -78,14 +76,14 @@ def test_a_crowded_server_is_told_by_its_own_option() -> None:
     """
     Finding 8: where the server takes no more, its maxclients is named, and else pool_max.
     """
-    clients = Clients(Pool(2, 2, 1.0))
+    clients = Links(Pool(2, 2, 1.0))
     first, second = clients.take(Queued), clients.take(Queued)
     assert isinstance(first, Link)
     assert isinstance(second, Link)
-    assert "raise pool_max" in str(clients.full())
+    assert "raise pool_max" in str(clients.full_error())
     assert clients.miss(second, Lost("max number of clients reached"))
     assert isinstance(clients.take(Queued), Queued)
-    assert "maxclients" in str(clients.full())
+    assert "maxclients" in str(clients.full_error())
 
 
 def test_slots_are_looked_up_and_moved() -> None:
@@ -103,14 +101,14 @@ def test_what_was_found_out_since_is_kept() -> None:
     """
     Finding 7: who fails by what was known before leaves alone what is known now.
     """
-    topology = Topology(target_of("redis://h", "redis"))
+    topology = Topology(parse_url("redis://h", "redis"))
     old, new = Single(("h", 1)), Slots({0: ("h", 2)})
     topology.known = new
     topology.leave(old)
     topology.forget(old)
     assert topology.known is new
     attempts = _Attempts(topology)
-    attempts.go(new, lambda known: known.nodes[0])
+    attempts.choose_node(new, lambda known: known.nodes[0])
     assert len(list(attempts.recover(ClusterDownError("down")))) == 1
     assert topology.known is None
 
@@ -119,11 +117,11 @@ def test_a_question_that_is_sent_around_pauses() -> None:
     """
     Finding 24: nodes that send a question to each other are given a moment.
     """
-    topology = Topology(target_of("redis://h", "redis"))
+    topology = Topology(parse_url("redis://h", "redis"))
     topology.known = known = Slots({0: ("h", 2)})
     attempts = _Attempts(topology)
     for hop in range(_HOPS + 1):
-        attempts.go(known, lambda known: known.nodes[0])
+        attempts.choose_node(known, lambda known: known.nodes[0])
         assert len(list(attempts.recover(MovedError("0 h:3")))) == (hop == _HOPS)
 
 
@@ -134,21 +132,21 @@ def test_what_a_cancelled_task_was_granted_comes_back() -> None:
 
     async def main() -> None:
         server = AsyncServer("tcp", {"host": "h", "port": 1}, Pool(1, 1, 1.0))
-        link = server._clients.take(_Ticket)
+        link = server._links.take(_AsyncTicket)
         assert isinstance(link, Link)
-        waiting, granted = server._clients.take(_Ticket), _Ticket()
-        assert isinstance(waiting, _Ticket)
-        await server._return(waiting)
-        assert not server._clients.waiting
+        waiting, granted = server._links.take(_AsyncTicket), _AsyncTicket()
+        assert isinstance(waiting, _AsyncTicket)
+        await server._return_granted(waiting)
+        assert not server._links.waiting
         link.client = SimpleNamespace(connection=None)
         granted.grant(link)
-        await server._return(granted)
-        assert server._clients.take(_Ticket) is link
+        await server._return_granted(granted)
+        assert server._links.take(_AsyncTicket) is link
         link.client = None
-        granted = _Ticket()
+        granted = _AsyncTicket()
         granted.grant(link)
-        await server._return(granted)
-        assert isinstance(server._clients.take(_Ticket), Link)
+        await server._return_granted(granted)
+        assert isinstance(server._links.take(_AsyncTicket), Link)
 
     asyncio.run(main())
 
@@ -160,29 +158,29 @@ def test_a_connection_that_is_closed_needs_no_cut() -> None:
     link = Link(0)
     connection = SimpleNamespace(_writer=None, _reader=None)
     link.client = SimpleNamespace(connection=connection)
-    _cut(link, is_over=True)
+    _cut_link(link, is_over=True)
     assert link.client.connection is None
 
 
-def question_to(port: int) -> Ask:
+def question_to(port: int) -> Send:
     """
     Return a step that asks a server.
     """
-    return Ask(("127.0.0.1", port), ("PING",), monotonic() + 5)
+    return Send(("127.0.0.1", port), ("PING",), monotonic() + 5)
 
 
 def test_a_closed_place_makes_no_lasting_servers() -> None:
     """
     Finding 9: a question that was on its way when its registry was closed leaves nothing open.
     """
-    target, step = target_of("redis://h", "redis"), question_to(free_port())
-    servers = _Servers(target, Pool(1, 1, 1.0))
+    target, step = parse_url("redis://h", "redis"), question_to(free_port())
+    servers = _ServerLinks(target, Pool(1, 1, 1.0))
     servers.close()
     server = servers._server(step)
-    assert server._clients.pool.size == 1
+    assert server._links.pool.size == 1
 
     async def main() -> None:
-        others = _AsyncServers(target, Pool(1, 1, 1.0))
+        others = _AsyncServerLinks(target, Pool(1, 1, 1.0))
         await others.close()
         assert isinstance(others._server(step), AsyncServer)
 
@@ -236,7 +234,7 @@ def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
     server = Server("tcp", {"host": "127.0.0.1", "port": silent}, Pool(1, 1, 1.0))
     token = deadline.set(inf)
     try:
-        link = server._clients.take(Queued)
+        link = server._links.take(Queued)
         assert isinstance(link, Link)
         link.client = SimpleNamespace(
             connection=SimpleNamespace(
@@ -245,10 +243,10 @@ def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
             close=bool,
             connection_pool=SimpleNamespace(disconnect=bool),
         )
-        server._clients.give(link)
+        server._links.give(link)
         with pytest.raises(KeyboardInterrupt):
             server.ask(Interrupting(), is_asking=False)
-        assert server._clients.take(Queued) is not link
+        assert server._links.take(Queued) is not link
     finally:
         deadline.reset(token)
 
@@ -257,10 +255,10 @@ def test_a_server_that_is_alone_is_missed() -> None:
     """
     Finding 12: what one server of several does not say is nothing; of a single one it is an outage.
     """
-    topology = Topology(target_of("redis://h", "redis"))
+    topology = Topology(parse_url("redis://h", "redis"))
     for known, is_missed in ((Single(("h", 1)), True), (Slots({0: ("h", 1), 1: ("h", 2)}), False)):
         topology.known = known
-        route = Route(topology, Layout("idlanyard"), 0.001)
+        route = Route(topology, Namespace("idlanyard"), 0.001)
         course = route.told(("h", 1), "INFO")
         step, answer, error = next(course), None, None
         try:
@@ -280,8 +278,8 @@ def test_a_sentinel_with_another_view_says_more_than_one_that_is_gone() -> None:
     Finding 25: where one Sentinel does not know the service and the next is gone, that is told.
     """
     url = "redis+sentinel://a:1,b:2/main"
-    topology = Topology(target_of(url, "redis+sentinel"))
-    course = topology.reach(Trip(60.0))
+    topology = Topology(parse_url(url, "redis+sentinel"))
+    course = topology.reach(TimeBudget(60.0))
     next(course)
     course.send(Outcome(None, None, is_stale=False))
     course.send(Outcome([{"name": "other"}], None, is_stale=False))

@@ -25,8 +25,8 @@ from redis.exceptions import ConnectionError as Lost
 
 from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
-from idlanyard.registry._redis._address import Kind, target_of
 from idlanyard.registry._redis._faults import fault_of, sentinel_fault_of
+from idlanyard.registry._redis._url import Kind, parse_url
 from registries.faces import Opened, asynchronous, synchronous
 from registries.relay import Relay
 from registries.test_redis import certificate
@@ -372,7 +372,7 @@ def test_a_url_leads_where_it_says(
     """
     Finding 25: sockets, Sentinels and Valkey's own schemes are followed.
     """
-    target = target_of(url, url.partition(":")[0])
+    target = parse_url(url, url.partition(":")[0])
     assert (target.nodes, target.options, target.service) == (nodes, options, service)
     if "sentinel_password" in url:
         assert target.sentinel_options == {"password": "x", "ssl_ca_certs": "/c"}

@@ -26,9 +26,9 @@ from idlanyard.registry import (
 )
 from idlanyard.registry._questions import Put, Walk
 from idlanyard.registry._record import Draft, Kept, Repeated, Row
-from idlanyard.registry._redis._claims import release
-from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
-from idlanyard.registry._redis._questions import insert
+from idlanyard.registry._redis._claims import release_claim
+from idlanyard.registry._redis._commands import insert
+from idlanyard.registry._redis._keys import TAGS, VERSION, Namespace
 from idlanyard.registry._redis._settings import faults_of, rights_of
 from registries.contract import RacingContract
 from registries.faces import Opened, store_of
@@ -42,7 +42,7 @@ from registries.test_redis import (
     face,
     follow,
     key_of,
-    layout,
+    namespace,
     once,
     run,
     server,
@@ -51,7 +51,7 @@ from registries.test_redis import (
 )
 from registries.valkey import Valkey, ask, cluster, until, valkey
 
-__all__ = ["anywhere", "cluster", "face", "layout", "server", "space", "valkey"]
+__all__ = ["anywhere", "cluster", "face", "namespace", "server", "space", "valkey"]
 
 REQUEST = b"r" * 32
 OTHER = b"o" * 32
@@ -178,41 +178,41 @@ def test_of_many_requests_with_one_key_one_is_served(face: Face, anywhere: str) 
 
 @pytest.mark.parametrize("steps", [1, 2], ids=["after the claim", "before it is confirmed"])
 def test_a_create_that_broke_off_is_finished_by_its_retry(
-    anywhere: str, space: str, layout: Layout, steps: int
+    anywhere: str, namespace: str, space: Namespace, steps: int
 ) -> None:
     """
     A create whose process died between two steps is finished by whoever sends it again.
     """
     first, second, key = fresh(), fresh(), key_of(fresh())
-    with SessionRegistry.open(anywhere, namespace=space) as registry:
-        taken(registry, insert(layout, draft_of(first, key=key), 5.0), steps)
-        again = follow(registry, insert(layout, draft_of(second, key=key), 5.0))
+    with SessionRegistry.open(anywhere, namespace=namespace) as registry:
+        taken(registry, insert(space, draft_of(first, key=key), 5.0), steps)
+        again = follow(registry, insert(space, draft_of(second, key=key), 5.0))
         assert (again.row.session_id, again.request) == (first, REQUEST)
-        assert follow(registry, insert(layout, draft_of(second, key=key), 5.0)) == again
+        assert follow(registry, insert(space, draft_of(second, key=key), 5.0)) == again
         assert registry.exists(first)
         assert not registry.exists(second)
 
 
 def test_a_create_that_broke_off_gives_way_to_another(
-    anywhere: str, space: str, layout: Layout
+    anywhere: str, namespace: str, space: Namespace
 ) -> None:
     """
     Another request is refused while the first may be about to be done, and served afterwards.
     """
     first, second, key = fresh(), fresh(), key_of(fresh())
     other = draft_of(second, key=key, request=OTHER)
-    with SessionRegistry.open(anywhere, namespace=space) as registry:
-        taken(registry, insert(layout, draft_of(first, key=key), 5.0), 1)
-        refused = follow(registry, insert(layout, other, 5.0))
+    with SessionRegistry.open(anywhere, namespace=namespace) as registry:
+        taken(registry, insert(space, draft_of(first, key=key), 5.0), 1)
+        refused = follow(registry, insert(space, other, 5.0))
         assert isinstance(refused, Repeated)
         assert refused.request == REQUEST
         key = key_of(fresh())
         other = other._replace(idempotency=key)
-        taken(registry, insert(layout, draft_of(first, key=key), 0.01), 1)
+        taken(registry, insert(space, draft_of(first, key=key), 0.01), 1)
         made: list[Row | Repeated] = []
 
         def is_served() -> bool:
-            made.append(follow(registry, insert(layout, other, 5.0)))
+            made.append(follow(registry, insert(space, other, 5.0)))
             return isinstance(made[-1], Row)
 
         eventually(is_served)
@@ -220,16 +220,18 @@ def test_a_create_that_broke_off_gives_way_to_another(
         assert not registry.exists(first)
 
 
-def test_who_was_overtaken_undoes_their_session(anywhere: str, space: str, layout: Layout) -> None:
+def test_who_was_overtaken_undoes_their_session(
+    anywhere: str, namespace: str, space: Namespace
+) -> None:
     """
     A create whose claim another request has taken over meanwhile leaves no session behind.
     """
     slow, quick, key = fresh(), fresh(), key_of(fresh())
-    with SessionRegistry.open(anywhere, namespace=space) as registry:
-        question = insert(layout, draft_of(slow, key=key), 5.0)
+    with SessionRegistry.open(anywhere, namespace=namespace) as registry:
+        question = insert(space, draft_of(slow, key=key), 5.0)
         claimed = taken(registry, question, 1)
-        follow(registry, release(layout, key, claimed[2]))
-        other = follow(registry, insert(layout, draft_of(quick, key=key, request=OTHER), 5.0))
+        follow(registry, release_claim(space, key, claimed[2]))
+        other = follow(registry, insert(space, draft_of(quick, key=key, request=OTHER), 5.0))
         assert other.session_id == quick
         answer = finished(registry, question, claimed)
         assert isinstance(answer, Repeated)
@@ -237,17 +239,19 @@ def test_who_was_overtaken_undoes_their_session(anywhere: str, space: str, layou
         assert not registry.exists(slow)
 
 
-def test_who_finds_the_session_made_leaves_it(anywhere: str, space: str, layout: Layout) -> None:
+def test_who_finds_the_session_made_leaves_it(
+    anywhere: str, namespace: str, space: Namespace
+) -> None:
     """
     A create that was overtaken by a retry of itself, which made the session, does not undo it.
     """
     name, key = fresh(), key_of(fresh())
-    with SessionRegistry.open(anywhere, namespace=space) as registry:
-        question = insert(layout, draft_of(name, key=key), 5.0)
+    with SessionRegistry.open(anywhere, namespace=namespace) as registry:
+        question = insert(space, draft_of(name, key=key), 5.0)
         claimed = taken(registry, question, 1)
-        again = follow(registry, insert(layout, draft_of(fresh(), key=key), 5.0))
-        follow(registry, release(layout, key, claimed[2]))
-        third = follow(registry, insert(layout, draft_of(fresh(), key=key), 5.0))
+        again = follow(registry, insert(space, draft_of(fresh(), key=key), 5.0))
+        follow(registry, release_claim(space, key, claimed[2]))
+        third = follow(registry, insert(space, draft_of(fresh(), key=key), 5.0))
         answer = finished(registry, question, claimed)
         assert again.row.session_id == name
         assert answer.row.session_id == third.session_id
@@ -255,13 +259,13 @@ def test_who_finds_the_session_made_leaves_it(anywhere: str, space: str, layout:
 
 
 def test_a_key_outlives_the_loss_of_its_claim(
-    face: Face, server: Valkey, space: str, layout: Layout
+    face: Face, server: Valkey, namespace: str, space: Namespace
 ) -> None:
     """
     The session itself knows its idempotency key: a retry with its ID is answered as before.
     """
     name = fresh()
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         made = registry.create(name, idempotency_key="k")
         [claim] = client.keys("*:create:*")
         client.delete(claim)
@@ -289,7 +293,7 @@ def test_a_minted_id_is_not_given_again_after_it_expired(face: Face, server: Val
         assert registry.create(ttl=0.05, idempotency_key="k").session_id != made.session_id
 
 
-def test_a_claim_lives_as_long_as_its_session(face: Face, server: Valkey, layout: Layout) -> None:
+def test_a_claim_lives_as_long_as_its_session(face: Face, server: Valkey, space: Namespace) -> None:
     """
     The claim of a key is there until its session is gone, and not for ever where that is not.
     """
@@ -328,20 +332,20 @@ def test_what_was_made_with_keys_leaves_nothing(face: Face, server: Valkey) -> N
     with face(server.url, timeout=0.5) as registry, server.client() as client:
         for number in range(20):
             registry.create(ttl=0.1, client_id="c", idempotency_key=str(number))
-        until(lambda: client.keys() == [Layout("idlanyard").version])
+        until(lambda: client.keys() == [Namespace("idlanyard").version])
 
 
 def test_purging_gives_up_claims_whose_sessions_are_gone(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     The claim of a session that a process of the first version has ended does not stay for ever.
     """
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         gone, stays = (registry.create(idempotency_key=key).session_id for key in "ab")
-        with SessionRegistry.open(server.url, namespace=space) as other:
-            taken(other, insert(layout, draft_of(fresh(), key=key_of("c")), 5.0), 1)
-        Old(client, layout).end(gone)
+        with SessionRegistry.open(server.url, namespace=namespace) as other:
+            taken(other, insert(space, draft_of(fresh(), key=key_of("c")), 5.0), 1)
+        Old(client, space).end(gone)
         assert len(client.keys("*:create:*")) == 3
         assert registry.purge_expired() == 0
         assert len(client.keys("*:create:*")) == 2
@@ -361,16 +365,16 @@ def test_a_claim_of_a_taken_id_is_given_up(face: Face, server: Valkey) -> None:
 
 
 def test_who_helps_with_a_taken_id_goes_on_with_their_own(
-    valkey: str, space: str, layout: Layout
+    valkey: str, namespace: str, space: Namespace
 ) -> None:
     """
     A claim whose ID was taken before its session was made gives way to the next of its retries.
     """
     name, other, key = fresh(), fresh(), key_of(fresh())
-    with SessionRegistry.open(valkey, namespace=space) as registry:
-        taken(registry, insert(layout, draft_of(name, key=key), 5.0), 1)
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
+        taken(registry, insert(space, draft_of(name, key=key), 5.0), 1)
         registry.create(name)
-        row = follow(registry, insert(layout, draft_of(other, key=key), 5.0))
+        row = follow(registry, insert(space, draft_of(other, key=key), 5.0))
         assert isinstance(row, Row)
         assert row.session_id == other
 
@@ -398,14 +402,14 @@ def test_the_dead_of_a_busy_client_leave_in_passing(face: Face, server: Valkey) 
 
 
 def test_the_dead_beside_an_endless_session_leave_too(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     Where an index lives on for an endless session, the next create finds what is dead in it.
     """
     *short, endless, last = alike(12)
-    index = layout.index(key_of(last), key_of("c"))
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    index = space.index(key_of(last), key_of("c"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         for name in short:
             registry.create(name, client_id="c", ttl=0.2)
         made = registry.create(endless, client_id="c")
@@ -416,13 +420,13 @@ def test_the_dead_beside_an_endless_session_leave_too(
         assert client.zcard(index) == 2
 
 
-def littered(client: Redis, layout: Layout, names: list[str], *, noted: bool) -> None:
+def littered(client: Redis, space: Namespace, names: list[str], *, noted: bool) -> None:
     """
     Leave dead sessions of ``"c"`` in their indexes; with *noted*, as this version does.
     """
     indexes: dict[bytes, list[str]] = {}
     for name in names:
-        indexes.setdefault(layout.index(key_of(name), key_of("c")), []).append(name)
+        indexes.setdefault(space.index(key_of(name), key_of("c")), []).append(name)
     for index, inside in indexes.items():
         client.zadd(index, dict.fromkeys(inside, 0))
         if noted:
@@ -431,17 +435,17 @@ def littered(client: Redis, layout: Layout, names: list[str], *, noted: bool) ->
 
 @pytest.mark.parametrize("noted", [True, False], ids=["this layout", "the first layout"])
 def test_a_page_reads_past_the_dead(
-    face: Face, server: Valkey, layout: Layout, space: str, noted: bool
+    face: Face, server: Valkey, space: Namespace, namespace: str, noted: bool
 ) -> None:
     """
     Finding 2: a page comes in time past many thousands of dead, and in the right order.
     """
     dead = [f"{number:06}" for number in range(0, 60_000, 2)]
     living = [f"{number:06}" for number in range(1, 60_000, 600)]
-    with face(server.url, namespace=space, timeout=10) as registry, server.client() as client:
+    with face(server.url, namespace=namespace, timeout=10) as registry, server.client() as client:
         for name in living:
             registry.create(name, client_id="c", ttl=600)
-        littered(client, layout, dead, noted=noted)
+        littered(client, space, dead, noted=noted)
         for _ in range(2):
             found = registry.find(client_id="c", limit=1000)
             assert [one.session_id for one in found] == living
@@ -455,7 +459,7 @@ def test_a_page_reads_past_the_dead(
     ("living", "before"), [(10, 0), (6_400, 1)], ids=["few are living", "many are living"]
 )
 def test_the_work_of_a_page_does_not_grow_with_the_dead(
-    face: Face, server: Valkey, layout: Layout, space: str, living: int, before: int
+    face: Face, server: Valkey, space: Namespace, namespace: str, living: int, before: int
 ) -> None:
     """
     A page costs the same commands beside ten times as many dead, once it has met those in its way.
@@ -464,10 +468,10 @@ def test_the_work_of_a_page_does_not_grow_with_the_dead(
     work: list[int] = []
     # The first time the server learns the scripts.
     for dead in (3_000, 3_000, 30_000):
-        with face(server.url, namespace=space) as registry, server.client() as client:
+        with face(server.url, namespace=namespace) as registry, server.client() as client:
             for start in range(0, living, 1000):
                 store_of(registry).ask(Put([kept_of(name) for name in names[start : start + 1000]]))
-            littered(client, layout, [f"dead-{number:05}" for number in range(dead)], noted=True)
+            littered(client, space, [f"dead-{number:05}" for number in range(dead)], noted=True)
             for _ in range(before):
                 registry.find(client_id="c", limit=10)
             client.config_resetstat()
@@ -485,16 +489,18 @@ def kept_of(name: str) -> Kept:
     return Kept(name, "c", "{}", None, 1, None)
 
 
-def test_an_expired_id_is_met_once(face: Face, server: Valkey, layout: Layout, space: str) -> None:
+def test_an_expired_id_is_met_once(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
     """
     Expired IDs in the way of a page leave the index, and purging gives them up for good.
     """
     dead = [f"dead-{number:05}" for number in range(20_000)]
     living = [f"living-{number:04}" for number in range(3_200)]
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         for start in range(0, len(living), 1000):
             store_of(registry).ask(Put([kept_of(name) for name in living[start : start + 1000]]))
-        littered(client, layout, dead, noted=True)
+        littered(client, space, dead, noted=True)
         found = registry.find(client_id="c", limit=10)
         assert [one.session_id for one in found] == living[:10]
         assert index_sizes(client) == len(living)
@@ -510,8 +516,8 @@ def test_an_expired_id_is_met_once(face: Face, server: Valkey, layout: Layout, s
 def test_what_the_first_version_extended_goes_back(
     face: Face,
     server: Valkey,
-    layout: Layout,
-    space: str,
+    space: Namespace,
+    namespace: str,
     mend: str,
     ttl: int | None,
     others: int,
@@ -520,8 +526,8 @@ def test_what_the_first_version_extended_goes_back(
     A session that left its index, since only an old process knows that it lives, goes back there.
     """
     name, *rest = alike(1 + others)
-    index, ends = layout.index(key_of(name), key_of("c")), layout.ends(key_of(name), key_of("c"))
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    index, ends = space.index(key_of(name), key_of("c")), space.ends(key_of(name), key_of("c"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         registry.create(name, client_id="c", ttl=ttl)
         client.zrem(index, name)
         client.zadd(ends, {name: -1})
@@ -533,7 +539,7 @@ def test_what_the_first_version_extended_goes_back(
             registry.touch(name, ttl=600)
         else:
             assert registry.purge_expired() == 0
-        left = client.pttl(where(layout, name))
+        left = client.pttl(where(space, name))
         assert client.zscore(index, name) == 0
         life = client.pttl(index)
         assert life == -1 or life >= left > 500_000
@@ -542,24 +548,24 @@ def test_what_the_first_version_extended_goes_back(
 
 
 def test_a_touch_moves_the_end_in_its_clients_ends(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     Beside a client's index stands when each session ends, as it was last touched.
     """
     (name,) = alike(1)
-    ends = layout.ends(key_of(name), key_of("c"))
+    ends = space.ends(key_of(name), key_of("c"))
 
     def end_of(record: Any) -> float:
         return float(record.expires_at.timestamp() * 1_000_000)
 
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         made = registry.create(name, client_id="c", ttl=100)
         assert client.zscore(ends, name) == pytest.approx(end_of(made), abs=1)
         for ttl in (110, 10_000, None):
             touched = registry.touch(name, ttl=ttl)
             assert client.zscore(ends, name) == pytest.approx(end_of(touched), abs=1)
-            assert client.pttl(ends) >= client.pttl(where(layout, name))
+            assert client.pttl(ends) >= client.pttl(where(space, name))
         registry.end(name)
         assert client.exists(ends) == 0
         registry.create(name, client_id="c")
@@ -572,14 +578,14 @@ def test_a_touch_moves_the_end_in_its_clients_ends(
 
 
 def test_processes_of_the_first_version_go_on(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     Sessions of the first layout are everybody's, and so are those of this one, at the same time.
     """
     before, after, mine = fresh("a"), fresh("b"), fresh("c")
-    with face(server.url, namespace=space) as registry, server.client() as client:
-        old = Old(client, layout)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
         old.create(before, "c", ttl=60)
         assert registry.get(before).client_id == "c"
         registry.create(mine, client_id="c", ttl=60, idempotency_key="k")
@@ -599,17 +605,17 @@ def test_processes_of_the_first_version_go_on(
 
 
 def test_what_the_first_version_touches_stays_found(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     A session that an old process keeps alive beyond its noted end is found, and noted anew.
     """
     name, endless = alike(2)
-    with face(server.url, namespace=space) as registry, server.client() as client:
-        old = Old(client, layout)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
         registry.create(name, client_id="c", ttl=2)
         old.touch(name, ttl=600)
-        ends = layout.ends(key_of(name), key_of("c"))
+        ends = space.ends(key_of(name), key_of("c"))
         noted = client.zscore(ends, name)
         assert isinstance(noted, float)
         until(lambda: float(client.time()[0]) > noted / 1_000_000 + 1)
@@ -621,14 +627,14 @@ def test_what_the_first_version_touches_stays_found(
 
 
 def test_what_the_first_version_left_is_cleared(
-    face: Face, server: Valkey, layout: Layout, space: str
+    face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
     Purging, online, takes the dead of the first layout out of the indexes and notes the others.
     """
     dead, living = alike(250), alike(250)
-    with face(server.url, namespace=space) as registry, server.client() as client:
-        old = Old(client, layout)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
         for name in living:
             old.create(name, "c", ttl=600)
         for name in dead:
@@ -639,39 +645,41 @@ def test_what_the_first_version_left_is_cleared(
         assert len(registry.find(client_id="c", limit=1000)) == 250
 
 
-def test_the_layout_is_noted_once(face: Face, anywhere: str, space: str, layout: Layout) -> None:
+def test_the_layout_is_noted_once(
+    face: Face, anywhere: str, namespace: str, space: Namespace
+) -> None:
     """
     The first use of a namespace notes the version of its layout, in a key of its own.
     """
-    with Redis.from_url(anywhere) as client, face(anywhere, namespace=space) as registry:
+    with Redis.from_url(anywhere) as client, face(anywhere, namespace=namespace) as registry:
         registry.exists("a")
-        with SessionRegistry.open(anywhere, namespace=space) as other:
-            version = follow(other, once("ask", "GET", layout.version))
+        with SessionRegistry.open(anywhere, namespace=namespace) as other:
+            version = follow(other, once("ask", "GET", space.version))
         assert int(version) == VERSION
-        assert layout.version == f"{{{space}:layout}}".encode()
+        assert space.version == f"{{{namespace}:layout}}".encode()
         assert client.ping()
 
 
 @pytest.mark.parametrize("content", [b"3", b"two"])
 def test_another_layout_is_told(
-    face: Face, server: Valkey, space: str, layout: Layout, content: bytes
+    face: Face, server: Valkey, namespace: str, space: Namespace, content: bytes
 ) -> None:
     """
     A layout that this version does not know is a fault of the configuration, and is left alone.
     """
-    with face(server.url, namespace=space) as registry, server.client() as client:
-        client.set(layout.version, content)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        client.set(space.version, content)
         for verb in (registry.create, registry.count, registry.check):
             with pytest.raises(RegistryMisconfigured, match="install the version that made it"):
                 verb()
-        assert client.keys() == [layout.version]
+        assert client.keys() == [space.version]
 
 
-def test_who_may_not_note_the_layout_reads(face: Face, server: Valkey, space: str) -> None:
+def test_who_may_not_note_the_layout_reads(face: Face, server: Valkey, namespace: str) -> None:
     """
     A full server and a replica have no layout noted on them, and answer all the same.
     """
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         client.config_set("maxmemory", "1")
         assert not registry.exists("a")
         client.config_set("maxmemory", "0")
@@ -760,7 +768,7 @@ def restricted() -> Iterator[str]:
     Return the URL of a server, by a user with no more rights than the page says.
     """
     with Valkey(appendonly="yes") as one, one.client() as client:
-        rules = rights_of(Layout("idlanyard")).split()
+        rules = rights_of(Namespace("idlanyard")).split()
         # The contract has namespaces of its own.
         ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rules, "~{[not]*")
         yield f"redis://lanyard:secret@127.0.0.1:{one.port}/0"
@@ -784,14 +792,14 @@ def test_the_page_lists_the_rights() -> None:
     The rights on the page are those that the registry needs.
     """
     page_ = Path(__file__).parents[2] / "docs/registry_machines.md"
-    assert f" {rights_of(Layout('idlanyard'))}\n" in page_.read_text()
+    assert f" {rights_of(Namespace('idlanyard'))}\n" in page_.read_text()
 
 
 def test_a_check_finds_what_is_missing(face: Face, server: Valkey) -> None:
     """
     A check asks for everything that the verbs do: who lacks one right is told.
     """
-    rights = rights_of(Layout("idlanyard")).split()
+    rights = rights_of(Namespace("idlanyard")).split()
     with server.client() as client:
         url = f"redis://lanyard:secret@127.0.0.1:{server.port}/0"
         for missing in ("+rename", "+zadd", "+pttl", "+evalsha", "+get", "+zrangebylex"):
@@ -826,11 +834,11 @@ def test_a_missing_right_is_told(face: Face, server: Valkey) -> None:
 # All of them.
 
 
-def test_a_walk_does_not_go_on_at_another_server(face: Face, space: str) -> None:
+def test_a_walk_does_not_go_on_at_another_server(face: Face, namespace: str) -> None:
     """
     A place of a server that was started again since is refused, since its order is another one.
     """
-    with Valkey(appendonly="yes") as one, face(one.url, namespace=space) as registry:
+    with Valkey(appendonly="yes") as one, face(one.url, namespace=namespace) as registry:
         for number in range(50):
             registry.create(f"s{number}")
         stretch = store_of(registry).ask(Walk(None, 5))
@@ -855,11 +863,11 @@ def answers(registry: Opened) -> bool:
         return False
 
 
-def test_a_walk_passes_what_is_not_a_session(face: Face, server: Valkey, space: str) -> None:
+def test_a_walk_passes_what_is_not_a_session(face: Face, server: Valkey, namespace: str) -> None:
     """
     A walk and a count go by everything else that the server keeps.
     """
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         client.mset({f"k{number}": "" for number in range(3000)})
         names = {
             registry.create(client_id="c", idempotency_key=str(one)).session_id for one in range(5)
@@ -868,7 +876,7 @@ def test_a_walk_passes_what_is_not_a_session(face: Face, server: Valkey, space: 
         assert registry.count() == 5
 
 
-def test_a_thousand_sessions_are_put_at_once(face: Face, anywhere: str, space: str) -> None:
+def test_a_thousand_sessions_are_put_at_once(face: Face, anywhere: str, namespace: str) -> None:
     """
     As many as may be put at once are, with their clients, ends and keys.
     """
@@ -885,19 +893,19 @@ def test_a_thousand_sessions_are_put_at_once(face: Face, anywhere: str, space: s
         )
         for one in range(1000)
     ]
-    with face(anywhere, namespace=space, timeout=20) as registry:
+    with face(anywhere, namespace=namespace, timeout=20) as registry:
         assert store_of(registry).ask(Put(sessions)) == ["kept"] * 1000
         assert sorted(walked(registry)) == sorted(sessions)
         assert store_of(registry).ask(Put(sessions)) == ["same"] * 1000
         assert len(registry.find(client_id="c0", limit=1000)) == 250
 
 
-def test_of_two_with_one_key_the_first_is_put(face: Face, anywhere: str, space: str) -> None:
+def test_of_two_with_one_key_the_first_is_put(face: Face, anywhere: str, namespace: str) -> None:
     """
     Two sessions with one idempotency key among those that are put at once: the first has it.
     """
     one = Kept("a", None, "{}", None, 10**15, None, key_of("k"), REQUEST)
-    with face(anywhere, namespace=space) as registry:
+    with face(anywhere, namespace=namespace) as registry:
         puts = [one, one._replace(session_id="b"), one._replace(idempotency=None, request=None)]
         assert store_of(registry).ask(Put(puts[:2])) == ["kept", "taken"]
         assert store_of(registry).ask(Put(puts[2:])) == ["same"]
@@ -905,13 +913,13 @@ def test_of_two_with_one_key_the_first_is_put(face: Face, anywhere: str, space: 
 
 
 def test_what_is_put_may_change_its_client(
-    face: Face, server: Valkey, space: str, layout: Layout
+    face: Face, server: Valkey, namespace: str, space: Namespace
 ) -> None:
     """
     A session that is put again for another client, or none, leaves the index of the one before.
     """
     one = Kept("a", "first", "{}", 10**9, 10**15, 4 * 10**15)
-    with face(server.url, namespace=space) as registry, server.client() as client:
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
         for client_id in ("first", "second", None):
             store_of(registry).ask(Put([one._replace(client_id=client_id)]))
             for name in ("first", "second"):

@@ -176,8 +176,8 @@ REGISTRY_BREACHES = [
         "R16",
         "a page of Redis never reads the few that are living",
         HOME + "_redis/_scripts.py",
-        "if redis.call('ZCOUNT', ends, lives, '+inf') <= 4 * count\n",
-        "if redis.call('ZCOUNT', ends, lives, '+inf') < 0\n",
+        "if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count\n",
+        "if redis.call('ZCOUNT', ends, after, '+inf') < 0\n",
         KEPT + "test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
@@ -191,17 +191,17 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "a create of Redis that was overtaken leaves a second session",
-        HOME + "_redis/_questions.py",
-        "    if made.is_new:\n",
+        HOME + "_redis/_commands.py",
+        "    if inserted.is_new:\n",
         "    if False:\n",
         KEPT + "test_who_was_overtaken_undoes_their_session",
     ),
     Breach(
         "R16",
         "a key of Redis whose session is gone makes it again",
-        HOME + "_redis/_questions.py",
-        "        if held.is_done or held.request != draft.request:\n",
-        "        if held.request != draft.request:\n",
+        HOME + "_redis/_commands.py",
+        "        if claim.is_done or claim.request != draft.request:\n",
+        "        if claim.request != draft.request:\n",
         KEPT + "test_a_minted_id_is_not_given_again_after_it_expired",
     ),
     Breach(

@@ -32,7 +32,7 @@ What is promised:
 
 from __future__ import annotations
 
-from idlanyard.registry._redis._async_store import async_store
-from idlanyard.registry._redis._sync_store import store
+from idlanyard.registry._redis._async import async_store
+from idlanyard.registry._redis._sync import store
 
 __all__ = ["async_store", "store"]

@@ -1,15 +1,15 @@
 """
-Creates with an idempotency key: which of them makes the session, and how the others are answered.
+Claims of idempotency keys: of many equal creates one makes the session, and all get its row.
 
-The session and the claim of its key may be in different slots of a cluster,
-so that no one step changes both. The claim comes first, and says which ID and
-which nonce the session is to have; whoever comes with the same request helps
-to make that one. When it is made the claim is confirmed, and only then is
-anybody answered. Whoever was overtaken before that undoes what they made.
+The session and the claim of its key may be in different slots of a cluster, so
+that no single step can change both. The claim comes first and fixes the ID and
+the nonce of the session; every create with the same request helps to make that
+session. Once it is made the claim is confirmed, and only then does any create
+return. A create that another one has overtaken undoes its own session.
 
-A claim counts while its session lives, told by the nonce, or while it is being
-made. One that is left behind gives way to the next create. It expires later
-than its session, which has it moved before a touch goes beyond it.
+A claim is valid while the session with its nonce lives, or while the session is
+being made. A claim that was left behind is replaced by the next create. Claims
+expire later than their sessions: a touch extends the claim first.
 """
 
 from __future__ import annotations
@@ -21,17 +21,23 @@ from os import urandom
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from idlanyard.registry._record import Draft, Repeated, Row
-from idlanyard.registry._redis._layout import FIELDS, Layout, row_of
+from idlanyard.registry._redis._keys import FIELDS, Namespace, row_of
 from idlanyard.registry._redis._scripts import INSERT, script_of
 
 T = TypeVar("T")
 Step: TypeAlias = tuple[str, tuple[Any, ...]]
+"""
+Name of a method of ``Route`` and its arguments.
+"""
 Steps: TypeAlias = Generator[Step, Any, T]
+"""
+Generator of the steps to an answer, which is sent the answer to each step.
+"""
 
 NONCE: Final = 16
 DAY: Final = 24 * 3600 * 1000
 """
-For how many milliseconds a claim lives of which nobody knows whether its session does.
+Milliseconds for which a claim lives if its session may live for ever.
 """
 
 CLAIM: Final = script_of(
@@ -59,14 +65,14 @@ return {request, id, nonce, false, true}
 """,
 )
 """
-Claim an idempotency key: the claim that counts, which is this one or an earlier one.
+Claim an idempotency key; the answer is the valid claim, this one or an earlier one.
 
-Its parts are the request, the ID, the nonce, whether the session was made, and
-whether it may be about to be made.
+Answer: the request, the ID, the nonce, whether the session was made, and
+whether another process may be about to make it.
 
-Keys: the claim. Arguments: request, ID, nonce, for how many milliseconds it
-lives, the nonce of a claim that gives way or nothing, for how many
-milliseconds the session may be about to be made.
+Keys: the claim. Arguments: request, ID, nonce, the milliseconds for which it
+lives, the nonce of a claim to replace or empty, the milliseconds that a process
+may take to make the session.
 """
 
 CONFIRM: Final = script_of(
@@ -87,10 +93,10 @@ return 1
 """,
 )
 """
-Note that the session of a claim is made: 1, or 0 where another claim has taken its place.
+Note that the session of a claim was made; the answer is 0 if another claim has replaced it.
 
-Keys: the claim. Arguments: request, ID, nonce, for how many milliseconds it
-lives at least, or nothing for ever.
+Keys: the claim. Arguments: request, ID, nonce, the milliseconds for which it
+lives at least, or empty for ever.
 """
 
 KEEP: Final = script_of(
@@ -103,9 +109,9 @@ return 1
 """,
 )
 """
-Let a claim live for so many milliseconds at least, and not for ever.
+Make a claim expire, but not before some milliseconds have passed.
 
-Keys: the claim. Arguments: its nonce, how many.
+Keys: the claim. Arguments: its nonce, the milliseconds.
 """
 
 RELEASE: Final = script_of(
@@ -114,7 +120,7 @@ return redis.call('HGET', KEYS[1], 'nonce') == ARGV[1] and redis.call('DEL', KEY
 """,
 )
 """
-Give a claim up.
+Delete a claim.
 
 Keys: the claim. Arguments: its nonce.
 """
@@ -125,11 +131,11 @@ class Claim(NamedTuple):
     Claim of an idempotency key.
 
     Attributes:
-        request: the digest of the request that it is for.
-        session_id: the ID that its session has, or is to have.
-        nonce: the nonce of that session.
+        request: digest of the request.
+        session_id: ID of the session.
+        nonce: nonce of the session.
         is_done: whether the session was made.
-        is_busy: whether it may be about to be made.
+        is_busy: whether another process may be about to make it.
     """
 
     request: bytes
@@ -140,109 +146,112 @@ class Claim(NamedTuple):
 
     def key(self) -> bytes:
         """
-        Return the key of its session.
+        Return the key of the session.
         """
         return sha256(self.session_id.encode()).digest()
 
 
-class Made(NamedTuple):
+class Inserted(NamedTuple):
     """
-    Answer to an insert.
+    Answer to the script that inserts a session.
 
     Attributes:
-        row: the session that is there now.
-        dead: IDs of the same client that may be given up.
-        is_new: whether this insert made it.
-        nonce: the nonce of one that was there.
-        request: the request that has made it.
+        row: the session.
+        expired: expired IDs of the same index, to be removed.
+        is_new: whether the session was not there before.
+        nonce: nonce of the session.
+        request: digest of the request that made the session.
     """
 
     row: Row
-    dead: list[bytes]
+    expired: list[bytes]
     is_new: bool
     nonce: bytes
     request: bytes
 
 
-def claim(
-    layout: Layout, draft: Draft, nonce: bytes, replaced: bytes, timeout: float
+def make_claim(
+    space: Namespace, draft: Draft, nonce: bytes, replaced: bytes, timeout: float
 ) -> Steps[Claim]:
     """
-    Claim the draft's idempotency key, or return the claim that counts.
+    Claim the draft's idempotency key; return the valid claim, which may be an earlier one.
     """
-    keys = [layout.create(draft.idempotency or b"")]
-    lives = lifetime(draft, timeout) or DAY
+    lives = claim_lifetime(draft, timeout) or DAY
     busy = ceil(timeout * 2000)
     words = [draft.request, draft.session_id.encode(), nonce, lives, replaced, busy]
-    request, name, held, is_done, is_busy = yield "run", (CLAIM, keys, words)
-    return Claim(request, str(name, "utf-8"), held, bool(is_done), bool(is_busy))
+    answer = yield "run", (CLAIM, [_claim_name(space, draft)], words)
+    request, name, valid, is_done, is_busy = answer
+    return Claim(request, str(name, "utf-8"), valid, bool(is_done), bool(is_busy))
 
 
-def confirm(layout: Layout, draft: Draft, held: Claim, timeout: float) -> Steps[bool]:
+def confirm_claim(space: Namespace, draft: Draft, claim: Claim, timeout: float) -> Steps[bool]:
     """
-    Return whether the session that a claim has made stands.
+    Note that the claim's session was made; return whether the claim is still valid.
     """
-    keys = [layout.create(draft.idempotency or b"")]
-    lives = lifetime(draft, timeout) or b""
-    words = [held.request, held.session_id.encode(), held.nonce, lives]
-    return bool((yield "run", (CONFIRM, keys, words)))
+    lives = claim_lifetime(draft, timeout) or b""
+    words = [claim.request, claim.session_id.encode(), claim.nonce, lives]
+    return bool((yield "run", (CONFIRM, [_claim_name(space, draft)], words)))
 
 
-def release(layout: Layout, idempotency: bytes, nonce: bytes) -> Steps[None]:
+def release_claim(space: Namespace, idempotency: bytes, nonce: bytes) -> Steps[None]:
     """
-    Give a claim up.
+    Delete a claim.
     """
-    yield "run", (RELEASE, [layout.create(idempotency)], [nonce])
+    yield "run", (RELEASE, [space.claim(idempotency)], [nonce])
 
 
-def keep(layout: Layout, idempotency: bytes, nonce: bytes, lives: int) -> Steps[None]:
+def limit_claim(space: Namespace, idempotency: bytes, nonce: bytes, lives: int) -> Steps[None]:
     """
-    Let a claim live for so many milliseconds at least, and not for ever.
+    Make a claim expire, but not before *lives* milliseconds have passed.
     """
-    yield "run", (KEEP, [layout.create(idempotency)], [nonce, lives])
+    yield "run", (KEEP, [space.claim(idempotency)], [nonce, lives])
 
 
-def made_by(layout: Layout, held: Claim) -> Steps[Row | None]:
+def read_claimed(space: Namespace, claim: Claim) -> Steps[Row | None]:
     """
-    Return the living session of a claim.
+    Return the session that a claim made, if it is alive.
     """
-    nonce, *kept = yield "ask", ("HMGET", layout.session(held.key()), "nonce", *FIELDS)
-    return row_of(kept) if nonce == held.nonce else None
+    nonce, *fields = yield "ask", ("HMGET", space.session(claim.key()), "nonce", *FIELDS)
+    return row_of(fields) if nonce == claim.nonce else None
 
 
-def lifetime(draft: Draft, timeout: float) -> int | None:
+def _claim_name(space: Namespace, draft: Draft) -> bytes:
+    return space.claim(draft.idempotency or b"")
+
+
+def claim_lifetime(draft: Draft, timeout: float) -> int | None:
     """
-    Return for how many milliseconds a claim lives at least, ``None`` where that is for ever.
+    Return the milliseconds for which a claim lives at least; ``None`` means for ever.
 
-    Twice what the session needs, as its index does, and what two questions may take.
+    That is twice the session's time, as for its index, and the time of two questions.
     """
-    return None if draft.ttl is None else ceil(draft.ttl / 500) + slack(timeout)
+    return None if draft.ttl is None else ceil(draft.ttl / 500) + step_slack(timeout)
 
 
-def slack(timeout: float) -> int:
+def step_slack(timeout: float) -> int:
     """
-    Return how many milliseconds may pass between two steps, in which clocks differ.
+    Return the milliseconds that may pass between two steps, at servers whose clocks differ.
     """
     return ceil(timeout * 2000) + 1000
 
 
-def fresh_nonce() -> bytes:
+def new_nonce() -> bytes:
     """
-    Return a nonce that nobody has.
+    Return a random nonce.
     """
     return urandom(NONCE)
 
 
-def put_in(layout: Layout, draft: Draft, nonce: bytes) -> Steps[Made | None]:
+def insert_draft(space: Namespace, draft: Draft, nonce: bytes) -> Steps[Inserted | None]:
     """
-    Keep a draft as it is; ``None`` where its ID is taken.
+    Insert a draft with its own ID; return ``None`` if another session has the ID.
     """
-    keys = [layout.session(draft.key)]
+    keys = [space.session(draft.key)]
     ttl = b"" if draft.ttl is None else draft.ttl
     words = [nonce, draft.session_id.encode(), draft.metadata, ttl]
     if draft.client_key is not None and draft.client_id is not None:
-        keys.append(layout.index(draft.key, draft.client_key))
-        keys.append(layout.ends(draft.key, draft.client_key))
+        keys.append(space.index(draft.key, draft.client_key))
+        keys.append(space.ends(draft.key, draft.client_key))
         words += (draft.client_id.encode(), draft.client_key)
     if draft.idempotency is not None and draft.request is not None:
         words += [b"", b""] if len(keys) == 1 else []
@@ -250,7 +259,7 @@ def put_in(layout: Layout, draft: Draft, nonce: bytes) -> Steps[Made | None]:
     answer = yield "run", (INSERT, keys, words)
     if answer is None:
         return None
-    created, expires, dead, is_new, *before = answer
+    created, expires, expired, is_new, *before = answer
     row = Row(
         draft.session_id,
         draft.client_id,
@@ -258,13 +267,13 @@ def put_in(layout: Layout, draft: Draft, nonce: bytes) -> Steps[Made | None]:
         int(created),
         None if expires is None else int(expires),
     )
-    held, request = before or (nonce, draft.request)
-    return Made(row, dead, bool(is_new), held, request or b"")
+    valid, request = before or (nonce, draft.request)
+    return Inserted(row, expired, bool(is_new), valid, request or b"")
 
 
-def repeated(held: Claim, draft: Draft) -> Repeated:
+def busy_answer(claim: Claim, draft: Draft) -> Repeated:
     """
-    Return what a create is told whose key is another request's, which is under way.
+    Return the answer to a create whose key another request is using at this moment.
     """
-    row = Row(held.session_id, draft.client_id, draft.metadata, 0, None)
-    return Repeated(row, held.request)
+    row = Row(claim.session_id, draft.client_id, draft.metadata, 0, None)
+    return Repeated(row, claim.request)

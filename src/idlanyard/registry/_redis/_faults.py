@@ -1,5 +1,8 @@
 """
-Which errors are faults of the configuration, that waiting will not mend. Pure.
+Errors of the servers: which of them decide what is asked next, and which are faults of the setup.
+
+A fault of the setup is one that waiting does not mend: each has a sentence that
+says what is wrong and what to write instead. Pure.
 """
 
 from __future__ import annotations
@@ -12,17 +15,37 @@ from typing import Final
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
+    BusyLoadingError,
+    ClusterDownError,
     InvalidResponse,
+    MasterDownError,
     MovedError,
     NoPermissionError,
+    ReadOnlyError,
+    RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import TimeoutError as TooLate
 
-from idlanyard.registry._redis._address import Kind
-from idlanyard.registry._redis._errors import Misdirected
+from idlanyard.registry._redis._url import Kind
 
+FAILURES: Final = (RedisError, OSError)
+"""
+Everything by which a question to a server fails.
+"""
+WRONG_SERVER: Final = (ReadOnlyError, BusyLoadingError, MasterDownError)
+"""
+Refusals by a server that was demoted or does not serve yet. Nothing was done.
+"""
+IN_MOTION: Final = (TryAgainError, ClusterDownError)
+"""
+Refusals by a cluster whose slots are being moved or belong to no node at the moment.
+"""
+
+OVER: Final = "the time for this question is over"
+_CROWDED: Final = "max number of clients"
 _LOGINS: Final = {
     "without any password": "the server has no password: leave it out of the URL, "
     "as in redis://host:6379/0",
@@ -46,22 +69,57 @@ _EXPIRED: Final = 10
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
 
 
-def fault_of(error: BaseException, kind: Kind) -> str | None:
+class Over(TooLate):
     """
-    Return the sentence that says what is wrong and what to do, without what may be secret.
+    Error of a question that has no time left.
+    """
+
+
+class Full(RedisError):
+    """
+    Error of a question that got no connection, since all stayed in use.
+    """
+
+
+class Misdirected(RedisError):
+    """
+    Error of a URL that leads to something else than it says.
 
     Args:
-        error: what a question failed by.
-        kind: what connections go through.
+        fault: what is wrong, and what to write instead.
+    """
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)  # pyright: ignore[reportUnknownMemberType]
+        self.fault = fault
+
+
+def is_crowded(error: BaseException) -> bool:
+    """
+    Return whether a server may have refused a connection because it has too many.
+
+    The server sends that error and hangs up; asyncio may notice the second first.
+    """
+    hung_up = isinstance(error.__context__, ConnectionResetError | BrokenPipeError)
+    return isinstance(error, Lost) and (hung_up or _CROWDED in str(error))
+
+
+def fault_of(error: BaseException, kind: Kind) -> str | None:
+    """
+    Return the sentence about a fault of the setup, without anything that may be secret.
+
+    Args:
+        error: the error of a question.
+        kind: the kind of connection.
 
     Returns:
-        ``None`` where waiting may mend it.
+        The sentence; ``None`` if waiting may help.
     """
     if isinstance(error, Misdirected):
         return error.fault
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
-        return _said(_LOGINS, str(error))
-    # With and without hiredis.
+        return _sentence_for(_LOGINS, str(error))
+    # The text is "Protocol error" with hiredis and "Protocol Error" without.
     if isinstance(error, InvalidResponse) and str(error).lower().startswith("protocol error"):
         return "what answers at this port is not Redis: write the host and the port of a Redis"
     if isinstance(error, MovedError):
@@ -73,12 +131,12 @@ def fault_of(error: BaseException, kind: Kind) -> str | None:
         fault = _connecting_fault(one, kind)
         if fault is not None:
             return fault
-    return _said(_REFUSALS, str(error)) if isinstance(error, ResponseError) else None
+    return _sentence_for(_REFUSALS, str(error)) if isinstance(error, ResponseError) else None
 
 
 def sentinel_fault_of(error: BaseException, kind: Kind) -> str | None:
     """
-    Return the same for an answer of a Sentinel.
+    Return the sentence about a fault of the setup for an error of a Sentinel.
     """
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return (
@@ -90,20 +148,20 @@ def sentinel_fault_of(error: BaseException, kind: Kind) -> str | None:
     return fault_of(error, kind)
 
 
-def unknown_service(known: Sequence[str]) -> str:
+def unknown_service_fault(known: Sequence[str]) -> str:
     """
-    Return what is wrong where the Sentinels do not know a service.
+    Return the sentence about a service that the Sentinels do not know.
     """
     which = f"write one of {', '.join(known)}" if known else "they know none yet"
     return f"the Sentinels do not know the service that the URL names: {which}"
 
 
-def may_speak_otherwise(error: BaseException, kind: Kind) -> bool:
+def may_be_other_scheme(error: BaseException, kind: Kind) -> bool:
     """
-    Return whether the server may speak TLS where it was to speak without, or the reverse.
+    Return whether the server may speak TLS although the URL does not say so, or the reverse.
 
-    A server with TLS ends a conversation that begins without; one without
-    waits for the end of a line that does not come.
+    A server with TLS closes a connection without; a server without TLS waits
+    for the end of a line that never comes.
     """
     if any(isinstance(one, ConnectionRefusedError | socket.gaierror) for one in _chain(error)):
         return False
@@ -112,9 +170,9 @@ def may_speak_otherwise(error: BaseException, kind: Kind) -> bool:
     return kind == "tcp" and isinstance(error, Lost | InvalidResponse)
 
 
-def other_scheme(scheme: str, kind: Kind) -> str:
+def other_scheme_fault(scheme: str, kind: Kind) -> str:
     """
-    Return what is wrong where the server speaks TLS and the URL does not, or the reverse.
+    Return the sentence about a URL that asks for TLS where the server does not, or the reverse.
     """
     name, plus, rest = scheme.partition("+")
     if kind == "tls":
@@ -125,7 +183,7 @@ def other_scheme(scheme: str, kind: Kind) -> str:
 
 def _connecting_fault(error: BaseException, kind: Kind) -> str | None:
     """
-    Return what is wrong with a file, a socket or a certificate.
+    Return the sentence about a file, a socket or a certificate.
     """
     if kind == "unix" and isinstance(error, PermissionError):
         return "this process may not use the socket: give its user the right to write there"
@@ -166,7 +224,7 @@ def _tls_fault(reason: str | None) -> str:
     )
 
 
-def _said(sentences: dict[str, str], text: str) -> str | None:
+def _sentence_for(sentences: dict[str, str], text: str) -> str | None:
     return next((sentence for mark, sentence in sentences.items() if mark in text), None)
 
 

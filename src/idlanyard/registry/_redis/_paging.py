@@ -1,17 +1,16 @@
 """
-One page of a client's sessions, out of the 64 indexes that they are spread over.
+Pages of a client's sessions, read from the 64 indexes over which they are spread.
 
-Of each index a little more is read than its share of the page, so that one
-round of questions finds the page, and however long the indexes are no more
-than some pages are ever held.
+A little more than its share of the page is read from each index, so that one
+round of scripts finds the page. However long the indexes are, only a few pages
+of IDs are held at a time.
 
-Of those that expire the server knows when, and reads past the expired ones.
-Where few are living it reads those alone; else the expired IDs that are in the
-way leave the index, so that each is met by one page only. A page looks for a
-few of their sessions: where one of them is living after all, since a process
-of the first layout has extended it, it looks for all of them before it reads.
-IDs of which the server does not know when they expire are those of the first
-layout: their sessions are looked for, by thousands where most of them are gone.
+The ends tell which sessions have expired. If few sessions of an index are
+living, only those are read; otherwise expired IDs that a page meets leave the
+index, so that no later page meets them. A page looks up a sample of the expired
+sessions. If one of them is living, because a process of layout 1 has extended
+it, the page looks them all up before it reads. IDs that are not in the ends are
+from layout 1: their sessions are looked up, in large steps if most are gone.
 """
 
 from __future__ import annotations
@@ -23,162 +22,219 @@ from typing import Final
 
 from idlanyard.registry._record import Row
 from idlanyard.registry._redis._claims import Steps
-from idlanyard.registry._redis._layout import FIELDS, TAGS, Fields, Layout, ends_of, row_of
-from idlanyard.registry._redis._questions import BATCH, SCANNED, drop, dropping
-from idlanyard.registry._redis._scripts import READ, Asked
+from idlanyard.registry._redis._keys import (
+    FIELDS,
+    TAGS,
+    Fields,
+    Namespace,
+    client_key_of,
+    ends_of,
+    row_of,
+)
+from idlanyard.registry._redis._scripts import DROP, READ, ScriptCall
 
+BATCH: Final = 100
+"""
+IDs that one script removes or one round of commands reads.
+"""
+LARGEST_READ: Final = 1000
 _SPARE: Final = 8
 _FEW: Final = 16
 """
-Up to how many expired sessions of an index a page looks for all of them.
+Expired sessions of an index that a page looks up if there are no more than that.
 """
 _SAMPLE: Final = 4
-_MANY: Final = 16
+_MANY_GONE: Final = 16
 _WANTED: Final = (*FIELDS, "client_key")
 
 
-class _Walk:
+class _IndexReader:
     """
-    How far one index has been read: the IDs that wait, and whether more may follow.
+    Progress of a page in one index.
+
+    Attributes:
+        index: name of the index.
+        start: where the next read starts, as ZRANGEBYLEX takes it.
+        share: number of IDs of the next read.
+        names: IDs that were read and are not on the page yet.
+        suspects: expired IDs whose sessions have to be looked up.
+        gone: IDs whose sessions are gone or another client's.
+        has_more: whether more IDs may follow.
+        is_littered: whether most IDs that are not in the ends are gone.
     """
 
-    __slots__ = ("dead", "gone", "has_more", "index", "is_littered", "names", "share", "start")
+    __slots__ = ("gone", "has_more", "index", "is_littered", "names", "share", "start", "suspects")
 
     def __init__(self, index: bytes, start: bytes, share: int) -> None:
         self.index = index
         self.start = start
         self.share = share
         self.names: deque[bytes] = deque()
-        self.dead: list[bytes] = []
+        self.suspects: list[bytes] = []
         self.gone: list[bytes] = []
         self.has_more = True
         self.is_littered = False
 
-    def reading(self, most: int, least: int, clears: bool) -> Asked:
-        words = [self.start, self.share, most, least, int(clears)]
-        return READ, [self.index, ends_of(self.index)], words
+    def call(self, few: int, sample: int, *, clears: bool) -> ScriptCall:
+        """
+        Return the script that reads on.
+        """
+        return read_call(self.index, self.start, self.share, few, sample, clears=clears)
 
     def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
-        # Lua would compare them as the server's locale does.
+        """
+        Add the IDs of an answer.
+        """
+        # Lua compares text by the server's locale, so that the script cannot leave these out.
         floor = self.start[1:]
         self.names.extend(sorted(name for name in names if name > floor))
         self.has_more = bool(has_more)
         if len(names) >= self.share:
             # An index that filled its share is read in larger steps next time.
-            self.share = min(self.share * 2, SCANNED)
+            self.share = min(self.share * 2, LARGEST_READ)
         self.start = start
 
 
-def page(layout: Layout, client_key: bytes, after: str | None, limit: int) -> Steps[list[Row]]:
+def read_page(
+    space: Namespace, client_key: bytes, after: str | None, limit: int
+) -> Steps[list[Row]]:
     """
-    As ``Store.page``; what is not this client's any more leaves its index.
+    Return a client's next sessions; IDs of other sessions leave the client's indexes.
     """
     start = b"-" if after is None else b"(" + after.encode()
     share = limit // TAGS * 2 + _SPARE
-    walks = yield from _begun(layout, client_key, start, share)
+    readers = yield from _start_readers(space, client_key, start, share)
     rows: list[Row] = []
     while len(rows) < limit:
-        yield from _read_on(layout, walks)
-        found = _next(walks, min(limit - len(rows), BATCH))
+        yield from _read_on(space, readers)
+        found = _take_next(readers, min(limit - len(rows), BATCH))
         if not found:
             break
-        rows += yield from _rows(layout, client_key, found)
-        yield from _forget(layout, walks, _MANY)
-    yield from _forget(layout, walks, 1)
+        rows += yield from _read_rows(space, client_key, found)
+        yield from _remove_gone(space, readers, _MANY_GONE)
+    yield from _remove_gone(space, readers, 1)
     return rows
 
 
-def _begun(layout: Layout, client_key: bytes, start: bytes, share: int) -> Steps[list[_Walk]]:
+def drop_names(space: Namespace, index: bytes, names: Sequence[bytes]) -> Steps[int]:
     """
-    Begin to read each index, and give up some of what is dead in it.
+    Remove IDs from an index unless their sessions are living and the client's; return how many.
     """
-    most, least = _FEW, _SAMPLE
+    removed: int
+    removed, _ = yield "run", drop_call(space, index, names)
+    return removed
+
+
+def drop_call(space: Namespace, index: bytes, names: Sequence[bytes]) -> ScriptCall:
+    """
+    Return the script that does so.
+    """
+    keys = [space.session(sha256(name).digest()) for name in names]
+    return DROP, [index, ends_of(index), *keys], [client_key_of(index), *names]
+
+
+def read_call(
+    index: bytes, start: bytes, count: int, few: int, sample: int, *, clears: bool
+) -> ScriptCall:
+    """
+    Return the script that reads the next IDs of an index.
+    """
+    return READ, [index, ends_of(index)], [start, count, few, sample, int(clears)]
+
+
+def _start_readers(
+    space: Namespace, client_key: bytes, start: bytes, share: int
+) -> Steps[list[_IndexReader]]:
+    """
+    Start to read every index, and look up expired sessions.
+    """
+    few, sample = _FEW, _SAMPLE
     while True:
-        walks = [_Walk(index, start, share) for index in layout.indexes_of(client_key)]
-        yield from _read(walks, most, least, clears=False)
-        littered = [walk for walk in walks if walk.dead]
-        if not littered:
-            return walks
-        asked = [dropping(layout, walk.index, walk.dead) for walk in littered]
-        answers = yield "runs", (asked,)
+        readers = [_IndexReader(index, start, share) for index in space.indexes_of(client_key)]
+        yield from _read(readers, few, sample, clears=False)
+        suspected = [reader for reader in readers if reader.suspects]
+        if not suspected:
+            return readers
+        calls = [drop_call(space, reader.index, reader.suspects) for reader in suspected]
+        answers = yield "runs", (calls,)
         if not any(living for _, living in answers):
-            return walks
-        most = least = BATCH
+            return readers
+        few = sample = BATCH
 
 
-def _read_on(layout: Layout, walks: Sequence[_Walk]) -> Steps[None]:
+def _read_on(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
     """
-    Read of every index whose next ID is not known.
+    Read from every index until its next ID is known.
     """
-    while short := [walk for walk in walks if walk.has_more and not walk.names]:
+    while short := [reader for reader in readers if reader.has_more and not reader.names]:
         yield from _read(short, 1, 1, clears=True)
-        littered = [walk for walk in short if walk.is_littered and walk.names]
+        littered = [reader for reader in short if reader.is_littered and reader.names]
         if littered:
-            yield from _sift(layout, littered)
+            yield from _drop_unread(space, littered)
 
 
-def _read(walks: Sequence[_Walk], most: int, least: int, *, clears: bool) -> Steps[None]:
+def _read(readers: Sequence[_IndexReader], few: int, sample: int, *, clears: bool) -> Steps[None]:
     """
-    Read a part of each of these indexes.
+    Read the next IDs of these indexes.
     """
-    answers = yield "runs", ([walk.reading(most, least, clears) for walk in walks],)
-    for walk, (names, has_more, start, dead) in zip(walks, answers, strict=True):
-        walk.add(names, has_more, start)
-        walk.dead = dead
+    answers = yield "runs", ([reader.call(few, sample, clears=clears) for reader in readers],)
+    for reader, (names, has_more, start, suspects) in zip(readers, answers, strict=True):
+        reader.add(names, has_more, start)
+        reader.suspects = suspects
 
 
-def _sift(layout: Layout, walks: Sequence[_Walk]) -> Steps[None]:
+def _drop_unread(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
     """
-    Leave of the IDs that wait those whose sessions live.
+    Remove the IDs that were read last, unless their sessions are living.
     """
-    asked = [dropping(layout, walk.index, walk.names) for walk in walks]
-    answers = yield "runs", (asked,)
-    for walk, (_, living) in zip(walks, answers, strict=True):
-        walk.names = deque(walk.names[number] for number in living)
+    calls = [drop_call(space, reader.index, reader.names) for reader in readers]
+    answers = yield "runs", (calls,)
+    for reader, (_, living) in zip(readers, answers, strict=True):
+        reader.names = deque(reader.names[number] for number in living)
 
 
-def _next(walks: Sequence[_Walk], most: int) -> list[tuple[bytes, _Walk]]:
+def _take_next(readers: Sequence[_IndexReader], most: int) -> list[tuple[bytes, _IndexReader]]:
     """
-    Take the next IDs, in order, as far as it is known that none is between them.
+    Take the next IDs in order, up to the first one before which an unread ID may be.
     """
-    ends = [walk.names[-1] for walk in walks if walk.has_more]
-    end = min(ends) if ends else None
+    lasts = [reader.names[-1] for reader in readers if reader.has_more]
+    last = min(lasts) if lasts else None
     known = sorted(
         (name, number)
-        for number, walk in enumerate(walks)
-        for name in walk.names
-        if end is None or name <= end
+        for number, reader in enumerate(readers)
+        for name in reader.names
+        if last is None or name <= last
     )
-    taken = [(name, walks[number]) for name, number in known[:most]]
-    for _, walk in taken:
-        walk.names.popleft()
+    taken = [(name, readers[number]) for name, number in known[:most]]
+    for _, reader in taken:
+        reader.names.popleft()
     return taken
 
 
-def _rows(
-    layout: Layout, client_key: bytes, found: Sequence[tuple[bytes, _Walk]]
+def _read_rows(
+    space: Namespace, client_key: bytes, found: Sequence[tuple[bytes, _IndexReader]]
 ) -> Steps[list[Row]]:
     """
-    Read these sessions, and note which are not this client's any more.
+    Read these sessions, and note the IDs of those that are gone or another client's.
     """
-    keys = [layout.session(sha256(name).digest()) for name, _ in found]
+    keys = [space.session(sha256(name).digest()) for name, _ in found]
     answers: list[Fields] = yield "batch", ([("HMGET", key, *_WANTED) for key in keys],)
     rows: list[Row] = []
-    for (name, walk), kept in zip(found, answers, strict=True):
-        if kept[-1] == client_key:
-            rows.append(row_of(kept[:-1]))
+    for (name, reader), fields in zip(found, answers, strict=True):
+        if fields[-1] == client_key:
+            rows.append(row_of(fields[:-1]))
         else:
-            walk.gone.append(name)
+            reader.gone.append(name)
     return rows
 
 
-def _forget(layout: Layout, walks: Sequence[_Walk], least: int) -> Steps[None]:
+def _remove_gone(space: Namespace, readers: Sequence[_IndexReader], least: int) -> Steps[None]:
     """
-    Clear the indexes of which at least so many sessions are gone.
+    Remove the noted IDs from the indexes that have at least so many of them.
     """
-    for walk in walks:
-        if len(walk.gone) >= least:
-            if least >= _MANY:
-                walk.is_littered, walk.share = True, SCANNED
-            yield from drop(layout, walk.index, walk.gone)
-            walk.gone.clear()
+    for reader in readers:
+        if len(reader.gone) >= least:
+            if least >= _MANY_GONE:
+                reader.is_littered, reader.share = True, LARGEST_READ
+            yield from drop_names(space, reader.index, reader.gone)
+            reader.gone.clear()

@@ -1,8 +1,8 @@
 """
-Where each step of a question goes, and what happens after a failure. Pure.
+Route of each step to a server, and what to do after a failure. Pure.
 
-Commands may be sent twice: those of the registry do and answer the second time
-what they did the first.
+Every command of the registry may be sent twice: the second time it does nothing
+more and has the same answer.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import TimeoutError as TooLate
 
 from idlanyard.registry._exceptions import RegistryMisconfigured, RegistryUnavailable
-from idlanyard.registry._redis import _settings
-from idlanyard.registry._redis._asking import Command, Course, Node, Over, Pause, Trip
 from idlanyard.registry._redis._claims import Steps
-from idlanyard.registry._redis._connections import FAILURES
-from idlanyard.registry._redis._errors import IN_MOTION, WRONG_SERVER
-from idlanyard.registry._redis._faults import fault_of
-from idlanyard.registry._redis._layout import Layout
-from idlanyard.registry._redis._scripts import Asked, Script
-from idlanyard.registry._redis._topology import Known, Slots, Topology
+from idlanyard.registry._redis._exchanges import Command, Exchange, Pause, TimeBudget
+from idlanyard.registry._redis._faults import FAILURES, IN_MOTION, WRONG_SERVER, Over, fault_of
+from idlanyard.registry._redis._keys import Namespace
+from idlanyard.registry._redis._scripts import Script, ScriptCall
+from idlanyard.registry._redis._settings import namespace_fault
+from idlanyard.registry._redis._topology import Servers, Slots, Topology
+from idlanyard.registry._redis._url import Node
 
 T = TypeVar("T")
-Place = Callable[[Known], Node]
+Where = Callable[[Servers], Node]
 
 _RETRIES: Final = 2
 _PAUSE: Final = 0.02
@@ -37,122 +36,122 @@ _SCRIPT_KEY: Final = 3
 
 class Route:
     """
-    The way of one question to its answer.
+    Route of one question to its answer.
 
     Args:
-        topology: what is known of the servers.
-        layout: where what is kept.
-        timeout: how many seconds the question may take.
-        anew: whether each of its steps may take as long.
+        topology: knowledge of the servers.
+        space: names of the keys.
+        timeout: the most seconds that the question may take.
+        anew: whether each step may take as long.
     """
 
     def __init__(
-        self, topology: Topology, layout: Layout, timeout: float, *, anew: bool = False
+        self, topology: Topology, space: Namespace, timeout: float, *, anew: bool = False
     ) -> None:
         self._topology = topology
-        self._layout = layout
-        self._trip = Trip(timeout)
+        self._space = space
+        self._budget = TimeBudget(timeout)
         self._anew = anew
 
-    def follow(self, question: Steps[T]) -> Course[T]:
+    def follow(self, steps: Steps[T]) -> Exchange[T]:
         """
         Take the steps to an answer.
 
         Raises:
-            RegistryUnavailable: the servers did not answer.
-            RegistryMisconfigured: they never will, as the registry is set up.
+            RegistryUnavailable: the servers failed or did not answer in time.
+            RegistryMisconfigured: waiting will not help.
         """
         answer: Any = None
         try:
             while True:
                 try:
-                    method, arguments = question.send(answer)
+                    method, arguments = steps.send(answer)
                 except StopIteration as done:
                     value: T = done.value
                     return value
                 if self._anew:
-                    self._trip.renew()
+                    self._budget.renew()
                 answer = yield from _STEPS[method](self, *arguments)
         except FAILURES as error:
             fault = fault_of(error, self._topology.kind)
-            fault = fault or _settings.fault_of(error, self._layout)
+            fault = fault or namespace_fault(error, self._space)
             if fault is not None:
                 raise RegistryMisconfigured("redis", fault) from error
-            raise RegistryUnavailable("redis", stale=self._trip.is_stale) from error
+            raise RegistryUnavailable("redis", stale=self._budget.is_stale) from error
 
-    def run(self, script: Script, keys: Sequence[bytes], words: Sequence[Any]) -> Course[Any]:
+    def run(self, script: Script, keys: Sequence[bytes], words: Sequence[Any]) -> Exchange[Any]:
         """
-        Run a script where its first key is.
+        Run a script at the node of its first key.
         """
         rest = (len(keys), *keys, *words)
         try:
-            return (yield from self._one(_at(keys[0]), ("EVALSHA", script.sha, *rest)))
+            return (yield from self._ask_one(_by_key(keys[0]), ("EVALSHA", script.sha, *rest)))
         except NoScriptError:
-            # SCRIPT LOAD would need every node of a cluster; this tells the one that asks.
-            return (yield from self._one(_at(keys[0]), ("EVAL", script.text, *rest)))
+            # EVAL makes the script known at this node; SCRIPT LOAD would need every node.
+            return (yield from self._ask_one(_by_key(keys[0]), ("EVAL", script.text, *rest)))
 
-    def ask(self, *command: Any) -> Course[Any]:
+    def ask(self, *command: Any) -> Exchange[Any]:
         """
-        Ask where the command's key is; without one, any server.
+        Send a command to the node of its key, or to any node if it has no key.
         """
-        return (yield from self._one(_at(_key_of(command)), command))
+        return (yield from self._ask_one(_by_key(_key_of(command)), command))
 
-    def runs(self, asked: Sequence[Asked]) -> Course[list[Any]]:
+    def runs(self, calls: Sequence[ScriptCall]) -> Exchange[list[Any]]:
         """
-        Run several scripts at once, each where its first key is.
+        Run several scripts at once, each at the node of its first key.
         """
         commands = [
-            ("EVALSHA", script.sha, len(keys), *keys, *words) for script, keys, words in asked
+            ("EVALSHA", script.sha, len(keys), *keys, *words) for script, keys, words in calls
         ]
-        answers = yield from self._all(commands)
+        answers = yield from self._ask_all(commands)
         while missing := [
             number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)
         ]:
-            # Once one of them has told its node the script, the node knows it.
+            # One EVAL makes a script known for all calls of it at the same node.
             first, *others = missing
-            answers[first] = yield from self.run(*asked[first])
-            again = yield from self._all([commands[number] for number in others])
+            answers[first] = yield from self.run(*calls[first])
+            again = yield from self._ask_all([commands[number] for number in others])
             for number, answer in zip(others, again, strict=True):
                 answers[number] = answer
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
-                answers[number] = yield from self.run(*asked[number])
+                answers[number] = yield from self.run(*calls[number])
         return answers
 
-    def batch(self, commands: Sequence[Command]) -> Course[list[Any]]:
+    def batch(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
         """
-        Ask several commands at once, at each node those that concern it.
+        Send several commands at once, each to the node of its key.
         """
-        answers = yield from self._all(commands)
+        answers = yield from self._ask_all(commands)
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
-                # Its slot is in motion, or it is refused.
+                # Its slot is being moved, or it is refused, which raises here.
                 answers[number] = yield from self.ask(*commands[number])
         return answers
 
-    def nodes(self) -> Course[Sequence[Node]]:
+    def nodes(self) -> Exchange[Sequence[Node]]:
         """
-        Return all that have keys.
+        Return all nodes that have keys.
         """
         attempts = _Attempts(self._topology)
         while True:
             try:
-                known = self._topology.known or (yield from self._topology.reach(self._trip))
+                known = self._topology.known or (yield from self._topology.reach(self._budget))
             except FAILURES as error:
                 yield from attempts.recover(error)
             else:
                 return known.nodes
 
-    def at(self, node: Node | None, *command: Any) -> Course[Any]:
+    def at(self, node: Node | None, *command: Any) -> Exchange[Any]:
         """
-        Ask one node or, where none is given, the one that has the command's key.
+        Send a command to a node, or to the node of its key if *node* is ``None``.
         """
-        place = _at(_key_of(command)) if node is None else _same(node)
-        return (yield from self._one(place, command))
+        where = _by_key(_key_of(command)) if node is None else _at_node(node)
+        return (yield from self._ask_one(where, command))
 
-    def told(self, node: Node | None, *command: Any) -> Course[Any]:
+    def told(self, node: Node | None, *command: Any) -> Exchange[Any]:
         """
-        Ask as ``at``; what is refused is nothing, nor is a node of several that is not there.
+        Send as ``at``; return ``None`` for a refusal, or if one of several nodes is down.
         """
         known = self._topology.known
         try:
@@ -162,67 +161,67 @@ class Route:
                 return None
             raise
 
-    def _one(self, place: Place, command: Command) -> Course[Any]:
+    def _ask_one(self, where: Where, command: Command) -> Exchange[Any]:
         """
-        Ask one command until it is answered, or may not be asked again.
+        Send one command until it is answered or its failure is final.
         """
         attempts = _Attempts(self._topology)
         while True:
             try:
-                known = self._topology.known or (yield from self._topology.reach(self._trip))
-                node = attempts.go(known, place)
+                known = self._topology.known or (yield from self._topology.reach(self._budget))
+                node = attempts.choose_node(known, where)
                 return (
-                    yield from self._trip.ask(
+                    yield from self._budget.send(
                         node, command, parts=known.parts, is_asking=attempts.is_asking
                     )
                 )
             except FAILURES as error:
                 yield from attempts.recover(error)
 
-    def _all(self, commands: Sequence[Command]) -> Course[list[Any]]:
+    def _ask_all(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
         """
-        Ask several commands at once, and return the answers, refusals among them.
+        Send several commands at once; return the answers, with refusals as exceptions among them.
         """
         answers: dict[int, Any] = {}
         attempts = _Attempts(self._topology)
         while len(answers) < len(commands):
             missing = [number for number in range(len(commands)) if number not in answers]
             try:
-                yield from self._round(commands, missing, answers, attempts)
+                yield from self._ask_missing(commands, missing, answers, attempts)
             except FAILURES as error:
                 yield from attempts.recover(error)
         return [answers[number] for number in range(len(commands))]
 
-    def _round(
+    def _ask_missing(
         self,
         commands: Sequence[Command],
         missing: Sequence[int],
         answers: dict[int, Any],
         attempts: _Attempts,
-    ) -> Course[None]:
+    ) -> Exchange[None]:
         """
-        Ask each node what is still to be asked.
+        Send the commands that have no answer yet, node by node.
         """
-        known = self._topology.known or (yield from self._topology.reach(self._trip))
+        known = self._topology.known or (yield from self._topology.reach(self._budget))
         groups: dict[Node, list[int]] = {}
         for number in missing:
-            node = attempts.go(known, _at(_key_of(commands[number])))
+            node = attempts.choose_node(known, _by_key(_key_of(commands[number])))
             groups.setdefault(node, []).append(number)
         for node, numbers in groups.items():
             attempts.node = node
             asked = [commands[number] for number in numbers]
-            given = yield from self._trip.ask(node, asked, parts=known.parts)
+            given = yield from self._budget.send(node, asked, parts=known.parts)
             answers.update(zip(numbers, given, strict=True))
 
 
 class _Attempts:
     """
-    What one step has tried, and where it goes next.
+    Attempts of one step: those that failed, and the node to try next.
     """
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._known: Known | None = None
+        self._known: Servers | None = None
         self._lost = 0
         self._hops = 0
         self._was_wrong = False
@@ -231,21 +230,21 @@ class _Attempts:
         self.node: Node | None = None
         self.is_asking = False
 
-    def go(self, known: Known, place: Place) -> Node:
+    def choose_node(self, known: Servers, where: Where) -> Node:
         """
-        Return whom to ask: who was named by the one before, or who has the place.
+        Return the node to ask: the one that the last answer named, else the right one.
         """
         self._known = known
         self.is_asking = self.is_asking and self._next is not None
-        self.node = self._next or place(known)
+        self.node = self._next or where(known)
         self._next = None
         return self.node
 
     def recover(self, error: Exception) -> Generator[Pause, Any, None]:
         """
-        Prepare the next attempt, or raise the error that is the last.
+        Prepare the next attempt, or raise the error if it is final.
 
-        A refused command has not been done, and a lost answer may be asked for again.
+        A refused command was not run; a command whose answer was lost may be sent again.
         """
         if isinstance(error, Over):
             raise self._last or error
@@ -254,29 +253,29 @@ class _Attempts:
         if isinstance(error, AskError) and isinstance(self._known, Slots):
             yield from self._redirect(error, self._known)
         elif isinstance(error, MovedError):
-            self._be_wrong(error)
+            self._allow_wrong_server(error)
             self._topology.leave(self._known)
         elif isinstance(error, IN_MOTION):
             if isinstance(error, ClusterDownError):
                 self._topology.forget(self._known)
             yield Pause(_PAUSE)
         elif isinstance(error, WRONG_SERVER):
-            self._be_wrong(error)
+            self._allow_wrong_server(error)
             self._topology.forget(self._known, self.node)
         elif isinstance(error, Lost) and self._lost < _RETRIES and not self._is_fault(error):
             self._lost += 1
             self._topology.forget(self._known, self.node)
             yield Pause(_PAUSE)
         elif isinstance(error, TooLate | TimeoutError):
-            yield from self._ask_others(error)
+            yield from self._forget_silent(error)
         else:
             raise error
 
     def _redirect(self, error: AskError, known: Slots) -> Generator[Pause, Any, None]:
         """
-        Go where the node says that the slot is, or will be.
+        Go to the node that has the slot, or is about to get it.
         """
-        # redis-py has no types for these.
+        # redis-py 8.1 does not declare these attributes.
         moved: Any = error
         self._next = moved.host or (self.node or ("", 0))[0], moved.port
         self.is_asking = not isinstance(error, MovedError)
@@ -289,17 +288,17 @@ class _Attempts:
     def _is_fault(self, error: Exception) -> bool:
         return fault_of(error, self._topology.kind) is not None
 
-    def _be_wrong(self, error: Exception) -> None:
+    def _allow_wrong_server(self, error: Exception) -> None:
         """
-        Allow one answer of a server that is not the right one.
+        Allow one answer of a wrong server; raise the second.
         """
         if self._was_wrong:
             raise error
         self._was_wrong = True
 
-    def _ask_others(self, error: Exception) -> Generator[Pause, Any, None]:
+    def _forget_silent(self, error: Exception) -> Generator[Pause, Any, None]:
         """
-        After a silent server, ask the others who stands in for it.
+        After a server did not answer, find out whether another one has replaced it.
         """
         known = self._known
         if known is None or known.parts == 1:
@@ -308,24 +307,24 @@ class _Attempts:
         yield Pause(0.0)
 
 
-def _at(key: bytes | None) -> Place:
+def _by_key(key: bytes | None) -> Where:
     return lambda known: known.node_of(key)
 
 
-def _same(node: Node) -> Place:
+def _at_node(node: Node) -> Where:
     return lambda _: node
 
 
 def _key_of(command: Command) -> bytes | None:
     """
-    Return the key of a command, which is bytes, or nothing where it has none.
+    Return the key of a command, or ``None`` if it has none: keys are bytes, other words text.
     """
-    place = _SCRIPT_KEY if command[0] == "EVALSHA" else 1
-    key = command[place] if len(command) > place else None
+    position = _SCRIPT_KEY if command[0] == "EVALSHA" else 1
+    key = command[position] if len(command) > position else None
     return key if isinstance(key, bytes) else None
 
 
-_STEPS: Final[dict[str, Callable[..., Course[Any]]]] = {
+_STEPS: Final[dict[str, Callable[..., Exchange[Any]]]] = {
     "run": Route.run,
     "ask": Route.ask,
     "runs": Route.runs,

@@ -1,29 +1,30 @@
 """
-What happens at the server in one step: scripts in Lua.
+Lua scripts: each is one atomic step at the server.
 
-A session is a hash: ``id``, ``metadata``, ``created`` and ``nonce``; with a
-time to live ``ttl`` and ``expires`` (microseconds all); with a client
-``client``, ``client_key`` and ``indexed``; with an idempotency key
-``idempotency``, ``request`` and ``claimed``.
+A session is a hash with the fields ``id``, ``metadata``, ``created`` and
+``nonce``. If it has a time to live, it also has ``ttl`` and ``expires`` (like
+``created`` in microseconds); with a client ``client``, ``client_key`` and
+``indexed``; with an idempotency key ``idempotency``, ``request`` and ``claimed``.
 
-A client's index is a sorted set of session IDs with one score, so that they
-are in the order of their bytes. Beside it is a sorted set of its ends: the
-same IDs by when they expire, so that the expired ones are found without
-reading the others.
+A client's index is a sorted set of session IDs that all have the score 0, so
+that they are in the order of their bytes. The ends are a sorted set of the
+same IDs with the times at which they expire as scores, so that expired IDs are
+found without reading the others.
 
-An expired ID that a reader met in the index is taken out of it at once, so
-that it is met once only, and has the score -1 in the ends until its session
-is looked for: a process of the first layout may have extended that without
-noting it, and then the ID goes back into the index.
+An expired ID that is met in the index leaves the index in the same script, so
+that no later page meets it. It stays in the ends with the score -1 until its
+session is looked up: a process of layout 1 may have extended the session
+without changing the ends, and then the ID is put back into the index.
 
-Both expire together, at the earliest when their last session does:
-``indexed`` is until when they surely live, in milliseconds, and empty where
-the session does for ever. They are given as much again as the session needs,
-so that few touches move them. ``claimed`` is the same for the claim of the idempotency key.
+The index and its ends expire together, not before their last session does.
+``indexed`` is the time in milliseconds until which they surely exist, and
+empty if they never expire. They live twice as long as the session needs, so
+that few touches have to extend them. ``claimed`` is the same for the claim of
+the idempotency key.
 
-Scripts name every key they use but one: a touch moves the session's end in
-``ends``, where it is. That key is in the same slot; where it is on its way to
-another node the end stays as it was, which whoever reads it looks into.
+Scripts declare all their keys, with one exception: a touch looks up and changes
+the session's score in the ends, which are in the same slot. While that slot
+moves to another node the ends may be out of reach and the score stays as it was.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 class Script(NamedTuple):
     """
-    A script, and what the server calls it once it knows it.
+    A script and its SHA-1, by which a server runs it once it has seen the text.
     """
 
     text: str
     sha: str
 
 
-Asked: TypeAlias = tuple[Script, Sequence[bytes], Sequence[Any]]
+ScriptCall: TypeAlias = tuple[Script, Sequence[bytes], Sequence[Any]]
 """
 A script, its keys and its arguments.
 """
@@ -50,7 +51,7 @@ A script, its keys and its arguments.
 
 def script_of(*parts: str) -> Script:
     """
-    Return a script that is made of these parts.
+    Return the script that consists of these parts.
     """
     text = "".join(parts)
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
@@ -62,20 +63,20 @@ local function now()
   return time[1] * 1000000 + time[2]
 end
 
--- The last millisecond of a key that expires then; a part of one counts as a whole.
-local function last(moment, expires)
+-- Return when the key of a session expires, in milliseconds: at least one from now.
+local function expiry_of(moment, expires)
   return math.max(math.floor(expires / 1000), math.floor(moment / 1000) + 1)
 end
 
--- Up to when a session that ended is surely gone: its key is, two milliseconds later.
-local function gone(moment)
+-- Return the latest end of a session whose key is surely gone: keys may be 2 ms late.
+local function latest_end(moment)
   return moment - 2000
 end
 """
 
 INDEXES: Final = """
--- Let an index live until 'wanted' at least.
-local function outlive(index, is_new, moment, wanted)
+-- Make an index live at least until 'wanted'.
+local function extend_index(index, is_new, moment, wanted)
   if not is_new then
     local left = redis.call('PTTL', index)
     if left == -1 or math.floor(moment / 1000) + left >= wanted then
@@ -85,13 +86,13 @@ local function outlive(index, is_new, moment, wanted)
   redis.call('PEXPIREAT', index, wanted)
 end
 
--- Note when a session in an index ends. What is dead there is known by this alone,
--- so that it lives as long as the index.
-local function note(ends, id, expires)
+-- Note in the ends when a session expires.
+local function note_end(ends, id, expires)
   redis.call('ZADD', ends, expires or '+inf', id)
 end
 
-local function join(index, ends, moment)
+-- Make the ends live as long as their index: expired IDs in it are found by them alone.
+local function extend_ends(index, ends, moment)
   local left = redis.call('PTTL', index)
   if left == -1 then
     redis.call('PERSIST', ends)
@@ -100,7 +101,7 @@ local function join(index, ends, moment)
   end
 end
 
--- Put an ID back into the index that it was taken out of.
+-- Put an ID back into an index that it may have left.
 local function put_back(index, id, moment, indexed)
   if redis.call('ZADD', index, 0, id) == 0 then
     return
@@ -108,21 +109,21 @@ local function put_back(index, id, moment, indexed)
   if indexed == '' then
     redis.call('PERSIST', index)
   else
-    outlive(index, redis.call('ZCARD', index) == 1, moment, tonumber(indexed))
+    extend_index(index, redis.call('ZCARD', index) == 1, moment, tonumber(indexed))
   end
 end
 
--- Put a session into an index, which lives until 'wanted' or, without it, for ever.
-local function enter(index, ends, id, moment, expires, wanted)
+-- Add a session to an index, which then lives at least until 'wanted', or for ever without it.
+local function add_to_index(index, ends, id, moment, expires, wanted)
   local is_new = redis.call('EXISTS', index) == 0
   redis.call('ZADD', index, 0, id)
   if wanted then
-    outlive(index, is_new, moment, wanted)
+    extend_index(index, is_new, moment, wanted)
   else
     redis.call('PERSIST', index)
   end
-  note(ends, id, expires)
-  join(index, ends, moment)
+  note_end(ends, id, expires)
+  extend_ends(index, ends, moment)
   return wanted or ''
 end
 """
@@ -140,16 +141,16 @@ if redis.call('EXISTS', session) == 1 then
 end
 local created = now()
 local expires = ttl ~= '' and created + ttl
-local dies = expires and last(created, expires)
+local dies = expires and expiry_of(created, expires)
 local wanted = dies and dies + math.ceil(ttl / 1000)
-local dead = {}
--- What may be refused comes first: what a script has done is not undone.
+local expired = {}
+-- Writes that a full server or an ACL refuses come first: a script is not rolled back.
 if index then
-  local indexed = enter(index, ends, id, created, expires, wanted)
+  local indexed = add_to_index(index, ends, id, created, expires, wanted)
   redis.call('HSET', session, 'client', client, 'client_key', client_key, 'indexed', indexed)
-  local count = redis.call('ZCOUNT', ends, '-inf', gone(created))
+  local count = redis.call('ZCOUNT', ends, '-inf', latest_end(created))
   if count > 15 or count * 16 > redis.call('ZCARD', index) then
-    dead = redis.call('ZRANGEBYSCORE', ends, '-inf', gone(created), 'LIMIT', 0, 100)
+    expired = redis.call('ZRANGEBYSCORE', ends, '-inf', latest_end(created), 'LIMIT', 0, 100)
   end
 end
 redis.call('HSET', session, 'id', id, 'metadata', metadata, 'created', created, 'nonce', nonce)
@@ -161,19 +162,19 @@ if expires then
   redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
   redis.call('PEXPIREAT', session, dies)
 end
-return {created, expires, dead, true}
+return {created, expires, expired, true}
 """,
 )
 """
-Keep a new session, or answer nothing where its key is taken by another.
+Insert a session; the answer is nil if another session has the ID.
 
-The answer is its moments, which of its client's sessions are dead, in case
-those are many or a sixteenth of the index, whether it is new, and of one that
-is not its nonce and its request.
+Answer: when it was created, when it expires, expired IDs of the same index (if
+they are many, or a sixteenth of the index), whether it is new; and of a session
+that was already there its nonce and its request.
 
-Keys: the session; where there is a client, its index and its ends. Arguments:
-nonce, ID, metadata, time to live or nothing; client and its key, or nothing;
-the idempotency key and the request, where there are any.
+Keys: the session; with a client, the index and its ends. Arguments: nonce, ID,
+metadata, time to live or empty; with a client, its ID and key, or both empty;
+with an idempotency key, that and the request.
 """
 
 EXTEND: Final = script_of(
@@ -204,7 +205,7 @@ local expires = moment + ttl
 if given == '' and ended and tonumber(ended) > expires then
   expires = tonumber(ended)
 end
-local dies = last(moment, expires)
+local dies = expiry_of(moment, expires)
 local wanted = dies + math.ceil(ttl / 1000)
 local claimed = kept[10]
 if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
@@ -214,17 +215,18 @@ if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
   end
   redis.call('HSET', session, 'claimed', claimed)
 end
-local ends_now = owner and string.sub(session, 1, -41) .. 'ends:' .. owner
--- The first layout's touches are not noted: the ID may be out of the index.
-local noted = owner and redis.pcall('ZMSCORE', ends_now, id)
+local its_ends = owner and string.sub(session, 1, -41) .. 'ends:' .. owner
+-- A process of layout 1 does not note its touches, so the ID may have left the index.
+local noted = owner and redis.pcall('ZMSCORE', its_ends, id)
 local is_out = noted and noted[1] and tonumber(noted[1]) < 0
 if owner and (is_out or indexed == '' or tonumber(indexed) < dies) then
   if owner ~= client_key then
     return owner
   end
-  redis.call('HSET', session, 'indexed', enter(index, ends, id, moment, expires, wanted))
+  local until_then = add_to_index(index, ends, id, moment, expires, wanted)
+  redis.call('HSET', session, 'indexed', until_then)
 elseif owner then
-  redis.pcall('ZADD', ends_now, 'XX', expires, id)
+  redis.pcall('ZADD', its_ends, 'XX', expires, id)
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
 if metadata ~= '' then
@@ -235,15 +237,15 @@ return {id, kept[2], text, kept[4], expires}
 """,
 )
 """
-Let a session live on: what it is, or nothing where there is none.
+Extend a session; the answer is its fields, or nil if there is none.
 
-Where first something else is to be done, the answer is that: the key of its
-client, whose index is to be named for it; or its idempotency key, its nonce
-and for how many milliseconds the claim is to live.
+If the caller has to do something first, the answer says so instead: the
+client's key, if the script needs the index and its ends as keys; or the
+idempotency key, the nonce and the milliseconds for which the claim has to live.
 
-Keys: the session, that index, its ends. Arguments: time to live, metadata,
-when it was created, the client's key, for how long the claim lives; each of
-them may be nothing.
+Keys: the session; the index and its ends, once asked for. Arguments, each of
+which may be empty: time to live, metadata, when the session was created, the
+client's key, the milliseconds for which the claim lives.
 """
 
 DELETE: Final = script_of(
@@ -279,19 +281,69 @@ return {id, kept[2], kept[3], kept[4], kept[5], idempotency, kept[9]}
 """,
 )
 """
-Forget a session: what it was, with its idempotency key and its nonce, or
-nothing where there is none.
+End a session; the answer is its fields, its idempotency key and its nonce, or
+nil if there is none.
 
-Where first something else is to be done, the answer is that: the key of its
-client, whose index is to be named for it; or its idempotency key and its
-nonce, whose claim is for ever and is to be so no more.
+If the caller has to do something first, the answer says so instead: the
+client's key, if the script needs the index and its ends as keys; or the
+idempotency key and the nonce, if the claim never expires and has to.
 
-It is put aside, so that the same question asked again has the same answer,
-and a new session with its ID is left alone.
+The session is renamed instead of deleted, so that the same script sent again
+has the same answer, and leaves alone a new session with the same ID.
 
-Keys: the session, where it is put, the index, its ends. Arguments: for how
-many milliseconds, when it was created or nothing, the client's key or
-nothing, and something once the claim is not for ever.
+Keys: the session, its new name; the index and its ends, once asked for.
+Arguments: the milliseconds for which it stays under the new name; when it was
+created or empty; the client's key or empty; not empty once the claim expires.
+"""
+
+PUT: Final = script_of(
+    TIMES,
+    INDEXES,
+    """
+local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
+local nonce, id, metadata, ttl, created, expires,
+  client, client_key, idempotency, request = unpack(ARGV)
+local moment = now()
+expires = expires ~= '' and tonumber(expires)
+if expires and expires <= moment then
+  return {0, false}
+end
+local kept = redis.call('HMGET', session, 'id', 'created', 'client_key')
+if kept[1] and kept[2] ~= created then
+  return {1, false}
+end
+local dies = expires and expiry_of(moment, expires)
+local wanted = dies and dies + math.ceil(ttl / 1000)
+-- Writes that a full server or an ACL refuses come first: a script is not rolled back.
+local indexed = index and add_to_index(index, ends, id, moment, expires, wanted)
+redis.call('DEL', session)
+redis.call('HSET', session, 'id', id, 'metadata', metadata, 'created', created, 'nonce', nonce)
+if index then
+  redis.call('HSET', session, 'client', client, 'client_key', client_key, 'indexed', indexed)
+end
+if idempotency ~= '' then
+  redis.call('HSET', session,
+    'idempotency', idempotency, 'request', request, 'claimed', wanted or '')
+end
+if ttl ~= '' then
+  redis.call('HSET', session, 'ttl', ttl)
+end
+if expires then
+  redis.call('HSET', session, 'expires', expires)
+  redis.call('PEXPIREAT', session, dies)
+end
+return {kept[1] and 2 or 3, kept[3] ~= client_key and kept[3]}
+""",
+)
+"""
+Keep a session as another store kept it.
+
+Answer: the number of the result, and the key of the client that the session
+had before, if that was another one.
+
+Keys: the session; with a client, the index and its ends. Arguments: nonce, ID,
+metadata, time to live, created, expires, client, its key, idempotency key,
+request; each from the time to live on may be empty.
 """
 
 DROP: Final = script_of(
@@ -299,32 +351,33 @@ DROP: Final = script_of(
     INDEXES,
     """
 local index, ends, moment = KEYS[1], KEYS[2], now()
-local dead, living = {}, {}
+local gone, living = {}, {}
 for at = 3, #KEYS do
   local id = ARGV[at - 1]
   local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires', 'indexed')
   if kept[1] ~= ARGV[1] then
-    dead[#dead + 1] = id
+    gone[#gone + 1] = id
   else
     living[#living + 1] = at - 3
-    note(ends, id, kept[2])
+    note_end(ends, id, kept[2])
     put_back(index, id, moment, kept[3])
   end
 end
 if #living > 0 then
-  join(index, ends, moment)
+  extend_ends(index, ends, moment)
 end
-if #dead == 0 then
+if #gone == 0 then
   return {0, living}
 end
-local out = redis.call('ZREM', ends, unpack(dead))
-return {math.max(out, redis.call('ZREM', index, unpack(dead))), living}
+local removed = redis.call('ZREM', ends, unpack(gone))
+return {math.max(removed, redis.call('ZREM', index, unpack(gone))), living}
 """,
 )
 """
-Take out of an index what is not its client's any more, and note when the others end.
+Remove the IDs of sessions from an index that are gone or another client's.
 
-The answer is how many those were, and which others, by their numbers.
+The others are put back, and the ends note when they expire. Answer: the number
+of removed IDs, and the positions of the others.
 
 Keys: the index, its ends, the sessions. Arguments: the client's key, the
 sessions' IDs.
@@ -334,20 +387,20 @@ READ: Final = script_of(
     TIMES,
     """
 local index, ends = KEYS[1], KEYS[2]
-local start, count, most, least, clears = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
-local before = gone(now())
-local dead = redis.call('ZCOUNT', ends, '-inf', before)
-if dead == 0 then
+local start, count, few, sample, clears = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
+local before = latest_end(now())
+local over = redis.call('ZCOUNT', ends, '-inf', before)
+if over == 0 then
   local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
   return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}}
 end
-local some = dead > tonumber(most) and least or most
-local looked_for = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, some)
+local number = over > tonumber(few) and sample or few
+local suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
 local out = redis.call('ZCOUNT', ends, '-inf', '(0')
-local lives = string.format('(%.0f', before)
-if redis.call('ZCOUNT', ends, lives, '+inf') <= 4 * count
+local after = string.format('(%.0f', before)
+if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count
     and redis.call('ZCARD', index) == redis.call('ZCARD', ends) - out then
-  return {redis.call('ZRANGEBYSCORE', ends, lives, '+inf'), false, start, looked_for}
+  return {redis.call('ZRANGEBYSCORE', ends, after, '+inf'), false, start, suspects}
 end
 local living, seen, many = {}, 0, count
 while true do
@@ -382,20 +435,20 @@ while true do
   seen = seen + #names
   start = final and '(' .. final or start
   if clears ~= '1' or not has_more or #living == count or seen >= 250 then
-    return {living, has_more, start, looked_for}
+    return {living, has_more, start, suspects}
   end
   many = 250
 end
 """,
 )
 """
-Read on in an index, past the expired IDs; where few are living, read all of those.
+Read the next living IDs of an index; if few are living, read all of them.
 
-The answer is the IDs of sessions, which may be in any order and begin before the
-start, whether more may follow, where to read on, and some expired IDs whose
-sessions are to be looked for, the oldest first.
+Answer: the IDs, which may be in any order and begin before the start; whether
+more may follow; the next start; and expired IDs whose sessions have to be
+looked up, the oldest first.
 
-Keys: the index, its ends. Arguments: from where; how many IDs at once; up to
-how many expired ones are all to be looked for, and of more than those how
-many; ``1`` where the expired ones that are met leave the index.
+Keys: the index, its ends. Arguments: the start; the number of IDs; the number
+of expired IDs up to which all are in the answer, and the size of the sample
+if there are more; ``1`` if expired IDs leave the index when they are met.
 """

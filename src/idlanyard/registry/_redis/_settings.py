@@ -1,30 +1,24 @@
 """
-Whether a server can keep what the registry promises: its layout, rights and settings.
+Checks whether a server can keep the registry's promises: its layout, settings and rights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from math import ceil
-from secrets import token_hex
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import InvalidResponse, NoPermissionError, ResponseError
 
 from idlanyard._failures import warn_once
 from idlanyard.registry._exceptions import RegistryMisconfigured
-from idlanyard.registry._record import Draft
 from idlanyard.registry._redis._claims import Steps
-from idlanyard.registry._redis._layout import TAGS, VERSION, Layout
-from idlanyard.registry._redis._paging import page
-from idlanyard.registry._redis._questions import delete, extend, insert
+from idlanyard.registry._redis._keys import TAGS, VERSION, Namespace
 
 T = TypeVar("T")
 
-_REPLICA: Final = "Redis is a replica here, which takes no sessions: write the primary's address"
+REPLICA: Final = "Redis is a replica here, which takes no sessions: write the primary's address"
 
-# What a script may not do is told in words alone: by Redis 7 and Valkey, and by Redis 6.
+# Errors inside a script have no code of their own: text of Redis 7 and Valkey, and of Redis 6.
 _DENIED: Final = ("ACL failure in script", "The user executing the script can't")
 _COMMANDS: Final = (
     "eval evalsha get set hget hmget hset del exists pexpire pexpireat persist pttl rename scan"
@@ -33,99 +27,82 @@ _COMMANDS: Final = (
 )
 
 
-class Looked:
+class FirstLook:
     """
-    Whether a server has been looked at.
+    Progress of a store's first look at its server.
 
     Attributes:
-        is_known: whether its namespace has this layout.
-        is_told: whether its settings were asked for.
+        has_layout: whether the namespace is known to have our layout.
+        has_warned: whether the settings were checked.
     """
 
-    __slots__ = ("is_known", "is_told")
+    __slots__ = ("has_layout", "has_warned")
 
     def __init__(self) -> None:
-        self.is_known = False
-        self.is_told = False
+        self.has_layout = False
+        self.has_warned = False
 
 
-def begun(place: Looked, layout: Layout, question: Steps[T]) -> Steps[T]:
+def look_first(look: FirstLook, space: Namespace, steps: Steps[T]) -> Steps[T]:
     """
-    Ask a question of a server; where it is the first, look at the server before.
-
-    Args:
-        place: what was looked at.
-        layout: which namespace.
-        question: the question.
+    Take the steps to an answer, but first look at the server unless that was done before.
     """
-    if not place.is_known:
+    if not look.has_layout:
         nodes = yield "nodes", ()
-        place.is_known = yield from _known(layout, "ask" if len(nodes) == 1 else "told")
-        if not place.is_told:
-            place.is_told = True
-            for sentence in (yield from _settings(nodes[:1])):
+        look.has_layout = yield from _check_layout(space, "ask" if len(nodes) == 1 else "told")
+        if not look.has_warned:
+            look.has_warned = True
+            for sentence in (yield from _check_settings(nodes[:1])):
                 warn_once(sentence, "idlanyard: %s", sentence)
-    return (yield from question)
+    return (yield from steps)
 
 
-def check(layout: Layout, timeout: float) -> Steps[list[str]]:
+def check_server(space: Namespace) -> Steps[list[str]]:
     """
-    As ``Store.check``: a session is created and ended.
-    """
-    nodes = yield "nodes", ()
-    yield from _known(layout, "ask")
-    for node in nodes:
-        yield "at", (node, "TIME")
-    # Each of the slots is somebody's.
-    asked = [("HMGET", layout.session(bytes([number]) * 32), "id") for number in range(TAGS)]
-    yield "batch", (asked,)
-    sentences = yield from _settings(nodes)
-    if _REPLICA not in sentences:
-        yield from _try(layout, timeout)
-    return sentences
-
-
-def _try(layout: Layout, timeout: float) -> Steps[None]:
-    """
-    Create a session and end it, as one with everything that a session may have.
-    """
-    name = f"check_{token_hex(16)}"
-    key, ttl = sha256(name.encode()).digest(), ceil(timeout * 2_000_000)
-    yield from insert(layout, Draft(key, name, key, name, "{}", ttl, key, key), timeout)
-    yield from extend(layout, key, None, None, None, timeout)
-    yield from page(layout, key, None, 1)
-    yield from delete(layout, key, None, timeout)
-
-
-def _known(layout: Layout, method: str) -> Steps[bool]:
-    """
-    Return whether the namespace is noted to have this layout, which is done where it may be.
-
-    Args:
-        layout: which namespace.
-        method: how to ask; a cluster one of whose nodes is down serves without it.
+    Return a sentence for each setting that breaks a promise.
 
     Raises:
-        RegistryMisconfigured: it has another one.
+        RegistryMisconfigured: the namespace has another layout.
+    """
+    nodes = yield "nodes", ()
+    yield from _check_layout(space, "ask")
+    for node in nodes:
+        yield "at", (node, "TIME")
+    # This fails if a slot that a session may be in belongs to no node.
+    commands = [("HMGET", space.session(bytes([tag]) * 32), "id") for tag in range(TAGS)]
+    yield "batch", (commands,)
+    return (yield from _check_settings(nodes))
+
+
+def _check_layout(space: Namespace, method: str) -> Steps[bool]:
+    """
+    Return whether the namespace has our layout's version, which is written if there is none.
+
+    Args:
+        space: names of the keys.
+        method: ``ask``, or ``told`` for a cluster, which works while one of its nodes is down.
+
+    Raises:
+        RegistryMisconfigured: the namespace has another layout.
     """
     start = () if method == "ask" else (None,)
-    there = yield method, (*start, "GET", layout.version)
+    there = yield method, (*start, "GET", space.version)
     if there is None:
-        # Who may only be read, or is full, is asked again the next time.
-        return (yield "told", (None, "SET", layout.version, VERSION, "NX")) is not None
+        # A replica and a full server refuse it: the next question tries again.
+        return (yield "told", (None, "SET", space.version, VERSION, "NX")) is not None
     if not there.isdigit() or int(there) > VERSION:
         raise RegistryMisconfigured(
             "redis",
-            f"the key {layout.version.decode()} says layout {there.decode(errors='replace')!r},"
+            f"the key {space.version.decode()} says layout {there.decode(errors='replace')!r},"
             f" and this version of idlanyard knows {VERSION}:"
             " install the version that made it, or choose another namespace",
         )
     return True
 
 
-def _settings(nodes: Sequence[Any]) -> Steps[list[str]]:
+def _check_settings(nodes: Sequence[Any]) -> Steps[list[str]]:
     """
-    Return a sentence for each setting that voids a promise; who may not ask is told nothing.
+    Return a sentence for each setting that breaks a promise; none without the right to ask.
     """
     sentences: list[str] = []
     for node in nodes:
@@ -141,12 +118,12 @@ def faults_of(
     info: Mapping[str, Any], saving: Mapping[str, Any], syncing: Mapping[str, Any]
 ) -> list[str]:
     """
-    Return a sentence for each of a server's settings that voids a promise.
+    Return a sentence for each of a server's settings that breaks a promise.
 
     Args:
-        info: its answer to INFO.
-        saving: its answer to CONFIG GET save.
-        syncing: its answer to CONFIG GET appendfsync.
+        info: answer to INFO.
+        saving: answer to CONFIG GET save.
+        syncing: answer to CONFIG GET appendfsync.
     """
     sentences: list[str] = []
     policy = info.get("maxmemory_policy", "noeviction")
@@ -157,7 +134,7 @@ def faults_of(
             f" by maxmemory-policy {policy}: write maxmemory-policy noeviction"
         )
     if info.get("role") == "slave":
-        sentences.append(_REPLICA)
+        sentences.append(REPLICA)
     if info.get("aof_enabled") == 0:
         kept = (
             "what was created since its last snapshot"
@@ -176,22 +153,22 @@ def faults_of(
     return sentences
 
 
-def rights_of(layout: Layout) -> str:
+def rights_of(space: Namespace) -> str:
     """
-    Return the rights that the server's user needs, as rules of ACL SETUSER.
+    Return the rights that the server's user needs, as ACL SETUSER takes them.
     """
     commands = " ".join(f"+{command}" for command in _COMMANDS.split())
-    return f"~{layout.version.decode().removesuffix('layout}')}* {commands}"
+    return f"~{space.version.decode().removesuffix('layout}')}* {commands}"
 
 
-def fault_of(error: BaseException, layout: Layout) -> str | None:
+def namespace_fault(error: BaseException, space: Namespace) -> str | None:
     """
-    Return what waiting will not mend, and what to do; ``None`` where it may.
+    Return the sentence about a missing right or a foreign key; ``None`` for other errors.
     """
     if isinstance(error, NoPermissionError) or any(mark in str(error) for mark in _DENIED):
         return (
             "the server's user lacks a right that the registry needs:"
-            f" write ACL SETUSER name {rights_of(layout)}"
+            f" write ACL SETUSER name {rights_of(space)}"
         )
     foreign = isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
     if foreign or isinstance(error, InvalidResponse):

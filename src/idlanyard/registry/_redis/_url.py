@@ -1,5 +1,5 @@
 """
-What a URL says: where the server is, who asks, and how it proves itself. Pure.
+Parsing of a store's URL: the address of the server, the login and the certificates. Pure.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from idlanyard.exceptions import PolicyError
-from idlanyard.registry._redis._asking import Node
 
 Kind: TypeAlias = Literal["tcp", "tls", "unix"]
+"""
+The kind of connection.
+"""
+Node: TypeAlias = tuple[str, int]
+"""
+Address of a server: a host and a port, or the path of a Unix socket and 0.
+"""
 
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
@@ -36,15 +42,15 @@ _LOGINS: Final = {"sentinel_username": "username", "sentinel_password": "passwor
 
 class Target(NamedTuple):
     """
-    What a URL says.
+    A parsed URL.
 
     Attributes:
-        scheme: how it begins.
-        nodes: whom to ask first, or the Sentinels.
-        kind: what connections go through.
-        options: those of redis-py's connections, but for where they go.
-        service: what the Sentinels call the primary and its replicas.
-        sentinel_options: as *options*, for the Sentinels.
+        scheme: the scheme.
+        nodes: the server to ask first, or the Sentinels.
+        kind: the kind of connection.
+        options: arguments of redis-py's connections, without the address.
+        service: the Sentinels' name for the primary and its replicas.
+        sentinel_options: as *options*, for connections to the Sentinels.
     """
 
     scheme: str
@@ -56,7 +62,7 @@ class Target(NamedTuple):
 
     def options_of(self, node: Node, *, is_sentinel: bool = False) -> dict[str, Any]:
         """
-        Return the options of a connection to a node.
+        Return the arguments of a connection to a node.
         """
         options = self.sentinel_options if is_sentinel else self.options
         if self.kind == "unix" and node in self.nodes:
@@ -65,75 +71,77 @@ class Target(NamedTuple):
 
     def kind_of(self, node: Node) -> Kind:
         """
-        Return what connections to a node go through.
+        Return the kind of connection to a node.
 
-        A socket may lead to a node of a cluster, whose others are reached by their ports.
+        A Unix socket may lead to a node of a cluster; the other nodes are reached over TCP.
         """
         return "tcp" if self.kind == "unix" and node not in self.nodes else self.kind
 
 
-def target_of(url: str, scheme: str) -> Target:
+def parse_url(url: str, scheme: str) -> Target:
     """
-    Return what a URL says.
+    Parse a URL.
 
     Raises:
-        PolicyError: it cannot be followed; the message has nothing of it that
+        PolicyError: the URL is wrong. The message contains nothing of it that
             may be secret.
     """
-    # urlsplit drops some of these without a word.
+    # urlsplit (CPython 3.11 to 3.13) drops tabs and newlines silently.
     if _UNSAFE.search(url):
         raise PolicyError.about("url", "has a space or a control character: percent-encode it")
     if scheme in _UNIX:
-        return _socket_target(url, scheme)
+        return _parse_socket_url(url, scheme)
     if scheme.endswith("+sentinel"):
-        return _sentinel_target(url, scheme)
-    parts = _split(url, scheme)
-    pairs = _pairs(parts.query)
-    _refuse_others(pairs, _OPTIONS if scheme in _TLS else (), scheme)
-    options = _login(parts, scheme) | _database(_DATABASE.fullmatch(parts.path), scheme)
-    options |= _certificates(pairs)
+        return _parse_sentinel_url(url, scheme)
+    parts = _split_url(url, scheme)
+    pairs = _query_options(parts.query)
+    _refuse_unknown(pairs, _OPTIONS if scheme in _TLS else (), scheme)
+    options = _login_options(parts, scheme) | _database_option(
+        _DATABASE.fullmatch(parts.path), scheme
+    )
+    options |= _certificate_options(pairs)
     node = (parts.hostname or "", parts.port or _PORT)
     return Target(scheme, (node,), "tls" if scheme in _TLS else "tcp", options)
 
 
-def _socket_target(url: str, scheme: str) -> Target:
+def _parse_socket_url(url: str, scheme: str) -> Target:
     """
-    Return what the URL of a Unix socket says.
+    Parse the URL of a Unix socket.
     """
-    parts = _parts(url, scheme)
+    parts = _split_any_url(url, scheme)
     path = unquote(parts.path)
     if parts.hostname or len(path) < 2 or parts.fragment:
         raise PolicyError.about(
-            "url", f"names the path of a socket: {_example(scheme)}, {_SPECIAL}"
+            "url", f"names the path of a socket: {_example_url(scheme)}, {_SPECIAL}"
         )
-    pairs = _pairs(parts.query)
-    _refuse_others(pairs, ("db",), scheme)
+    pairs = _query_options(parts.query)
+    _refuse_unknown(pairs, ("db",), scheme)
     given = pairs.get("db")
-    options = _login(parts, scheme)
+    options = _login_options(parts, scheme)
     if given is not None:
-        options |= _database(_DATABASE.fullmatch(f"/{given}") if given else None, scheme)
+        options |= _database_option(_DATABASE.fullmatch(f"/{given}") if given else None, scheme)
     return Target(scheme, ((path, 0),), "unix", options)
 
 
-def _sentinel_target(url: str, scheme: str) -> Target:
+def _parse_sentinel_url(url: str, scheme: str) -> Target:
     """
-    Return what the URL of a service says, whose primary Sentinels name.
+    Parse the URL of a service whose primary is known to Sentinels.
     """
     start, _, rest = url.partition("://")
     authority, mark, tail = re.match(r"([^/?#]*)(/?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     login, at, hosts = authority.rpartition("@")
     several = [
-        _split(f"{start}://{login}{at}{host}{mark}{tail}", scheme) for host in hosts.split(",")
+        _split_url(f"{start}://{login}{at}{host}{mark}{tail}", scheme) for host in hosts.split(",")
     ]
     parts = several[0]
     match = _SERVICE.fullmatch(parts.path)
     if match is None:
-        raise PolicyError.about("url", f"names a service of the Sentinels: {_example(scheme)}")
-    pairs = _pairs(parts.query)
+        raise PolicyError.about("url", f"names a service of the Sentinels: {_example_url(scheme)}")
+    pairs = _query_options(parts.query)
     is_tls = scheme in _TLS
-    _refuse_others(pairs, (*_LOGINS, *(_OPTIONS if is_tls else ())), scheme)
-    certificates = _certificates({name: pairs[name] for name in pairs if name in _OPTIONS})
-    options = _login(parts, scheme) | certificates
+    _refuse_unknown(pairs, (*_LOGINS, *(_OPTIONS if is_tls else ())), scheme)
+    certificates = _certificate_options({name: pairs[name] for name in pairs if name in _OPTIONS})
+    options = _login_options(parts, scheme) | certificates
     if number := int(match[2] or 0):
         options["db"] = number
     logins = {_LOGINS[name]: pairs[name] for name in pairs if name in _LOGINS}
@@ -142,11 +150,11 @@ def _sentinel_target(url: str, scheme: str) -> Target:
     return Target(scheme, nodes, kind, options, unquote(match[1]), logins | certificates)
 
 
-def _split(url: str, scheme: str) -> SplitResult:
+def _split_url(url: str, scheme: str) -> SplitResult:
     """
-    Return the parts of a URL that names one server.
+    Split a URL that names one server.
     """
-    parts = _parts(url, scheme)
+    parts = _split_any_url(url, scheme)
     try:
         host = parts.hostname or ""
         host.encode("idna")
@@ -154,29 +162,31 @@ def _split(url: str, scheme: str) -> SplitResult:
     except ValueError:
         named = False
     if not named or parts.fragment:
-        raise PolicyError.about("url", f"names {_named(scheme)}: {_example(scheme)}, {_SPECIAL}")
+        raise PolicyError.about(
+            "url", f"names {_target_words(scheme)}: {_example_url(scheme)}, {_SPECIAL}"
+        )
     return parts
 
 
-def _parts(url: str, scheme: str) -> SplitResult:
+def _split_any_url(url: str, scheme: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
         raise PolicyError.about(
-            "url", f"names {_named(scheme)}: {_example(scheme)}, {_SPECIAL}"
+            "url", f"names {_target_words(scheme)}: {_example_url(scheme)}, {_SPECIAL}"
         ) from None
 
 
-def _named(scheme: str) -> str:
+def _target_words(scheme: str) -> str:
     if scheme in _UNIX:
         return "the path of a socket"
     several = scheme.endswith("+sentinel")
     return "the hosts of Sentinels and their ports" if several else "one host and its port"
 
 
-def _example(scheme: str) -> str:
+def _example_url(scheme: str) -> str:
     """
-    Return a URL of this scheme that works, where there is such a server.
+    Return the advice to write a URL of this scheme that works.
     """
     if scheme in _UNIX:
         return f"write '{scheme}:///run/redis.sock?db=0'"
@@ -185,12 +195,12 @@ def _example(scheme: str) -> str:
     return f"write '{scheme}://user:password@host:6379/0'"
 
 
-def _login(parts: SplitResult, scheme: str) -> dict[str, Any]:
+def _login_options(parts: SplitResult, scheme: str) -> dict[str, Any]:
     """
-    Return the user and the password, where there are any.
+    Return the user and the password as arguments of a connection; empty if there are none.
     """
     if parts.username and not parts.password:
-        raise PolicyError.about("url", f"has a user without a password: {_example(scheme)}")
+        raise PolicyError.about("url", f"has a user without a password: {_example_url(scheme)}")
     login: dict[str, Any] = {}
     if parts.username:
         login["username"] = unquote(parts.username)
@@ -199,19 +209,19 @@ def _login(parts: SplitResult, scheme: str) -> dict[str, Any]:
     return login
 
 
-def _database(match: re.Match[str] | None, scheme: str) -> dict[str, Any]:
+def _database_option(match: re.Match[str] | None, scheme: str) -> dict[str, Any]:
     """
-    Return the database, where it is not the first.
+    Return the database as argument of a connection; empty for database 0.
     """
     if match is None:
-        raise PolicyError.about("url", f"ends in the number of a database: {_example(scheme)}")
+        raise PolicyError.about("url", f"ends in the number of a database: {_example_url(scheme)}")
     number = int(match[1] or 0)
     return {"db": number} if number else {}
 
 
-def _pairs(query: str) -> dict[str, str]:
+def _query_options(query: str) -> dict[str, str]:
     """
-    Return the options in a URL.
+    Return the options of a URL's query.
     """
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
@@ -222,9 +232,9 @@ def _pairs(query: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _refuse_others(pairs: Mapping[str, str], known: Iterable[str], scheme: str) -> None:
+def _refuse_unknown(pairs: Mapping[str, str], known: Iterable[str], scheme: str) -> None:
     """
-    Refuse options that a scheme does not take.
+    Raise PolicyError for options that the scheme does not take.
     """
     names = tuple(known)
     if all(name in names for name in pairs):
@@ -238,14 +248,14 @@ def _refuse_others(pairs: Mapping[str, str], known: Iterable[str], scheme: str) 
     )
 
 
-def _certificates(pairs: Mapping[str, str]) -> dict[str, Any]:
+def _certificate_options(pairs: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return what is said about certificates.
+    Return the options about certificates as arguments of a connection.
     """
-    return {name: _value(name, text) for name, text in pairs.items()}
+    return {name: _option_value(name, text) for name, text in pairs.items()}
 
 
-def _value(name: str, text: str) -> Any:
+def _option_value(name: str, text: str) -> Any:
     known = _OPTIONS[name]
     if known is not None and text in known:
         return known[text]
