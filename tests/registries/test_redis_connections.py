@@ -97,7 +97,7 @@ def failures(registry: Opened, count: int = 30) -> list[RegistryUnavailable]:
 
 def test_one_dead_connection_tells_of_all(face: Face, server: Valkey) -> None:
     """
-    Finding 7: after connections died without a word, one question fails, and says that it may try.
+    After connections died without a word, one question fails, and says that it may try.
     """
     with Gate(server.port) as gate, face(gate.url, timeout=SOON, pool_size=CROWD) as registry:
         registry.create()
@@ -110,7 +110,7 @@ def test_one_dead_connection_tells_of_all(face: Face, server: Valkey) -> None:
 
 def test_dead_connections_to_a_cluster_fail_once(face: Face) -> None:
     """
-    Finding 7: where the connections to all nodes died without a word, one question fails.
+    Where the connections to all nodes died without a word, one question fails.
     """
     with ExitStack() as stack:
         gates = [stack.enter_context(Gate()) for _ in range(3)]
@@ -127,7 +127,7 @@ def test_dead_connections_to_a_cluster_fail_once(face: Face) -> None:
 
 def test_connections_that_end_are_replaced(face: Face, server: Valkey) -> None:
     """
-    Finding 7: connections that a server or a proxy has ended make no question fail.
+    Connections that a server or a proxy has ended make no question fail.
     """
     with Gate(server.port) as gate, face(gate.url, timeout=5, pool_size=CROWD) as registry:
         crowd(registry)
@@ -137,7 +137,7 @@ def test_connections_that_end_are_replaced(face: Face, server: Valkey) -> None:
 
 def test_those_in_use_are_given_up_when_they_come_back(server: Valkey) -> None:
     """
-    Finding 7: a connection that was in use while another died is not used again.
+    A connection that was in use while another died is not used again.
     """
     with (
         Gate(server.port) as gate,
@@ -157,7 +157,7 @@ def test_those_in_use_are_given_up_when_they_come_back(server: Valkey) -> None:
 
 def test_a_failover_by_an_address_is_followed(face: Face, server: Valkey) -> None:
     """
-    Finding 7: where an address leads to a promoted replica, nobody is told of the old primary.
+    Where an address leads to a promoted replica, nobody is told of the old primary.
     """
     with (
         Valkey() as replica,
@@ -178,7 +178,7 @@ def test_a_failover_by_an_address_is_followed(face: Face, server: Valkey) -> Non
 
 def test_one_that_stays_a_replica_is_told(face: Face, server: Valkey) -> None:
     """
-    Finding 7: a refused create is asked once more, and told where it is refused again.
+    A refused create is asked once more, and told where it is refused again.
     """
     with Valkey() as primary, face(server.url) as registry, server.client() as client:
         registry.create()
@@ -190,7 +190,7 @@ def test_one_that_stays_a_replica_is_told(face: Face, server: Valkey) -> None:
 
 def test_a_server_that_became_a_cluster_is_one(face: Face, server: Valkey) -> None:
     """
-    Finding 7: a server that says MOVED is part of a cluster, which is asked then.
+    A server that says MOVED is part of a cluster, which is asked then.
     """
     with (
         Gate(server.port) as gate,
@@ -220,7 +220,7 @@ def test_a_failure_says_whether_a_new_connection_may_do(
 
 def test_idle_connections_beyond_the_size_are_closed(face: Face, server: Valkey) -> None:
     """
-    Finding 8: a pool keeps pool_size connections open, and closes what a crowd had beyond.
+    A pool keeps pool_size connections open, and closes what a crowd had beyond.
     """
     with (
         Gate(server.port) as gate,
@@ -233,7 +233,7 @@ def test_idle_connections_beyond_the_size_are_closed(face: Face, server: Valkey)
 
 def test_no_more_connections_than_the_most(face: Face, server: Valkey) -> None:
     """
-    Finding 8: of however many who ask, pool_max have a connection, and the others wait for one.
+    Of however many who ask, pool_max have a connection, and the others wait for one.
     """
     with Gate(server.port) as gate, face(f"{gate.url}?pool_max=3") as registry:
         crowd(registry, 30)
@@ -242,7 +242,7 @@ def test_no_more_connections_than_the_most(face: Face, server: Valkey) -> None:
 
 def test_no_more_connections_to_a_node_than_the_most(face: Face) -> None:
     """
-    Finding 8: of a cluster each node has pool_max connections at the most.
+    Of a cluster each node has pool_max connections at the most.
     """
     with ExitStack() as stack:
         gates = [stack.enter_context(Gate()) for _ in range(3)]
@@ -256,7 +256,7 @@ def test_no_more_connections_to_a_node_than_the_most(face: Face) -> None:
 
 def test_who_finds_no_connection_free_is_told_which_option(server: Valkey) -> None:
     """
-    Finding 8: who waits for a connection longer than pool_wait is told, and why.
+    Who waits for a connection longer than pool_wait is told, and why.
     """
     with (
         SessionRegistry.open(server.url, timeout=10, pool_max=1, pool_wait=0.2) as registry,
@@ -281,7 +281,7 @@ def test_who_finds_no_connection_free_is_told_which_option(server: Valkey) -> No
 
 def test_a_task_that_finds_no_connection_free_is_told_which_option(server: Valkey) -> None:
     """
-    Finding 8: the same for tasks; one that is cancelled in the queue leaves it.
+    The same for tasks; one that is cancelled in the queue leaves it.
     """
 
     async def main() -> None:
@@ -307,7 +307,7 @@ def test_a_task_that_finds_no_connection_free_is_told_which_option(server: Valke
 
 def test_who_has_connections_waits_for_one_of_them(face: Face, server: Valkey) -> None:
     """
-    Finding 8: where the server takes no more connections, those there are serve everyone.
+    Where the server takes no more connections, those there are serve everyone.
     """
     with server.client() as client, face(server.url, pool_max=30) as registry:
         client.config_set("maxclients", 5)
@@ -318,7 +318,7 @@ def test_who_has_connections_waits_for_one_of_them(face: Face, server: Valkey) -
 
 def test_a_crowd_that_the_server_does_not_take_is_told(face: Face, server: Valkey) -> None:
     """
-    Finding 8: who has no connection, and gets none, is told at once and by name.
+    Who has no connection, and gets none, is told at once and by name.
     """
     with server.client() as client, face(server.url, pool_max=5) as registry:
         client.config_set("maxclients", 1)
@@ -332,7 +332,7 @@ def test_a_crowd_that_the_server_does_not_take_is_told(face: Face, server: Valke
 
 def test_a_client_of_tests_may_have_a_loop_for_each_request(valkey: str) -> None:
     """
-    Finding 9: a TestClient without `with` has an event loop for each request, and all are served.
+    A TestClient without `with` has an event loop for each request, and all are served.
     """
     app = FastAPI()
     registry = AsyncSessionRegistry.open(valkey)
@@ -345,7 +345,7 @@ def test_a_client_of_tests_may_have_a_loop_for_each_request(valkey: str) -> None
 
 def test_what_a_closed_loop_had_is_let_go(server: Valkey, recwarn: pytest.WarningsRecorder) -> None:
     """
-    Finding 9: the connections of a closed loop are closed, by the next loop or by close().
+    The connections of a closed loop are closed, by the next loop or by close().
     """
     # Django 5.2 leaves it the bodies of requests, in tests before this one.
     gc.collect()
@@ -368,7 +368,7 @@ def test_what_a_closed_loop_had_is_let_go(server: Valkey, recwarn: pytest.Warnin
 
 def test_a_registry_may_be_closed_from_elsewhere(server: Valkey) -> None:
     """
-    Finding 9: close() works while the loop that used the registry runs, and lets go of all.
+    Close() works while the loop that used the registry runs, and lets go of all.
     """
     registry = AsyncSessionRegistry.open(server.url)
     with asyncio.Runner() as first:
@@ -383,7 +383,7 @@ def test_a_registry_may_be_closed_from_elsewhere(server: Valkey) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
 def test_a_server_may_be_reached_by_a_socket(face: Face, tmp_path: Path, scheme: str) -> None:
     """
-    Finding 25: redis+unix:// and valkey+unix:// reach a server by its socket, and wait no longer.
+    redis+unix:// and valkey+unix:// reach a server by its socket, and wait no longer.
     """
     path = tmp_path / "a b.sock"
     with Valkey(unixsocket=f'"{path}"') as server:
@@ -401,7 +401,7 @@ def test_a_server_may_be_reached_by_a_socket(face: Face, tmp_path: Path, scheme:
 
 def test_a_cluster_may_be_reached_by_a_socket(face: Face, tmp_path: Path) -> None:
     """
-    Finding 25: a socket of one node leads to the whole cluster.
+    A socket of one node leads to the whole cluster.
     """
     with ValkeyCluster() as servers:
         node = servers.nodes[0]
@@ -415,7 +415,7 @@ def test_a_cluster_may_be_reached_by_a_socket(face: Face, tmp_path: Path) -> Non
 
 def test_a_socket_that_is_not_there_is_an_outage(face: Face, tmp_path: Path) -> None:
     """
-    Finding 25: a server that is started later makes its socket then.
+    A server that is started later makes its socket then.
     """
     with face(f"redis+unix://{tmp_path}/s") as registry:
         assert len(failures(registry, 1)) == 1
@@ -423,7 +423,7 @@ def test_a_socket_that_is_not_there_is_an_outage(face: Face, tmp_path: Path) -> 
 
 def test_valkeys_own_scheme_is_taken(face: Face, server: Valkey) -> None:
     """
-    Finding 25: valkey:// is redis://.
+    valkey:// is redis://.
     """
     with face(server.url.replace("redis:", "valkey:")) as registry:
         assert registry.create().status == "active"
@@ -473,7 +473,7 @@ def tag_of(name: str) -> str:
 
 def test_creates_go_on_while_their_slots_move(face: Face) -> None:
     """
-    Finding 24: while slots move with 2,000 sessions of a client, its creates wait, and none fails.
+    While slots move with 2,000 sessions of a client, its creates wait, and none fails.
     """
     with ValkeyCluster() as servers, face(servers.url) as registry:
         names = [registry.create(client_id="c").session_id for _ in range(2000)]
@@ -507,7 +507,7 @@ def test_creates_go_on_while_their_slots_move(face: Face) -> None:
 
 def test_a_slot_that_is_in_motion_for_ever_is_an_outage(face: Face) -> None:
     """
-    Finding 24: a create whose slot stays between two nodes is told within the timeout.
+    A create whose slot stays between two nodes is told within the timeout.
     """
     with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
         name = registry.create(client_id="c").session_id

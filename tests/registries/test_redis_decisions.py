@@ -48,7 +48,7 @@ class Queued:
 
 def test_a_lost_clients_place_goes_to_the_first_who_waits() -> None:
     """
-    Finding 8: where a client is lost, who waits first may connect.
+    Where a client is lost, who waits first may connect.
     """
     clients = Links(Pool(1, 1, 1.0))
     link = clients.take(Queued)
@@ -62,7 +62,7 @@ def test_a_lost_clients_place_goes_to_the_first_who_waits() -> None:
 
 def test_an_older_failure_gives_up_nothing() -> None:
     """
-    Finding 7: a connection as old as one that failed before tells nothing of those made since.
+    A connection as old as one that failed before tells nothing of those made since.
     """
     clients = Links(Pool(3, 3, 1.0))
     links = [clients.take(Queued) for _ in range(3)]
@@ -74,7 +74,7 @@ def test_an_older_failure_gives_up_nothing() -> None:
 
 def test_a_crowded_server_is_told_by_its_own_option() -> None:
     """
-    Finding 8: where the server takes no more, its maxclients is named, and else pool_max.
+    Where the server takes no more, its maxclients is named, and else pool_max.
     """
     clients = Links(Pool(2, 2, 1.0))
     first, second = clients.take(Queued), clients.take(Queued)
@@ -88,7 +88,7 @@ def test_a_crowded_server_is_told_by_its_own_option() -> None:
 
 def test_slots_are_looked_up_and_moved() -> None:
     """
-    Finding 24: a slot that nobody has is an outage; one that moved is at its new node.
+    A slot that nobody has is an outage; one that moved is at its new node.
     """
     slots = Slots({0: ("a", 1)})
     with pytest.raises(ClusterDownError):
@@ -99,7 +99,7 @@ def test_slots_are_looked_up_and_moved() -> None:
 
 def test_what_was_found_out_since_is_kept() -> None:
     """
-    Finding 7: who fails by what was known before leaves alone what is known now.
+    Who fails by what was known before leaves alone what is known now.
     """
     topology = Topology(parse_url("redis://h", "redis"))
     old, new = Single(("h", 1)), Slots({0: ("h", 2)})
@@ -115,7 +115,7 @@ def test_what_was_found_out_since_is_kept() -> None:
 
 def test_a_question_that_is_sent_around_pauses() -> None:
     """
-    Finding 24: nodes that send a question to each other are given a moment.
+    Nodes that send a question to each other are given a moment.
     """
     topology = Topology(parse_url("redis://h", "redis"))
     topology.known = known = Slots({0: ("h", 2)})
@@ -153,7 +153,7 @@ def test_what_a_cancelled_task_was_granted_comes_back() -> None:
 
 def test_a_connection_that_is_closed_needs_no_cut() -> None:
     """
-    Finding 9: a connection without a socket is let go of without one.
+    A connection without a socket is let go of without one.
     """
     link = Link(0)
     connection = SimpleNamespace(_writer=None, _reader=None)
@@ -171,7 +171,7 @@ def question_to(port: int) -> Send:
 
 def test_a_closed_place_makes_no_lasting_servers() -> None:
     """
-    Finding 9: a question that was on its way when its registry was closed leaves nothing open.
+    A question that was on its way when its registry was closed leaves nothing open.
     """
     target, step = parse_url("redis://h", "redis"), question_to(free_port())
     servers = _ServerLinks(target, Pool(1, 1, 1.0))
@@ -253,7 +253,7 @@ def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
 
 def test_a_server_that_is_alone_is_missed() -> None:
     """
-    Finding 12: what one server of several does not say is nothing; of a single one it is an outage.
+    What one server of several does not say is nothing; of a single one it is an outage.
     """
     topology = Topology(parse_url("redis://h", "redis"))
     for known, is_missed in ((Single(("h", 1)), True), (Slots({0: ("h", 1), 1: ("h", 2)}), False)):
@@ -275,7 +275,7 @@ def test_a_server_that_is_alone_is_missed() -> None:
 
 def test_a_sentinel_with_another_view_says_more_than_one_that_is_gone() -> None:
     """
-    Finding 25: where one Sentinel does not know the service and the next is gone, that is told.
+    Where one Sentinel does not know the service and the next is gone, that is told.
     """
     url = "redis+sentinel://a:1,b:2/main"
     topology = Topology(parse_url(url, "redis+sentinel"))

@@ -53,7 +53,7 @@ def named(servers: Watched) -> set[int]:
 @pytest.mark.parametrize("how", ["freeze", "kill"])
 def test_a_failover_is_followed(how: str) -> None:
     """
-    Finding 25: once the Sentinels name the replica, sessions go there, and those of before are.
+    Once the Sentinels name the replica, sessions go there, and those of before are.
     """
     with watched() as servers:
         url = servers.url
@@ -75,7 +75,7 @@ def test_a_failover_is_followed(how: str) -> None:
 
 def test_a_planned_failover_is_followed(face: Face) -> None:
     """
-    Finding 25: a failover that an administrator asks for makes no verb fail for long.
+    A failover that an administrator asks for makes no verb fail for long.
     """
     with watched() as servers, face(servers.url) as registry:
         registry.create()
@@ -92,7 +92,7 @@ def test_a_planned_failover_is_followed(face: Face) -> None:
 
 def test_sentinels_may_have_a_password(face: Face) -> None:
     """
-    Finding 25: sentinel_password is the Sentinels'; without it they are told to want one.
+    Sentinel_password is the Sentinels'; without it they are told to want one.
     """
     with watched("requirepass s3cret") as servers:
         with face(f"{servers.url}?sentinel_password=s3cret") as registry:

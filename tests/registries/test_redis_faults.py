@@ -199,7 +199,7 @@ def test_something_else_at_the_port_is_a_fault(face: Face) -> None:
 
 def test_rights_are_faults(face: Face, guarded: str) -> None:
     """
-    Finding 25: a user without the rights is told the line that gives them, and with it all works.
+    A user without the rights is told the line that gives them, and with it all works.
     """
     host, port = guarded.split(":")
     with Valkey() as server, server.client() as client:
@@ -253,7 +253,7 @@ def test_a_fault_is_told_from_an_outage(error: Exception, kind: Kind, mark: str 
 
 def test_a_sentinels_fault_is_told_as_one() -> None:
     """
-    Finding 25: a login or a right that the Sentinels refuse is told as theirs.
+    A login or a right that the Sentinels refuse is told as theirs.
     """
     assert "sentinel_password" in str(sentinel_fault_of(AuthenticationError("x"), "tcp"))
     assert "+sentinel" in str(sentinel_fault_of(NoPermissionError("x"), "tcp"))
@@ -370,7 +370,7 @@ def test_a_url_leads_where_it_says(
     url: str, nodes: object, options: object, service: str | None
 ) -> None:
     """
-    Finding 25: sockets, Sentinels and Valkey's own schemes are followed.
+    Sockets, Sentinels and Valkey's own schemes are followed.
     """
     target = parse_url(url, url.partition(":")[0])
     assert (target.nodes, target.options, target.service) == (nodes, options, service)
@@ -400,7 +400,7 @@ def test_a_url_leads_where_it_says(
 )
 def test_a_url_that_leads_nowhere_is_refused(url: str, sentence: str) -> None:
     """
-    Finding 25: what cannot be followed is told when it is opened, with what works instead.
+    What cannot be followed is told when it is opened, with what works instead.
     """
     with pytest.raises(PolicyError, match=sentence):
         SessionRegistry.open(url)

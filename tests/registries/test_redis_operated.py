@@ -384,7 +384,7 @@ def test_who_helps_with_a_taken_id_goes_on_with_their_own(
 
 def test_the_dead_of_a_busy_client_leave_in_passing(face: Face, server: Valkey) -> None:
     """
-    Finding 2: a client that keeps creating has about as many entries as it has living sessions.
+    A client that keeps creating has about as many entries as it has living sessions.
     """
     with face(server.url) as registry, server.client() as client:
         for number in range(100):
@@ -438,7 +438,7 @@ def test_a_page_reads_past_the_dead(
     face: Face, server: Valkey, space: Namespace, namespace: str, noted: bool
 ) -> None:
     """
-    Finding 2: a page comes in time past many thousands of dead, and in the right order.
+    A page comes in time past many thousands of dead, and in the right order.
     """
     dead = [f"{number:06}" for number in range(0, 60_000, 2)]
     living = [f"{number:06}" for number in range(1, 60_000, 600)]
@@ -714,7 +714,7 @@ def test_settings_that_void_a_promise_are_told(
     face: Face, settings: dict[str, str], words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Finding 12: a check says each setting that voids a promise, and so does the first use, once.
+    A check says each setting that voids a promise, and so does the first use, once.
     """
     caplog.set_level(logging.WARNING, "idlanyard")
     with Valkey(appendonly="yes") as one, one.client() as client:

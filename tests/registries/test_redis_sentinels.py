@@ -48,7 +48,7 @@ def creates(registry: Opened) -> bool:
 
 def test_sentinels_that_are_gone_or_silent_are_passed_over(face: Face, service: Watched) -> None:
     """
-    Finding 25: of several Sentinels one that answers is enough.
+    Of several Sentinels one that answers is enough.
     """
     url = f"redis+sentinel://127.0.0.1:{free_port()},{service.hosts}/{SERVICE}"
     with face(url) as registry:
@@ -57,7 +57,7 @@ def test_sentinels_that_are_gone_or_silent_are_passed_over(face: Face, service: 
 
 def test_no_sentinel_is_an_outage(face: Face) -> None:
     """
-    Finding 25: where no Sentinel answers, the store is unavailable.
+    Where no Sentinel answers, the store is unavailable.
     """
     with face(f"redis+sentinel://127.0.0.1:{free_port()}/{SERVICE}") as registry:
         assert not creates(registry)
@@ -65,7 +65,7 @@ def test_no_sentinel_is_an_outage(face: Face) -> None:
 
 def test_a_database_and_a_login_are_for_the_servers(face: Face, service: Watched) -> None:
     """
-    Finding 25: the URL's user, password and database are the servers', not the Sentinels'.
+    The URL's user, password and database are the servers', not the Sentinels'.
     """
     primary = service.servers[0]
     with primary.client() as client:
@@ -78,7 +78,7 @@ def test_a_database_and_a_login_are_for_the_servers(face: Face, service: Watched
 
 def test_an_unknown_service_is_told_with_those_there_are(face: Face, service: Watched) -> None:
     """
-    Finding 25: waiting does not make a service known; the message names those that are.
+    Waiting does not make a service known; the message names those that are.
     """
     refused = pytest.raises(RegistryMisconfigured, match=f"write one of {SERVICE}$")
     with face(f"redis+sentinel://{service.hosts}/other") as registry, refused:
@@ -87,7 +87,7 @@ def test_an_unknown_service_is_told_with_those_there_are(face: Face, service: Wa
 
 def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:
     """
-    Finding 25: who takes a server for a Sentinel, or the reverse, is told what to write.
+    Who takes a server for a Sentinel, or the reverse, is told what to write.
     """
     port = service.servers[0].port
     refused = pytest.raises(RegistryMisconfigured, match="write redis://host:6379/0")
@@ -100,7 +100,7 @@ def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:
 
 def test_a_replica_that_is_named_is_not_used(face: Face, service: Watched) -> None:
     """
-    Finding 25: where the Sentinels still name a server that is a replica now, it is not asked.
+    Where the Sentinels still name a server that is a replica now, it is not asked.
     """
     old, new = service.servers
     with old.client() as one, new.client() as other:

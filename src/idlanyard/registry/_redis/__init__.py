@@ -1,33 +1,33 @@
 """
-``redis://`` and its kin: Redis, Valkey, their clusters and Sentinels, through redis-py.
+``redis://`` and related schemes: Redis, Valkey, clusters and Sentinels, through redis-py.
 
-What is promised:
+Promises:
 
 - While the server keeps its data, no ID is created twice: each create is one
-  script that runs at the server alone. A question that is asked again, since
-  its first answer was lost, gets that first answer.
-- A server that is started again has what its persistence kept. With
+  script, and the server runs one script at a time. A script that is sent
+  again, since its answer was lost, has the same answer.
+- A server that is restarted has the data that its persistence kept. With
   ``appendonly yes`` and ``appendfsync always`` that is every session whose
-  ``create`` returned; with ``everysec`` those of the last second or two may
-  be missing; with snapshots (``save``) those since the last one; with neither,
-  all. An ID so lost is free again.
+  ``create`` returned; with ``everysec`` the sessions of the last second or two
+  may be missing; with snapshots (``save``) those since the last snapshot; with
+  neither, all. A lost ID is free again.
 - Replication is asynchronous. A replica that takes over, in a cluster or under
-  Sentinel, may lack the sessions of the last moments, which are then lost or
-  can be created once more. ``WAIT`` and ``min-replicas-to-write`` make that
-  rarer, not impossible. Where it may not happen, use PostgreSQL.
-- Give the server ``maxmemory-policy noeviction``. Any other may forget
-  sessions that have not expired; with this one a full server refuses new ones,
-  which is ``RegistryUnavailable``.
-- Expiry is by the server's clock, in whole milliseconds: never early, and at
-  most two of them late.
-- A create with an idempotency key claims the key, keeps the session and
-  confirms the claim: three steps, since both may be in different slots of a
-  cluster. Nobody is answered before the third, and whoever sends the create
-  again goes on where it broke off.
-- What has expired leaves its client's index with that client's next creates
-  and pages, some at a time.
-- What ``end`` forgets stays at the server for twice the ``timeout``, under a
-  name that only a retry of that ``end`` knows.
+  Sentinel, may lack the sessions of the last moments: they are lost, or their
+  IDs can be created again. ``WAIT`` and ``min-replicas-to-write`` make that
+  rarer, not impossible. Use PostgreSQL if it may not happen.
+- The server needs ``maxmemory-policy noeviction``. Any other policy may remove
+  sessions that have not expired. With this one a full server refuses new
+  sessions, which is ``RegistryUnavailable``.
+- Sessions expire by the server's clock, in whole milliseconds: never early, and
+  at most two milliseconds late.
+- A create with an idempotency key takes three steps, since the key and the
+  session may be in different slots of a cluster: it claims the key, inserts the
+  session and confirms the claim. It returns after the third step; a create that
+  is sent again continues where the first one stopped.
+- IDs of expired sessions leave their client's index when that client creates
+  and finds sessions, a limited number each time.
+- A session that was ended stays at the server for twice the ``timeout``, under
+  a name that only a retry of that ``end`` knows.
 """
 
 from __future__ import annotations
