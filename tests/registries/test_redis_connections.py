@@ -9,9 +9,8 @@ import gc
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,34 +26,15 @@ from idlanyard import EVERYONE
 from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._keys import TAGS
 from idlanyard.registry.fastapi import sessions_router
-from registries.faces import Awaiting, Opened, asynchronous, synchronous
+from registries.faces import Awaiting, Opened
 from registries.gate import Gate
 from registries.naming import eventually, fresh
+from registries.redis_fixtures import SOON, Face, face, server
 from registries.valkey import SLOTS, Valkey, ValkeyCluster, ask, free_port, until, valkey
 
-__all__ = ["valkey"]
+__all__ = ["face", "server", "valkey"]
 
-Face = Callable[..., AbstractContextManager[Opened]]
-SOON = 1.0
 CROWD = 12
-
-
-@pytest.fixture(params=[synchronous, asynchronous])
-def face(request: pytest.FixtureRequest) -> Face:
-    """
-    One of the two registries.
-    """
-    chosen: Face = request.param
-    return chosen
-
-
-@pytest.fixture
-def server() -> Iterator[Valkey]:
-    """
-    Start a server of the test's own.
-    """
-    with Valkey(maxmemory_policy="noeviction") as server:
-        yield server
 
 
 def crowd(registry: Opened, count: int = CROWD, rounds: int = 20) -> None:

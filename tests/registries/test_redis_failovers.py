@@ -4,29 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 import pytest
 from redis import Redis
 
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
 from registries.faces import Opened, asynchronous, synchronous
 from registries.naming import fresh
+from registries.redis_fixtures import SOON, Face, face
 from registries.sentinels import SERVICE, Watched, watched
 from registries.valkey import ask, until
 
-Face = Callable[..., AbstractContextManager[Opened]]
-SOON = 1.0
-
-
-@pytest.fixture(params=[synchronous, asynchronous])
-def face(request: pytest.FixtureRequest) -> Face:
-    """
-    One of the two registries.
-    """
-    chosen: Face = request.param
-    return chosen
+__all__ = ["face"]
 
 
 def creates(registry: Opened) -> bool:

@@ -9,8 +9,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,24 +27,11 @@ from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._faults import fault_of, sentinel_fault_of
 from idlanyard.registry._redis._url import Kind, parse_url
-from registries.faces import Opened, asynchronous, synchronous
+from registries.redis_fixtures import SOON, Face, certificate, face
 from registries.relay import Relay
-from registries.test_redis import certificate
 from registries.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, valkey
 
-__all__ = ["certificate", "cluster", "valkey"]
-
-Face = Callable[..., AbstractContextManager[Opened]]
-SOON = 1.0
-
-
-@pytest.fixture(params=[synchronous, asynchronous])
-def face(request: pytest.FixtureRequest) -> Face:
-    """
-    One of the two registries.
-    """
-    chosen: Face = request.param
-    return chosen
+__all__ = ["certificate", "cluster", "face", "valkey"]
 
 
 @pytest.fixture(scope="module")

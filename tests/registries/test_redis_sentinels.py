@@ -4,27 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 
 import pytest
 
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
-from registries.faces import Opened, asynchronous, synchronous
+from registries.faces import Opened
+from registries.redis_fixtures import Face, face
 from registries.sentinels import SERVICE, Watched, watched
 from registries.valkey import ask, free_port
 
-Face = Callable[..., AbstractContextManager[Opened]]
-SOON = 1.0
-
-
-@pytest.fixture(params=[synchronous, asynchronous])
-def face(request: pytest.FixtureRequest) -> Face:
-    """
-    One of the two registries.
-    """
-    chosen: Face = request.param
-    return chosen
+__all__ = ["face"]
 
 
 @pytest.fixture(scope="module")

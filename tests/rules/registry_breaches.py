@@ -11,7 +11,6 @@ ADMISSION = "tests/test_admission.py::"
 REGISTRY = "tests/registries/test_registry.py::"
 POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registries/test_redis.py::TestRedis::"
-KEPT = "tests/registries/test_redis_operated.py::"
 HTTP = "tests/registries/test_http.py::"
 DECIDING = "tests/registries/test_http_deciding.py::"
 OUTAGES = "tests/registries/test_outages.py::"
@@ -154,7 +153,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "  if count > 15 or count * 16 > redis.call('ZCARD', index) then\n",
         "  if false then\n",
-        KEPT + "test_the_dead_of_a_busy_client_leave_in_passing",
+        "tests/registries/test_redis_pages.py::test_the_dead_of_a_busy_client_leave_in_passing",
     ),
     Breach(
         "R16",
@@ -162,7 +161,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "    redis.call('PERSIST', ends)\n",
         "",
-        KEPT + "test_the_dead_beside_an_endless_session_leave_too",
+        "tests/registries/test_redis_pages.py::test_the_dead_beside_an_endless_session_leave_too",
     ),
     Breach(
         "R16",
@@ -170,7 +169,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "  if clears == '1' and #expired > 0 then\n",
         "  if false then\n",
-        KEPT + "test_the_work_of_a_page_does_not_grow_with_the_dead",
+        "tests/registries/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
         "R16",
@@ -178,7 +177,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count\n",
         "if redis.call('ZCOUNT', ends, after, '+inf') < 0\n",
-        KEPT + "test_the_work_of_a_page_does_not_grow_with_the_dead",
+        "tests/registries/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
         "R16",
@@ -186,7 +185,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "    put_back(index, id, moment, kept[3])\n",
         "",
-        KEPT + "test_what_the_first_version_extended_goes_back",
+        "tests/registries/test_redis_pages.py::test_what_the_first_version_extended_goes_back",
     ),
     Breach(
         "R16",
@@ -194,7 +193,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_commands.py",
         "    if inserted.is_new:\n",
         "    if False:\n",
-        KEPT + "test_who_was_overtaken_undoes_their_session",
+        "tests/registries/test_redis_retries.py::test_who_was_overtaken_undoes_their_session",
     ),
     Breach(
         "R16",
@@ -202,7 +201,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_commands.py",
         "        if claim.is_done or claim.request != draft.request:\n",
         "        if claim.request != draft.request:\n",
-        KEPT + "test_a_minted_id_is_not_given_again_after_it_expired",
+        "tests/registries/test_redis_retries.py::test_a_minted_id_is_not_given_again_after_it_expired",
     ),
     Breach(
         "R16",
@@ -210,7 +209,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_settings.py",
         "    if not there.isdigit() or int(there) > VERSION:\n",
         "    if False:\n",
-        KEPT + "test_another_layout_is_told",
+        "tests/registries/test_redis_keys.py::test_another_layout_is_told",
     ),
     Breach(
         "R16",

@@ -121,7 +121,7 @@ class TimeBudget:
         Args:
             node: the server.
             commands: one command, or several.
-            parts: the exchange may take no more than this fraction of the timeout.
+            parts: the timeout is divided by this for the exchange.
             is_asking: as in ``Send``.
             is_sentinel: as in ``Send``.
 

@@ -32,8 +32,8 @@ class Single:
 
     Attributes:
         nodes: the server.
-        parts: fraction of the timeout that one exchange may take, so that there
-            is time left to look for another server.
+        parts: the timeout is divided by this for each exchange, so that there is
+            time left to find another server.
     """
 
     def __init__(self, node: Node, *, parts: int = 1) -> None:
