@@ -26,7 +26,7 @@ from idlanyard.registry._postgresql._statements import Statements
 from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._scripts import INSERT
-from idlanyard.registry._sqlite._statements import Statements as SqliteStatements
+from idlanyard.registry._sqlite._commands import Statements as SqliteStatements
 
 DIALECT = "postgresql+psycopg://"
 POOL: dict[str, Any] = {

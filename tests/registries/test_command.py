@@ -328,7 +328,7 @@ def test_an_id_may_begin_with_a_dash(tmp_path: Path) -> None:
         pytest.param(["show", "memory://", "a\tb"], "control character", id="no ID"),
         pytest.param(["count", "sqlite:///no/such.db"], "there is no file", id="no file"),
         pytest.param(["count", "sqlite:///x%00"], "NUL", id="NUL"),
-        pytest.param(["count", "sqlite:///\ud800"], "no file's name has", id="no file's name"),
+        pytest.param(["count", "sqlite:///\ud800"], "no file name can have", id="no file's name"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_write(words: list[str], said: str) -> None:

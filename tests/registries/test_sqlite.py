@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,12 @@ from idlanyard.registry import (
 )
 from idlanyard.registry._questions import Read
 from idlanyard.registry._rules import key_of
-from idlanyard.registry._sqlite._address import name_of, path_of, refuse_old
-from idlanyard.registry._sqlite._file import File
-from idlanyard.registry._sqlite._forks import forks
-from idlanyard.registry._sqlite._layout import Layout
-from idlanyard.registry._sqlite._patience import Patience
-from idlanyard.registry._sqlite._place import Place
-from idlanyard.registry._sqlite._statements import Statements
-from idlanyard.registry._sqlite._store import SQLiteStore
-from idlanyard.registry._sqlite._threaded import ThreadedStore, _give_up
+from idlanyard.registry._sqlite._async import AsyncSQLiteStore
+from idlanyard.registry._sqlite._commands import Statements
+from idlanyard.registry._sqlite._connections import Connection, Patience, Shared, forks
+from idlanyard.registry._sqlite._schema import Schema
+from idlanyard.registry._sqlite._sync import SQLiteStore
+from idlanyard.registry._sqlite._url import check_version, parse_name, parse_path
 from registries import forking
 from registries.contract import AwaitedContract, RacingContract
 from registries.files import (
@@ -98,7 +95,7 @@ def test_a_url_names_a_file(url: str, name: str) -> None:
     """
     Three slashes and a relative path, four and an absolute one.
     """
-    assert name_of(url) == name
+    assert parse_name(url) == name
 
 
 @pytest.mark.parametrize(
@@ -119,8 +116,8 @@ def test_a_url_names_a_file(url: str, name: str) -> None:
         pytest.param("sqlite:///%3Amemory%3A", "write 'memory://'", id="memory, encoded"),
         pytest.param("sqlite:///s.db?mode=ro", "takes no query", id="a query"),
         pytest.param("sqlite:///s.db#x", "takes no query", id="a fragment"),
-        pytest.param("sqlite:///s%00.db", "has NUL", id="NUL"),
-        pytest.param("sqlite:///\ud800.db", "no file's name", id="a lone surrogate"),
+        pytest.param("sqlite:///s%00.db", "has a NUL", id="NUL"),
+        pytest.param("sqlite:///\ud800.db", "no file name", id="a lone surrogate"),
     ],
 )
 def test_a_url_that_names_no_file_is_refused(url: str, sentence: str) -> None:
@@ -141,7 +138,7 @@ def test_a_relative_path_is_meant_from_where_it_was_opened(
     """
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert path_of("sqlite:///sessions.db") == tmp_path / "sessions.db"
+    assert parse_path("sqlite:///sessions.db") == tmp_path / "sessions.db"
     with SessionRegistry.open() as registry:
         monkeypatch.chdir("elsewhere")
         registry.create()
@@ -172,9 +169,9 @@ def test_an_old_library_is_refused() -> None:
     """
     An SQLite that lacks the statements is refused with its version.
     """
-    refuse_old((3, 35, 0))
+    check_version((3, 35, 0))
     with pytest.raises(PolicyError, match=r"SQLite 3\.35.* with 3\.34\.1: use"):
-        refuse_old((3, 34, 1))
+        check_version((3, 34, 1))
 
 
 @pytest.mark.parametrize("namespace", ["sqlite", "sqlite_mine"])
@@ -194,7 +191,7 @@ def test_the_file_keeps_what_it_acknowledges(path: Path) -> None:
     """
     with by_hand(path) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        Layout("idlanyard").prepare(connection)
+        Schema("idlanyard").prepare(connection)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -242,7 +239,7 @@ def test_no_statement_reads_all(path: Path, statement: str, values: Any) -> None
     Every statement finds its rows by an index, and sorts none but the few of a client.
     """
     with by_hand(path) as connection:
-        Layout("idlanyard").prepare(connection)
+        Schema("idlanyard").prepare(connection)
         sql = getattr(Statements("idlanyard"), statement)
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
         steps = " ".join(row[3] for row in plan)
@@ -318,7 +315,7 @@ def test_a_locked_file_stays_open(path: Path) -> None:
     """
     A connection that only had to wait too long is used again.
     """
-    file = File(Place(path), leave, OUT_OF_TIME)
+    file = Connection(Shared(path), leave, OUT_OF_TIME)
     connected = file.ask(None, lambda connection: connection)
     with locked(path):
         assert "locked" in cause_of(
@@ -337,7 +334,7 @@ def test_a_verb_that_is_given_up_while_it_connects_asks_nothing(path: Path) -> N
     def end(connection: sqlite3.Connection, **_: object) -> None:
         patience.end()
 
-    file = File(Place(path), end, IN_TIME)
+    file = Connection(Shared(path), end, IN_TIME)
     with pytest.raises(RegistryUnavailable):
         file.ask(patience, lambda connection: asked.append("asked"))
     assert not asked
@@ -370,7 +367,7 @@ def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
     """
     While another thread uses the connection, the time for a turn is bounded.
     """
-    file = File(Place(path), leave, OUT_OF_TIME)
+    file = Connection(Shared(path), leave, OUT_OF_TIME)
     using, used = threading.Event(), threading.Event()
 
     def use(connection: sqlite3.Connection) -> bool:
@@ -481,7 +478,7 @@ def test_a_mistake_of_ours_stays_one(path: Path) -> None:
     """
     R14: an error in a statement is not dressed up as a store that is down.
     """
-    file = File(Place(path), leave, IN_TIME)
+    file = Connection(Shared(path), leave, IN_TIME)
     with pytest.raises(sqlite3.ProgrammingError):
         file.ask(None, lambda connection: connection.execute("SELECT ?"))
     file.close()
@@ -544,7 +541,7 @@ def test_a_fork_is_noticed_once(path: Path) -> None:
     """
     A thread that notices a fork when another one has already takes away nothing.
     """
-    file = File(Place(path), leave, IN_TIME)
+    file = Connection(Shared(path), leave, IN_TIME)
     connected = file.ask(None, lambda connection: connection)
     forks.notice()
     assert file.ask(None, lambda connection: connection) is connected
@@ -729,7 +726,7 @@ def test_closing_ends_the_threads_of_a_store_that_is_in_use(path: Path) -> None:
 
     async def use() -> None:
         waiting = Reluctant(path, timeout=IN_TIME, namespace="idlanyard")
-        store = ThreadedStore(waiting, timeout=IN_TIME)
+        store = AsyncSQLiteStore(waiting, timeout=IN_TIME)
         assert await store.ask(Read(b"")) is None
         await store.close()
         assert waiting.told == 2
@@ -757,16 +754,3 @@ def test_closing_ends_the_threads(url: str) -> None:
         return sum(one.name.startswith("idlanyard-sqlite") for one in threading.enumerate())
 
     asyncio.run(use())
-
-
-def test_a_verb_that_waits_for_its_turn_gives_it_up() -> None:
-    """
-    Finding 14: a verb that has not begun when its time is over never does.
-    """
-
-    async def main() -> None:
-        begun: Future[None] = Future()
-        _give_up(begun, asyncio.get_running_loop().create_future())
-        assert begun.cancelled()
-
-    asyncio.run(main())

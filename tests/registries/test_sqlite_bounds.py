@@ -24,9 +24,9 @@ from idlanyard.registry import (
 from idlanyard.registry._questions import Put, Read
 from idlanyard.registry._record import Kept
 from idlanyard.registry._rules import key_of
-from idlanyard.registry._sqlite._layout import Layout
-from idlanyard.registry._sqlite._patience import Patience
-from idlanyard.registry._sqlite._questions import Questions
+from idlanyard.registry._sqlite._commands import Commands
+from idlanyard.registry._sqlite._connections import Patience
+from idlanyard.registry._sqlite._schema import Schema
 from registries.files import (
     IN_TIME,
     OUT_OF_TIME,
@@ -87,7 +87,7 @@ class Long:
         """
         Ask it as another question is asked.
         """
-        getattr(store._files, file).ask(patience, self)
+        getattr(store._connections, file).ask(patience, self)
 
 
 @pytest.mark.parametrize("file", ["finder", "reader", "writer"])
@@ -110,7 +110,7 @@ def test_a_statement_that_is_interrupted_costs_no_connection(url: str) -> None:
     """
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry:
         registry.count()
-        finder: Any = registry._store._files.finder  # type: ignore[attr-defined]
+        finder: Any = registry._store._connections.finder  # type: ignore[attr-defined]
         connection = finder.ask(None, lambda connection: connection)
         assert "interrupted" in cause_of(lambda: Long().ask(registry._store))
         assert finder.ask(None, lambda connection: connection) is connection
@@ -144,7 +144,7 @@ def test_nobody_waits_for_who_finds_on_a_loop(url: str) -> None:
             await registry.create("x")
             store: Any = registry._store
             finding = asyncio.ensure_future(
-                store._in_time("find", partial(long.ask, store._store, "finder"))
+                store.run_in_time("find", partial(long.ask, store._store, "finder"))
             )
             await asyncio.to_thread(long.begun.wait, IN_TIME)
             assert await registry.exists("x")
@@ -168,7 +168,7 @@ def test_a_find_that_is_cancelled_ends_in_its_thread(url: str) -> None:
         async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
             store: Any = registry._store
             finding = asyncio.ensure_future(
-                store._in_time("find", partial(long.ask, store._store, "finder"))
+                store.run_in_time("find", partial(long.ask, store._store, "finder"))
             )
             await asyncio.to_thread(long.begun.wait, IN_TIME)
             finding.cancel()
@@ -194,7 +194,7 @@ def test_a_thread_that_does_not_end_is_not_waited_for(url: str) -> None:
             store: Any = registry._store
             began = monotonic()
             with pytest.raises(RegistryUnavailable) as raised:
-                await store._in_time("find", wait)
+                await store.run_in_time("find", wait)
             assert monotonic() - began < OUT_OF_TIME + GRACE
             assert isinstance(raised.value.__cause__, TimeoutError)
             kept.set()
@@ -244,7 +244,7 @@ def test_a_create_that_was_cancelled_is_not_done_later(url: str, path: Path) -> 
         async with AsyncSessionRegistry.open(url, timeout=IN_TIME) as registry:
             with locked(path) as unlock:
                 create = asyncio.create_task(registry.create("cancelled"))
-                writer: Any = registry._store._store._files.writer  # type: ignore[attr-defined]
+                writer: Any = registry._store._store._connections.writer  # type: ignore[attr-defined]
                 await asyncio.to_thread(eventually, lambda: writer.is_connected)
                 create.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -323,13 +323,13 @@ def test_creates_remove_many_with_pauses(path: Path) -> None:
     """
     Creates that follow each other closely remove few dead sessions each, once one removed many.
     """
-    questions = Questions("idlanyard")
+    commands = Commands("idlanyard")
     with by_hand(path) as connection:
-        Layout("idlanyard").prepare(connection)
+        Schema("idlanyard").prepare(connection)
         let_expire(connection, 1000)
         left = []
         for now in (1_000_000, 1_000_001, 1_049_999, 1_050_000, 1_050_001, 500_000):
-            questions._sweep(connection, now)
+            commands._sweep(connection, now)
             left.append(count_of(connection))
         assert left == [800, 796, 792, 592, 588, 388]
 
@@ -377,7 +377,7 @@ def work_of(registry: SessionRegistry, limit: int) -> int:
     """
     Return the hundreds of steps that SQLite takes to find a client's first sessions.
     """
-    finder: Any = registry._store._files.finder  # type: ignore[attr-defined]
+    finder: Any = registry._store._connections.finder  # type: ignore[attr-defined]
     connection: sqlite3.Connection = finder.ask(None, lambda connection: connection)
     hundreds: list[None] = []
     connection.set_progress_handler(lambda: hundreds.append(None), 100)

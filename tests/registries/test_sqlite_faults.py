@@ -17,10 +17,8 @@ from pathlib import Path
 import pytest
 
 from idlanyard.registry import RegistryUnavailable, SessionRegistry
-from idlanyard.registry._sqlite._faults import fault_of as fault_in
-from idlanyard.registry._sqlite._faults import file_system_of, sentences_on
-from idlanyard.registry._sqlite._file import File
-from idlanyard.registry._sqlite._place import Place
+from idlanyard.registry._sqlite._connections import Connection, Shared
+from idlanyard.registry._sqlite._files import file_system_of, find_fault, list_weaknesses
 from registries import forking
 from registries.files import (
     IN_TIME,
@@ -156,9 +154,9 @@ def test_what_passes_is_no_fault(path: Path, error: Exception) -> None:
     """
     Of a file that this process may write to, and of one that is not there yet, no fault is told.
     """
-    assert fault_in(error, path) is None
+    assert find_fault(error, path) is None
     path.touch()
-    assert fault_in(error, path) is None
+    assert find_fault(error, path) is None
 
 
 def test_a_full_disk_is_nobodys_rights(tmp_path: Path) -> None:
@@ -167,7 +165,7 @@ def test_a_full_disk_is_nobodys_rights(tmp_path: Path) -> None:
     """
     error = sqlite3.OperationalError("database or disk is full")
     error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    assert fault_in(error, Path(shutil.which("true") or "")) is None
+    assert find_fault(error, Path(shutil.which("true") or "")) is None
 
 
 # Where reads work and writes do not.
@@ -255,8 +253,8 @@ def test_no_connection_begins_beside_one_that_is_to_end(path: Path) -> None:
     """
     Where one connection met with something, the next one waits until all others have ended.
     """
-    place = Place(path)
-    one, other = (File(place, leave, IN_TIME) for _ in range(2))
+    shared = Shared(path)
+    one, other = (Connection(shared, leave, IN_TIME) for _ in range(2))
     using, used = threading.Event(), threading.Event()
 
     def use(connection: sqlite3.Connection) -> bool:
@@ -270,7 +268,7 @@ def test_no_connection_begins_beside_one_that_is_to_end(path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(one.ask, None, use)
         assert using.wait(IN_TIME)
-        place.failures += 1
+        shared.failures += 1
         second = pool.submit(other.ask, None, look)
         assert not second.done()
         used.set()
@@ -317,7 +315,7 @@ def test_a_file_system_that_voids_a_promise_is_told(
     mounts.write_text(f"device / {kind} rw 0 0\n")
     with by_hand(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        sentences = sentences_on(connection, path, mounts)
+        sentences = list_weaknesses(connection, path, mounts)
     assert [words in sentence for sentence in sentences if words] == ([True] if words else [])
     assert bool(sentences) is bool(words)
 
@@ -327,7 +325,7 @@ def test_a_journal_without_a_log_is_told(path: Path, tmp_path: Path) -> None:
     A file that gets no write-ahead log has a sentence that says what that costs.
     """
     with by_hand(path) as connection:
-        [sentence] = sentences_on(connection, path, tmp_path / "nothing is told")
+        [sentence] = list_weaknesses(connection, path, tmp_path / "nothing is told")
     assert "journal_mode delete" in sentence
 
 

@@ -15,8 +15,8 @@ from threading import Event
 import pytest
 
 from idlanyard.registry import SessionRegistry
-from idlanyard.registry._sqlite._layout import LAYOUT, Layout
-from idlanyard.registry._sqlite._patience import Patience
+from idlanyard.registry._sqlite._connections import Patience
+from idlanyard.registry._sqlite._schema import LAYOUT, Schema
 from registries.earlier import Earlier, fill
 from registries.files import IN_TIME, OUT_OF_TIME, by_hand, cause_of, fault_of, locked
 from registries.naming import eventually
@@ -52,7 +52,7 @@ def is_indexed(path: Path) -> bool:
     Return whether clients' sessions are found without a look into the table.
     """
     with by_hand(path) as connection:
-        return Layout("idlanyard").is_indexed(connection)
+        return Schema("idlanyard").is_indexed(connection)
 
 
 def user_version_of(path: Path) -> int:
@@ -181,11 +181,11 @@ def test_a_purge_waits_no_longer_than_others_for_the_index(path: Path) -> None:
     The purge that makes an index begins with it in time, however long that takes then.
     """
     fill(path, 10)
-    layout = Layout("idlanyard")
+    schema = Schema("idlanyard")
     with by_hand(path) as connection:
-        layout.prepare(connection, seconds=0.0)
+        schema.prepare(connection, seconds=0.0)
         patience = Patience.of(IN_TIME)
-        layout.index(connection, patience)
+        schema.make_indexes(connection, patience)
         assert patience.until == inf
 
 
@@ -194,16 +194,16 @@ def test_an_index_that_is_given_up_leaves_all_as_it_was(path: Path) -> None:
     Where the time is over before the index is made, the connection works without.
     """
     fill(path, 1000)
-    layout = Layout("idlanyard")
+    schema = Schema("idlanyard")
     with by_hand(path) as connection:
-        layout.prepare(connection, seconds=0.0)
+        schema.prepare(connection, seconds=0.0)
         connection.set_progress_handler(lambda: True, 5_000)
-        layout.prepare(connection)
-        assert not layout.is_indexed(connection)
+        schema.prepare(connection)
+        assert not schema.is_indexed(connection)
         assert not connection.in_transaction
         connection.set_progress_handler(None, 0)
-        layout.prepare(connection)
-        assert layout.is_indexed(connection)
+        schema.prepare(connection)
+        assert schema.is_indexed(connection)
 
 
 def test_an_index_that_is_missing_is_made(registry: SessionRegistry, path: Path) -> None:
@@ -226,9 +226,9 @@ def test_an_index_waits_its_turn(path: Path) -> None:
     """
     fill(path, 10)
     with by_hand(path) as connection:
-        Layout("idlanyard").prepare(connection, seconds=0.0)
+        Schema("idlanyard").prepare(connection, seconds=0.0)
         with locked(path), pytest.raises(sqlite3.OperationalError, match="locked"):
-            Layout("idlanyard").prepare(connection)
+            Schema("idlanyard").prepare(connection)
         assert not is_indexed(path)
 
 

@@ -16,7 +16,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "SQLite lets the last one win",
-        HOME + "_statements.py",
+        HOME + "_commands.py",
         "    WHERE there.expires <= excluded.created\n",
         "",
         CONTRACT + "test_of_many_threads_one_creates",
@@ -24,7 +24,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a retry is told of no session on SQLite",
-        HOME + "_questions.py",
+        HOME + "_commands.py",
         "                if before is not None:\n                    return before\n",
         "",
         CONTRACT + "test_a_retry_is_answered_as_before",
@@ -32,7 +32,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a touch moves an end backwards on SQLite",
-        HOME + "_statements.py",
+        HOME + "_commands.py",
         "ELSE max(:now + ttl, coalesce(expires, 0))",
         "ELSE :now + ttl",
         CONTRACT + "test_a_touch_moves_no_end_backwards",
@@ -40,7 +40,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "on SQLite the expired wait for a purge",
-        HOME + "_questions.py",
+        HOME + "_commands.py",
         "            self._sweep(connection, now)\n",
         "",
         CONTRACT + "test_what_expired_leaves_in_passing",
@@ -48,7 +48,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a statement on SQLite takes as long as it does",
-        HOME + "_file.py",
+        HOME + "_connections.py",
         "            connection.set_progress_handler(self._watch.is_over, _STEPS)\n",
         "",
         BOUNDS + "test_a_find_that_is_cancelled_ends_in_its_thread",
@@ -56,23 +56,23 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "who finds keeps who looks up waiting",
-        HOME + "_store.py",
-        "        self.finder = File(self.place, layout.prepare, timeout, reads_only=True)\n",
+        HOME + "_connections.py",
+        "        self.finder = Connection(self._shared, prepare, timeout, reads_only=True)\n",
         "        self.finder = self.reader\n",
         BOUNDS + "test_nobody_waits_for_who_finds",
     ),
     Breach(
         "R16",
         "the thread of a create begins a time of its own",
-        HOME + "_threaded.py",
-        ".submit(ask, patience)",
-        ".submit(ask, None)",
+        HOME + "_async.py",
+        ".submit(answer, patience)",
+        ".submit(answer, None)",
         BOUNDS + "test_a_create_that_was_given_up_is_not_done_later",
     ),
     Breach(
         "R16",
         "a create that was cancelled is done later",
-        HOME + "_threaded.py",
+        HOME + "_async.py",
         "            patience.end()\n",
         "",
         BOUNDS + "test_a_create_that_was_cancelled_is_not_done_later",
@@ -80,7 +80,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a find walks through all of a client's dead sessions",
-        HOME + "_questions.py",
+        HOME + "_commands.py",
         "            if living <= most * limit:\n",
         "            if False:\n",
         BOUNDS + "test_the_dead_cost_a_find_nothing",
@@ -88,7 +88,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a find ends where it has walked far enough",
-        HOME + "_questions.py",
+        HOME + "_commands.py",
         "_REACHES: Final = ((1, 16), (64, -1))",
         "_REACHES: Final = ((1, 16),)",
         BOUNDS + "test_a_find_is_exact_among_the_dead",
@@ -96,7 +96,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "every create removes many dead sessions",
-        HOME + "_questions.py",
+        HOME + "_commands.py",
         "            self._pause_until = now + _PAUSE\n",
         "            pass\n",
         BOUNDS + "test_creates_remove_many_with_pauses",
@@ -104,7 +104,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a key outlives its session where layout 1 makes that anew",
-        HOME + "_layout.py",
+        HOME + "_schema.py",
         "WHERE key = NEW.key AND created <> NEW.created",
         "WHERE false",
         LAYOUT + "test_no_key_outlives_its_session_among_processes_of_layout_1",
@@ -112,15 +112,15 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a log that is deleted is not noticed",
-        HOME + "_place.py",
-        '_if_any(f"{name}-wal"), _if_any(f"{name}-shm")',
+        HOME + "_files.py",
+        '_identify_if_any(f"{name}-wal"), _identify_if_any(f"{name}-shm")',
         "None, None",
         FAULTS + "test_a_log_that_is_deleted_is_noticed",
     ),
     Breach(
         "R16",
         "a new connection begins beside old ones",
-        HOME + "_file.py",
+        HOME + "_connections.py",
         "        self._end_others()\n",
         "",
         FAULTS + "test_a_log_that_is_deleted_is_noticed",
@@ -128,7 +128,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "on a full disk nothing is read",
-        HOME + "_file.py",
+        HOME + "_connections.py",
         "            if not self._reads_only or code_of(error) not in _NO_ROOM:\n",
         "            if True:\n",
         FAULTS + "test_a_registry_that_is_opened_on_a_full_disk_reads",
@@ -136,7 +136,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a file that may not be written to is an outage",
-        HOME + "_file.py",
+        HOME + "_connections.py",
         "        if fault is None:\n",
         "        if True:\n",
         FAULTS + "test_who_has_no_rights",
@@ -144,7 +144,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "somebody else's table is taken for the registry's",
-        HOME + "_layout.py",
+        HOME + "_schema.py",
         'if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:',
         "if False:",
         LAYOUT + "test_somebody_elses_table_is_left_alone",
@@ -152,7 +152,7 @@ SQLITE_BREACHES = [
     Breach(
         "R16",
         "a newer layout is used as if it were known",
-        HOME + "_layout.py",
+        HOME + "_schema.py",
         "if version is not None and version > LAYOUT:",
         "if False:",
         LAYOUT + "test_a_newer_layout_is_left_alone",

@@ -1,12 +1,12 @@
 """
-``sqlite:///sessions.db``: one file, for all processes of one machine, by the standard library.
+``sqlite:///sessions.db``: one file for all processes of a machine, by the standard library.
 """
 
 from __future__ import annotations
 
-from idlanyard.registry._sqlite._address import path_of, refuse_old, refuse_reserved
-from idlanyard.registry._sqlite._store import SQLiteStore
-from idlanyard.registry._sqlite._threaded import ThreadedStore
+from idlanyard.registry._sqlite._async import AsyncSQLiteStore
+from idlanyard.registry._sqlite._sync import SQLiteStore
+from idlanyard.registry._sqlite._url import check_namespace, check_version, parse_path
 
 __all__ = ["async_store", "store"]
 
@@ -18,16 +18,16 @@ def store(url: str, *, timeout: float, namespace: str, **_: object) -> SQLiteSto
     Raises:
         PolicyError: the URL names no file, or the namespace no table.
     """
-    refuse_old()
-    refuse_reserved(namespace)
-    return SQLiteStore(path_of(url), timeout=timeout, namespace=namespace)
+    check_version()
+    check_namespace(namespace)
+    return SQLiteStore(parse_path(url), timeout=timeout, namespace=namespace)
 
 
-def async_store(url: str, *, timeout: float, namespace: str, **_: object) -> ThreadedStore:
+def async_store(url: str, *, timeout: float, namespace: str, **_: object) -> AsyncSQLiteStore:
     """
-    Return the same for an event loop.
+    Return the store of a file for an event loop.
 
     Raises:
         PolicyError: the URL names no file, or the namespace no table.
     """
-    return ThreadedStore(store(url, timeout=timeout, namespace=namespace), timeout=timeout)
+    return AsyncSQLiteStore(store(url, timeout=timeout, namespace=namespace), timeout=timeout)

@@ -1,5 +1,5 @@
 """
-From a URL to the path of a file. Pure but for the working directory.
+The path of a file in a URL, and whether the namespace and SQLite itself can be used.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ _MEMORY: Final = (":memory:", "sqlite://:memory:", "sqlite::memory:")
 _OLDEST: Final = (3, 35)
 
 
-def path_of(url: str) -> Path:
+def parse_path(url: str) -> Path:
     """
-    Return the absolute path that a URL names.
+    Return the absolute path in a URL.
 
-    A relative one is taken from the working directory of this moment, so that
-    no later change of it, nor a connection made anew, leads to another file.
+    A relative one is resolved now, so that a later change of the working
+    directory does not lead to another file.
 
     Raises:
-        PolicyError: it names no file.
+        PolicyError: the URL names no file.
     """
-    return Path(name_of(url)).absolute()
+    return Path(parse_name(url)).absolute()
 
 
-def name_of(url: str) -> str:
+def parse_name(url: str) -> str:
     """
-    Return the path as it is written, percent-encoded characters decoded.
+    Return the path as it is written in a URL, percent-decoded.
 
     Raises:
-        PolicyError: it names no file.
+        PolicyError: the URL names no file.
     """
     try:
         name = os.fsdecode(unquote_to_bytes(os.fsencode(url.removeprefix(_START))))
     except UnicodeEncodeError:
-        raise PolicyError.about("url", "has what no file's name has: leave it out") from None
+        raise PolicyError.about(
+            "url", "has a character that no file name can have: leave it out"
+        ) from None
     if name in _MEMORY:
         raise PolicyError.about("url", "names no file: for sessions in memory write 'memory://'")
     if url.startswith("sqlite://") and url[9:10] not in ("", "/"):
@@ -49,7 +51,7 @@ def name_of(url: str) -> str:
         )
     if "?" in url or "#" in url:
         raise PolicyError.about(
-            "url", "takes no query: leave it out; in a file's name write '?' as %3F, '#' as %23"
+            "url", "takes no query: leave it out; in a file name write '?' as %3F, '#' as %23"
         )
     if not url.startswith(_START) or name.endswith(("/", os.sep)) or name in ("", ".", ".."):
         raise PolicyError.about(
@@ -58,16 +60,16 @@ def name_of(url: str) -> str:
             "'sqlite:////var/lib/sessions.db' for an absolute path",
         )
     if "\x00" in name:
-        raise PolicyError.about("url", "has NUL, which no file's name has: leave it out")
+        raise PolicyError.about("url", "has a NUL, which no file name can have: leave it out")
     return name
 
 
-def refuse_reserved(namespace: str) -> None:
+def check_namespace(namespace: str) -> None:
     """
-    Refuse a namespace that no table may have.
+    Check that tables may have the namespace.
 
     Raises:
-        PolicyError: it is one.
+        PolicyError: SQLite reserves it.
     """
     if f"{namespace}_".startswith("sqlite_"):
         raise PolicyError.about(
@@ -75,9 +77,9 @@ def refuse_reserved(namespace: str) -> None:
         )
 
 
-def refuse_old(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+def check_version(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
     """
-    Refuse a library that does not know the statements.
+    Check that SQLite knows the statements.
 
     Raises:
         PolicyError: it is older than 3.35, of March 2021.

@@ -1,10 +1,9 @@
 """
-The tables of a namespace, how they come to be, and which version of them a file has.
+The tables of a namespace: how they are made, and their version in a file.
 
-The version stands in a table of the namespace's own: the file may be an
-application's, and ``PRAGMA user_version`` is the application's then. Before
-there was such a table, layout 1 said itself there, and nothing else of it has
-changed: processes that know only layout 1 go on beside this one.
+The version is in a table of the namespace's own, since the file may belong to
+an application, which then uses ``PRAGMA user_version``. Layout 1 wrote its
+version there. Processes that know only layout 1 can still use the file.
 """
 
 from __future__ import annotations
@@ -14,20 +13,19 @@ from math import inf
 from typing import Final, NamedTuple
 
 from idlanyard.registry._exceptions import RegistryMisconfigured
-from idlanyard.registry._sqlite._faults import is_busy
-from idlanyard.registry._sqlite._patience import Patience
+from idlanyard.registry._sqlite._connections import Patience
+from idlanyard.registry._sqlite._files import is_busy
 
 LAYOUT: Final = 2
 """
-The version of what is below.
+The version of the tables below.
 """
 _ROWS: Final = 100_000
 """
 The number of sessions that both client indexes are certainly made for within a second.
 """
 
-# The rows stand in the index of keys itself: whoever looks one up in a large file touches one
-# place less.
+# Without a rowid the rows are in the index of keys itself, which saves a lookup in a large file.
 _SESSIONS: Final = """
     CREATE TABLE IF NOT EXISTS idlanyard_sessions (
         key BLOB NOT NULL PRIMARY KEY,
@@ -46,7 +44,7 @@ _CLIENT_INDEXES: Final = {
     "by_client": ("client_key", "session_id", "expires"),
     "by_end": ("client_key", "expires", "session_id"),
 }
-# Triggers, since processes that know only layout 1 delete and renew sessions as well.
+# Triggers, since processes that know only layout 1 also delete and replace sessions.
 _REST: Final = (
     """
     CREATE INDEX IF NOT EXISTS idlanyard_sessions_by_expiry
@@ -90,7 +88,12 @@ _COLUMNS: Final = {
 
 class _State(NamedTuple):
     """
-    What a file has of a namespace.
+    The state of a namespace's tables in a file.
+
+    Attributes:
+        is_there: whether the table of sessions exists.
+        is_current: whether all tables exist, in the current layout.
+        is_indexed: whether the client indexes exist.
     """
 
     is_there: bool
@@ -98,54 +101,56 @@ class _State(NamedTuple):
     is_indexed: bool
 
 
-class Layout:
+class Schema:
     """
     The tables of one namespace.
     """
 
     def __init__(self, namespace: str) -> None:
-        def own(sql: str) -> str:
+        def rename(sql: str) -> str:
             return sql.replace("idlanyard_", f"{namespace}_")
 
         self._namespace = namespace
-        self._sessions = own(_SESSIONS)
-        self._rest = [own(sql) for sql in _REST]
-        self._rows = own("SELECT count(*) FROM (SELECT 1 FROM idlanyard_sessions LIMIT ?)")
-        self._version_there = own("SELECT max(version) FROM idlanyard_layout")
-        self._versionless = own("DELETE FROM idlanyard_layout")
-        self._versioned = own("INSERT INTO idlanyard_layout VALUES (?)")
+        self._sessions = rename(_SESSIONS)
+        self._rest = [rename(sql) for sql in _REST]
+        self._count_rows = rename("SELECT count(*) FROM (SELECT 1 FROM idlanyard_sessions LIMIT ?)")
+        self._read_layout = rename("SELECT max(version) FROM idlanyard_layout")
+        self._clear_layout = rename("DELETE FROM idlanyard_layout")
+        self._write_layout = rename("INSERT INTO idlanyard_layout VALUES (?)")
 
     def prepare(
         self, connection: sqlite3.Connection, *, reads_only: bool = False, seconds: float = 5.0
     ) -> None:
         """
-        Make a new connection durable, and the tables where they are not what they are to be.
+        Make a new connection durable, and the tables current.
 
         Args:
             connection: the connection.
-            reads_only: whether it is used without what it could not make.
-            seconds: how long that may take.
+            reads_only: whether reading is enough, if the tables cannot be changed.
+            seconds: the most seconds that this may take.
 
         Raises:
-            RegistryMisconfigured: the file's tables are none of ours, or of a newer version.
+            RegistryMisconfigured: the tables are another application's, or of a newer version.
             sqlite3.Error: the file is no database, or locked.
         """
-        # An acknowledged session survives a power cut, too.
+        # An acknowledged session survives even a power cut.
         connection.execute("PRAGMA synchronous = FULL")
-        state = self._state(connection)
+        state = self._read_state(connection)
         try:
-            # Where the file system cannot do it, the journal stays as it is, and is as safe.
+            # If the file system cannot do it, the journal stays as it is, and is just as safe.
             connection.execute("PRAGMA journal_mode = WAL")
             if not state.is_current:
-                self._make(connection)
+                self._make_tables(connection)
         except sqlite3.OperationalError:
-            # Neither a full disk nor somebody who writes keeps anybody from reading.
+            # A full disk, or another writer, is no reason not to read.
             if not (reads_only and state.is_there):
                 raise
         if not (reads_only or state.is_indexed):
-            self._index_if_quick(connection, int(seconds * _ROWS))
+            self._make_indexes_if_quick(connection, int(seconds * _ROWS))
 
-    def index(self, connection: sqlite3.Connection, patience: Patience | None = None) -> None:
+    def make_indexes(
+        self, connection: sqlite3.Connection, patience: Patience | None = None
+    ) -> None:
         """
         Make the client indexes that the file, made by an older version, does not have.
 
@@ -153,10 +158,10 @@ class Layout:
 
         Args:
             connection: the connection.
-            patience: how long to wait for a turn; the rest may take as long as it does.
+            patience: ends the wait for other writers; making the indexes has no limit.
 
         Raises:
-            sqlite3.Error: the file is locked, or the time is over.
+            sqlite3.Error: the file is locked, or the patience is over.
         """
         connection.execute("BEGIN IMMEDIATE")
         if patience is not None:
@@ -168,61 +173,61 @@ class Layout:
 
     def is_indexed(self, connection: sqlite3.Connection) -> bool:
         """
-        Return whether ``find`` has the index that it needs.
+        Return whether ``find`` has the indexes that it needs.
         """
-        return self._state(connection).is_indexed
+        return self._read_state(connection).is_indexed
 
-    def _index_if_quick(self, connection: sqlite3.Connection, most: int) -> None:
+    def _make_indexes_if_quick(self, connection: sqlite3.Connection, most: int) -> None:
         try:
-            (rows,) = connection.execute(self._rows, (most + 1,)).fetchone()
+            (rows,) = connection.execute(self._count_rows, (most + 1,)).fetchone()
             if rows <= most:
-                self.index(connection)
+                self.make_indexes(connection)
         except sqlite3.OperationalError as error:
-            # Without it find is slow, and everything is right.
+            # Without the indexes find is slow, but right.
             if is_busy(error):
                 raise
 
-    def _make(self, connection: sqlite3.Connection) -> None:
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            # Another process may have been here meanwhile.
-            state = self._state(connection)
+            # Another process may have made the tables meanwhile.
+            state = self._read_state(connection)
             connection.execute(self._sessions)
             if not state.is_there:
                 for kind in _CLIENT_INDEXES:
                     self._make_index(connection, kind)
             for sql in self._rest:
                 connection.execute(sql)
-            connection.execute(self._versionless)
-            connection.execute(self._versioned, (LAYOUT,))
+            connection.execute(self._clear_layout)
+            connection.execute(self._write_layout, (LAYOUT,))
 
-    def _state(self, connection: sqlite3.Connection) -> _State:
+    def _read_state(self, connection: sqlite3.Connection) -> _State:
         """
-        Return what there is of the namespace.
+        Return the state of the namespace's tables.
 
         Raises:
-            RegistryMisconfigured: it is none of ours, or of a newer version.
+            RegistryMisconfigured: a table is another application's, or of a newer version.
         """
         (encoding,) = connection.execute("PRAGMA encoding").fetchone()
         if encoding != "UTF-8":
             raise RegistryMisconfigured(
                 "sqlite",
-                f"the file's text is {encoding}, which sorts IDs otherwise: name another file",
+                f"the file's text is {encoding}, which sorts IDs differently: name another file",
             )
-        there = {kind for kind in _COLUMNS if self._is_there(connection, kind)}
-        version = self._version(connection) if "layout" in there else 0
+        there = {kind for kind in _COLUMNS if self._has_table(connection, kind)}
+        version = self._read_version(connection) if "layout" in there else 0
         return _State(
             "sessions" in there,
             len(there) == 3 and version == LAYOUT,
             not self._missing_indexes(connection),
         )
 
-    def _is_there(self, connection: sqlite3.Connection, kind: str) -> bool:
+    def _has_table(self, connection: sqlite3.Connection, kind: str) -> bool:
         """
-        Return whether a table is there, and ours.
+        Return whether a table exists.
 
         Raises:
-            RegistryMisconfigured: it is somebody else's.
+            RegistryMisconfigured: something of its name exists that is another application's.
         """
         name = f"{self._namespace}_{kind}"
         found = connection.execute(
@@ -234,19 +239,19 @@ class Layout:
         if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:
             raise RegistryMisconfigured(
                 "sqlite",
-                f"the file has a {found[0]} {name} that is somebody else's: open the registry "
+                f"the file has a {found[0]} {name} of another application: open the registry "
                 f"with another namespace, or name another file",
             )
         return True
 
-    def _version(self, connection: sqlite3.Connection) -> int:
+    def _read_version(self, connection: sqlite3.Connection) -> int:
         """
-        Return the version that the file says it has of the namespace.
+        Return the version of the namespace's tables in the file.
 
         Raises:
-            RegistryMisconfigured: it is a newer one.
+            RegistryMisconfigured: it is newer than this code.
         """
-        (version,) = connection.execute(self._version_there).fetchone()
+        (version,) = connection.execute(self._read_layout).fetchone()
         if version is not None and version > LAYOUT:
             raise RegistryMisconfigured(
                 "sqlite",

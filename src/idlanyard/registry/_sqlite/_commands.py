@@ -1,0 +1,358 @@
+"""
+Statements and transactions that answer the questions to a file, each on a given connection.
+
+Each reads the clock itself: a question may be asked again after waiting for
+the file, and a session may have expired meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from hashlib import sha256
+from time import time_ns
+from typing import Final
+
+from idlanyard.registry._record import Draft, Kept, PutResult, Repeated, Row, Stretch
+
+_INSERT: Final = """
+    INSERT INTO idlanyard_sessions AS there
+        (key, session_id, client_key, client_id, metadata, ttl, created, expires)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET
+        session_id = excluded.session_id, client_key = excluded.client_key,
+        client_id = excluded.client_id, metadata = excluded.metadata,
+        ttl = excluded.ttl, created = excluded.created, expires = excluded.expires
+    WHERE there.expires <= excluded.created
+"""
+_PUT: Final = _INSERT.partition("    WHERE there")[0]
+_READ: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key = ? AND (expires IS NULL OR expires > ?)
+"""
+_EXTEND: Final = """
+    UPDATE idlanyard_sessions SET
+        ttl = coalesce(:ttl, ttl),
+        metadata = coalesce(:metadata, metadata),
+        expires = CASE
+            WHEN :ttl IS NOT NULL THEN :now + :ttl
+            WHEN ttl IS NULL THEN expires
+            ELSE max(:now + ttl, coalesce(expires, 0))
+        END
+    WHERE key = :key AND (expires IS NULL OR expires > :now)
+        AND created = coalesce(:created, created)
+    RETURNING session_id, client_id, metadata, created, expires
+"""
+_DELETE: Final = """
+    DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
+    RETURNING session_id, client_id, metadata, created, expires
+"""
+# There are two ways to a page, and both choose its keys in an index alone. This one reads the
+# client's sessions in the order of their IDs, dead ones included, up to a number; -1 is all.
+_NEXT: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key IN (
+        SELECT key FROM (
+            SELECT key, expires FROM idlanyard_sessions
+            WHERE client_key = :client_key AND session_id > :after
+            ORDER BY session_id LIMIT :reach
+        ) WHERE expires IS NULL OR expires > :now LIMIT :limit
+    )
+"""
+# Are there more sessions, dead or alive, than _NEXT has read?
+_BEYOND: Final = """
+    SELECT 1 FROM idlanyard_sessions WHERE client_key = :client_key AND session_id > :after
+    ORDER BY session_id LIMIT 1 OFFSET :reach
+"""
+# The other way reads all of the client's living sessions, and none of the dead.
+_SORTED: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key IN (
+        SELECT key FROM (
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
+    )
+"""
+_COUNT_LIVING: Final = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM (
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) LIMIT :most
+    )
+"""
+_PURGE: Final = """
+    DELETE FROM idlanyard_sessions WHERE key IN (
+        SELECT key FROM idlanyard_sessions WHERE expires <= ? LIMIT ?
+    )
+"""
+_COUNT: Final = "SELECT count(*) FROM idlanyard_sessions WHERE expires IS NULL OR expires > ?"
+_WALK: Final = """
+    SELECT there.key, session_id, client_id, metadata, ttl, there.created, expires,
+        idempotency, request
+    FROM idlanyard_sessions AS there LEFT JOIN idlanyard_creates AS made
+        ON made.key = there.key AND made.created = there.created
+    WHERE there.key > ? ORDER BY there.key LIMIT ?
+"""
+_LOOK: Final = """
+    SELECT created, expires IS NULL OR expires > ? FROM idlanyard_sessions WHERE key = ?
+"""
+_REPEATED: Final = """
+    SELECT there.key, request, session_id, client_id, metadata, there.created, expires
+    FROM idlanyard_creates AS made JOIN idlanyard_sessions AS there
+        ON there.key = made.key AND there.created = made.created
+    WHERE made.idempotency = ?
+"""
+_REMEMBER: Final = """
+    INSERT INTO idlanyard_creates (idempotency, request, key, created) VALUES (?, ?, ?, ?)
+"""
+_FORGET: Final = "DELETE FROM idlanyard_creates WHERE key = ?"
+_ATTEMPT: Final = "UPDATE idlanyard_layout SET version = version"
+
+_SECOND: Final = 1_000_000
+_FEW: Final = 4
+"""
+The number of dead sessions that any create removes; more than it can add.
+"""
+_MANY: Final = 200
+_PAUSE: Final = 50_000
+"""
+The microseconds between two creates of a process that remove many, which takes milliseconds.
+"""
+_REACHES: Final = ((1, 16), (64, -1))
+"""
+The most living sessions that are sorted for a page, and the most sessions, dead or alive, that
+are walked through if there are more; as multiples of the page's size. -1 is all.
+"""
+
+
+class Statements:
+    """
+    The statements of one namespace.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        def rename(sql: str) -> str:
+            return sql.replace("idlanyard_", f"{namespace}_")
+
+        self.insert = rename(_INSERT)
+        self.put = rename(_PUT)
+        self.read = rename(_READ)
+        self.extend = rename(_EXTEND)
+        self.delete = rename(_DELETE)
+        self.next = rename(_NEXT)
+        self.beyond = rename(_BEYOND)
+        self.sorted = rename(_SORTED)
+        self.count_living = rename(_COUNT_LIVING)
+        self.purge = rename(_PURGE)
+        self.count = rename(_COUNT)
+        self.walk = rename(_WALK)
+        self.look = rename(_LOOK)
+        self.repeated = rename(_REPEATED)
+        self.remember = rename(_REMEMBER)
+        self.forget = rename(_FORGET)
+        self.attempt = rename(_ATTEMPT)
+
+
+class Commands:
+    """
+    Answers to questions about the sessions of one namespace.
+    """
+
+    __slots__ = ("_due", "_pause_until", "_sql")
+
+    def __init__(self, namespace: str) -> None:
+        self._sql = Statements(namespace)
+        # When to look for dead sessions next: within a second, since other processes make some too.
+        self._due = 0
+        self._pause_until = 0
+
+    def insert(self, connection: sqlite3.Connection, draft: Draft) -> Row | Repeated | None:
+        """
+        Keep a new session, and remove some dead ones.
+        """
+        now = _read_clock()
+        if draft.idempotency is None and self._due - _SECOND <= now < self._due:
+            return self._insert(connection, draft, now)
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            self._sweep(connection, now)
+            if draft.idempotency is not None:
+                before = self._made_by(connection, draft.idempotency, now)
+                if before is not None:
+                    return before
+            row = self._insert(connection, draft, now)
+            if row is not None and draft.idempotency is not None:
+                made = (draft.idempotency, draft.request, draft.key, now)
+                connection.execute(self._sql.remember, made)
+        return row
+
+    def read(self, connection: sqlite3.Connection, key: bytes) -> Row | None:
+        """
+        Return one session.
+        """
+        return _row_or_none(connection.execute(self._sql.read, (key, _read_clock())))
+
+    def extend(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        ttl: int | None,
+        metadata: str | None,
+        created: int | None,
+    ) -> Row | None:
+        """
+        Extend the life of one session.
+        """
+        values = {
+            "key": key,
+            "ttl": ttl,
+            "metadata": metadata,
+            "created": created,
+            "now": _read_clock(),
+        }
+        return _row_or_none(connection.execute(self._sql.extend, values))
+
+    def delete(self, connection: sqlite3.Connection, key: bytes, created: int | None) -> Row | None:
+        """
+        Delete one session, and return it unless it was dead.
+        """
+        now = _read_clock()
+        row = _row_or_none(connection.execute(self._sql.delete, (key, created)))
+        return row if row is not None and (row.expires is None or row.expires > now) else None
+
+    def page(
+        self, connection: sqlite3.Connection, client_key: bytes, after: str, limit: int
+    ) -> list[Row]:
+        """
+        Return a client's next sessions; SQLite compares text as UTF-8 bytes.
+
+        The cost is that of the living sessions if there are few, and that of
+        the page if there are many. It does not grow with dead sessions, unless
+        there are many living ones and the page comes after thousands of dead.
+        """
+        values = {"client_key": client_key, "after": after, "limit": limit, "now": _read_clock()}
+        found: list[Row] = []
+        for most, reach in _REACHES:
+            values |= {"most": most * limit + 1, "reach": reach * limit}
+            (living,) = connection.execute(self._sql.count_living, values).fetchone()
+            if living <= most * limit:
+                return _sort_rows(connection.execute(self._sql.sorted, values))
+            found = _sort_rows(connection.execute(self._sql.next, values))
+            if len(found) == limit or not connection.execute(self._sql.beyond, values).fetchone():
+                break
+        return found
+
+    def purge(self, connection: sqlite3.Connection, now: int, most: int) -> int:
+        """
+        Remove some sessions that were dead at that moment, and return their number.
+        """
+        return connection.execute(self._sql.purge, (now, most)).rowcount
+
+    def count(self, connection: sqlite3.Connection) -> int:
+        """
+        Count the living sessions.
+        """
+        (counted,) = connection.execute(self._sql.count, (_read_clock(),)).fetchone()
+        return int(counted)
+
+    def walk(self, connection: sqlite3.Connection, after: bytes, limit: int) -> Stretch:
+        """
+        Return the living ones of the next sessions, in the order of their keys.
+        """
+        now = _read_clock()
+        found = connection.execute(self._sql.walk, (after, limit)).fetchall()
+        kept = [Kept._make(one[1:]) for one in found]
+        living = [one for one in kept if one.expires is None or one.expires > now]
+        return Stretch(living, found[-1][0].hex() if len(found) == limit else None)
+
+    def put(self, connection: sqlite3.Connection, sessions: Sequence[Kept]) -> list[PutResult]:
+        """
+        Keep sessions exactly as another store kept them, all or none.
+        """
+        now = _read_clock()
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            return [self._put(connection, kept, now) for kept in sessions]
+
+    def attempt(self, connection: sqlite3.Connection) -> None:
+        """
+        Write a value that is there already, to find out whether writing works.
+        """
+        connection.execute(self._sql.attempt)
+
+    def _sweep(self, connection: sqlite3.Connection, now: int) -> None:
+        """
+        Remove some dead sessions: few each time, and many where they have gathered.
+        """
+        most = _FEW if self._pause_until - _PAUSE <= now < self._pause_until else _MANY
+        if self.purge(connection, now, most) < most:
+            self._due = now + _SECOND
+        elif most == _MANY:
+            self._pause_until = now + _PAUSE
+
+    def _insert(self, connection: sqlite3.Connection, draft: Draft, now: int) -> Row | None:
+        expires = None if draft.ttl is None else now + draft.ttl
+        done = connection.execute(self._sql.insert, (*draft[:6], now, expires))
+        if not done.rowcount:
+            return None
+        if expires is not None and expires < self._due:
+            self._due = expires
+        return Row(draft.session_id, draft.client_id, draft.metadata, now, expires)
+
+    def _put(self, connection: sqlite3.Connection, kept: Kept, now: int) -> PutResult:
+        if kept.expires is not None and kept.expires <= now:
+            return "expired"
+        key = sha256(kept.session_id.encode()).digest()
+        there = connection.execute(self._sql.look, (now, key)).fetchone()
+        created, is_living = there or (None, False)
+        if kept.idempotency is not None:
+            before = self._made_by(connection, kept.idempotency, now)
+            if before is not None and before.row.session_id != kept.session_id:
+                return "taken"
+        if is_living and created != kept.created:
+            return "taken"
+        client_key = None if kept.client_id is None else sha256(kept.client_id.encode()).digest()
+        fields = (kept.session_id, client_key, *kept[1:6])
+        connection.execute(self._sql.put, (key, *fields))
+        connection.execute(self._sql.forget, (key,))
+        if kept.idempotency is not None:
+            made = (kept.idempotency, kept.request, key, kept.created)
+            connection.execute(self._sql.remember, made)
+        return "same" if is_living else "kept"
+
+    def _made_by(
+        self, connection: sqlite3.Connection, idempotency: bytes, now: int
+    ) -> Repeated | None:
+        """
+        Return the living session that a create with this key has made; remove a dead one.
+        """
+        found = connection.execute(self._sql.repeated, (idempotency,)).fetchone()
+        if found is None:
+            return None
+        key, request, *fields = found
+        row = Row._make(fields)
+        if row.expires is None or row.expires > now:
+            return Repeated(row, request)
+        connection.execute(self._sql.delete, (key, row.created))
+        return None
+
+
+def _read_clock() -> int:
+    return time_ns() // 1000
+
+
+def _row_or_none(found: sqlite3.Cursor) -> Row | None:
+    row = found.fetchone()
+    return None if row is None else Row._make(row)
+
+
+def _sort_rows(found: sqlite3.Cursor) -> list[Row]:
+    return sorted(map(Row._make, found))
