@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from idlanyard.registry._command._places import Address, Place
+from idlanyard.registry._command._places import Address, Place, read_stretches
 from idlanyard.registry._command._printing import Printer, Streams
 from idlanyard.registry._command._run import run
-from idlanyard.registry._command._walking import stretches
 from idlanyard.registry._questions import Put
 from idlanyard.registry._record import Kept
 
@@ -149,7 +148,7 @@ def kept_in(url: str, *, namespace: str = "idlanyard") -> dict[str, Kept]:
     Return everything that a store keeps of its living sessions, by their IDs.
     """
     with place_of(url, namespace=namespace) as place:
-        return {kept.session_id: kept for stretch in stretches(place) for kept in stretch}
+        return {kept.session_id: kept for stretch in read_stretches(place) for kept in stretch}
 
 
 def put_into(url: str, sessions: Iterable[Kept], *, namespace: str = "idlanyard") -> None:

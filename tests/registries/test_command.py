@@ -23,11 +23,11 @@ import pytest
 
 from idlanyard.__main__ import main
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
-from idlanyard.registry._command._listing import _each_once, _foremost, check
 from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._run import run
-from idlanyard.registry._command._showing import scrubbed, text_shown, url_shown
+from idlanyard.registry._command._sessions import _deduplicate, _take_first, check
 from idlanyard.registry._command._statuses import Failed
+from idlanyard.registry._command._text import escape_text, hide_secrets, scrub_text
 from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._questions import Question
 from registries.commanding import (
@@ -105,7 +105,7 @@ def test_show_of_what_is_not_there(url: str) -> None:
     """
     done = ran("show", url, "nobody")
     assert (done.status, done.out) == (1, "")
-    assert done.err == "there is no session 'nobody': it has ended, expired or never been\n"
+    assert done.err == "there is no session 'nobody': it has ended, expired or never existed\n"
 
 
 def listed(url: str, *words: str) -> list[str]:
@@ -165,9 +165,9 @@ def test_a_session_is_listed_once() -> None:
     A session that a walk meets in two of its parts is listed once.
     """
     rows = [kept.row() for kept in sample(5)]
-    assert list(_each_once(rows * 2)) == rows
-    assert _foremost(rows * 2, 10, lambda row: row.created) == rows
-    assert _foremost(rows, 2, lambda row: -row.created) == rows[:1:-1]
+    assert list(_deduplicate(rows * 2)) == rows
+    assert _take_first(rows * 2, 10, lambda row: row.created) == rows
+    assert _take_first(rows, 2, lambda row: -row.created) == rows[:1:-1]
 
 
 # What must not act on a terminal.
@@ -210,8 +210,8 @@ def test_text_is_shown_safely(text: str, shown: str) -> None:
     """
     Whatever acts on a terminal is written as Python writes it, and all else as it is.
     """
-    assert text_shown(text) == shown
-    assert text_shown("é漢", "ascii") == "\\xe9\\u6f22"
+    assert escape_text(text) == shown
+    assert escape_text("é漢", "ascii") == "\\xe9\\u6f22"
 
 
 def test_a_terminal_of_ascii_gets_ascii(url: str) -> None:
@@ -241,7 +241,7 @@ def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
     """
     Of a URL nothing is shown that could be a secret.
     """
-    assert url_shown(url) == shown
+    assert hide_secrets(url) == shown
 
 
 def test_a_password_is_scrubbed_from_causes() -> None:
@@ -250,10 +250,10 @@ def test_a_password_is_scrubbed_from_causes() -> None:
     """
     url = "postgresql://lanyard:s3%2Fcret@host/db?sslpassword=other"
     said = f"cannot follow {url}: s3/cret and s3%2Fcret and other at host"
-    assert scrubbed(said, [url]) == (
+    assert scrub_text(said, [url]) == (
         "cannot follow postgresql://host/db: *** and *** and *** at host"
     )
-    assert scrubbed("no database host", ["postgresql://u:host@host/db"]) == "no database host"
+    assert scrub_text("no database host", ["postgresql://u:host@host/db"]) == "no database host"
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from idlanyard.registry import RegistryUnavailable, SessionNotFound, SessionRegistry
-from idlanyard.registry._command._lease import Lease
-from idlanyard.registry._command._moving import move
-from idlanyard.registry._command._places import Place
+from idlanyard.registry._command._moving import Lease, move
+from idlanyard.registry._command._places import LEASE_ID, Place
 from idlanyard.registry._command._printing import Printer
 from idlanyard.registry._command._statuses import Failed, Undone, UsageError
-from idlanyard.registry._command._walking import LEASE_ID
 from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._questions import Delete, Extend, Put, Question, Read, Walk
 from idlanyard.registry._record import Kept, Row, Stretch
@@ -664,7 +662,7 @@ def test_a_move_that_was_held_up_goes_no_further() -> None:
     target.ask(Delete(key_of("x", LEASE_ID), None))
 
     def is_held() -> bool:
-        lease.keep()
+        lease.extend()
         return False
 
     with pytest.raises(Undone, match="run it again"):
@@ -681,11 +679,11 @@ def test_a_move_goes_on_for_long() -> None:
     first = held_by(target)[LEASE_ID].expires
 
     def is_longer() -> bool:
-        lease.keep()
+        lease.extend()
         return held_by(target)[LEASE_ID].expires != first
 
     eventually(is_longer)
-    lease.give()
+    lease.release()
     assert held_by(target) == {}
 
 

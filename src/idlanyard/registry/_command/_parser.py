@@ -1,5 +1,5 @@
 """
-The command line: which commands there are, and what each takes.
+The command line: its commands, their words and their options.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _STATUSES: Final = f"""\
 exit status:
   0  done, and all is well
-  1  something was found or is left: a setting that voids a promise, a session
-     that is not there, one that could not be moved, a line that is wrong
+  1  something was found or is left: a setting that breaks a promise, a session
+     that does not exist or could not be moved, a line that is wrong
   2  the command line is wrong
   3  a store does not answer: waiting may mend this
   4  a store is misconfigured: waiting will not mend this
-  128 and the signal's number, where a signal ended it (130: Ctrl-C)
+  128 plus the signal's number, if a signal ended it (130: Ctrl-C)
 
 URL is one of sqlite:///sessions.db, sqlite:////var/lib/sessions.db,
-postgresql://user@host/database, redis://host:6379/0 and so on. Left out, it is
-{VARIABLE} of the environment; env:NAME is another variable. A
-password so stands in no list of processes.
+postgresql://user@host/database, redis://host:6379/0 and so on. If it is left
+out, it is read from the environment variable {VARIABLE};
+env:NAME names another variable. That keeps passwords out of the process list.
 """
 
 
@@ -41,9 +41,9 @@ class _Command(NamedTuple):
     One command, for the parser.
 
     Attributes:
-        words: its words behind the URL, as they are shown.
-        line: one line about it.
-        about: more about it.
+        words: its words, as help shows them.
+        line: one line of description.
+        about: the whole description.
     """
 
     words: str
@@ -54,17 +54,18 @@ class _Command(NamedTuple):
 COMMANDS: Final[Mapping[str, _Command]] = {
     "check": _Command(
         "[URL]",
-        "ask whether the store can keep what the registry promises",
-        "Print a sentence for each setting that voids a promise, with what to write "
-        "instead. Tells a store that is set up wrongly (4) from one that does not answer (3).",
+        "check whether the store can keep what the registry promises",
+        "Print a sentence for each setting that breaks a promise, with the setting to write "
+        "instead. The exit status tells a misconfigured store (4) from one that does not "
+        "answer (3).",
     ),
     "list": _Command(
         "[URL]",
         "show sessions",
-        "Show living sessions: a table on a terminal, else lines of fields with tabs between "
-        "them. Memory is bounded by --limit, however many sessions there are.",
+        "Show living sessions: a table on a terminal, else lines with tabs between the fields. "
+        "Memory is bounded by --limit, however many sessions there are.",
     ),
-    "count": _Command("[URL]", "count the living sessions", "Print how many sessions are living."),
+    "count": _Command("[URL]", "count the living sessions", "Print the number of living sessions."),
     "show": _Command("[URL] ID", "show one session", "Show every field of one session."),
     "end": _Command(
         "[URL] [ID]",
@@ -73,25 +74,27 @@ COMMANDS: Final[Mapping[str, _Command]] = {
     ),
     "purge": _Command(
         "[URL]",
-        "give up what expired sessions still take",
-        "Give up what expired sessions still take, and print how many those were. They are "
-        "absent without it; this is for the disk.",
+        "free the space of expired sessions",
+        "Free the space of expired sessions, and print their number. Nobody sees them without "
+        "this, too; it is for the disk.",
     ),
     "export": _Command(
         "[URL]",
         "write all sessions as JSON lines",
-        "Write every living session with every field, one JSON object a line, to the output.",
+        "Write every living session with every field to the output, one JSON object per line.",
     ),
     "import": _Command(
         "[URL]",
         "keep the sessions of an export",
-        "Read what export wrote from the input, and keep it. Running it again is harmless.",
+        "Read the output of export from the input, and keep its sessions. Running it again is "
+        "harmless.",
     ),
     "move": _Command(
         "[FROM] TO",
         "move all sessions to another store",
         "Move every living session with every field: each is put into TO, then deleted from "
-        "FROM. Stopped at any moment, nothing is lost, and running it again completes it.",
+        "FROM. It may be stopped at any moment: nothing is lost, and running it again "
+        "completes it.",
     ),
 }
 
@@ -103,11 +106,11 @@ class _Parser(argparse.ArgumentParser):
 
 class Line(NamedTuple):
     """
-    A command line that was understood.
+    A parsed command line.
 
     Attributes:
         command: the command.
-        words: its words, which may begin with a URL.
+        words: its words; the first may be a URL.
         options: its options.
     """
 
@@ -116,12 +119,12 @@ class Line(NamedTuple):
     options: argparse.Namespace
 
 
-def parsed(arguments: Sequence[str]) -> Line | None:
+def parse_line(arguments: Sequence[str]) -> Line | None:
     """
-    Return what a command line says; ``None`` where it asked for help, which was printed.
+    Return a parsed command line; ``None`` if it asked for help, which was printed.
 
     Raises:
-        UsageError: it cannot be followed.
+        UsageError: the command line is wrong.
     """
     overview, parsers = _parsers()
     if not arguments:
@@ -131,7 +134,7 @@ def parsed(arguments: Sequence[str]) -> Line | None:
     try:
         if command not in parsers:
             overview.parse_args(arguments[:1])
-        # An ID may begin with a dash: behind -- there are no options.
+        # An ID may begin with a dash: words after -- are no options.
         rest = list(arguments[1:])
         mark = rest.index("--") if "--" in rest else len(rest)
         options = parsers[command].parse_intermixed_args(rest[:mark])
@@ -142,7 +145,7 @@ def parsed(arguments: Sequence[str]) -> Line | None:
 
 def split_words(line: Line) -> tuple[str | None, str | None]:
     """
-    Return the URL of a command line, and the word behind it.
+    Return the URL of a command line, and the word after it.
 
     Raises:
         UsageError: there are too many words, or too few.
@@ -163,7 +166,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     raw = argparse.RawDescriptionHelpFormatter
     overview = _Parser(
         prog=PROGRAM,
-        description="Look after the sessions of a registry.",
+        description="Operate the sessions of a registry.",
         epilog=_STATUSES,
         formatter_class=raw,
         allow_abbrev=False,
@@ -204,30 +207,33 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--namespace",
         default="idlanyard",
         metavar="NAME",
-        help="what the store's tables and keys begin with (idlanyard)",
+        help="the prefix of the store's tables and keys (idlanyard)",
     )
 
 
 def _add_listing(parser: argparse.ArgumentParser) -> None:
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument("--client", metavar="CLIENT", help="only the sessions of this client")
-    whose.add_argument("--without-client", action="store_true", help="only those of no client")
+    whose.add_argument(
+        "--without-client", action="store_true", help="only sessions without a client"
+    )
     order = parser.add_mutually_exclusive_group()
     order.add_argument("--oldest", action="store_true", help="the oldest first")
     order.add_argument("--newest", action="store_true", help="the newest first")
-    order.add_argument("--expiring", action="store_true", help="the soonest to expire first")
+    order.add_argument("--expiring", action="store_true", help="the first to expire first")
     order.add_argument(
         "--expiring-within",
-        type=_span,
+        type=_parse_span,
         metavar="TIME",
-        help="only those that expire within this time, as in 90s, 15m, 1h or 2d, the soonest first",
+        help="only sessions that expire within this time, as in 90s, 15m, 1h or 2d, the first "
+        "to expire first",
     )
     parser.add_argument(
         "--limit",
-        type=_limit,
+        type=_parse_limit,
         default=100,
         metavar="N",
-        help=f"how many at most, 1 to {MOST_LISTED} (100)",
+        help=f"the most sessions to show, 1 to {MOST_LISTED} (100)",
     )
 
 
@@ -235,41 +241,43 @@ def _add_ending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client", metavar="CLIENT", help="every session of this client")
     parser.add_argument(
         "--created-at",
-        type=_moment,
+        type=_parse_moment,
         metavar="MOMENT",
-        help="only the session that was created at this moment, as show prints it",
+        help="only a session created at this moment, as show prints it",
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before ending a client's")
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before ending a client's sessions"
+    )
 
 
 def _add_moving(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--copy", action="store_true", help="leave the sessions in FROM as well")
+    parser.add_argument("--copy", action="store_true", help="keep the sessions in FROM, too")
     parser.add_argument(
         "--copied-at",
-        type=_moment,
+        type=_parse_moment,
         metavar="MOMENT",
-        help="after a --copy that began then, with TO in use since: what has changed or ended "
-        "in TO is left so",
+        help="after a --copy that began at this moment, with TO in use since: keep changes and "
+        "ends in TO",
     )
     parser.add_argument(
-        "--to-namespace", metavar="NAME", help="the namespace in TO, where it is another one"
+        "--to-namespace", metavar="NAME", help="the namespace in TO, if it is another one"
     )
 
 
-def _span(text: str) -> int:
+def _parse_span(text: str) -> int:
     match = _SPAN.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: write 90s, 15m, 1h or 2d")
     return round(float(match[1]) * _SECONDS[match[2]] * 1_000_000)
 
 
-def _limit(text: str) -> int:
+def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_LISTED):
         raise argparse.ArgumentTypeError(f"{text!r} is no limit: write 1 to {MOST_LISTED}")
     return int(text)
 
 
-def _moment(text: str) -> int:
+def _parse_moment(text: str) -> int:
     try:
         return since_1970(datetime.fromisoformat(text))
     except ValueError:

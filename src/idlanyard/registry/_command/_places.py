@@ -1,42 +1,50 @@
 """
-The stores that a command line names, and asking them.
+Stores that a command line names: opening them, asking them, reading all their sessions.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from idlanyard.exceptions import PolicyError
-from idlanyard.registry._command._showing import url_shown
 from idlanyard.registry._command._statuses import Failed, UsageError
+from idlanyard.registry._command._text import hide_secrets
 from idlanyard.registry._exceptions import (
     MissingExtra,
     RegistryMisconfigured,
     RegistryUnavailable,
 )
 from idlanyard.registry._opening import open_store
-from idlanyard.registry._questions import Question, Store
+from idlanyard.registry._questions import Page, Question, Store, Walk
+from idlanyard.registry._record import Kept, Row
+from idlanyard.registry._rules import key_of
 
 T = TypeVar("T")
 
 VARIABLE: Final = "IDLANYARD_REGISTRY_URL"
 _FROM_ENVIRONMENT: Final = "env:"
 _FILE: Final = "sqlite:///"
+SAME: Final = "both URLs name the same place: write the store to move from, then the one to move to"
+BATCH: Final = 500
+LEASE_ID: Final = "idlanyard.registry.move"
+"""
+The session that a running move keeps in its target. No command shows it.
+"""
 
 
 class Address(NamedTuple):
     """
-    Where a store is.
+    The address of a store.
 
     Attributes:
         url: its URL.
         timeout: the most seconds that one question may take.
-        namespace: what its tables and keys begin with.
+        namespace: the prefix of its tables and keys.
     """
 
     url: str
@@ -46,18 +54,18 @@ class Address(NamedTuple):
 
 class Place:
     """
-    One store that a command works on. Threads may share it.
+    An open store that a command works on. Threads may share it.
 
     Args:
-        address: where it is.
+        address: its address.
 
     Attributes:
         store: the store; ``ask`` asks it.
         kind: the kind of store.
-        shown: its URL, as it may be shown.
+        shown: its URL, without secrets.
 
     Raises:
-        UsageError: there can be no such store.
+        UsageError: the address is wrong.
     """
 
     def __init__(self, address: Address) -> None:
@@ -67,14 +75,14 @@ class Place:
             raise UsageError(str(error)) from None
         self.store: Store = opened.store
         self.kind = opened.name
-        self.shown = url_shown(address.url)
+        self.shown = hide_secrets(address.url)
 
     def ask(self, question: Question[T]) -> T:
         """
         Return the store's answer to a question.
 
         Raises:
-            Failed: it does not answer, or cannot.
+            Failed: the store does not answer, or is misconfigured.
         """
         try:
             return self.store.ask(question)
@@ -93,9 +101,9 @@ class Place:
         self.store.close()
 
 
-def url_of(word: str | None, environ: Mapping[str, str]) -> str:
+def read_url(word: str | None, environ: Mapping[str, str]) -> str:
     """
-    Return the URL that a word of the command line names.
+    Return the URL in a word of the command line.
 
     Args:
         word: the URL, or ``env:NAME`` for the value of an environment
@@ -103,7 +111,7 @@ def url_of(word: str | None, environ: Mapping[str, str]) -> str:
         environ: the environment.
 
     Raises:
-        UsageError: it names none.
+        UsageError: there is no URL.
     """
     if word is None:
         url = environ.get(VARIABLE)
@@ -122,40 +130,37 @@ def url_of(word: str | None, environ: Mapping[str, str]) -> str:
     return url
 
 
-def refuse_missing_file(url: str) -> None:
+def check_file_exists(url: str) -> None:
     """
-    Refuse a file that is not there: asking it would make an empty one.
+    Check that the file of a store exists, since opening it would make an empty one.
 
     Raises:
         UsageError: there is no such file.
     """
-    path = _path_of(url)
+    path = _parse_file(url)
     try:
         is_missing = path is not None and not path.exists()
     except OSError:
-        # The store says it better.
+        # The store's own error says more.
         return
     if is_missing:
-        raise UsageError(f"there is no file {path}: write the path of the registry's own")
+        raise UsageError(f"there is no file {path}: write the path of the registry's file")
 
 
-def refuse_same(source: Address, target: Address) -> None:
+def check_different(source: Address, target: Address) -> None:
     """
-    Refuse to move from a place to itself; by another name it is found out by looking.
+    Check that a move has two addresses; a lease finds two names of one store.
 
     Raises:
-        UsageError: they are the same.
+        UsageError: the addresses are the same.
     """
     if source.url == target.url and source.namespace == target.namespace:
         raise UsageError(SAME)
 
 
-SAME: Final = "both URLs name the same place: write the store to move from, then the one to move to"
-
-
-def _path_of(url: str) -> Path | None:
+def _parse_file(url: str) -> Path | None:
     """
-    Return the path of a file, ``None`` where the URL names none.
+    Return the path of a store's file; ``None`` if the URL names no file.
     """
     if not url.startswith(_FILE):
         return None
@@ -164,3 +169,49 @@ def _path_of(url: str) -> Path | None:
     except UnicodeEncodeError:
         return None
     return None if "\x00" in name else Path(name)
+
+
+def read_stretches(place: Place) -> Iterator[list[Kept]]:
+    """
+    Yield the living sessions of a store in parts; no part has a session twice.
+    """
+    after: str | None = None
+    while True:
+        stretch = place.ask(Walk(after, BATCH))
+        yield list({kept.session_id: kept for kept in stretch.sessions}.values())
+        after = stretch.after
+        if after is None:
+            return
+
+
+def read_rows(place: Place, client_id: str | None) -> Iterator[Row]:
+    """
+    Yield the living sessions of a store, or those of one client.
+
+    Raises:
+        UsageError: the client's ID is none.
+    """
+    if client_id is None:
+        for stretch in read_stretches(place):
+            yield from (kept.row() for kept in stretch if kept.session_id != LEASE_ID)
+        return
+    key, after = parse_key("client", client_id), None
+    while True:
+        page = place.ask(Page(key, after, BATCH))
+        yield from page
+        if len(page) < BATCH:
+            return
+        after = page[-1].session_id
+
+
+def parse_key(name: str, text: str) -> bytes:
+    """
+    Return the key of an ID on the command line.
+
+    Raises:
+        UsageError: the text is no ID.
+    """
+    try:
+        return key_of(name, text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -1,5 +1,5 @@
 """
-What a command prints: lines, JSON, tables, progress.
+Output of a command: lines, JSON, tables and progress.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple, Protocol, TextIO
 
-from idlanyard.registry._command._showing import scrubbed, text_shown
 from idlanyard.registry._command._statuses import UsageError
+from idlanyard.registry._command._text import escape_text, scrub_text
 
 
 class Streams(NamedTuple):
     """
-    Where a command reads and writes.
+    The streams of a command.
 
     Attributes:
-        input: what an import reads.
-        out: what was asked for.
-        err: what is said besides: questions, faults, progress.
+        input: the input of an import.
+        out: the output.
+        err: everything else that is printed: questions, faults, progress.
     """
 
     input: BinaryIO
@@ -31,12 +31,12 @@ class Streams(NamedTuple):
 
 class Progress(Protocol):
     """
-    How far long work has come.
+    The progress of long work.
     """
 
     def advance(self, done: int) -> None:
         """
-        Note that so many more are done.
+        Add to the number of items that are done.
         """
         ...
 
@@ -44,18 +44,18 @@ class Progress(Protocol):
 class _Silent:
     def advance(self, done: int) -> None:
         """
-        Say nothing.
+        Show nothing.
         """
 
 
 class Printer:
     """
-    Writes what a command has to say, so that nothing in it acts on a terminal.
+    Writes a command's output, without anything that controls a terminal.
 
     Args:
-        streams: where to.
-        urls: those whose passwords are never written.
-        is_json: whether a program reads it.
+        streams: the streams to write to.
+        urls: the URLs whose passwords are never written.
+        is_json: whether the output is JSON, for a program.
     """
 
     def __init__(self, streams: Streams, urls: Sequence[str], *, is_json: bool) -> None:
@@ -65,7 +65,7 @@ class Printer:
 
     def line(self, text: str) -> None:
         """
-        Write a line of what was asked for.
+        Write a line to the output.
         """
         _write(self._streams.out, text)
 
@@ -77,25 +77,25 @@ class Printer:
 
     def say(self, text: str, *, end: str = "\n") -> None:
         """
-        Write a line beside what was asked for, each of its lines made safe.
+        Write a message, apart from the output.
         """
-        # Where both go to one place, the lines are in the order in which they were written.
+        # If both streams are one terminal, lines appear in the order in which they were written.
         self._streams.out.flush()
-        _write(self._streams.err, scrubbed(text, self._urls), end=end)
+        _write(self._streams.err, scrub_text(text, self._urls), end=end)
         self._streams.err.flush()
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """
-        Write rows: as a table on a terminal where Rich is installed, else with tabs.
+        Write rows: as a table on a terminal if Rich is installed, else with tabs.
         """
         rows = iter(rows)
-        # Nothing is written where already the first cannot be had.
+        # A store that fails at once leaves no titles without rows.
         first = list(islice(rows, 1))
-        cells = _safe(chain(first, rows), self._streams.out)
+        cells = _escape_rows(chain(first, rows), self._streams.out)
         if self._streams.out.isatty() and _has_rich():
             from idlanyard.registry._command import _tables
 
-            _tables.write(self._streams.out, titles, cells)
+            _tables.write_table(self._streams.out, titles, cells)
             return
         self._streams.out.write("\t".join(titles) + "\n")
         for row in cells:
@@ -103,12 +103,12 @@ class Printer:
 
     def progress(self, about: str, total: int | None) -> AbstractContextManager[Progress]:
         """
-        Return a block in which long work shows how far it has come, on a terminal.
+        Return a block that shows the progress of long work, if there is a terminal.
         """
         if self._streams.err.isatty() and not self.is_json and _has_rich():
             from idlanyard.registry._command import _tables
 
-            return _tables.progress(self._streams.err, about, total)
+            return _tables.show_progress(self._streams.err, about, total)
         return nullcontext(_Silent())
 
     def confirm(self, question: str, *, instead: str) -> bool:
@@ -133,11 +133,11 @@ def _has_rich() -> bool:
     return bool(rich)
 
 
-def _safe(rows: Iterable[Sequence[str]], stream: TextIO) -> Iterable[Sequence[str]]:
+def _escape_rows(rows: Iterable[Sequence[str]], stream: TextIO) -> Iterable[Sequence[str]]:
     encoding = stream.encoding or "utf-8"
-    return ([text_shown(cell, encoding) for cell in row] for row in rows)
+    return ([escape_text(cell, encoding) for cell in row] for row in rows)
 
 
 def _write(stream: TextIO, text: str, *, end: str = "\n") -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write("\n".join(text_shown(line, encoding) for line in text.split("\n")) + end)
+    stream.write("\n".join(escape_text(line, encoding) for line in text.split("\n")) + end)

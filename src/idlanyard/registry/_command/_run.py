@@ -1,5 +1,5 @@
 """
-Running one command: its stores, its signals, its exit status.
+Run one command: open its stores, handle signals, return the exit status.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
-from idlanyard.registry._command import _ending, _files, _listing, _moving
-from idlanyard.registry._command._parser import PROGRAM, Line, parsed, split_words
+from idlanyard.registry._command import _exports, _moving, _sessions
+from idlanyard.registry._command._parser import PROGRAM, Line, parse_line, split_words
 from idlanyard.registry._command._places import (
     VARIABLE,
     Address,
     Place,
-    refuse_missing_file,
-    refuse_same,
-    url_of,
+    check_different,
+    check_file_exists,
+    read_url,
 )
 from idlanyard.registry._command._printing import Printer, Streams
 from idlanyard.registry._command._statuses import (
@@ -40,14 +40,14 @@ from idlanyard.registry._command._statuses import (
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
-_MAKING: Final = ("check", "import")
+_MAKES_FILE: Final = ("check", "import")
 
 
 def main(arguments: Sequence[str]) -> int:
     """
     Run ``python -m idlanyard registry`` with these arguments, and return its exit status.
     """
-    # Each of them may be closed, and is nothing then.
+    # A stream that the caller has closed is None.
     closed = io.StringIO
     file = sys.stdin.buffer if sys.stdin else io.BytesIO()
     streams = Streams(file, sys.stdout or closed(), sys.stderr or closed())
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _drop_output() -> None:
-    # Python would try to write the rest when it ends.
+    # Python would try to flush the rest at exit, and print another error.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -77,7 +77,7 @@ def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) 
 
     Args:
         arguments: the command line, from the command on.
-        streams: where it reads and writes.
+        streams: the streams that it reads and writes.
         environ: the environment.
 
     Raises:
@@ -89,9 +89,9 @@ def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) 
     urls += [match[0] for word in arguments if (match := _URL.search(word))]
     printer = Printer(streams, urls, is_json="--json" in arguments)
     try:
-        with _quiet(), _interrupting():
-            line = parsed(arguments)
-            return FINE if line is None else _follow(line, streams, printer, environ)
+        with _silenced(), _interruptible():
+            line = parse_line(arguments)
+            return FINE if line is None else _run_line(line, streams, printer, environ)
     except UsageError as error:
         printer.say(f"{PROGRAM}: {error}")
         return USAGE
@@ -114,24 +114,24 @@ def run(arguments: Sequence[str], streams: Streams, environ: Mapping[str, str]) 
         return FAULTS
 
 
-def _follow(line: Line, streams: Streams, printer: Printer, environ: Mapping[str, str]) -> int:
+def _run_line(line: Line, streams: Streams, printer: Printer, environ: Mapping[str, str]) -> int:
     """
-    Do what a command line says.
+    Run the command of a command line.
     """
     first, last = split_words(line)
     options = line.options
-    source = Address(url_of(first, environ), options.timeout, options.namespace)
+    source = Address(read_url(first, environ), options.timeout, options.namespace)
     if line.command == "move":
-        url = url_of(last, environ)
+        url = read_url(last, environ)
         target = Address(url, options.timeout, options.to_namespace or options.namespace)
-        refuse_same(source, target)
+        check_different(source, target)
     else:
         target = None
-    if line.command not in _MAKING:
-        refuse_missing_file(source.url)
+    if line.command not in _MAKES_FILE:
+        check_file_exists(source.url)
     with Place(source) as place:
         if target is None:
-            return _one(line, place, printer, streams, last)
+            return _run_on_one(line, place, printer, streams, last)
         with Place(target) as other:
             return _moving.move(
                 place,
@@ -143,35 +143,35 @@ def _follow(line: Line, streams: Streams, printer: Printer, environ: Mapping[str
             )
 
 
-def _one(
+def _run_on_one(
     line: Line, place: Place, printer: Printer, streams: Streams, session_id: str | None
 ) -> int:
     """
-    Run a command that works on one store.
+    Run a command on one store.
     """
     match line.command:
         case "check":
-            return _listing.check(place, printer)
+            return _sessions.check(place, printer)
         case "count":
-            return _listing.count(place, printer)
+            return _sessions.count(place, printer)
         case "list":
-            return _listing.list_sessions(place, printer, line)
+            return _sessions.list_sessions(place, printer, line)
         case "show":
-            return _listing.show(place, printer, session_id or "")
+            return _sessions.show(place, printer, session_id or "")
         case "end":
-            return _ending.end(place, printer, line, session_id)
+            return _sessions.end(place, printer, line, session_id)
         case "purge":
-            return _ending.purge(place, printer)
+            return _sessions.purge(place, printer)
         case "export":
-            return _files.export(place, printer, streams.out)
+            return _exports.export(place, printer, streams.out)
         case _:
-            return _files.import_sessions(place, printer, streams.input)
+            return _exports.import_sessions(place, printer, streams.input)
 
 
 @contextmanager
-def _quiet() -> Generator[None, None, None]:
+def _silenced() -> Generator[None, None, None]:
     """
-    Keep drivers and stores from logging tracebacks where no logging is set up.
+    Silence logs of drivers and stores, unless logging is configured.
     """
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
@@ -182,15 +182,15 @@ def _quiet() -> Generator[None, None, None]:
 
 
 @contextmanager
-def _interrupting() -> Generator[None, None, None]:
+def _interruptible() -> Generator[None, None, None]:
     """
-    Let a signal that asks the process to end raise ``Interrupted``, once.
+    Raise ``Interrupted`` at the first signal to end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     known = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    # nohup lets SIGHUP be ignored, and so it stays.
+    # nohup ignores SIGHUP: leave that so.
     numbers = [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
 
     def interrupt(number: int, _: object) -> NoReturn:

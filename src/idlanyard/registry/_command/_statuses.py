@@ -1,5 +1,5 @@
 """
-How a command ends: the exit statuses, and the errors that stand for them.
+Exit statuses of a command, and the errors that lead to them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ StoreError: TypeAlias = RegistryUnavailable | RegistryMisconfigured
 
 class UsageError(Exception):
     """
-    The command line cannot be followed; the message says what to write.
+    The command line is wrong; the message says what to write.
     """
 
 
 class Undone(Exception):
     """
-    The command could not do what it was asked to; the message says why.
+    The command could not do its work; the message says why.
     """
 
 
 class Failed(Exception):
     """
-    A store did not do what it was asked.
+    A store did not answer a question.
 
     Attributes:
-        place: the store's URL, as it may be shown.
-        error: what the store raised.
+        place: the store's URL, without secrets.
+        error: the store's error.
     """
 
     def __init__(self, place: str, error: StoreError) -> None:
@@ -48,20 +48,20 @@ class Failed(Exception):
     @property
     def status(self) -> int:
         """
-        The exit status that stands for it.
+        The exit status for this error.
         """
         return MISCONFIGURED if isinstance(self.error, RegistryMisconfigured) else UNAVAILABLE
 
     def sentence(self) -> str:
         """
-        Return what is wrong, and whether waiting may mend it.
+        Return the cause, and whether waiting may help.
         """
         if isinstance(self.error, RegistryMisconfigured):
             return f"{self.place} is misconfigured, and waiting will not mend this: " + (
                 self.error.fault
             )
         cause = self.error.__cause__
-        # SQLAlchemy wraps the error of the driver, which says it in fewer words.
+        # SQLAlchemy wraps the driver's error, whose message is shorter.
         cause = getattr(cause, "orig", None) or cause
         lines = str(cause or "").strip().splitlines()
         because = f" ({type(cause).__name__}: {lines[0]})" if lines else ""
@@ -70,7 +70,7 @@ class Failed(Exception):
 
 class Interrupted(BaseException):
     """
-    The process was asked to end.
+    The process received a signal to end.
 
     Attributes:
         signal: the number of the signal.

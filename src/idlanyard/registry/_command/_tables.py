@@ -1,5 +1,5 @@
 """
-Tables and progress bars, by Rich.
+Tables and progress bars by Rich, imported only where Rich is used.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class _Bar:
 
     def advance(self, done: int) -> None:
         """
-        Move the bar on.
+        Move the bar forward.
         """
         self._shown.advance(self._task, done)
 
 
-def write(stream: TextIO, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_table(stream: TextIO, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """
-    Write a table; no cell is read as markup.
+    Write a table; cells are plain text, not markup.
     """
     table = Table()
     for title in titles:
@@ -39,9 +39,9 @@ def write(stream: TextIO, titles: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 @contextmanager
-def progress(stream: TextIO, about: str, total: int | None) -> Generator[_Bar, None, None]:
+def show_progress(stream: TextIO, about: str, total: int | None) -> Generator[_Bar, None, None]:
     """
-    Show a bar for as long as the block runs.
+    Show a progress bar during the block.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(

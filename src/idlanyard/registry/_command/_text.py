@@ -1,5 +1,5 @@
 """
-What may be shown: URLs without passwords, text without what acts on a terminal. Pure.
+Text that is safe to print: URLs without secrets, and nothing that controls a terminal. Pure.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HIDDEN: Final = "***"
 
 
-def url_shown(url: str) -> str:
+def hide_secrets(url: str) -> str:
     """
-    Return a URL without its user, its password and its query.
+    Return a URL without its user, password and query.
     """
     match = _URL.fullmatch(url)
     if match is None:
@@ -26,25 +26,25 @@ def url_shown(url: str) -> str:
     scheme, rest = match.groups()
     if scheme.startswith(("sqlite:", "memory:")):
         return url
-    # A password that is not encoded may have any character: the last @ ends it.
+    # A password that is not percent-encoded may contain an @: the last one ends it.
     return scheme + rest.rpartition("@")[2].partition("?")[0]
 
 
-def scrubbed(text: str, urls: Iterable[str]) -> str:
+def scrub_text(text: str, urls: Iterable[str]) -> str:
     """
-    Return text in which no password of these URLs stands.
+    Return text without the passwords of these URLs.
     """
     for url in urls:
-        shown = url_shown(url)
+        shown = hide_secrets(url)
         text = text.replace(url, shown)
-        for secret in _secrets(url):
-            # Elsewhere in the URL the same word is no secret: a user called as his password.
+        for secret in _secrets_in(url):
+            # A password that also is, say, the name of the host is no secret: keep the host.
             if secret and secret not in shown:
                 text = text.replace(secret, _HIDDEN)
     return text
 
 
-def _secrets(url: str) -> Iterator[str]:
+def _secrets_in(url: str) -> Iterator[str]:
     user, at, _ = url.partition("://")[2].rpartition("@")
     found = [user.partition(":")[2]] if at else []
     found += _SECRET.findall(url)
@@ -53,27 +53,27 @@ def _secrets(url: str) -> Iterator[str]:
         yield unquote(secret)
 
 
-def text_shown(text: str, encoding: str = "utf-8") -> str:
+def escape_text(text: str, encoding: str = "utf-8") -> str:
     r"""
-    Return text in which nothing acts on a terminal.
+    Return text without characters that control a terminal.
 
-    Control characters, those that turn the direction of writing, and what the
-    terminal's encoding has not are written as in Python, ``\x1b`` or ``\u202e``.
+    Control characters, changes of the writing direction and characters that
+    the terminal's encoding lacks are written as in Python: ``\x1b``, ``\u202e``.
     """
-    safe = "".join(one if one.isprintable() else _escaped(one) for one in text)
+    safe = "".join(one if one.isprintable() else _escape(one) for one in text)
     return safe.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     number = ord(character)
     if number <= 0xFF:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
-def moment_text(microseconds: int | None) -> str | None:
+def format_moment(microseconds: int | None) -> str | None:
     """
-    Return a moment in ISO 8601, UTC, to the microsecond; ``None`` stays.
+    Return a moment in ISO 8601, UTC, to the microsecond; ``None`` for ``None``.
     """
     if microseconds is None:
         return None
@@ -81,8 +81,8 @@ def moment_text(microseconds: int | None) -> str | None:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def counted(number: int, noun: str = "session") -> str:
+def format_count(number: int, noun: str = "session") -> str:
     """
-    Return a number of things in words, as in ``"1 session"``.
+    Return a number and its noun, as in ``"1 session"``.
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
