@@ -305,7 +305,7 @@ def test_who_subscribed_is_told(serve: Serve, kind: Any) -> None:
     finally:
         undo()
     told = [(event.field, event.reason) for event in events]
-    unanswered = "whether it is known cannot be told just now"
+    unanswered = "the session could not be checked"
     assert told == [
         ("session_id", "not a known session"),
         ("session_id", "not a known session"),

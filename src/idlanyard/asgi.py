@@ -22,7 +22,7 @@ from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, ASGI_KEY, Pair, check_application
 from idlanyard._decision.reporting import report_bound, report_rejections
-from idlanyard._decision.resolve import Refusal, find_open, resolve
+from idlanyard._decision.resolve import Refusal, find_open_ids, resolve
 from idlanyard._decision.response import add_echo, build_refusal
 from idlanyard._policy.policy import Policy, refuse_options
 
@@ -103,14 +103,14 @@ class SessionContextMiddleware:
                 found.append(pair)
         # Looked up by our key only: the IDs that are bound here may be another request's, since
         # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
-        outer = find_open(scope[KEY]) if KEY in scope else None
+        outer = find_open_ids(scope[KEY]) if KEY in scope else None
         inner, edits, refusal, rejected = resolve(plan, found, scope, outer)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:
             edits, refusal = await known_sessions.admit_async(scope, inner, edits)
         if refusal is not None:
-            await _refuse(plan, scope, receive, send, refusal, inner)
+            await _refuse_request(plan, scope, receive, send, refusal, inner)
             return
         removed, added = edits or _NO_EDITS
         kept = [pair for pair in headers if pair[0] not in removed] if removed else headers
@@ -211,7 +211,7 @@ def _add_echo(plan: CompiledPolicy, inner: RequestIDs, method: str, message: Any
         return message
 
 
-async def _refuse(
+async def _refuse_request(
     plan: CompiledPolicy, scope: Any, receive: Any, send: Any, refusal: Refusal, inner: RequestIDs
 ) -> None:
     """

@@ -20,7 +20,7 @@ from idlanyard._binding.state import (
     get_binding,
     reset_binding,
 )
-from idlanyard._decision.environ import edit_headers, find_enclosing, publish_ids
+from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import check_sync_admission, make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import WSGI, WSGI_KEY, Pair, check_application
@@ -79,14 +79,14 @@ class SessionContextMiddleware:
             if key in environ:
                 found.append((key, environ[key]))
         may_be_nested = KEY in environ or get_binding() is not UNBOUND
-        outer = find_enclosing(plan, environ) if may_be_nested else None
+        outer = find_enclosing_ids(plan, environ) if may_be_nested else None
         inner, edits, refusal, rejected = resolve(plan, found, environ, outer)
         if rejected:
             report_rejections(plan, environ, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:
             edits, refusal = known_sessions.admit(environ, inner, edits)
         if refusal is not None:
-            return _refuse(plan, environ, start_response, refusal, inner)
+            return _refuse_request(plan, environ, start_response, refusal, inner)
         if edits is not None:
             edit_headers(environ, edits)
         if outer is not None:
@@ -204,7 +204,7 @@ def _parse_status(digits: str) -> int:
     return int(digits)
 
 
-def _refuse(
+def _refuse_request(
     plan: CompiledPolicy,
     environ: WSGIEnvironment,
     start_response: StartResponse,

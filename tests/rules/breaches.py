@@ -384,7 +384,7 @@ BREACHES = [
         "R15",
         "a nested middleware mints a second ID",
         "asgi.py",
-        "        outer = find_open(scope[KEY]) if KEY in scope else None\n",
+        "        outer = find_open_ids(scope[KEY]) if KEY in scope else None\n",
         "        outer = None\n",
         "tests/test_nesting.py::test_a_nested_middleware_binds_nothing_of_its_own",
     ),

@@ -166,7 +166,7 @@ class Caches:
         if verdict is None:
             verdict = _judge_lines(kind, text.lower())
             if len(text) <= _LONGEST:
-                _remember(self._verdicts, (kind, text), verdict)
+                _remember_entry(self._verdicts, (kind, text), verdict)
         return verdict
 
     def _is_later(self, date: str) -> bool:
@@ -177,7 +177,7 @@ class Caches:
         if moment is None:
             moment = _parse_date(date)
             if len(date) <= _LONGEST:
-                _remember(self._dates, date, moment)
+                _remember_entry(self._dates, date, moment)
         return moment > time.time()
 
     def _add_directive(self, kind: str, value: Any) -> Any:
@@ -191,7 +191,7 @@ class Caches:
             both = f"{word}, {text}" if '"' in text else f"{text}, {word}"
             marked = self._encode(both if text else word)
             if len(value) <= _LONGEST:
-                _remember(self._marked, (kind, value), marked)
+                _remember_entry(self._marked, (kind, value), marked)
         return marked
 
 
@@ -236,7 +236,7 @@ def _parse_date(date: str) -> float:
         return 0
 
 
-def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+def _remember_entry(known: dict[Any, Any], key: Any, value: Any) -> None:
     """
     Add an entry; if the memory is full, empty it first.
     """

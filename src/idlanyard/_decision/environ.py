@@ -11,14 +11,14 @@ from idlanyard._binding.snapshot import Values
 from idlanyard._binding.state import RequestIDs, find_request_ids
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import ASGI_KEY, WSGI, WSGI_KEY
-from idlanyard._decision.resolve import Edits, find_open
+from idlanyard._decision.resolve import Edits, find_open_ids
 from idlanyard._policy.checked import CheckedPolicy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-def find_enclosing(plan: CompiledPolicy, environ: Any) -> RequestIDs | None:
+def find_enclosing_ids(plan: CompiledPolicy, environ: Any) -> RequestIDs | None:
     """
     Return the IDs of a middleware around this WSGI application, if there is one.
 
@@ -29,10 +29,14 @@ def find_enclosing(plan: CompiledPolicy, environ: Any) -> RequestIDs | None:
     # a2wsgi 1.10 passes the ASGI scope on under this key.
     adapted: Any = environ.get("asgi.scope") or {}
     held: object = adapted.get(ASGI_KEY)
-    return find_open(environ.get(WSGI_KEY)) or find_open(held) or _find_across(plan, environ)
+    return (
+        find_open_ids(environ.get(WSGI_KEY))
+        or find_open_ids(held)
+        or _find_ids_across_adapter(plan, environ)
+    )
 
 
-def _find_across(plan: CompiledPolicy, environ: Any) -> RequestIDs | None:
+def _find_ids_across_adapter(plan: CompiledPolicy, environ: Any) -> RequestIDs | None:
     """
     Return the IDs of an ASGI middleware around an adapter that runs this WSGI application.
 

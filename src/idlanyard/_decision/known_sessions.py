@@ -24,7 +24,7 @@ from idlanyard.ids import Provenance
 
 Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
 
-UNANSWERED: Final = "whether it is known cannot be told just now"
+UNANSWERED: Final = "the session could not be checked"
 _OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
 _THREADS: Final = 16
 _ANSWERED: Final = {
@@ -175,7 +175,7 @@ class KnownSessions:
             _failures.LOGGER.error(
                 "idlanyard: Admission cannot ask whether a session is known: %s: %s; %s",
                 type(error).__name__,
-                _first_line(error),
+                _read_first_line(error),
                 _ANSWERED[self._admission.unavailable],
                 exc_info=error,
             )
@@ -208,5 +208,5 @@ def _check_answer(answer: object) -> bool:
     raise TypeError(f"Admission's function returned {type(answer).__name__}: return True or False")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["without a word"])[0]
+def _read_first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -116,7 +116,7 @@ def _compile_check(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], o
     return fits
 
 
-def managed_headers(rules: IDSpec) -> list[Header]:
+def find_managed_headers(rules: IDSpec) -> list[Header]:
     """
     Return every header that an ID is read from or written to, each once.
     """
@@ -274,7 +274,7 @@ class CompiledPolicy:
         self.spellings = {own: frozenset(found) for own, found in spellings.items()}
         for spec in self.specs:
             spec.spellings = self.spellings[spec.key]
-        headers = [header for spec in self.specs for header in managed_headers(spec.rules)]
+        headers = [header for spec in self.specs for header in find_managed_headers(spec.rules)]
         kept = {key(header.name) for header in headers if is_owned(header.name)}
         self.kept = self._spell(kept)
         self.removable = self._spell(self._removable_keys(kept))
@@ -291,7 +291,7 @@ class CompiledPolicy:
             watched.update(dict.fromkeys(aliases(Header(secret)), (own, ALIAS, None)))
         for spec in self.specs:
             claimant = None if spec.always_settled else spec
-            for header in managed_headers(spec.rules):
+            for header in find_managed_headers(spec.rules):
                 own = key(header.name)
                 watched[own] = own, OWN, claimant
                 watched.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
@@ -303,7 +303,7 @@ class CompiledPolicy:
         keys = {
             key
             for spec in self.specs
-            for header in managed_headers(spec.rules)
+            for header in find_managed_headers(spec.rules)
             if (key := self.dialect.key(header.name)) == spec.key
             or header.parse is None
             or (spec.needs_proof and key not in kept)

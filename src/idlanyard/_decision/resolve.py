@@ -101,7 +101,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     if outer is not None:
         return _resolve_nested(plan, found, raw, outer)
     if plan.may_exclude and plan.excludes(raw):
-        return _exclude(plan)
+        return _exclude_request(plan)
     case = verdict = refusal = None
     accepted = plan.always_settled.copy()
     hops: list[Pair] = []
@@ -154,10 +154,10 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     inner.values, inner.echo = tuple(values), echo
     inner.policy, inner.open, inner.binary = plan.policy, True, binary
     resolution = inner, edits, refusal, rejected
-    return resolution if not forced else _force(plan, resolution)
+    return resolution if not forced else _force_ids(plan, resolution)
 
 
-def find_open(held: object) -> RequestIDs | None:
+def find_open_ids(held: object) -> RequestIDs | None:
     """
     Return the IDs of a middleware around this one, if its request is still going on.
 
@@ -167,16 +167,16 @@ def find_open(held: object) -> RequestIDs | None:
     return held if isinstance(held, RequestIDs) and held.open else None
 
 
-def _exclude(plan: CompiledPolicy) -> Resolution:
+def _exclude_request(plan: CompiledPolicy) -> Resolution:
     """
     Return the resolution of a request for which nothing is bound.
     """
     inner = make_request_ids(plan.policy, {}, binary=plan.binary)
     inner.echo = NO_ECHO
-    return _force(plan, (inner, (plan.removable, []), None, ()))
+    return _force_ids(plan, (inner, (plan.removable, []), None, ()))
 
 
-def _force(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
+def _force_ids(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
     """
     Return the resolution with the IDs of ``idlanyard.testing.override``, if there are any.
     """

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from idlanyard import asgi, wsgi
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
-from idlanyard._decision.environ import edit_headers, find_enclosing, publish_ids
+from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
-from idlanyard._decision.resolve import find_open, resolve
+from idlanyard._decision.resolve import find_open_ids, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import refusal_response
 
@@ -70,7 +70,7 @@ class WSGIRequests:
         """
         Return the scope of a middleware around Django, if any.
         """
-        return find_enclosing(self.plan, raw)
+        return find_enclosing_ids(self.plan, raw)
 
     def show(self, request: Any, edits: Edits) -> None:
         """
@@ -132,7 +132,7 @@ class ASGIRequests:
         """
         Return the scope of a middleware around Django, if any.
         """
-        return find_open(raw.get(self.key))
+        return find_open_ids(raw.get(self.key))
 
     def show(self, request: Any, edits: Edits) -> None:
         """
