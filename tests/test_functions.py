@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from idlanyard import Header, PolicyError
-from idlanyard._policy.callables import find_fault
+from idlanyard._policy.callables import find_call_fault
 
 
 async def later(_: str) -> str:
@@ -67,7 +67,7 @@ def test_a_function_is_told_from_what_is_none(
     """
     R14: found where it is handed in is what could not be called, or whose answer none would see.
     """
-    assert find_fault(fn, *arguments) == fault
+    assert find_call_fault(fn, *arguments) == fault
 
 
 @pytest.mark.parametrize("parse", [later, lambda: None, "x"])

@@ -1,5 +1,5 @@
 """
-Which URLs may be sent IDs.
+Origins: the allow-list of outgoing calls.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def test_a_text_is_no_list() -> None:
 
 def test_lists_of_the_same_origins_are_equal() -> None:
     """
-    Two lists of the same origins are one rule, as an integration that is installed twice asks.
+    Lists of the same origins are equal, and hash alike, however they are spelled.
     """
     spellings = ["https://api.example", "https://API.example:443"]
     assert len({Origins([spelling]) for spelling in spellings}) == 1

@@ -1,5 +1,5 @@
 """
-Which paths are left out.
+The paths of ``exclude``.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_what_matches_no_path_is_refused(entry: str) -> None:
 )
 def test_letters_of_a_path_are_the_same_on_both_protocols(sent: bytes, bound: bool) -> None:
     """
-    A path is the text that the client's bytes mean, over ASGI and over WSGI.
+    A path is compared as decoded text, over ASGI and over WSGI.
     """
     policy = Policy(exclude=["/größe", "/日本"])
     raws: list[tuple[Any, Any]] = [

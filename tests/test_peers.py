@@ -1,5 +1,5 @@
 """
-Who is trusted: what may be written, and which peer it covers.
+Trusted peers: the entries that may be written, and the peers that they cover.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from idlanyard._policy.peers import UNIX, TrustedPeers, normalise
 )
 def test_likely_mistakes_get_their_own_sentence(peers: object, sentence: str) -> None:
     """
-    R6, S21: each likely mistake in trusted_peers is told apart and says what to write.
+    R6, S21: each likely mistake in trusted_peers has a message that says what to write.
     """
     with pytest.raises(PolicyError) as caught:
         Policy(trusted_peers=peers)  # type: ignore[arg-type]
@@ -93,14 +93,14 @@ def test_trust_covers_what_it_says(trusted: object, peer: str | None, believed: 
 )
 def test_networks_that_are_everybody_are_known_for_it(trusted: object, is_anybody: bool) -> None:
     """
-    R6: whoever trusts all public addresses, in one network or many, trusts everybody.
+    R6: all public addresses, in one network or in many, are everybody.
     """
     assert TrustedPeers(trusted).anybody is is_anybody  # type: ignore[arg-type]
 
 
 def test_text_that_is_no_address_is_kept_by_no_cache() -> None:
     """
-    However many peers of whatever length ask, the memory that verdicts hold is bounded.
+    The memory of verdicts is bounded, however many and however long the peers are.
     """
     peers = TrustedPeers(["10.0.0.0/8"])
     tracemalloc.start()

@@ -1,5 +1,5 @@
 """
-The rules: their defaults, and the sentence for each that cannot be followed.
+``Policy`` and ``IDSpec``: their defaults, and the message for each wrong option.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_the_defaults_are_those_of_the_design(
     spec: IDSpec, header: str, accept: str, mints: bool, attribute: str
 ) -> None:
     """
-    Header, who may set it, mint and attribute of each default spec.
+    Each default spec has the header, proof, generator and attribute of the documentation.
     """
     assert (spec.header, spec.accept, spec.mint is token, spec.attribute) == (
         header,
@@ -190,7 +190,7 @@ SILENT = ("", "None")
 
 def refusal(build: Callable[[], object]) -> str | None:
     """
-    Return the sentence by which *build* is refused, or None where it is not.
+    Return the message of the PolicyError that *build* raises, or None.
     """
     try:
         build()
@@ -222,7 +222,7 @@ def test_any_spec_is_built_or_refused_with_a_sentence(options: dict[str, Any]) -
 
 def test_no_secret_is_shown() -> None:
     """
-    S1, S25: neither the shared secret nor a hash key stands in a policy's repr.
+    S1, S25: the repr of a policy has neither the shared secret nor a hash key.
     """
     policy = Policy(shared_secret=("X-Proxy-Secret", SECRET), hash_keys=[("k1", "k" * 32)])
     assert SECRET not in repr(policy)
@@ -231,7 +231,7 @@ def test_no_secret_is_shown() -> None:
 
 def test_policies_are_values() -> None:
     """
-    Design, section 1: policies are frozen, and equal when their rules are.
+    Policies are frozen, and equal if their options are.
     """
     policy = Policy(trusted_peers=["10.0.0.0/8"], exclude=["/health"])
     assert policy == Policy(trusted_peers=("10.0.0.0/8",), exclude=("/health",))
@@ -274,7 +274,7 @@ UNSET_SECRETS: list[Any] = [
 @pytest.mark.parametrize("given", UNSET_SECRETS, ids=range(len(UNSET_SECRETS)))
 def test_a_secret_that_is_not_set_is_said_to_be(given: Any) -> None:
     """
-    R14: a header or secret of an environment variable that is missing is told as that.
+    R14: a header or secret of an environment variable that is missing is said to be missing.
     """
     with pytest.raises(PolicyError, match=r"is the variable set\?") as caught:
         Policy(shared_secret=given)
@@ -303,7 +303,7 @@ ODD_SECRETS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("given", "sentence"), ODD_SECRETS, ids=range(len(ODD_SECRETS)))
 def test_no_message_repeats_a_secret(given: Any, sentence: str) -> None:
     """
-    S1: what is wrong with a shared secret is said without any of it, wherever it stood.
+    S1: no message about a wrong shared secret has a part of it, wherever it was written.
     """
     with pytest.raises(PolicyError, match=sentence) as caught:
         Policy(shared_secret=given)
@@ -324,7 +324,7 @@ def test_no_message_repeats_a_secret(given: Any, sentence: str) -> None:
 )
 def test_no_message_repeats_a_key(keys: Any, sentence: str) -> None:
     """
-    S25: what is wrong with the keys of the hash sinks is said without any of them.
+    S25: no message about wrong hash keys has a part of a key.
     """
     with pytest.raises(PolicyError, match=sentence) as caught:
         Policy(hash_keys=keys)
@@ -333,7 +333,7 @@ def test_no_message_repeats_a_key(keys: Any, sentence: str) -> None:
 
 def test_each_option_is_known_to_the_other_rules() -> None:
     """
-    A typing helper has each option of an ID, and an ID those of the policy.
+    The type of spec changes has every option of IDSpec, and IDSpec knows those of Policy.
     """
     changes = {**get_type_hints(IDSpecChanges, None, vars(request))}
     options = get_type_hints(IDSpec, None, vars(request))
@@ -360,7 +360,7 @@ def test_the_policy_outside_requests_can_be_given_and_taken_back() -> None:
 
 def test_an_id_left_out_may_still_be_bound_by_code() -> None:
     """
-    Session=None leaves its headers out; code still binds and mints it.
+    A policy without a session reads none from requests; code still binds and mints one.
     """
     policy = checked_policy(Policy(session=None))
     assert policy.check("session_id").reason("s") is None

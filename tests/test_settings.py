@@ -1,5 +1,5 @@
 """
-A policy out of a framework's settings: what is taken, and what is said there.
+A policy from the settings of a framework, and the messages for wrong settings.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_settings_describe_a_policy(
     settings: dict[str, Any], policy: Policy | None, written: str
 ) -> None:
     """
-    Keys are the fields in capitals, and ready rules may stand in them.
+    Keys are the options in capitals, and values may be an IDSpec.
     """
     expected = policy or Policy(session=session_spec(log="omit"))
     assert policy_from_settings(settings, written=written) == expected
@@ -153,7 +153,7 @@ def test_a_message_is_written_as_the_settings_are(
     settings: dict[str, Any], django: str, flask: str
 ) -> None:
     """
-    R14: what to write instead is said as one writes it there, in Django and in Flask.
+    R14: a message says what to write as settings of Django or of Flask are written.
     """
     for written, message in ((DJANGO, django), (FLASK, flask)):
         with pytest.raises(PolicyError) as caught:
@@ -173,7 +173,7 @@ def test_a_message_is_written_as_the_settings_are(
 )
 def test_a_further_id_is_told_whole(given: object, name: str) -> None:
     """
-    R14: of a further ID that has only a name or a header the message writes both, of that ID.
+    R14: for a further ID with only a name or a header, the message has both.
     """
     with pytest.raises(PolicyError) as caught:
         policy_from_settings({"EXTRA": given}, written="IDLANYARD_{}")

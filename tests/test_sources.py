@@ -1,5 +1,5 @@
 """
-The places that an ID can be read from.
+The sources that an ID is read from.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from idlanyard import Cookie, Header, PathPrefix, PolicyError, Query, Subdomain
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._decision.protocols import ASGIRequest, WSGIRequest
 from idlanyard._policy.request import Request
-from idlanyard._policy.sources import amzn_root, trace_id
+from idlanyard._policy.sources import read_amzn_root, read_trace_id
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def request(path: str = "/", query: str = "", **headers: str | list[str]) -> ASGIRequest:
     """
-    An ASGI request's view.
+    Return the view of an ASGI request.
     """
     lines = [
         (name.encode(), value.encode("latin-1"))
@@ -35,30 +35,36 @@ def request(path: str = "/", query: str = "", **headers: str | list[str]) -> ASG
 @pytest.mark.parametrize(
     ("parse", "line", "id"),
     [
-        pytest.param(trace_id, f"00-{TRACE}-b7ad6b7169203331-01", TRACE, id="version 0"),
-        pytest.param(trace_id, f"01-{TRACE}-b7ad6b7169203331-01-more", TRACE, id="a later version"),
+        pytest.param(read_trace_id, f"00-{TRACE}-b7ad6b7169203331-01", TRACE, id="version 0"),
         pytest.param(
-            trace_id, f"00-{TRACE}-b7ad6b7169203331-01-more", None, id="version 0, longer"
+            read_trace_id, f"01-{TRACE}-b7ad6b7169203331-01-more", TRACE, id="a later version"
         ),
-        pytest.param(trace_id, f"ff-{TRACE}-b7ad6b7169203331-01", None, id="version ff"),
-        pytest.param(trace_id, f"00-{'0' * 32}-b7ad6b7169203331-01", None, id="no trace"),
-        pytest.param(trace_id, f"00-{TRACE}-{'0' * 16}-01", None, id="no parent"),
-        pytest.param(trace_id, f"00-{TRACE.upper()}-b7ad6b7169203331-01", None, id="upper case"),
-        pytest.param(trace_id, "", None, id="empty"),
         pytest.param(
-            amzn_root,
+            read_trace_id, f"00-{TRACE}-b7ad6b7169203331-01-more", None, id="version 0, longer"
+        ),
+        pytest.param(read_trace_id, f"ff-{TRACE}-b7ad6b7169203331-01", None, id="version ff"),
+        pytest.param(read_trace_id, f"00-{'0' * 32}-b7ad6b7169203331-01", None, id="no trace"),
+        pytest.param(read_trace_id, f"00-{TRACE}-{'0' * 16}-01", None, id="no parent"),
+        pytest.param(
+            read_trace_id, f"00-{TRACE.upper()}-b7ad6b7169203331-01", None, id="upper case"
+        ),
+        pytest.param(read_trace_id, "", None, id="empty"),
+        pytest.param(
+            read_amzn_root,
             "Root=1-67891233-abcdef012345678912345678;Sampled=1",
             "1-67891233-abcdef012345678912345678",
             id="first",
         ),
         pytest.param(
-            amzn_root,
+            read_amzn_root,
             "Self=1-2-3; Root=1-67891233-abcdef012345678912345678",
             "1-67891233-abcdef012345678912345678",
             id="behind another",
         ),
-        pytest.param(amzn_root, "Root=1-6789", None, id="cut short"),
-        pytest.param(amzn_root, "xRoot=1-67891233-abcdef012345678912345678", None, id="not it"),
+        pytest.param(read_amzn_root, "Root=1-6789", None, id="cut short"),
+        pytest.param(
+            read_amzn_root, "xRoot=1-67891233-abcdef012345678912345678", None, id="not it"
+        ),
     ],
 )
 def test_the_presets_read_their_headers(parse: Any, line: str, id: str | None) -> None:
@@ -72,8 +78,8 @@ def test_the_presets_are_headers() -> None:
     """
     The presets are Headers with a parse function.
     """
-    assert Header.traceparent() == Header("traceparent", parse=trace_id)
-    assert Header.amzn_trace_id() == Header("X-Amzn-Trace-Id", parse=amzn_root)
+    assert Header.traceparent() == Header("traceparent", parse=read_trace_id)
+    assert Header.amzn_trace_id() == Header("X-Amzn-Trace-Id", parse=read_amzn_root)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,7 @@ def test_the_presets_are_headers() -> None:
 )
 def test_other_sources_say_every_value(source: Any, asked: Request, found: list[str]) -> None:
     """
-    S4, S5: a source says every value it finds, so that two are never taken for one.
+    S4, S5: a source returns every value it finds, so that two are never taken for one.
     """
     assert source.read(asked) == found
 
@@ -149,7 +155,7 @@ def test_other_sources_say_every_value(source: Any, asked: Request, found: list[
 )
 def test_a_source_that_cannot_be_is_refused(make: Any, sentence: str) -> None:
     """
-    Design, section 3: a wrong rule raises when it is built, and says what to write.
+    R14: a wrong source raises when it is built, and says what to write.
     """
     with pytest.raises(PolicyError, match=sentence):
         make()
@@ -158,18 +164,18 @@ def test_a_source_that_cannot_be_is_refused(make: Any, sentence: str) -> None:
 @given(st.text(st.characters(max_codepoint=255), max_size=60), st.text(max_size=60))
 def test_hostile_requests_never_raise(line: str, path: str) -> None:
     """
-    S29: whatever stands in cookie, query, host or path, reading it raises nothing.
+    S29: no cookie, query, host or path makes reading it raise.
     """
     asked = request(path, line, cookie=line, host=line)
     for source in (Cookie("a"), Query("a"), Subdomain("a.b"), PathPrefix("/{x}")):
         assert all(isinstance(value, str) for value in source.read(asked))
-    trace_id(line)
-    amzn_root(line)
+    read_trace_id(line)
+    read_amzn_root(line)
 
 
 def test_the_view_of_a_request_reads_like_a_mapping() -> None:
     """
-    Must_match gets headers by name in any case, path and peer.
+    The view of a request has headers by name in any case, path and peer.
     """
     environ = {
         "HTTP_X_A": "1",

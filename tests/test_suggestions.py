@@ -1,5 +1,5 @@
 """
-What a message says to write is accepted when it is written.
+Whatever a message says to write is accepted.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ def outgoing(*, to: Any) -> object:
 
 async def no_waiting(*_: object) -> str:
     """
-    Answer as nobody waits for.
+    Stand for an async function, which nothing awaits.
     """
     raise AssertionError
 
 
 def django(**settings: Any) -> Policy:
     """
-    Build a policy as Django's settings describe it.
+    Build a policy from settings of Django.
     """
     return policy_from_settings(settings, written="IDLANYARD['{}']")
 
 
 def flask(**settings: Any) -> Policy:
     """
-    Build a policy as Flask's configuration describes it.
+    Build a policy from a configuration of Flask.
     """
     return policy_from_settings(settings, written="IDLANYARD_{}")
 
@@ -99,7 +99,7 @@ def written_in(message: str) -> Iterator[ast.Call]:
 
 def values_of(node: ast.expr) -> list[Any]:
     """
-    Return the value of some code, the alternatives of ``'a' or 'b'`` each.
+    Return the values of code, one for each alternative in ``'a' or 'b'``.
     """
     nodes = node.values if isinstance(node, ast.BoolOp) else [node]
     return [eval(ast.unparse(each), dict(NAMES)) for each in nodes]
@@ -107,7 +107,7 @@ def values_of(node: ast.expr) -> list[Any]:
 
 def ways_out(call: ast.Call, option: str, wrong: object) -> Iterator[dict[str, Any]]:
     """
-    Yield the options as they are where the code is written in place of what was wrong.
+    Yield the options with the suggested code in place of the wrong value.
     """
     named: dict[str, Any] = {}
     for keyword in call.keywords:
@@ -121,7 +121,7 @@ def ways_out(call: ast.Call, option: str, wrong: object) -> Iterator[dict[str, A
 
 def rows(builds: tuple[Build, ...], option: str, *wrong: object) -> Iterator[Row]:
     """
-    Yield each of some wrong values for an option, for each that has it.
+    Yield a case for each builder and each wrong value of an option.
     """
     yield from ((build, option, value) for build in builds for value in wrong)
 
@@ -236,7 +236,7 @@ BASE: dict[Build, dict[str, Any]] = {
 )
 def test_a_suggestion_is_accepted(build: Build, option: str, wrong: object) -> None:
     """
-    A message that says what to write says something that is then accepted.
+    R14: code that a message says to write is accepted.
     """
     base = BASE.get(build, {})
     with pytest.raises(PolicyError) as caught:
@@ -304,7 +304,7 @@ def test_a_wrong_name_is_answered_with_the_right_one(call: str, meant: str) -> N
 @pytest.mark.parametrize("name", ["HTTP_X_REQUEST_ID", "http_x_request_id", "HTTP_HOST"])
 def test_a_key_of_meta_is_no_header(name: str) -> None:
     """
-    A header's name as META and environ spell their keys reads nothing, and is refused.
+    A header's name that is spelled as a key of META or environ is refused.
     """
     with pytest.raises(PolicyError):
         session_spec(header=name)

@@ -1,5 +1,5 @@
 """
-Session, user and tenant IDs that travel along with a request.
+Session, user and tenant IDs that travel with a request.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # concurrent.futures is heavy, and most who import us need no pool.
+    # concurrent.futures is slow to import, and most applications need no pool.
     if name in ("ContextThreadPoolExecutor", "carry"):
         from idlanyard._binding import threads
 

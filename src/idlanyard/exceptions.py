@@ -1,8 +1,7 @@
 """
-What can go wrong by the hand of a programmer: one root, few leaves.
+Exceptions for wrong configuration and missing IDs; all derive from ``IDLanyardError``.
 
-Hostile input is data and never raises; these are for wrong configuration and
-for code that asks for an ID which is not there.
+A request never raises one, whatever it brings.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ __all__ = ["IDLanyardError", "MissingID", "PolicyError", "UntrustedID"]
 
 class IDLanyardError(Exception):
     """
-    The root of every error that idlanyard raises by itself.
+    The base of the exceptions of idlanyard.
     """
 
 
 class PolicyError(IDLanyardError):
     """
-    A rule that cannot be followed, found when the rule is built.
+    An option of a policy is wrong; raised when the policy is built.
 
     The message says what to write instead.
 
     Attributes:
-        option: the option that is wrong (``"trusted_peers"``), where there
-            is one.
-        value: what was given for it; never a secret and never a request's
-            data.
+        option: the name of the wrong option, such as ``"trusted_peers"``, or
+            ``None``.
+        value: the value that was given for it, but never a secret and never
+            data of a request.
     """
 
     def __init__(self, message: str, *, option: str | None = None, value: object = None) -> None:
@@ -42,7 +41,7 @@ class PolicyError(IDLanyardError):
     @classmethod
     def about(cls, option: str, sentence: str, value: object = None) -> PolicyError:
         """
-        Return the error whose message is the option and what to write for it.
+        Return the error for an option; its message is the option's name and *sentence*.
         """
         return cls(f"{option} {sentence}", option=option, value=value)
 
@@ -52,7 +51,7 @@ class MissingID(IDLanyardError):
     ``require`` found no value for an ID.
 
     Attributes:
-        name: the ID, as in ``"user_id"``.
+        name: the name of the ID, such as ``"user_id"``.
     """
 
     def __init__(self, name: str) -> None:
@@ -68,11 +67,11 @@ class MissingID(IDLanyardError):
 
 class UntrustedID(IDLanyardError):
     """
-    ``require`` found a value that nobody vouches for.
+    ``require`` found a value that is not proven.
 
     Attributes:
-        name: the ID, as in ``"user_id"``.
-        provenance: the rule that let the value in.
+        name: the name of the ID, such as ``"user_id"``.
+        provenance: the way by which the value came in.
     """
 
     def __init__(self, name: str, provenance: Provenance) -> None:

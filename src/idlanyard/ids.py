@@ -41,7 +41,7 @@ def token() -> str:
     """
     Return 32 lower-case hex digits, 128 bits from the operating system.
 
-    No pool is kept: a machine restored from a snapshot would repeat it.
+    No pool of random bytes is kept: a machine restored from a snapshot would repeat it.
     """
     return _entropy(16).hex()
 
@@ -57,7 +57,7 @@ def uuid4() -> str:
 
 def uuid7() -> str:
     """
-    Return a UUID that sorts by time (RFC 9562, version 7), 74 bits random.
+    Return a UUID that sorts by time (RFC 9562, version 7), with 74 random bits.
     """
     milliseconds = time.time_ns() // 1_000_000
     drawn = int.from_bytes(os.urandom(10), "big")
@@ -73,27 +73,27 @@ def timestamped(prefix: str = "session") -> str:
     """
     Return ``prefix_YYYYMMDD_HHMMSS_`` and 16 hex digits (64 random bits).
 
-    The time is UTC, so that the IDs sort by the second of their making.
+    The time is UTC, so that IDs sort by the second in which they were made.
 
     Args:
-        prefix: what the ID starts with.
+        prefix: the beginning of the ID.
     """
-    # Without an argument gmtime asks a coarser clock, which lags behind.
+    # Without an argument gmtime() reads a coarser clock, which may lag into the second before.
     now = time.strftime("%Y%m%d_%H%M%S", time.gmtime(time.time()))
     return f"{prefix}_{now}_{os.urandom(8).hex()}"
 
 
 def safe_filename(id: str) -> str:
     """
-    Return a file name for *id*: no separators, no dots first, distinct IDs distinct.
+    Return a file name for *id*, another one for each ID, without separators or a first dot.
 
-    IDs of up to 200 characters of ``A-Z a-z 0-9 _ -`` (first not ``-``) are
-    their own name. Any other text becomes its allowed characters, ``~`` and
-    32 hex digits of its SHA-256; ``~`` stands in no ID of the first kind.
+    An ID of up to 200 characters of ``A-Z a-z 0-9 _ -``, not beginning with
+    ``-``, is its own file name. Any other becomes its allowed characters,
+    ``~`` and 32 hex digits of its SHA-256; no ID of the first kind has a ``~``.
 
     Raises:
         TypeError: *id* is not a ``str``.
-        ValueError: it is empty.
+        ValueError: *id* is empty.
     """
     if not isinstance(id, str):
         raise TypeError(f"an ID is a str, not {type(id).__name__}: write str(...)")

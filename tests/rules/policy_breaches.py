@@ -137,7 +137,7 @@ POLICY_BREACHES = [
         "R14",
         "a variable that nobody reads is not told of",
         "_policy/policy.py",
-        "        for name, meant in misspelt_in(environ):\n",
+        "        for name, meant in find_misspelt_variables(environ):\n",
         "        for name, meant in ():\n",
         "tests/test_environment.py::test_a_misspelt_variable_is_told[singular]",
     ),

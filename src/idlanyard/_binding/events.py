@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from idlanyard import _failures
-from idlanyard._policy.callables import find_fault
+from idlanyard._policy.callables import find_call_fault
 
 if TYPE_CHECKING:
     from idlanyard._binding.snapshot import SessionContext
@@ -82,7 +82,7 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
     """
     if event not in NAMES:
         raise ValueError(f"no event is called {event!r}: write one of {', '.join(NAMES)}")
-    fault = find_fault(fn, "the event")
+    fault = find_call_fault(fn, "the event")
     if fault is not None:
         raise TypeError(f"subscribe {fault}: write subscribe({event!r}, print)")
 

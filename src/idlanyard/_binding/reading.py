@@ -17,7 +17,7 @@ from idlanyard._binding.state import (
     get_binding,
     ids_of_error,
 )
-from idlanyard._policy.environment import static_id
+from idlanyard._policy.environment import read_static_id
 from idlanyard._policy.id_check import IDCheck
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.ids import Provenance
@@ -52,7 +52,7 @@ def find_environment_id(
         return None, None
     if isinstance(binding, Overlay) and (binding.over is not None or name in binding.delta):
         return None, None
-    value = static_id(name, check)
+    value = read_static_id(name, check)
     return (None, None) if value is None else (value, Provenance.ENVIRONMENT)
 
 

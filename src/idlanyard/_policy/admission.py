@@ -1,5 +1,5 @@
 """
-``Admission``: the rules by which a service takes only session IDs that are known.
+``Admission``: the rules of a service that accepts only known session IDs.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from idlanyard.exceptions import PolicyError
 @dataclass(frozen=True)
 class Admission(Options):
     """
-    Take only sessions that are known, as ``Policy(admission=Admission(registry.exists))``.
+    Accept only known session IDs, as in ``Policy(admission=Admission(registry.exists))``.
 
-    Each session ID that a request brings is looked up; one that is minted here
-    is not. This is for services that hand out sessions from a
-    registry. A session ID is a reference, and proves nothing about its sender.
+    Every session ID that a request brings is looked up; one that is minted
+    here is not. This is for services that hand out sessions from a registry.
+    A known session ID proves nothing about its sender.
 
     Args:
-        known: a function of a session ID that returns ``True`` where it is
-            known, else ``False``: the ``exists`` of an
-            ``AsyncSessionRegistry`` under ASGI, of a ``SessionRegistry``
-            under WSGI. Under ASGI a plain function runs in one of 16 worker
-            threads of the middleware's own; under WSGI it must be one.
-        unknown: how to answer a request whose session is not known:
+        known: a function that returns whether a session ID is known: the
+            ``exists`` of an ``AsyncSessionRegistry`` under ASGI, of a
+            ``SessionRegistry`` under WSGI. A plain function runs under ASGI in
+            one of 16 worker threads of the middleware; WSGI takes no other.
+        unknown: the answer to a request with an unknown session:
             ``"mint"`` treats the ID as absent, ``"refuse"`` answers 404.
-        unavailable: how to answer where *known* fails or takes too long:
+        unavailable: the answer if *known* fails or takes too long:
             ``"refuse"`` answers 503, ``"mint"`` treats the ID as absent.
-        timeout: the most seconds that an answer may take, under ASGI, the
-            wait for a thread included; under WSGI, where nothing can be
-            interrupted, it is the registry's own.
+        timeout: under ASGI, the most seconds that a lookup may take,
+            including the wait for a thread. Under WSGI no call can be
+            interrupted: there the registry's own timeout counts.
 
     Raises:
-        PolicyError: an option cannot be followed.
+        PolicyError: an option is wrong; the message says what to write.
     """
 
     known: Callable[[str], bool | Awaitable[bool]]

@@ -1,5 +1,5 @@
 """
-Functions that a policy is given, and the parameters of any function.
+Checks of the functions that users pass, and the signature of any function.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 
-def find_fault(fn: object, *arguments: str) -> str | None:
+def find_call_fault(fn: object, *arguments: str) -> str | None:
     """
-    Return what is wrong with a function that is called with *arguments*; ``None`` for nothing.
+    Return the fault of a function that will be called with *arguments*, or ``None``.
 
-    Called is nothing. Callables that do not show what they take are let
-    through, as are those that take anything.
+    The function is not called. A callable without a readable signature passes.
 
     Args:
-        fn: what was handed in.
-        arguments: what it is called with, by position, in words.
+        fn: the object that was given as a function.
+        arguments: a word for each positional argument.
     """
     listed = " and ".join(arguments)
     if not callable(fn):
         return f"takes a function of {listed}" if listed else "takes a function"
     if _is_async(fn):
         return "takes a plain function, and not an async one, for which nobody waits"
-    if _takes(fn, arguments):
+    if _takes_arguments(fn, arguments):
         return None
     return f"is called with {listed}" if listed else "is called without arguments"
 
@@ -41,7 +40,7 @@ def _is_async(fn: Any) -> bool:
     )
 
 
-def _takes(fn: Any, arguments: tuple[str, ...]) -> bool:
+def _takes_arguments(fn: Any, arguments: tuple[str, ...]) -> bool:
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
@@ -53,8 +52,8 @@ def _takes(fn: Any, arguments: tuple[str, ...]) -> bool:
     return True
 
 
-# From Python 3.14 on annotations are evaluated when they are asked for; what
-# cannot be, as a name under TYPE_CHECKING, is left as a reference, or as text.
+# Python 3.14 evaluates annotations when they are read; one that cannot be evaluated, such as a
+# name under TYPE_CHECKING, is then read as a forward reference or as text.
 _FORMATS: Final = tuple(getattr(sys.modules.get("annotationlib"), "Format", ()))
 _WAYS: Final[tuple[dict[str, Any], ...]] = (
     {"eval_str": True},
@@ -65,13 +64,13 @@ _WAYS: Final[tuple[dict[str, Any], ...]] = (
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
     """
-    Return the signature of *fn*, its annotations resolved where they can be.
+    Return the signature of *fn*, with its annotations resolved if possible.
 
-    A framework would look for the names of an unresolved one in our module.
+    A framework would look up the names of unresolved annotations in our module.
 
     Raises:
-        ValueError: a built-in function tells no signature.
-        Exception: whatever else keeps it from being read.
+        ValueError: a built-in function has no signature.
+        Exception: the signature cannot be read for another reason.
     """
     for way in _WAYS[:-1]:
         try:

@@ -1,6 +1,5 @@
 """
-``CheckedPolicy``: the options of a policy once they are checked, as the rest of the package reads
-them.
+``CheckedPolicy``: a policy as the rest of the package reads it.
 """
 
 from __future__ import annotations
@@ -25,14 +24,15 @@ _DEFAULT_CHECK: Final = IDCheck()
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True, eq=False)
 class CheckedPolicy:
     """
-    The checked options of one ``Policy``, and the tables that are made of them.
+    The checked options of a ``Policy``, and the tables made from them.
 
     Attributes:
         specs: the rules of each ID that is not left out, by name.
         peers: the trusted peers.
         secret_header: the header of the shared secret, if there is one.
         secrets: the shared secrets, the new one first.
-        keys: key IDs and keys of the ``"hash"`` sinks; the first one writes.
+        keys: pairs of key ID and key for the ``"hash"`` sinks; the first pair
+            is the one in use.
         exclude: the paths for which nothing is read, minted or echoed.
         expose: as in ``Policy``, like the other options below.
         mark_private: as in ``Policy``.

@@ -1,5 +1,5 @@
 """
-Every check of a policy's options, each with a sentence that says what to write instead.
+The checks of the options of ``Policy``; each message says what to write instead.
 """
 
 from __future__ import annotations
@@ -16,23 +16,28 @@ from idlanyard._policy.default_specs import (
     tenant_spec,
     user_spec,
 )
-from idlanyard._policy.header_names import find_plain_fault, header_for, is_owned, name_for
-from idlanyard._policy.options import answer_unknown, find_meant, options_of
-from idlanyard._policy.paths import find_fault, suggest_list
+from idlanyard._policy.header_names import (
+    derive_header,
+    derive_name,
+    find_plain_header_fault,
+    is_owned,
+)
+from idlanyard._policy.options import explain_unknown, find_meant, options_of
+from idlanyard._policy.paths import find_path_fault, suggest_paths
 from idlanyard._policy.sources import Header
 from idlanyard._policy.spec import STANDARD, IDSpec, sources_of
 from idlanyard.exceptions import PolicyError
 
 _LEAST_SECRET: Final = 32
-# Servers take white space off a header's ends, and refuse these inside.
+# Servers strip white space from the ends of a header, and refuse these characters inside.
 _UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
 _PAIRS: Final = "is a list of pairs, as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]"
-_BUILD: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
+_BUILDERS: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
 
 
 def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
     """
-    Return the further IDs as a tuple.
+    Return the rules of further IDs as a tuple.
     """
     if isinstance(extra, IDSpec):
         code = f"IDSpec(name={extra.name!r}, header={extra.header!r})"
@@ -40,21 +45,21 @@ def parse_extra(extra: Iterable[IDSpec]) -> tuple[IDSpec, ...]:
         raise PolicyError.about("extra", f"is a list: write extra=[{code}]", extra)
     specs: tuple[object, ...] = (extra,)
     if not isinstance(extra, str | Mapping):
-        specs = tuple(_iterate(extra, "extra", "request_spec()"))
+        specs = tuple(_list_entries(extra, "extra", "request_spec()"))
         if all(isinstance(spec, IDSpec) for spec in specs):
             return cast("tuple[IDSpec, ...]", specs)
     wrong = next(spec for spec in specs if not isinstance(spec, IDSpec))
-    raise PolicyError.about("extra", f"is a list of IDSpec: write extra=[{_spec_meant(wrong)}]")
+    raise PolicyError.about("extra", f"is a list of IDSpec: write extra=[{_suggest_spec(wrong)}]")
 
 
-def _spec_meant(given: object) -> str:
+def _suggest_spec(given: object) -> str:
     """
-    Return the rules of the further ID of which only the name or the header was written.
+    Return the code of a further ID of which only a name or a header was given.
     """
     if not isinstance(given, str):
         return "request_spec()"
-    name = name_for(given)
-    header = given if "-" in given else header_for(name)
+    name = derive_name(given)
+    header = given if "-" in given else derive_header(name)
     if name == "request_id" or suggest_header("extra", header) is None:
         return "request_spec()"
     try:
@@ -64,7 +69,7 @@ def _spec_meant(given: object) -> str:
     return f"IDSpec(name={name!r}, header={header!r})"
 
 
-def _iterate(value: Any, option: str, entry: str) -> list[Any]:
+def _list_entries(value: Any, option: str, entry: str) -> list[Any]:
     try:
         return list(value)
     except TypeError:
@@ -82,12 +87,12 @@ def parse_paths(exclude: Iterable[str]) -> tuple[str, ...]:
     if isinstance(exclude, str):
         raise PolicyError.about(
             "exclude",
-            f"is a list of paths: write exclude={suggest_list(exclude)!r}",
+            f"is a list of paths: write exclude={suggest_paths(exclude)!r}",
             exclude,
         )
-    paths = tuple(_iterate(exclude, "exclude", "'/health'"))
+    paths = tuple(_list_entries(exclude, "exclude", "'/health'"))
     for path in paths:
-        fault = find_fault(path)
+        fault = find_path_fault(path)
         if fault is not None:
             raise PolicyError.about("exclude", f"has {path!r}, {fault}", path)
     return paths
@@ -102,41 +107,41 @@ def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
     if not _is_pair(given):
         colon = isinstance(given, str) and ":" in given
         more = ", and not one text with a colon as in the environment" if colon else ""
-        raise _wrong_secret(
+        raise _secret_error(
             f"is (header, secret) or (header, [new, old]){more}: write "
             f"shared_secret=('X-Proxy-Secret', os.environ['PROXY_SECRET'])"
         )
     header, secrets = cast("tuple[object, Any]", given)
     several: list[Any] = [secrets]
     if not isinstance(secrets, str | bytes) and secrets is not None:
-        several = _iterate(secrets, "shared_secret", "header, secret")
+        several = _list_entries(secrets, "shared_secret", "header, secret")
     _check_secret_header(header, several[0] if several else None)
     if not several:
-        raise _wrong_secret("takes text or bytes as secrets, at least one")
-    return str(header), tuple(_secret_bytes(secret, "shared_secret") for secret in several)
+        raise _secret_error("takes text or bytes as secrets, at least one")
+    return str(header), tuple(_encode_secret(secret, "shared_secret") for secret in several)
 
 
 def _check_secret_header(header: object, secret: object) -> None:
     """
-    Refuse what cannot be the shared secret's header, which may be the secret itself.
+    Refuse a wrong header of the shared secret; by mistake it may be the secret itself.
     """
     if header is None or header == "":
-        raise _wrong_secret(f"has no header, {header!r}: is the variable set?")
+        raise _secret_error(f"has no header, {header!r}: is the variable set?")
     if not isinstance(header, str):
-        raise _wrong_secret(f"takes the header's name as text, not {type(header).__name__}")
-    fault = find_plain_fault(header)
+        raise _secret_error(f"takes the header's name as text, not {type(header).__name__}")
+    fault = find_plain_header_fault(header)
     if len(header) >= _LEAST_SECRET and isinstance(secret, str) and len(secret) < _LEAST_SECRET:
-        raise _wrong_secret("is (header, secret), and the header stands second: turn them around")
+        raise _secret_error("is (header, secret), and the header stands second: turn them around")
     if fault is not None and (header.startswith("HTTP_") or is_owned(header)):
-        raise _wrong_secret(
+        raise _secret_error(
             f"has the header {header!r}, which {fault.why}: "
             f"use {fault.instead or 'X-Proxy-Secret'!r}"
         )
     if fault is not None:
-        raise _wrong_secret("has a header whose name is none: use 'X-Proxy-Secret'")
+        raise _secret_error("has a header whose name is none: use 'X-Proxy-Secret'")
 
 
-def _secret_bytes(secret: object, option: str) -> bytes:
+def _encode_secret(secret: object, option: str) -> bytes:
     """
     Return a secret or key as bytes; no message repeats any of it.
     """
@@ -163,13 +168,13 @@ def _secret_bytes(secret: object, option: str) -> bytes:
     return key
 
 
-def _wrong_secret(sentence: str) -> PolicyError:
+def _secret_error(sentence: str) -> PolicyError:
     return PolicyError.about("shared_secret", sentence)
 
 
 def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
     """
-    Return the keys of the hash sinks; no message repeats a key.
+    Return the keys of the ``"hash"`` sinks; no message repeats a key.
     """
     pairs: list[tuple[str, bytes]] = []
     if isinstance(given, str | bytes | Mapping):
@@ -186,15 +191,15 @@ def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
             raise PolicyError.about(
                 "hash_keys", "names each key in up to 32 letters and digits, as 'k1'"
             )
-        pairs.append((key_id, _secret_bytes(key, "hash_keys")))
+        pairs.append((key_id, _encode_secret(key, "hash_keys")))
     if len({key_id for key_id, _ in pairs}) < len(pairs):
         raise PolicyError.about("hash_keys", "gives two keys one name: name each differently")
     return tuple(pairs)
 
 
-def explain_unknown(name: str, value: object, names: list[str]) -> str:
+def explain_unknown_option(name: str, value: object, names: list[str]) -> str:
     """
-    Return the sentence for an option that ``Policy`` does not have.
+    Return the message for an option that ``Policy`` does not have.
     """
     rules = [field.name for field in options_of(IDSpec)]
     owner, _, rest = name.partition("_")
@@ -203,17 +208,17 @@ def explain_unknown(name: str, value: object, names: list[str]) -> str:
     else:
         owner, rule = "session", None if find_meant(name, names) else find_meant(name, rules)
     if rule is None:
-        return answer_unknown("Policy", name, names)
+        return explain_unknown("Policy", name, names)
     return (
         f"Policy has no option {name!r}, since {rule} is an option of one ID: "
-        f"{_for_one_id(owner, rule, value)}"
+        f"{_suggest_spec_option(owner, rule, value)}"
     )
 
 
-def _for_one_id(owner: str, rule: str, value: object) -> str:
+def _suggest_spec_option(owner: str, rule: str, value: object) -> str:
     change: Any = {rule: value}
     try:
-        _BUILD[owner](**change)
+        _BUILDERS[owner](**change)
     except PolicyError:
         return f"give {rule} to {owner}_spec"
     if not isinstance(value, str | bool | int | None):
@@ -226,7 +231,7 @@ def collect_specs(standard: Mapping[str, object], further: Iterable[IDSpec]) -> 
     Return the rules of every ID by name, the standard IDs first.
 
     Args:
-        standard: what was given for each of the standard IDs; ``None`` leaves it out.
+        standard: the given rules of each standard ID; ``None`` leaves it out.
         further: the rules of further IDs.
     """
     specs: dict[str, IDSpec] = {}
@@ -234,7 +239,7 @@ def collect_specs(standard: Mapping[str, object], further: Iterable[IDSpec]) -> 
         if given is None:
             continue
         if not isinstance(given, IDSpec) or given.name != name:
-            raise _no_spec(name.removesuffix("_id"), given)
+            raise _spec_error(name.removesuffix("_id"), given)
         specs[name] = given
     for spec in further:
         if spec.name in specs or spec.name in STANDARD:
@@ -245,7 +250,7 @@ def collect_specs(standard: Mapping[str, object], further: Iterable[IDSpec]) -> 
 
 def check_switches(options: Mapping[str, object]) -> None:
     """
-    Refuse anything but ``True`` and ``False`` for options that are on or off.
+    Refuse anything but ``True`` and ``False`` for the options of that kind.
     """
     for option, given in options.items():
         if type(given) is not bool:
@@ -254,7 +259,7 @@ def check_switches(options: Mapping[str, object]) -> None:
 
 def check_hashing(specs: Iterable[IDSpec], keys: Sequence[object]) -> None:
     """
-    Refuse IDs that a sink hashes without a key.
+    Refuse rules by which a sink hashes an ID without a key.
     """
     hashed = [spec.name for spec in specs if "hash" in (spec.log, spec.span)]
     if hashed and not keys:
@@ -265,19 +270,19 @@ def check_hashing(specs: Iterable[IDSpec], keys: Sequence[object]) -> None:
         )
 
 
-def _no_spec(option: str, given: object) -> PolicyError:
+def _spec_error(option: str, given: object) -> PolicyError:
     """
-    Return the error for what stands where the rules of one ID are expected.
+    Return the error for something else than the rules of the session, user or tenant ID.
     """
-    written = "None" if given is False else f"{option}_spec({_changes_meant(option, given)})"
+    written = "None" if given is False else f"{option}_spec({_suggest_changes(option, given)})"
     return PolicyError.about(
         option, f"takes {option}_spec(...) or None: write {option}={written}", given
     )
 
 
-def _changes_meant(option: str, given: object) -> str:
+def _suggest_changes(option: str, given: object) -> str:
     """
-    Return the changes of the default rules that *given* was to say, as far as it can be told.
+    Return the arguments of the default spec that *given* was probably meant to be, or ``""``.
     """
     if isinstance(given, list | tuple):
         entries = [entry for entry in cast("list[object]", given) if suggest_header(option, entry)]
@@ -295,7 +300,7 @@ def _changes_meant(option: str, given: object) -> str:
 
 def check_admission(admission: object, specs: Mapping[str, IDSpec]) -> None:
     """
-    Refuse an admission that is none, or that has no sessions to look up.
+    Refuse something else than an ``Admission``, and one in a policy without sessions.
     """
     if admission is None:
         return
@@ -309,7 +314,7 @@ def check_admission(admission: object, specs: Mapping[str, IDSpec]) -> None:
 
 def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
     """
-    Refuse one header, under any of its spellings, in two roles.
+    Refuse a header that two IDs, or an ID and the shared secret, use in any spelling.
     """
     owners: dict[str, str] = {}
     roles = [
@@ -332,7 +337,7 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
 
 def explain_undeclared(name: str, names: Sequence[str]) -> str:
     """
-    Return the sentence for the name of an ID that no policy declares.
+    Return the message for the name of an ID that the policy does not declare.
 
     Args:
         name: the name that code asked for.
@@ -341,10 +346,10 @@ def explain_undeclared(name: str, names: Sequence[str]) -> str:
     if not isinstance(cast("object", name), str):
         return f"an ID is named by text, not {type(name).__name__}: write 'user_id'"
     said = f"{name!r} is not a declared ID ({', '.join(names)})"
-    meant = _meant(name, [*names, "customer_id"])
+    meant = _find_declared(name, [*names, "customer_id"])
     if meant is not None:
         return f"{said}: write {meant}"
-    spec = _spec_for(name)
+    spec = _write_spec(name)
     if spec is None:
         return f"{said}, and no ID may be called so: write lower-case, as in 'device_id'"
     if len(names) > len(STANDARD):
@@ -355,29 +360,29 @@ def explain_undeclared(name: str, names: Sequence[str]) -> str:
     )
 
 
-def _meant(name: str, names: list[str]) -> str | None:
+def _find_declared(name: str, names: list[str]) -> str | None:
     """
-    Return the declared ID that is spelled otherwise or lacks its ending, if there is one.
+    Return the declared ID that *name* was probably meant to be, or ``None``.
     """
     from difflib import get_close_matches
 
-    plain = {_plain(declared): declared for declared in names}
-    for spelled in (_plain(name), _plain(name) + "id"):
+    plain = {_strip_signs(declared): declared for declared in names}
+    for spelled in (_strip_signs(name), _strip_signs(name) + "id"):
         if spelled in plain:
             return plain[spelled]
     close = get_close_matches(name.lower(), names, n=1, cutoff=0.75)
     return close[0] if close else None
 
 
-def _plain(name: str) -> str:
+def _strip_signs(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _spec_for(name: str) -> str | None:
+def _write_spec(name: str) -> str | None:
     """
-    Return how the ID is declared, or ``None`` where no ID can have this name.
+    Return the code that declares an ID, or ``None`` if no ID may have this name.
     """
-    if _plain(name) in ("request", "requestid"):
+    if _strip_signs(name) in ("request", "requestid"):
         return f"{request_spec.__name__}()"
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
     words = ("ID" if word == "id" else word.capitalize() for word in snake.split("_"))

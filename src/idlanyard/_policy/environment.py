@@ -1,6 +1,7 @@
 """
-What the environment may say: a policy's options, and static IDs (U3).
-Read at call time, never written.
+Environment variables: the options of a policy, and static IDs.
+
+They are read when they are needed, and never written.
 """
 
 from __future__ import annotations
@@ -39,28 +40,28 @@ _SWITCH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys
 )
 
 
-def static_id(name: str, check: IDCheck) -> str | None:
+def read_static_id(name: str, check: IDCheck) -> str | None:
     """
-    Return the first ID that the environment has under this name.
+    Return the ID *name* of the environment, or ``None``.
 
-    A variable of its own goes before ``IDLANYARD_CONTEXT``, in which the
-    parent process has left ``json.dumps(dump())``. A value that is no ID is
-    passed over, with one warning.
+    A variable of that ID wins over ``IDLANYARD_CONTEXT``, in which a parent
+    process has put ``json.dumps(dump())``. A value that is no ID is skipped,
+    with one warning.
 
     Args:
-        name: the ID's name.
-        check: what it may look like.
+        name: the name of the ID.
+        check: the check that the value has to pass.
     """
     for variable in _STATIC.get(name, ()):
         value = os.environ.get(variable)
-        if value and _is_id(variable, value, check):
+        if value and _passes_check(variable, value, check):
             return value
     text = os.environ.get(_CONTEXT)
-    value = _carried(text, name) if text else None
-    return value if value and _is_id(f"{name} in {_CONTEXT}", value, check) else None
+    value = _read_context_variable(text, name) if text else None
+    return value if value and _passes_check(f"{name} in {_CONTEXT}", value, check) else None
 
 
-def _is_id(written: str, value: str, check: IDCheck) -> bool:
+def _passes_check(written: str, value: str, check: IDCheck) -> bool:
     try:
         check.require(written, value)
     except ValueError as error:
@@ -69,7 +70,7 @@ def _is_id(written: str, value: str, check: IDCheck) -> bool:
     return True
 
 
-def _carried(text: str, name: str) -> str | None:
+def _read_context_variable(text: str, name: str) -> str | None:
     import json
 
     try:
@@ -87,31 +88,31 @@ def _carried(text: str, name: str) -> str | None:
     return parts[0] if parts and isinstance(parts[0], str) else None
 
 
-def options_from(environ: Mapping[str, str]) -> dict[str, Any]:
+def read_options(environ: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return the options of a policy that *environ* names.
+    Return the options of a policy that are set in *environ*.
 
     Raises:
         PolicyError: a variable cannot be understood; no secret is repeated.
     """
     options: dict[str, Any] = {}
-    peers = _listed(environ.get("IDLANYARD_TRUSTED_PEERS", ""))
+    peers = _split_list(environ.get("IDLANYARD_TRUSTED_PEERS", ""))
     if peers:
         options["trusted_peers"] = [
             EVERYONE if peer.lower() == "everyone" else peer for peer in peers
         ]
     secret = environ.get("IDLANYARD_SHARED_SECRET", "").strip()
     if secret:
-        options["shared_secret"] = _secret(secret)
+        options["shared_secret"] = _parse_secret(secret)
     enabled = environ.get("IDLANYARD_ENABLED", "").strip().lower()
     if enabled:
-        options["enabled"] = _switch(enabled)
+        options["enabled"] = _parse_switch(enabled)
     return options
 
 
-def misspelt_in(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+def find_misspelt_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """
-    Return each variable that nothing reads and that looks like one of ours, with that one.
+    Return the variables that nothing reads but that look like ours, each with the one meant.
     """
     found: list[tuple[str, str]] = []
     for name in environ:
@@ -124,9 +125,9 @@ def misspelt_in(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
-def in_the_environment(error: PolicyError) -> PolicyError:
+def translate_error(error: PolicyError) -> PolicyError:
     """
-    Return the error with the variable before its message, and as variables are written.
+    Return the error of an option as the error of its environment variable.
     """
     name = f"{_PREFIX}{(error.option or '').upper()}"
     message = str(error).replace(
@@ -136,23 +137,23 @@ def in_the_environment(error: PolicyError) -> PolicyError:
     return PolicyError(f"{name}: {message}", option=error.option, value=error.value)
 
 
-def _listed(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _secret(text: str) -> tuple[str, list[str]]:
+def _parse_secret(text: str) -> tuple[str, list[str]]:
     header, colon, secrets = text.partition(":")
-    if not colon or not _listed(secrets):
+    if not colon or not _split_list(secrets):
         missing = "secret" if colon else "header"
         raise PolicyError(
             f"IDLANYARD_SHARED_SECRET names no {missing}: set it to the header, a colon and the "
             f"secret, as in X-Proxy-Secret:...",
             option="shared_secret",
         )
-    return header.strip(), _listed(secrets)
+    return header.strip(), _split_list(secrets)
 
 
-def _switch(text: str) -> bool:
+def _parse_switch(text: str) -> bool:
     if text not in _SWITCH:
         raise PolicyError(
             f"IDLANYARD_ENABLED is {text!r}: write 'true' or 'false'",

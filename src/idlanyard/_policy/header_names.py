@@ -1,5 +1,5 @@
 """
-Which names a header of ours may have, and for any other what to write.
+The names that a header of ours may have, and what to write in place of another one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MOST_HYPHENS: Final = 8
 _OWNED: Final = frozenset(
-    # HTTP, and what browsers say of themselves
+    # HTTP and browsers
     "a-im accept accept-ch accept-charset accept-datetime accept-encoding accept-language "
     "accept-ranges access-control-request-headers access-control-request-method age allow "
     "alt-svc authentication-info authorization cache-control clear-site-data connection "
@@ -32,14 +32,14 @@ _OWNED: Final = frozenset(
     "x-forwarded-proto x-forwarded-protocol x-forwarded-scheme x-forwarded-server "
     "x-forwarded-ssl x-http-method-override x-original-forwarded-for x-original-uri "
     "x-original-url x-real-ip x-script-name x-sendfile x-url-scheme "
-    # tracing, where the whole line is no ID
+    # tracing: the whole line is no ID
     "b3 baggage grpc-trace-bin sentry-trace traceparent tracestate uber-trace-id "
     "x-amzn-trace-id x-cloud-trace-context x-datadog-sampling-priority "
-    # what a client proves itself with
+    # credentials
     "api-key apikey dpop idempotency-key private-token x-access-token x-api-key x-apikey "
     "x-auth-token x-csrf-token x-csrftoken x-goog-api-key x-xsrf-token".split()
 )
-_INSTEAD: Final = {
+_SOURCES: Final = {
     "traceparent": "Header.traceparent()",
     "x-amzn-trace-id": "Header.amzn_trace_id()",
     "baggage": "Baggage('session.id')",
@@ -50,12 +50,12 @@ _INSTEAD: Final = {
 
 class Fault(NamedTuple):
     """
-    What is wrong with a header's name.
+    The fault of a header's name.
 
     Attributes:
         why: the end of a sentence that begins with the name.
-        instead: the name that is probably meant, or ``""``.
-        source: the source that reads such a header, as code, or ``""``.
+        instead: the name that was probably meant, or ``""``.
+        source: the code of a source that reads such a header, or ``""``.
     """
 
     why: str
@@ -65,19 +65,19 @@ class Fault(NamedTuple):
 
 def is_owned(name: str) -> bool:
     """
-    Return whether HTTP, a proxy or an application gives the header a meaning of its own.
+    Return whether HTTP, proxies or applications give the header a meaning of its own.
     """
     return name.lower().replace("_", "-") in _OWNED
 
 
-def find_fault(name: object) -> Fault | None:
+def find_header_fault(name: object) -> Fault | None:
     """
-    Return what is wrong with a header's name, whatever is read from it; ``None`` for nothing.
+    Return the fault of a header's name, or ``None`` if it may be a header of any kind.
     """
     if not isinstance(name, str):
         return Fault("is no header name")
     if name.upper().startswith("HTTP_"):
-        return Fault("is a key of META or environ", _as_written(name[5:]))
+        return Fault("is a key of META or environ", _write_header(name[5:]))
     if not _TOKEN.fullmatch(name):
         return Fault(
             "is no header name, which has letters, digits and '-' "
@@ -89,32 +89,32 @@ def find_fault(name: object) -> Fault | None:
     return None
 
 
-def find_plain_fault(name: object) -> Fault | None:
+def find_plain_header_fault(name: object) -> Fault | None:
     """
-    Return what is wrong with the name of a header whose whole line is to be the ID.
+    Return the fault of the name of a header whose whole line is an ID, or ``None``.
     """
-    fault = find_fault(name)
+    fault = find_header_fault(name)
     wire = fault.instead if fault else str(name)
     if is_owned(wire):
-        source = _INSTEAD.get(wire.lower().replace("_", "-"), "")
+        source = _SOURCES.get(wire.lower().replace("_", "-"), "")
         return Fault("has a meaning of its own", source=source)
     return fault
 
 
-def header_for(name: str) -> str:
+def derive_header(name: str) -> str:
     """
-    Return the usual header of an ID: ``X-Device-ID`` of ``device_id``.
+    Return the usual header for an ID: ``X-Device-ID`` for ``device_id``.
     """
-    return f"X-{_as_written(name)}"
+    return f"X-{_write_header(name)}"
 
 
-def name_for(header: str) -> str:
+def derive_name(header: str) -> str:
     """
-    Return the usual name of the ID in a header: ``device_id`` of ``X-Device-ID``.
+    Return the usual name of the ID in a header: ``device_id`` for ``X-Device-ID``.
     """
     return re.sub(r"[^a-z0-9]+", "_", header.lower().removeprefix("x-"))
 
 
-def _as_written(name: str) -> str:
+def _write_header(name: str) -> str:
     words = re.findall(r"[A-Za-z0-9]+", name)
     return "-".join("ID" if word.upper() == "ID" else word.capitalize() for word in words)

@@ -23,12 +23,17 @@ _VISIBLE: Final = "charset='visible'"
 
 class IDCheck:
     """
-    What one ID may look like: length first, then an ASCII allow-list.
+    The check of one ID: its length first, then an ASCII allow-list.
 
     Args:
-        charset: ``"default"``, ``"visible"`` or a compiled pattern of ``str``,
-            which the whole value must match besides being ``"visible"``.
+        charset: ``"default"``, ``"visible"`` or a compiled pattern of ``str``;
+            the whole value must match a pattern and be ``"visible"`` as well.
         max_length: the most characters, 1 to 1,024.
+
+    Attributes:
+        matches: matches text that the allow-list and the length let through.
+        matches_bytes: the same for bytes.
+        max_length: the most characters.
     """
 
     __slots__ = ("_charset", "_pattern", "matches", "matches_bytes", "max_length")
@@ -49,17 +54,17 @@ class IDCheck:
     @property
     def pattern(self) -> re.Pattern[str] | None:
         """
-        The user's own pattern, which comes on top of the allow-list.
+        The pattern of the ID's own, which a value has to match besides the allow-list.
         """
         return self._pattern
 
     def reason(self, value: str) -> str | None:
         """
-        Return why *value* is refused, without repeating any of it.
+        Return the reason to refuse *value*, without repeating any of it.
 
         Returns:
-            ``None`` for a value that may pass, else ``"empty"``,
-            ``"too long"`` or ``"character not allowed"``.
+            ``None`` for a value that passes, else ``"empty"``, ``"too long"``
+            or ``"character not allowed"``.
         """
         if not value:
             return "empty"
@@ -71,18 +76,18 @@ class IDCheck:
 
     def require(self, name: str, value: object) -> str:
         """
-        Return *value* if code may use it as the ID *name*.
+        Return *value* if it passes as the ID *name*, else raise.
 
         Raises:
-            TypeError: it is not a ``str``.
-            ValueError: it is refused; the message names the field, the
+            TypeError: *value* is not a ``str``.
+            ValueError: *value* is refused; the message has the name, the
                 reason and the option that would allow it, never the value.
         """
         if not isinstance(value, str):
-            raise TypeError(_no_text(name, value))
+            raise TypeError(_explain_wrong_type(name, value))
         reason = self.reason(value)
         if reason is None:
-            # Of a subclass the text that was checked, and not what it says of itself.
+            # str() of a subclass may return other text than was checked.
             return str.__str__(value)
         raise ValueError(f"{name} is refused, {reason}: {self._remedy(name, reason, value)}")
 
@@ -91,7 +96,9 @@ class IDCheck:
             return "write None or leave it out to mean that there is none"
         if reason == "too long":
             has = f"it has {len(value)} characters and may have {self.max_length}"
-            return f"{has}{_offer(name, f'max_length={len(value)}', len(value) <= _LONGEST)}"
+            return (
+                f"{has}{_suggest_change(name, f'max_length={len(value)}', len(value) <= _LONGEST)}"
+            )
         if self._pattern is not None:
             return f"it must match {self._pattern.pattern!r} and be {_CHARSETS['visible'][2]}"
         allowed = _CHARSETS[self._charset][2]
@@ -99,12 +106,12 @@ class IDCheck:
             return f"allowed are {allowed}"
         wider = IDCheck("visible", self.max_length).reason(value) is None
         said = f"allowed are {allowed}, first a letter or digit"
-        return f"{said}{_offer(name, _VISIBLE, wider)}"
+        return f"{said}{_suggest_change(name, _VISIBLE, wider)}"
 
 
-def _no_text(name: str, value: object) -> str:
+def _explain_wrong_type(name: str, value: object) -> str:
     """
-    Return the sentence for what is no text: how its ID is written.
+    Return the message for a value that is no text: how to write the ID.
     """
     kind = type(value).__name__
     instead = "write str(...)"
@@ -112,19 +119,19 @@ def _no_text(name: str, value: object) -> str:
         instead = "write value.decode()"
     elif callable(value):
         instead = "call it"
-    elif isinstance(value, _NO_IDS) or _says_nothing(value):
-        # Their text is no ID, or one that changes with every run.
+    elif isinstance(value, _NO_IDS) or _has_no_text(value):
+        # The text of such a value is no ID, or is another one in every run.
         instead = "write the ID that is meant, as in str(user.id)"
     return f"{name} must be a str, not {kind}: {instead}"
 
 
-def _says_nothing(value: object) -> bool:
+def _has_no_text(value: object) -> bool:
     return type(value).__repr__ is object.__repr__
 
 
-def _offer(name: str, change: str, helps: bool) -> str:
+def _suggest_change(name: str, change: str, helps: bool) -> str:
     """
-    Return how the rules may be changed, if that lets the value in.
+    Return the end of a message: the change of the rules that lets the value in, if one does.
     """
     if not helps:
         return ", and no rule may allow this one"

@@ -1,6 +1,5 @@
 """
-Rules that are built by keywords: a name that is none is answered with the one
-that is meant.
+``Options``: dataclasses of options that answer an unknown option with the nearest known one.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any, Final, Self
 
 from idlanyard.exceptions import PolicyError
 
+# Names of options in other packages, and ours with the same effect.
 _OTHERS: Final = {
     "customer": "tenant",
     "customer_id": "tenant",
@@ -43,13 +43,13 @@ _OTHERS: Final = {
 
 class UnknownOption(PolicyError, TypeError):
     """
-    A rule was called with an option that it does not have.
+    An option that does not exist, or one that was not given by name.
     """
 
 
 class Options:
     """
-    The base of the rules: dataclasses that answer a wrong call in a sentence.
+    The base of dataclasses whose options are checked by name when one is built.
     """
 
     __slots__ = ()
@@ -68,7 +68,7 @@ class Options:
     @classmethod
     def _refuse_positions(cls, _args: tuple[object, ...], places: list[str], /) -> str:
         """
-        Return the sentence for arguments that stand where none is taken.
+        Return the message for more positional arguments than the class takes.
         """
         taken = f"{len(places)} argument by position" if places else "its options by name only"
         return f"{cls.__name__} takes {taken}"
@@ -76,14 +76,14 @@ class Options:
     @classmethod
     def _refuse_name(cls, name: str, _value: object, names: list[str], /) -> str:
         """
-        Return the sentence for an option that does not exist.
+        Return the message for an option that does not exist.
         """
-        return answer_unknown(cls.__name__, name, names)
+        return explain_unknown(cls.__name__, name, names)
 
 
-def answer_unknown(rule: str, name: str, names: list[str]) -> str:
+def explain_unknown(rule: str, name: str, names: list[str]) -> str:
     """
-    Return the sentence for an option that *rule* does not have.
+    Return the message for an option that *rule* does not have.
     """
     meant = find_meant(name, names)
     hint = f"did you mean {meant!r}?" if meant else f"it has {', '.join(names)}"
@@ -92,21 +92,21 @@ def answer_unknown(rule: str, name: str, names: list[str]) -> str:
 
 def options_of(rule: Any) -> list[Field[Any]]:
     """
-    Return the fields of a rule that are given when it is built.
+    Return the fields of a class of options that callers may give.
     """
     return [field for field in fields(rule) if field.init and not field.name.startswith("_")]
 
 
 def find_meant(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
     """
-    Return the one of *names* that *name* probably stands for, ``None`` where none is near.
+    Return the name out of *names* that *name* was probably meant to be, or ``None``.
 
-    Known as well are the names that other packages use.
+    The option names of some other packages are translated as well.
 
     Args:
-        name: what was written.
-        names: what there is, in one case of letters.
-        cutoff: how near a name must be, from 0 to 1.
+        name: a name that is not in *names*.
+        names: the known names, all upper-case or all lower-case.
+        cutoff: the least similarity, from 0 to 1.
     """
     import difflib
 

@@ -1,5 +1,5 @@
 """
-Which URLs may be sent IDs: parsed origins on an allow-list.
+``Origins``: the allow-list of origins that outgoing requests may carry IDs to.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from idlanyard.exceptions import PolicyError
 
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")
-# The two editions of IDNA make different hosts of these.
 _EXAMPLE: Final = "https://api.example"
+# IDNA 2003 and IDNA 2008 make different hosts of these letters.
 _DEVIATING: Final = re.compile("[ß\u03c2\u200c\u200d]")
 
 
 class Origin(NamedTuple):
     """
-    One place that may be sent IDs.
+    The origin of a URL, or an entry of an allow-list.
 
     Attributes:
-        scheme: lower-case.
-        host: lower-case, as IDNA, without the dot at its end.
-        port: a number, the scheme's own where none was written.
-        subdomains: whether hosts below ``host`` belong to it, and only those.
+        scheme: the scheme in lower case.
+        host: the host in lower case and in IDNA, without a dot at its end.
+        port: the port, or the default port of the scheme.
+        subdomains: whether an entry covers the hosts below ``host``, and only
+            those.
     """
 
     scheme: str
@@ -35,7 +36,7 @@ class Origin(NamedTuple):
 
     def covers(self, other: Origin) -> bool:
         """
-        Return whether *other*, the origin of a URL, is this one.
+        Return whether this entry covers *other*, the origin of a URL.
         """
         if (self.scheme, self.port) != (other.scheme, other.port):
             return False
@@ -46,11 +47,11 @@ class Origin(NamedTuple):
 
 def origin_of(url: str) -> Origin | None:
     """
-    Return the origin of *url*, or ``None`` where it is in doubt.
+    Return the origin of *url*, or ``None`` if it is in doubt.
 
-    White space, control characters, backslashes and what the editions of
-    IDNA disagree on are in doubt, since clients differ in what they make of
-    them.
+    It is in doubt if the URL has white space, a control character, a
+    backslash or a letter on which the editions of IDNA disagree: clients
+    differ in how they read those.
     """
     from urllib.parse import urlsplit
 
@@ -72,7 +73,7 @@ def origin_of(url: str) -> Origin | None:
 
 class Origins:
     """
-    The origins that may be sent IDs.
+    The origins that outgoing requests may carry IDs to.
 
     Args:
         to: an allow-list such as ``["https://api.example", "https://*.internal.example"]``.
@@ -105,9 +106,11 @@ class Origins:
 def _parse_list(to: Iterable[str]) -> tuple[Origin, ...]:
     if isinstance(to, str):
         parts = [part for part in re.split(r"[,\s]+", to) if part]
-        meant = [_meant(part) or _EXAMPLE for part in parts]
+        meant = [_suggest_origin(part) or _EXAMPLE for part in parts]
         wild = ", and * is none of them" if "*" in parts else ""
-        raise PolicyError.about("to", f"is a list of origins{wild}: write to={meant!r}", _shown(to))
+        raise PolicyError.about(
+            "to", f"is a list of origins{wild}: write to={meant!r}", _show_entry(to)
+        )
     try:
         entries = list(to)
     except TypeError:
@@ -122,22 +125,22 @@ def _parse_entry(entry: object) -> Origin:
         raise PolicyError.about(
             "to", f"has {type(entry).__name__}, and origins are text: write {_EXAMPLE!r}", entry
         )
-    origin = _read(entry)
+    origin = _read_origin(entry)
     if origin is None:
-        meant = _meant(entry)
+        meant = _suggest_origin(entry)
         such = repr(meant) if meant else "'https://api.example:8443' or 'https://*.example'"
         raise PolicyError.about(
             "to",
-            f"has {_shown(entry)}, which is no origin: write scheme, host and port only, "
+            f"has {_show_entry(entry)}, which is no origin: write scheme, host and port only, "
             f"such as {such}",
-            _shown(entry),
+            _show_entry(entry),
         )
     return origin
 
 
-def _read(entry: str) -> Origin | None:
+def _read_origin(entry: str) -> Origin | None:
     """
-    Return the origin that an entry of an allow-list spells, ``None`` where it spells none.
+    Return an entry of an allow-list as an ``Origin``, or ``None`` if it is no origin.
     """
     scheme, separator, rest = entry.partition("://")
     subdomains = rest.startswith("*.")
@@ -148,18 +151,18 @@ def _read(entry: str) -> Origin | None:
     return origin._replace(subdomains=subdomains)
 
 
-def _meant(entry: str) -> str:
+def _suggest_origin(entry: str) -> str:
     """
-    Return the origin that an entry was probably to be, ``""`` where that cannot be told.
+    Return the origin that an entry was probably meant to be, or ``""``.
     """
     scheme, separator, rest = entry.strip().rpartition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
     if authority.startswith("."):
         authority = f"*{authority}"
     meant = f"{scheme if separator else 'https'}://{authority}"
-    return meant if _read(meant) is not None else ""
+    return meant if _read_origin(meant) is not None else ""
 
 
-def _shown(entry: str) -> str:
-    # What stands before an @ may be a password.
+def _show_entry(entry: str) -> str:
+    # The text before an @ may be a password.
     return repr(entry) if "@" not in entry else "an entry with a user"

@@ -1,5 +1,5 @@
 """
-Paths as ``exclude`` spells them: exact ones, and prefixes such as ``/static/*``.
+The paths of ``exclude``: exact ones, and prefixes such as ``/static/*``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-# What other tools take for a pattern; in an exact path it would never match.
+# Other tools read these as patterns; in an exact path they would never match.
 _PATTERN: Final = re.compile(r"[*?{}<>\[\]^|\\]|\(\?|\.\+|\$$|(?<=/):(?=\w)")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _PLAIN: Final = "'/health' or '/static/*'"
@@ -19,8 +19,8 @@ class Paths:
     A set of exact paths and prefixes.
 
     Args:
-        entries: ``"/health"`` is that path alone; ``"/static/*"`` is every
-            path that begins with ``/static/``.
+        entries: ``"/health"`` holds that path alone; ``"/static/*"`` holds
+            every path that begins with ``/static/``.
     """
 
     __slots__ = ("_exact", "_prefixes")
@@ -37,9 +37,9 @@ class Paths:
         return bool(self._exact or self._prefixes)
 
 
-def find_fault(entry: object) -> str | None:
+def find_path_fault(entry: object) -> str | None:
     """
-    Return what is wrong with an entry and what to write; ``None`` for nothing.
+    Return the fault of an entry of ``exclude``, with what to write, or ``None`` if it has none.
     """
     if not isinstance(entry, str):
         return f"write paths as text, such as {_PLAIN}"
@@ -47,31 +47,34 @@ def find_fault(entry: object) -> str | None:
     if _PATTERN.search(literal):
         return (
             f"where * may stand only at the end, behind a slash, and nothing else is a wildcard: "
-            f"write {_suggest(entry)}"
+            f"write {_suggest_path(entry)}"
         )
     if not entry.startswith("/") or _ESCAPE.search(entry) or "#" in entry:
-        return f"which is no path: write {_suggest(entry)}"
+        return f"which is no path: write {_suggest_path(entry)}"
     return None
 
 
-def suggest_list(text: str) -> list[str]:
+def suggest_paths(text: str) -> list[str]:
     """
-    Return the list of entries that was written as one text.
+    Return the list of paths to write in place of one text.
     """
     parts = [part for part in re.split(r"[,\s]+", text) if part]
-    return [part if find_fault(part) is None else _exact(part) or "/health" for part in parts]
+    return [
+        part if find_path_fault(part) is None else _extract_path(part) or "/health"
+        for part in parts
+    ]
 
 
-def _suggest(entry: str) -> str:
-    exact = _exact(entry)
+def _suggest_path(entry: str) -> str:
+    exact = _extract_path(entry)
     if not exact:
         return _PLAIN
     return f"{exact!r} or {exact + '/*'!r}" if _PATTERN.search(entry) else repr(exact)
 
 
-def _exact(entry: str) -> str:
+def _extract_path(entry: str) -> str:
     """
-    Return the beginning of an entry that is a path, ``""`` where there is none.
+    Return the path that an entry begins with, or ``""`` if it begins with none.
     """
     from urllib.parse import unquote, urlsplit
 
@@ -84,4 +87,4 @@ def _exact(entry: str) -> str:
     if not whole or whole == "/":
         return ""
     path = whole if whole.startswith("/") else f"/{whole}"
-    return path if find_fault(path) is None else ""
+    return path if find_path_fault(path) is None else ""

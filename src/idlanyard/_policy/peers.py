@@ -1,5 +1,5 @@
 """
-Trusted peers: the networks that an option lists, and whether an address is in one.
+``TrustedPeers``: the addresses and networks of ``trusted_peers``, ``"unix"`` or ``EVERYONE``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EVERYBODY: Final = frozenset({"*", "all", "any", "everyone"})
 _LISTENING: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - refused, not listened on
 _LOCALHOST: Final = ("127.0.0.1", "::1")
 _WILDCARD: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,2})((?:\.\*){1,3})")
-# Nobody on the Internet has one of these.
+# No host on the public Internet has one of these addresses.
 _RESERVED: Final = {
     4: "0.0.0.0/8 10.0.0.0/8 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16 224.0.0.0/3",
     6: "::/3 4000::/2 8000::/1",
@@ -34,31 +34,31 @@ _RESERVED: Final = {
 
 def parse_network(entry: object) -> Network:
     """
-    Return the network that an entry of ``trusted_peers`` spells.
+    Return an entry of ``trusted_peers`` as a network.
 
     Raises:
-        PolicyError: it spells none; the message says what to write.
+        PolicyError: the entry is no network; the message says what to write.
     """
     if not isinstance(entry, (str, *OBJECTS)):
         unset = ": is the variable set?" if entry is None else ""
-        raise wrong_peers(
+        raise peers_error(
             f"takes text such as '10.0.0.5/32', not {type(entry).__name__}{unset}", entry
         )
     text = str(entry)
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
-        raise wrong_peers(_sentence(text), text) from None
+        raise peers_error(_explain_wrong_entry(text), text) from None
     if text in _LISTENING:
-        raise wrong_peers(
+        raise peers_error(
             f"has {text!r}, on which servers listen and from which nobody connects: "
             f"write the proxy's address or network, such as '10.0.0.0/8'",
             text,
         )
-    return _unmapped(network)
+    return _unmap_network(network)
 
 
-def _unmapped(network: Network) -> Network:
+def _unmap_network(network: Network) -> Network:
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -71,12 +71,14 @@ def cover_everybody(networks: Sequence[Network]) -> bool:
     Return whether *networks* together hold every public address of IPv4 or of IPv6.
     """
     return any(
-        _are_all([network for network in networks if network.version == version], reserved)
+        _hold_all_addresses(
+            [network for network in networks if network.version == version], reserved
+        )
         for version, reserved in _RESERVED.items()
     )
 
 
-def _are_all(networks: Sequence[Network], reserved: str) -> bool:
+def _hold_all_addresses(networks: Sequence[Network], reserved: str) -> bool:
     if not networks:
         return False
     every: list[Network] = [*networks, *map(ipaddress.ip_network, reserved.split())]
@@ -88,26 +90,26 @@ def _are_all(networks: Sequence[Network], reserved: str) -> bool:
     return end == 1 << every[0].max_prefixlen
 
 
-def suggest_list(text: str) -> str:
+def suggest_peers(text: str) -> str:
     """
-    Return how a list that was written as one text is written, as ``trusted_peers=[...]``.
+    Return the code, ``trusted_peers=[...]``, to write in place of one text.
 
     Raises:
-        PolicyError: one of its parts means nothing; the message says what to write.
+        PolicyError: a part of the text is no peer; the message says what to write.
     """
     parts = [part for part in re.split(r"[,\s]+", text) if part]
     if any(part.lower() in _EVERYBODY for part in parts):
         return "trusted_peers=EVERYONE"
-    entries = [entry for part in parts for entry in _meant(part) or [part]]
+    entries = [entry for part in parts for entry in _suggest_entries(part) or [part]]
     for entry in entries:
         if entry != "unix":
             parse_network(entry)
     return f"trusted_peers={entries!r}"
 
 
-def _meant(text: str) -> list[str]:
+def _suggest_entries(text: str) -> list[str]:
     """
-    Return the entries that *text* stands for, none where that cannot be told.
+    Return the entries that *text* was probably meant to be, if any.
     """
     bare = text.strip()
     if bare.lower() in ("localhost", "testclient"):
@@ -123,19 +125,16 @@ def _meant(text: str) -> list[str]:
     host = bare.partition(":")[0] if bare.count(":") == 1 else bare
     for candidate in (host, host.partition("/")[0]):
         try:
-            return [str(ipaddress.ip_network(candidate))] if "/" in candidate else [_one(candidate)]
+            parse = ipaddress.ip_network if "/" in candidate else ipaddress.ip_address
+            return [str(parse(candidate))]
         except ValueError:
             continue
     return []
 
 
-def _one(text: str) -> str:
-    return str(ipaddress.ip_address(text))
-
-
-def _sentence(text: str) -> str:
+def _explain_wrong_entry(text: str) -> str:
     """
-    Return what is wrong with an entry, and what to write.
+    Return the message for text that is no network: its fault, and what to write.
     """
     word = text.strip().lower()
     if not word:
@@ -155,7 +154,7 @@ def _sentence(text: str) -> str:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        meant = _meant(text)
+        meant = _suggest_entries(text)
         if meant:
             return f"has {text!r}, which is no network: write {' and '.join(map(repr, meant))}"
         return (
@@ -169,9 +168,9 @@ def _sentence(text: str) -> str:
     )
 
 
-def wrong_peers(sentence: str, value: object) -> PolicyError:
+def peers_error(sentence: str, value: object) -> PolicyError:
     """
-    Return the error whose message says what to write for ``trusted_peers``.
+    Return the error for a wrong value of ``trusted_peers``.
     """
     return PolicyError.about("trusted_peers", sentence, value)
 
@@ -180,7 +179,7 @@ UNIX: Final = "unix"
 
 LONGEST_LIST: Final = 8192
 """
-The most characters of a list in a header that are read; a longer one is in doubt.
+The most characters of a header's list that are read; a peer behind a longer one is not trusted.
 """
 
 _LONGEST_ADDRESS: Final = 64
@@ -188,7 +187,7 @@ _LONGEST_ADDRESS: Final = 64
 
 class Everyone:
     """
-    The type of ``EVERYONE``: "nobody is checked", spelled out.
+    The type of ``EVERYONE``.
     """
 
     __slots__ = ()
@@ -202,18 +201,18 @@ class Everyone:
 
 EVERYONE: Final = Everyone()
 """
-Every peer is believed. For networks that only trusted proxies can reach.
+Every peer is trusted: only for networks that nothing but a trusted proxy can reach.
 """
 
 
 def normalise(host: str) -> Address | None:
     """
-    Return the address that *host* spells, or ``None`` where it is none.
+    Return the address in the text *host*, or ``None`` if it is none.
 
-    IPv4 mapped into IPv6 is unmapped and the zone of an IPv6 address is
-    dropped; names, short forms and leading zeros are no addresses.
+    An IPv4 address mapped into IPv6 is unmapped, and the zone of an IPv6
+    address is dropped. Names, short forms and leading zeros are no addresses.
     """
-    # Text that is no address is kept by no cache, since senders choose its length.
+    # Senders choose the length of this text, so longer text must not fill the cache.
     return None if len(host) > _LONGEST_ADDRESS else _parse_address(host)
 
 
@@ -235,20 +234,20 @@ class TrustedPeers:
 
     Args:
         peers: ``EVERYONE``, or an iterable of addresses, networks and
-            ``"unix"``. Empty trusts nobody.
+            ``"unix"``. An empty one trusts nobody.
 
     Attributes:
-        anybody: whether everybody on the Internet is trusted: by ``EVERYONE``,
-            or by networks that hold every public address.
-        entries: what was given, as a tuple.
-        everyone: whether nobody is checked.
+        anybody: whether every public address is trusted, by ``EVERYONE`` or
+            by networks that together hold them all.
+        entries: the given entries as a tuple.
+        everyone: whether ``EVERYONE`` was given.
         nobody: whether nobody is trusted.
         trusts: returns whether a peer is trusted: an address, ``"unix"`` or
-            ``None`` (unknown). Verdicts are cached, the last 1,024.
+            ``None`` (unknown). The last 1,024 verdicts are cached.
         unix: whether unix sockets are trusted.
 
     Raises:
-        PolicyError: an entry means nothing; the message says what to write.
+        PolicyError: an entry is no peer; the message says what to write.
     """
 
     __slots__ = ("anybody", "entries", "everyone", "nobody", "trusts", "unix")
@@ -261,7 +260,7 @@ class TrustedPeers:
     unix: bool
 
     def __init__(self, peers: Iterable[object] | Everyone) -> None:
-        entries = _entries(peers)
+        entries = _list_entries(peers)
         self.entries = entries
         self.everyone = any(isinstance(entry, Everyone) for entry in entries)
         self.unix = UNIX in entries
@@ -288,17 +287,17 @@ class TrustedPeers:
         self.trusts = trusts
 
 
-def _entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
+def _list_entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
     if isinstance(peers, Everyone):
         return (peers,)
-    # A network is iterable as well, address by address.
+    # A network is iterable as well: it would become millions of addresses.
     if isinstance(peers, (str, bytes, *OBJECTS)):
         text = peers.decode("latin-1") if isinstance(peers, bytes) else str(peers)
-        raise wrong_peers(f"is a list: write {suggest_list(text)}", peers)
+        raise peers_error(f"is a list: write {suggest_peers(text)}", peers)
     try:
         return tuple(peers)
     except TypeError:
-        raise wrong_peers(
+        raise peers_error(
             "is a list of networks, 'unix', or EVERYONE: write trusted_peers=[] to trust nobody",
             peers,
         ) from None

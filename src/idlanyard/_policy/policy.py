@@ -1,5 +1,5 @@
 """
-``Policy``: the rules for all IDs of a service; checked when built.
+``Policy``: the rules for all IDs of a service, checked when it is built.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from idlanyard._policy import checks
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checked import CheckedPolicy
 from idlanyard._policy.default_specs import session_spec, tenant_spec, user_spec
-from idlanyard._policy.environment import in_the_environment, misspelt_in, options_from
+from idlanyard._policy.environment import find_misspelt_variables, read_options, translate_error
 from idlanyard._policy.options import Options
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import EVERYONE, Everyone, TrustedPeers
@@ -31,42 +31,44 @@ _SWITCHES: Final = ("expose", "mark_private", "assume_unix", "unsafe_server_ok",
 @dataclass(frozen=True, kw_only=True)
 class Policy(Options):
     """
-    What is read, who is believed, and where the IDs go. Immutable.
+    The rules for all IDs of a service. Immutable.
 
     Args:
-        session: the session ID's rules, or ``None`` to leave it out.
-        user: the user ID's rules, or ``None``.
-        tenant: the tenant ID's rules, or ``None``.
-        extra: rules of further IDs, such as ``request_spec()``.
-        trusted_peers: who may speak for users and tenants: networks,
-            ``"unix"``, or ``EVERYONE``. Empty trusts nobody. ``EVERYONE``,
-            and networks that hold every public address, warn.
+        session: the rules of the session ID, or ``None`` to leave it out.
+        user: the rules of the user ID, or ``None``.
+        tenant: the rules of the tenant ID, or ``None``.
+        extra: the rules of further IDs, such as ``request_spec()``.
+        trusted_peers: the peers that may set user and tenant: addresses,
+            networks, ``"unix"``, or ``EVERYONE``. An empty list trusts
+            nobody. ``EVERYONE``, and networks that hold every public
+            address, log a warning.
         shared_secret: ``(header, secret)`` or ``(header, [new, old])``, each
-            secret at least 32 bytes: a sender who knows one is believed too.
+            secret at least 32 bytes: a sender who knows one is trusted too.
         exclude: paths for which nothing is read, minted or echoed: exact
-            ones, as ``"/health"``, or prefixes, as ``"/static/*"``, which is
-            ``/static/`` and all below, but neither ``/static`` nor
+            ones, such as ``"/health"``, or prefixes, such as ``"/static/*"``,
+            which is ``/static/`` and all below, but neither ``/static`` nor
             ``/staticx``.
-        expose: name the echoed headers to browsers (CORS) where the response
-            allows an origin.
-        mark_private: make a response with IDs ``Cache-Control: private`` where
-            it says nothing about caches and they would keep it; ``False``
-            leaves it alone and echoes nothing there.
-        assume_unix: take a peer without an address for a unix socket, on
-            servers that say nothing better. Whatever is no address counts as
-            unix then, so never set it where the server also listens on TCP,
-            or rewrites the peer from a forwarding header.
-        unsafe_server_ok: believe peers also on servers that let an alias of
-            a header, as ``X_User_ID``, replace it.
-        hash_keys: ``(key ID, key)`` pairs for the ``"hash"`` sinks; the first
-            one writes.
-        enabled: ``False`` binds nothing anywhere, and still sanitises.
-        admission: take only session IDs that are known, as
+        expose: name the echoed headers to browsers (CORS) in responses that
+            allow an origin.
+        mark_private: make a response with IDs ``Cache-Control: private`` if it
+            says nothing about caches and they would keep it; ``False`` leaves
+            it alone and echoes nothing in it.
+        assume_unix: treat a peer without an address as a unix socket, for
+            servers that give no better sign of one. Any text that is no
+            address counts as unix then, so never set it for a server that
+            also listens on TCP, or that rewrites the peer from a forwarding
+            header.
+        unsafe_server_ok: trust peers even on servers that let an alias of a
+            header, such as ``X_User_ID``, replace it.
+        hash_keys: pairs of key ID and key for the ``"hash"`` sinks; the first
+            pair is the one in use.
+        enabled: ``False`` binds no ID in any request, and still removes
+            unproven headers.
+        admission: accept only known session IDs, as in
             ``Admission(registry.exists)``.
 
     Raises:
-        PolicyError: a rule that cannot be followed; the message says what to
-            write instead.
+        PolicyError: an option is wrong; the message says what to write.
     """
 
     session: IDSpec | None = field(default_factory=session_spec)
@@ -124,12 +126,12 @@ class Policy(Options):
 
     @classmethod
     def _refuse_name(cls, name: str, value: object, names: list[str], /) -> str:
-        return checks.explain_unknown(name, value, names)
+        return checks.explain_unknown_option(name, value, names)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Policy:
         """
-        Return the policy that the environment describes.
+        Return the policy that the environment variables describe.
 
         - ``IDLANYARD_TRUSTED_PEERS``: ``10.0.0.5,10.1.0.0/16,unix``, or
           ``everyone``;
@@ -138,23 +140,22 @@ class Policy(Options):
         - ``IDLANYARD_ENABLED``: ``1``, ``true``, ``yes`` or ``on``; ``0``,
           ``false``, ``no`` or ``off``.
 
-        A variable that looks like one of these or of the static IDs, but is
-        none, is warned about.
+        A misspelt variable, of these or of the static IDs, logs a warning.
 
         Args:
-            environ: where to read it.
+            environ: the environment variables.
 
         Raises:
             PolicyError: a variable cannot be understood; the message says
                 what to write.
         """
-        options = options_from(environ)
-        for name, meant in misspelt_in(environ):
+        options = read_options(environ)
+        for name, meant in find_misspelt_variables(environ):
             _failures.LOGGER.warning("idlanyard: nothing reads %s: did you mean %s?", name, meant)
         try:
             return cls(**options)
         except PolicyError as error:
-            raise in_the_environment(error) from error
+            raise translate_error(error) from error
 
 
 checked_policy: Final[Callable[[Policy], CheckedPolicy]] = attrgetter("_checked")
@@ -174,7 +175,7 @@ def _warn_of_anybody(peers: TrustedPeers) -> None:
 
 def policy_of(policy: Policy | None) -> Policy:
     """
-    Return *policy*, or that of the environment if it is ``None``.
+    Return *policy*, or ``Policy.from_env()`` if it is ``None``.
 
     Raises:
         PolicyError: the environment describes no policy.
@@ -213,39 +214,41 @@ def refuse_options(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             ``"install(app, {})"``; the message says to write it.
     """
 
-    def around(fn: Callable[P, R]) -> Callable[P, R]:
+    def decorate(fn: Callable[P, R]) -> Callable[P, R]:
         taken = frozenset(signature(fn).parameters)
 
         @wraps(fn)
         def refusing(*args: P.args, **options: P.kwargs) -> R:
             if not taken.issuperset(options):
-                raise TypeError(_said(call, {n: v for n, v in options.items() if n not in taken}))
+                raise TypeError(
+                    _explain_misplaced(call, {n: v for n, v in options.items() if n not in taken})
+                )
             return fn(*args, **options)
 
         return refusing
 
-    return around
+    return decorate
 
 
-def _said(call: str, options: Mapping[str, object]) -> str:
+def _explain_misplaced(call: str, options: Mapping[str, object]) -> str:
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
-        return _unknown(call, unknown[0], options[unknown[0]])
+        return _explain_unknown(call, unknown[0], options[unknown[0]])
     names = ", ".join(options)
-    written = ", ".join(f"{name}={_shown(name, value)}" for name, value in options.items())
+    written = ", ".join(f"{name}={_write_value(name, value)}" for name, value in options.items())
     verb = "is an option" if len(options) == 1 else "are options"
     return f"{names} {verb} of Policy: write {call.format(f'Policy({written})')}"
 
 
-def _unknown(call: str, name: str, value: object) -> str:
-    # Imported here, since it is needed where something is wrong only.
+def _explain_unknown(call: str, name: str, value: object) -> str:
+    # Imported here, since only a wrong call needs it.
     from difflib import get_close_matches
 
     close = get_close_matches(name.lower(), _OPTIONS, n=1)
     if close:
-        written = f"Policy({close[0]}={_shown(close[0], value)})"
+        written = f"Policy({close[0]}={_write_value(close[0], value)})"
         return f"{name} is no option: write {call.format(written)}"
-    of_one_id = checks.explain_unknown(name, value, [*_OPTIONS]).partition(": write ")[2]
+    of_one_id = checks.explain_unknown_option(name, value, [*_OPTIONS]).partition(": write ")[2]
     if of_one_id:
         return f"{name} is no option: write {call.format(f'Policy({of_one_id})')}"
     return (
@@ -254,16 +257,16 @@ def _unknown(call: str, name: str, value: object) -> str:
     )
 
 
-def _shown(name: str, value: object) -> str:
+def _write_value(name: str, value: object) -> str:
     """
-    Return a value as it is written, dots where it is long to write or secret.
+    Return the code of a value, or ``...`` if it is long or secret.
     """
     if name in _SECRET:
         return "..."
-    return repr(value) if _is_plain(value) else "..."
+    return repr(value) if _is_short(value) else "..."
 
 
-def _is_plain(value: object) -> bool:
+def _is_short(value: object) -> bool:
     if isinstance(value, list | tuple):
-        return all(_is_plain(one) for one in cast("list[Any]", value))
+        return all(_is_short(one) for one in cast("list[Any]", value))
     return value is None or value is EVERYONE or isinstance(value, str | bool)

@@ -1,7 +1,7 @@
 """
-A read-only view of a request, for sources, proofs and ``must_match``.
+The read-only view of a request that sources and ``must_match`` get.
 
-Made only when somebody asks; the protocol files say where things are.
+It is made only when one of them needs it; ``_decision/protocols.py`` has one for each protocol.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 class Headers(Mapping[str, str]):
     """
-    The request's header lines as they came in, by name in any case.
+    The header lines of a request as they arrived, by name in any case.
 
-    Several lines of one name are joined by ``", "`` (RFC 9110 5.3).
+    Lines of the same name are joined by ``", "`` (RFC 9110, section 5.3).
     """
 
     __slots__ = ("_lines",)
@@ -42,7 +42,7 @@ class Headers(Mapping[str, str]):
 
 class Request(ABC):
     """
-    What ``must_match`` and the sources may look at.
+    A request as sources and ``must_match`` see it.
     """
 
     __slots__ = ()
@@ -51,7 +51,7 @@ class Request(ABC):
     @abstractmethod
     def headers(self) -> Headers:
         """
-        The header lines as they came in, before sanitising.
+        The header lines as they arrived, before any is removed.
         """
 
     @property
@@ -72,5 +72,5 @@ class Request(ABC):
     @abstractmethod
     def peer(self) -> str | None:
         """
-        The transport-level address, ``"unix"``, or ``None`` where unknown.
+        The address of the connection, ``"unix"``, or ``None`` if it is unknown.
         """

@@ -1,6 +1,6 @@
 """
-A policy out of a framework's settings: the fields of ``Policy`` and ``IDSpec``
-in capitals, as Django and Flask spell what is configured.
+A policy from the settings of a framework: the options of ``Policy`` and ``IDSpec`` in capitals, as
+Django and Flask spell settings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from idlanyard._policy.default_specs import (
     tenant_spec,
     user_spec,
 )
-from idlanyard._policy.header_names import header_for, name_for
+from idlanyard._policy.header_names import derive_header, derive_name
 from idlanyard._policy.options import find_meant, options_of
 from idlanyard._policy.peers import EVERYONE
 from idlanyard._policy.policy import Policy
@@ -42,35 +42,35 @@ def policy_from_settings(settings: Mapping[str, Any], *, written: str) -> Policy
         settings: ``TRUSTED_PEERS``, ``SESSION`` and so on; the value of
             ``SESSION``, ``USER`` and ``TENANT`` is a mapping of the same
             kind, an ``IDSpec`` or ``None``, that of ``EXTRA`` a list of them.
-        written: how one option is written there, ``{}`` for its name, for
-            the messages.
+        written: the code of one option in these settings, ``{}`` in place of
+            its name, for the messages.
 
     Raises:
-        PolicyError: an option is not known or cannot be followed; the message
-            says what to write there.
+        PolicyError: an option is unknown or wrong; the message says what to
+            write in these settings.
     """
     options: dict[str, Any] = {}
     for name, value in settings.items():
         _check_option(name, written)
-        options[name.lower()] = _option(name, value, written)
+        options[name.lower()] = _read_option(name, value, written)
     try:
         return Policy(**options)
     except PolicyError as error:
-        raise _as_written(error, _OPTIONS, written, written) from error
+        raise _translate_error(error, _OPTIONS, written, written) from error
 
 
-def _option(name: str, value: Any, written: str) -> Any:
+def _read_option(name: str, value: Any, written: str) -> Any:
     if name in _SPECS:
-        return _spec(name, value, written)
+        return _read_spec(name, value, written)
     if name == "EXTRA":
-        return _extra(value, written)
-    # Settings may come from the environment, which has no constants.
+        return _read_extra(value, written)
+    # Settings may come from environment variables, which cannot hold the constant EVERYONE.
     if name == "TRUSTED_PEERS" and isinstance(value, str) and value.lower() == "everyone":
         return EVERYONE
     return value
 
 
-def _spec(name: str, value: Any, written: str) -> Any:
+def _read_spec(name: str, value: Any, written: str) -> Any:
     """
     Return the rules of the session, user or tenant ID.
     """
@@ -80,25 +80,25 @@ def _spec(name: str, value: Any, written: str) -> Any:
     if not isinstance(value, Mapping):
         raise PolicyError(
             f"{place} is {type(value).__name__}: "
-            f"write {_assignment(name, written)}{_rules_meant(value, name)}",
+            f"write {_begin_assignment(name, written)}{_suggest_rules(value, name)}",
             option=name.lower(),
             value=value,
         )
     rules = cast("Mapping[str, Any]", value)
     if "NAME" in rules:
+        extra = _begin_assignment("EXTRA", written)
         raise PolicyError(
             f"{place}['NAME'] is fixed: leave it out, or write "
-            f"{_assignment('EXTRA', written)}[{{'NAME': 'device_id', 'HEADER': 'X-Device-ID'}}] "
-            f"for another ID",
+            f"{extra}[{{'NAME': 'device_id', 'HEADER': 'X-Device-ID'}}] for another ID",
             option="name",
             value=rules["NAME"],
         )
-    return _build(_SPECS[name], rules, f"{place}['{{}}']", written)
+    return _build_spec(_SPECS[name], rules, f"{place}['{{}}']", written)
 
 
-def _rules_meant(value: Any, name: str) -> str:
+def _suggest_rules(value: Any, name: str) -> str:
     """
-    Return the rules, as settings, that were to be said by what is no mapping.
+    Return the settings of an ID that another value than a mapping was probably meant to be.
     """
     if value is False:
         return "None"
@@ -110,19 +110,19 @@ def _rules_meant(value: Any, name: str) -> str:
     return f"{{'HEADER': {header!r}}}"
 
 
-def _extra(value: Any, written: str) -> Any:
+def _read_extra(value: Any, written: str) -> Any:
     """
-    Return the rules of further IDs; those of ``request_id`` begin with its defaults.
+    Return the rules of further IDs; ``request_id`` has the defaults of ``request_spec``.
     """
     if isinstance(value, list | tuple):
         inside = f"{written.format('EXTRA')}[...]['{{}}']"
-        return [_extra_spec(entry, inside, written) for entry in cast("list[Any]", value)]
+        return [_read_extra_spec(entry, inside, written) for entry in cast("list[Any]", value)]
     rules: dict[str, Any] = {"NAME": "request_id"}
     if isinstance(value, Mapping):
         rules = dict(cast("Mapping[str, Any]", value))
     elif value != "request_id" and (header := suggest_header("extra", value)):
-        rules = _whole_rules({"HEADER" if "-" in header else "NAME": header})
-    line = f"{_assignment('EXTRA', written)}[{rules!r}]"
+        rules = _complete_rules({"HEADER" if "-" in header else "NAME": header})
+    line = f"{_begin_assignment('EXTRA', written)}[{rules!r}]"
     raise PolicyError(
         f"{written.format('EXTRA')}: extra is a list: write {line}",
         option="extra",
@@ -130,37 +130,39 @@ def _extra(value: Any, written: str) -> Any:
     )
 
 
-def _extra_spec(entry: Any, inside: str, written: str) -> Any:
+def _read_extra_spec(entry: Any, inside: str, written: str) -> Any:
     if not isinstance(entry, Mapping):
         return entry
     rules = cast("Mapping[str, Any]", entry)
     build = request_spec if rules.get("NAME") == "request_id" else IDSpec
-    return _build(build, rules, inside, written)
+    return _build_spec(build, rules, inside, written)
 
 
-def _build(build: Callable[..., IDSpec], rules: Mapping[str, Any], inside: str, top: str) -> IDSpec:
+def _build_spec(
+    build: Callable[..., IDSpec], rules: Mapping[str, Any], inside: str, top: str
+) -> IDSpec:
     for name in rules:
         _check_rule(name, inside, top)
     if build is IDSpec and not {"NAME", "HEADER"} <= rules.keys():
-        example = _whole_rules(rules)
+        example = _complete_rules(rules)
         raise PolicyError(
             f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed: "
-            f"write {_assignment('EXTRA', top)}[{example!r}]",
+            f"write {_begin_assignment('EXTRA', top)}[{example!r}]",
             option="extra",
             value=rules,
         )
     try:
         return build(**{name.lower(): rule for name, rule in rules.items()})
     except PolicyError as error:
-        raise _as_written(error, _RULES, inside, top) from error
+        raise _translate_error(error, _RULES, inside, top) from error
 
 
-def _whole_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
+def _complete_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return the rules of a further ID with the name or the header that they lack.
+    Return the rules of a further ID, completed by the name or the header that they lack.
     """
-    name = str(rules.get("NAME") or name_for(str(rules.get("HEADER"))))
-    header = str(rules.get("HEADER") or header_for(name))
+    name = str(rules.get("NAME") or derive_name(str(rules.get("HEADER"))))
+    header = str(rules.get("HEADER") or derive_header(name))
     try:
         IDSpec(name=name, header=header)
     except PolicyError:
@@ -170,7 +172,7 @@ def _whole_rules(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_option(name: object, written: str) -> None:
     """
-    Refuse a name that is no option, and say which one is meant.
+    Refuse a name that is no option of ``Policy``; the message has the one meant.
     """
     if name in _OPTIONS:
         return
@@ -190,7 +192,7 @@ def _check_option(name: object, written: str) -> None:
 
 def _check_rule(name: object, inside: str, top: str) -> None:
     """
-    Refuse a name that is no rule of one ID, and say which one is meant.
+    Refuse a name that is no option of ``IDSpec``; the message has the one meant.
     """
     if name in _RULES:
         return
@@ -204,30 +206,34 @@ def _check_rule(name: object, inside: str, top: str) -> None:
     raise PolicyError(f"{inside.format(name)} is no option: write {meant}", option=str(name))
 
 
-def _as_written(error: PolicyError, names: tuple[str, ...], place: str, top: str) -> PolicyError:
+def _translate_error(
+    error: PolicyError, names: tuple[str, ...], place: str, top: str
+) -> PolicyError:
     """
-    Return the error with its place before the message, which says what to write there.
+    Return the error of an option as an error of these settings.
     """
     name = (error.option or "").upper()
     message = str(error).replace("request_spec()", "{'NAME': 'request_id'}")
-    message = _ASSIGNED.sub(lambda found: _translate(found[1], top), _as_mappings(message))
+    message = _ASSIGNED.sub(
+        lambda found: _write_assignment(found[1], top), _write_mappings(message)
+    )
     before = place.format(name) if name in names else re.split(r"_?[{\[]", top)[0]
     return PolicyError(f"{before}: {message}", option=error.option, value=error.value)
 
 
-def _as_mappings(message: str) -> str:
+def _write_mappings(message: str) -> str:
     return _SPEC_CALL.sub(
         lambda call: "{" + _ASSIGNED.sub(lambda it: f"'{it[1].upper()}': ", call[1]) + "}", message
     )
 
 
-def _translate(option: str, top: str) -> str:
+def _write_assignment(option: str, top: str) -> str:
     name = option.upper()
-    return _assignment(name, top) if name in _OPTIONS else f"'{name}': "
+    return _begin_assignment(name, top) if name in _OPTIONS else f"'{name}': "
 
 
-def _assignment(name: str, written: str) -> str:
+def _begin_assignment(name: str, written: str) -> str:
     """
-    Return the beginning of the line that sets an option there.
+    Return the beginning of the code that sets an option in these settings.
     """
     return f"'{name}': " if written.endswith("['{}']") else f"{written.format(name)} = "

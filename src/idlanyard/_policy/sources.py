@@ -1,5 +1,5 @@
 """
-The places of a request that an ID is read from.
+The sources of an ID: the places of a request that it is read from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import chain, product
 from typing import Final, TypeAlias
 
 from idlanyard._policy import callables
-from idlanyard._policy.header_names import find_fault
+from idlanyard._policy.header_names import find_header_fault
 from idlanyard._policy.request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -23,16 +23,16 @@ _MOST_MEMBERS: Final = 64
 @dataclass(frozen=True)
 class Baggage:
     """
-    A member of the W3C ``baggage`` header, the client's word.
+    A member of the W3C ``baggage`` header; its value is never proven.
 
-    All lines of the header count as one: longer than 8,192 bytes it is not
-    read, and of more than 64 members only the first 64 are.
+    All lines of the header count as one. If they are longer than 8,192 bytes
+    they are not read; of more than 64 members only the first 64 are.
 
     Args:
-        key: the member's key, such as ``"session.id"``.
+        key: the key of the member, such as ``"session.id"``.
 
     Raises:
-        PolicyError: the key is none, or is written otherwise on the wire.
+        PolicyError: the key is no baggage key; the message says what to write.
     """
 
     key: str
@@ -51,15 +51,15 @@ class Baggage:
         Return the values of every member of this key.
         """
         lines = request.headers.lines("baggage")
-        # Before anything is split; a comma stands for each line but the first.
+        # The length is checked before anything is split; a comma joins each line to the next.
         if not lines or sum(map(len, lines)) + len(lines) - 1 > _MOST_BYTES:
             return []
-        return [value for key, value in _members(lines) if key == self.key]
+        return [value for key, value in _split_members(lines) if key == self.key]
 
 
-def _members(lines: list[str]) -> Iterator[tuple[str, str]]:
+def _split_members(lines: list[str]) -> Iterator[tuple[str, str]]:
     """
-    Yield the key and the value of the first members, decoded.
+    Yield the decoded key and value of each of the first 64 members.
     """
     from urllib.parse import unquote_plus
 
@@ -81,7 +81,7 @@ _WILD: Final = re.compile(r"[*?<>\[\]|\\^$]|^:")
 _MOST_QUERY_FIELDS: Final = 1000
 
 
-def trace_id(line: str) -> str | None:
+def read_trace_id(line: str) -> str | None:
     """
     Return the trace ID of a ``traceparent`` header (W3C Trace Context).
     """
@@ -91,7 +91,7 @@ def trace_id(line: str) -> str | None:
     return match[2]
 
 
-def amzn_root(line: str) -> str | None:
+def read_amzn_root(line: str) -> str | None:
     """
     Return the ``Root`` of an ``X-Amzn-Trace-Id`` header.
     """
@@ -104,35 +104,34 @@ class Header:
     """
     A request header.
 
-    A value that *parse* returns is worth as much as any other: it is the
-    client's word, unless the ID needs proof and a trusted peer or a shared
-    secret vouches for the request. Verifying a token in *parse* does not make
-    it ``SIGNED``; for that, call ``identify`` where you verify it, as in your
-    authentication dependency.
+    A value that *parse* returns is proven or not like any other value of a
+    header: by a trusted peer or a shared secret. Verifying a token in *parse*
+    does not make it ``SIGNED``; call ``identify`` after verifying it instead,
+    for instance in an authentication dependency.
 
-    A header that HTTP, a proxy or the application gives a meaning of its own
+    A header that HTTP, proxies or applications give a meaning of its own
     (``Authorization``, ``Cookie``, ``Host``, ``X-Forwarded-For``,
     ``traceparent``, ``X-API-Key`` ...) always stays in the request. Any other
-    that is parsed for an ID leaves it where the ID needs proof and nobody
-    vouches, as an unparsed one does.
+    header is removed from the request if its ID needs a proof that the
+    request does not have, parsed or not.
 
     Args:
-        name: as it is written on the wire, in any case. A name with ``_`` is
-            taken, but many proxies and servers drop such a header.
-        parse: takes the line and returns the ID in it, or ``None``. The
-            result passes the ID's own check like any other value. The line is
-            whatever a client sent: a pattern that backtracks, such as
-            ``(a+)+b``, can be kept busy with it for seconds.
+        name: the name of the header, in any case. A name with ``_`` is
+            possible, but many proxies and servers drop such a header.
+        parse: a function that takes the line and returns the ID in it, or
+            ``None``. The result passes the check of the ID like any other
+            value. Clients choose the line: a pattern that backtracks, such
+            as ``(a+)+b``, can be kept busy with it for seconds.
 
     Raises:
-        PolicyError: the name is none; the message says what to write.
+        PolicyError: the name is no header name; the message says what to write.
     """
 
     name: str
     parse: Callable[[str], str | None] | None = None
 
     def __post_init__(self) -> None:
-        fault = find_fault(self.name)
+        fault = find_header_fault(self.name)
         if fault is not None:
             raise PolicyError(
                 f"Header({self.name!r}) {fault.why}: "
@@ -140,13 +139,13 @@ class Header:
                 option="sources",
                 value=self.name,
             )
-        wrong = None if self.parse is None else callables.find_fault(self.parse, "the line")
+        wrong = None if self.parse is None else callables.find_call_fault(self.parse, "the line")
         if wrong is not None:
             raise PolicyError(f"Header(parse=...) {wrong}", option="parse", value=self.parse)
 
     def spellings(self) -> list[str]:
         """
-        Return the name, lower-case, and then every alias of it.
+        Return the name in lower case, followed by its aliases with ``_`` for ``-``.
         """
         letters = [{"-": "-_", "_": "_-"}.get(c, c) for c in self.name.lower()]
         return ["".join(spelling) for spelling in product(*letters)]
@@ -154,25 +153,25 @@ class Header:
     @classmethod
     def traceparent(cls) -> Header:
         """
-        The trace ID of W3C ``traceparent``.
+        Return the source that reads the trace ID of ``traceparent`` (W3C Trace Context).
         """
-        return cls("traceparent", parse=trace_id)
+        return cls("traceparent", parse=read_trace_id)
 
     @classmethod
     def amzn_trace_id(cls) -> Header:
         """
-        The root of ``X-Amzn-Trace-Id``.
+        Return the source that reads the ``Root`` of ``X-Amzn-Trace-Id``.
         """
-        return cls("X-Amzn-Trace-Id", parse=amzn_root)
+        return cls("X-Amzn-Trace-Id", parse=read_amzn_root)
 
 
 @dataclass(frozen=True)
 class Cookie:
     """
-    A cookie, the client's word.
+    A cookie; its value is never proven.
 
     Args:
-        name: the cookie's name.
+        name: the name of the cookie.
     """
 
     name: str
@@ -200,10 +199,10 @@ class Cookie:
 @dataclass(frozen=True)
 class Query:
     """
-    A parameter of the query string, the client's word.
+    A parameter of the query string; its value is never proven.
 
     Args:
-        name: the parameter's name.
+        name: the name of the parameter.
     """
 
     name: str
@@ -234,11 +233,11 @@ class Query:
 @dataclass(frozen=True)
 class Subdomain:
     """
-    The one label before a base domain, the client's word.
+    The one label of the host before a base domain; its value is never proven.
 
     Args:
-        base: the domain below which the IDs stand: ``"app.example"`` reads
-            ``acme`` from ``acme.app.example``.
+        base: the base domain: ``"app.example"`` reads ``acme`` from
+            ``acme.app.example``.
     """
 
     base: str
@@ -257,7 +256,7 @@ class Subdomain:
 
     def read(self, request: Request) -> list[str]:
         """
-        Return the label, lower-case, of every ``Host`` line that has one.
+        Return the label in every ``Host`` line, in lower case; none if a line has no label.
         """
         hosts = request.headers.lines("host")
         found: list[str] = []
@@ -276,12 +275,12 @@ def _is_domain(text: str) -> bool:
 @dataclass(frozen=True)
 class PathPrefix:
     """
-    A segment of the path, the client's word.
+    A segment of the path; its value is never proven.
 
     Args:
-        template: how paths start, with one segment in braces:
+        template: the beginning of paths, with one segment in braces:
             ``"/tenants/{tenant_id}"`` reads ``acme`` from
-            ``/tenants/acme/orders``. Every other segment is exact; there are
+            ``/tenants/acme/orders``. The other segments are exact; there are
             no wildcards.
     """
 
@@ -304,7 +303,7 @@ class PathPrefix:
 
     def read(self, request: Request) -> list[str]:
         """
-        Return the segment where the path starts as the template says.
+        Return the segment if the path matches the template, else nothing.
         """
         template = self.template.rstrip("/").split("/")
         segments = request.path.split("/")[: len(template)]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from idlanyard._policy.callables import find_fault
-from idlanyard._policy.header_names import find_plain_fault, header_for
+from idlanyard._policy.callables import find_call_fault
+from idlanyard._policy.header_names import derive_header, find_plain_header_fault
 from idlanyard._policy.id_check import IDCheck
-from idlanyard._policy.options import Options, answer_unknown, find_meant
+from idlanyard._policy.options import Options, explain_unknown, find_meant
 from idlanyard._policy.sources import Header, Source
 from idlanyard.exceptions import PolicyError
 
@@ -62,53 +62,56 @@ class IDSpec(Options):
     r"""
     The rules for one ID.
 
-    With ``charset="default"`` an ID begins with a letter or digit and goes on
-    with these and ``- _ . ~ : @ / + = |``. That refuses some IDs that are
-    about: random ones that begin with ``-`` or ``_`` (nanoid,
+    With ``charset="default"`` an ID has letters, digits and
+    ``- _ . ~ : @ / + = |``, and begins with a letter or digit. This refuses
+    some IDs in use: random ones that begin with ``-`` or ``_`` (nanoid,
     ``secrets.token_urlsafe``), ``o'brien@example.com``, ``alice#EXT#@example``,
     ``@alice:example.org``, ``{uuid}`` in braces and ``|7a1b.`` with a bar
-    first. ``charset="visible"`` takes all of these; what it refuses are
-    spaces, anything beyond ASCII and ``, ; " \ < >``.
+    first. ``charset="visible"`` accepts all of these; it refuses only
+    spaces, characters beyond ASCII and ``, ; " \ < >``.
 
     Args:
-        name: as in ``get_id(name)``: lower-case letters, digits and ``_``.
-        header: the header that carries it: echoed, shown to the application
-            and sent, and by default read.
-        sources: where it is read from, in order; text means ``Header``.
-            Left out, it is the header.
-        accept: ``"anyone"`` may set it, or only a sender who is ``"proven"``:
-            a trusted peer, or one who knows the shared secret.
-        required: refuse requests without it: 400, or 401 where it needs
+        name: the name for ``get_id(name)``: lower-case letters, digits and
+            ``_``.
+        header: the header of the ID: in responses, in the request that the
+            application sees, in outgoing calls, and by default its source.
+        sources: the sources that it is read from, in order; text means
+            ``Header``. By default the header.
+        accept: ``"anyone"`` may set the ID, or only a ``"proven"`` sender: a
+            trusted peer, or one who knows the shared secret.
+        required: refuse requests without the ID: 400, or 401 if it needs
             proof.
-        on_invalid: ``"drop"`` treats a value that is refused as absent,
-            ``"reject"`` answers 400.
-        mint: makes a value where there is none, as ``ids.token`` does.
+        on_invalid: ``"drop"`` treats a refused value as absent, ``"reject"``
+            answers 400.
+        mint: a function that makes an ID for requests without one, such as
+            ``ids.token``.
         charset: ``"default"``, ``"visible"``, or a compiled pattern that the
-            whole value must match, besides being visible. The pattern runs on
-            whatever a client sent: one that backtracks, such as ``(a+)+b``,
-            can be kept busy with it for seconds.
+            whole value must match, besides being visible. Clients choose the
+            value: a pattern that backtracks, such as ``(a+)+b``, can be kept
+            busy with it for seconds.
         max_length: the most characters, 1 to 1,024.
-        must_match: gets the accepted value and the request, and returns
-            whether they fit together; ``False`` is answered 403.
-        echo: whether the response carries it, in place of the application's
-            own header of that name; ``"unless set"`` leaves that alone, and
-            ``"always"`` writes it also where a cache may keep the response.
-        forward: whether the application sees it in the request's header.
-        propagate: whether outgoing calls to allowed origins carry it.
-        job: whether background jobs carry it.
+        must_match: a function of the accepted value and the request that
+            returns whether they belong together; ``False`` is answered 403.
+        echo: whether the response carries the ID, in place of a header of
+            that name by the application; ``"unless set"`` leaves that header
+            alone, and ``"always"`` adds the ID even if a cache may keep the
+            response.
+        forward: whether the application sees the ID in the request's header.
+        propagate: whether outgoing calls to allowed origins carry the ID.
+        job: whether background jobs carry the ID.
         log: ``"clear"``, ``"hash"`` or ``"omit"`` in log lines and ``repr``.
         span: the same for spans.
-        attribute: its name on spans; ``"session.id"`` for ``session_id``.
-        baggage: whether it is written into W3C baggage.
+        attribute: the name of the ID on spans; ``"session.id"`` for
+            ``session_id``.
+        baggage: whether the ID is written into W3C baggage.
 
     Raises:
-        PolicyError: a rule that cannot be followed; the message says what to
-            write instead.
+        PolicyError: an option is wrong; the message says what to write.
     """
 
     name: str
     header: str
-    # The header stands for None once the rules are built; an empty list is refused.
+    # The type has no None, since building the rules replaces it by the header.
     sources: Sequence[Source | str] = cast("Sequence[Source | str]", None)
     accept: Literal["anyone", "proven"] = "proven"
     required: bool = False
@@ -132,7 +135,7 @@ class IDSpec(Options):
         _store(self, "sources", _parse_sources(self))
         _store(self, "_check", IDCheck(self.charset, self.max_length))
         if self.attribute is None:
-            _store(self, "attribute", _usual_attribute(self.name))
+            _store(self, "attribute", _derive_attribute(self.name))
         if self.mint is not None:
             _check_mint(self)
 
@@ -142,12 +145,12 @@ class IDSpec(Options):
         sentence = super()._refuse_positions(args, places)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             return sentence
-        header = header if isinstance(header, str) and header else header_for(name)
+        header = header if isinstance(header, str) and header else derive_header(name)
         return f"{sentence}: write {cls.__name__}(name={name!r}, header={header!r})"
 
     @classmethod
     def _refuse_name(cls, name: str, _value: object, names: list[str], /) -> str:
-        return explain_unknown(cls.__name__, name, names)
+        return explain_unknown_rule(cls.__name__, name, names)
 
 
 check_of: Final[Callable[[IDSpec], IDCheck]] = attrgetter("_check")
@@ -161,19 +164,19 @@ Returns the sources of an ID, each of them a ``Source``: text has become a ``Hea
 """
 
 
-def explain_unknown(rule: str, name: str, names: list[str]) -> str:
+def explain_unknown_rule(rule: str, name: str, names: list[str]) -> str:
     """
-    Return the sentence for an option that the rules of an ID do not have.
+    Return the message for an option that ``IDSpec`` does not have.
     """
     policy = None if find_meant(name, names) else find_meant(name, POLICY_OPTIONS)
     if policy is None:
-        return answer_unknown(rule, name, names)
+        return explain_unknown(rule, name, names)
     return f"{rule} has no option {name!r}: give {policy} to Policy, beside the IDs"
 
 
 def _check_spec(spec: IDSpec) -> None:
     """
-    Check the options of one ID that stand by themselves.
+    Check the options of one ID each by itself, all but its sources.
     """
     if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
         raise PolicyError.about(
@@ -203,15 +206,15 @@ def _check_spec(spec: IDSpec) -> None:
 
 def _check_functions(spec: IDSpec) -> None:
     """
-    Refuse functions that cannot be called, and an attribute that is no name.
+    Refuse functions that cannot be called as they will be, and an empty attribute.
     """
-    fault = None if spec.mint is None else find_fault(spec.mint)
+    fault = None if spec.mint is None else find_call_fault(spec.mint)
     if fault is not None:
         raise PolicyError.about("mint", f"of {spec.name} {fault}: write mint=ids.token")
     match = spec.must_match
-    fault = None if match is None else find_fault(match, "the value", "the request")
+    fault = None if match is None else find_call_fault(match, "the value", "the request")
     if fault is not None:
-        # The truth of a coroutine is that every ID belongs to every request.
+        # The coroutine of an async function is true, so every ID would match every request.
         raise PolicyError.about(
             "must_match",
             f"of {spec.name} {fault}: write "
@@ -219,7 +222,7 @@ def _check_functions(spec: IDSpec) -> None:
         )
     attribute: object = spec.attribute
     if attribute is not None and (not isinstance(attribute, str) or not attribute.strip()):
-        usual = _usual_attribute(spec.name)
+        usual = _derive_attribute(spec.name)
         raise PolicyError.about(
             "attribute",
             f"of {spec.name} is its name on spans: write attribute={usual!r}, or span='omit' "
@@ -228,7 +231,7 @@ def _check_functions(spec: IDSpec) -> None:
         )
 
 
-def _usual_attribute(name: str) -> str:
+def _derive_attribute(name: str) -> str:
     return ".".join(name.rsplit("_", 1))
 
 
@@ -253,33 +256,33 @@ def _check_charset(spec: IDSpec) -> None:
 
 def _check_header(spec: IDSpec) -> None:
     """
-    Refuse a header that is none, or to which HTTP or a proxy gives a meaning.
+    Refuse a header whose name is none, or that HTTP or proxies give a meaning of its own.
     """
     header: object = spec.header
     if isinstance(header, Header):
         raise PolicyError.about(
             "header",
             f"of {spec.name} is a name, and a Header goes into sources: "
-            f"write header={_usual(spec, header.name)!r}",
+            f"write header={_suggest_header_name(spec, header.name)!r}",
             header,
         )
-    fault = find_plain_fault(header)
+    fault = find_plain_header_fault(header)
     if fault is None:
         return
     source = f", sources=[{fault.source}]" if _may_read(spec, fault.source) else ""
-    why = f"{header!r} {fault.why}{_read_elsewhere(spec, fault.source)}"
-    instead = _usual(spec, fault.instead)
+    why = f"{header!r} {fault.why}{_explain_source(spec, fault.source)}"
+    instead = _suggest_header_name(spec, fault.instead)
     raise PolicyError.about("header", f"{why}: write header={instead!r}{source}", header)
 
 
-def _usual(spec: IDSpec, name: str) -> str:
+def _suggest_header_name(spec: IDSpec, name: str) -> str:
     """
-    Return *name* where it may be a header of ours, else the usual header of the ID.
+    Return *name* if it may be a header of ours, else the usual header of the ID.
     """
-    return name if name and find_plain_fault(name) is None else header_for(spec.name)
+    return name if name and find_plain_header_fault(name) is None else derive_header(spec.name)
 
 
-def _read_elsewhere(spec: IDSpec, source: str) -> str:
+def _explain_source(spec: IDSpec, source: str) -> str:
     if not source or _may_read(spec, source):
         return ""
     return f", and {source} reads it for an ID that anyone may set"
@@ -291,19 +294,19 @@ def _may_read(spec: IDSpec, source: str) -> bool:
 
 def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
     """
-    Return the sources of an ID, text made a ``Header``, the header where none is given.
+    Return the sources of an ID: text becomes a ``Header``, and by default its own header is read.
     """
     given = cast("Any", spec.sources)
     if given is None:
         return (Header(spec.header),)
     if isinstance(given, str | Source):
-        raise _no_list(spec, given)
+        raise _sources_error(spec, given)
     try:
         entries: list[object] = list(given)
     except TypeError:
         raise PolicyError.about(
             "sources",
-            f"of {spec.name} is a list: write sources=[{_usual(spec, '')!r}]",
+            f"of {spec.name} is a list: write sources=[{_suggest_header_name(spec, '')!r}]",
             given,
         ) from None
     if not entries:
@@ -320,17 +323,19 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
     return sources
 
 
-def _no_list(spec: IDSpec, given: str | Source) -> PolicyError:
+def _sources_error(spec: IDSpec, given: str | Source) -> PolicyError:
     """
-    Return the error for sources that were not written as a list.
+    Return the error for sources that are not a list.
     """
     parts: list[str | Source] = [given]
     if isinstance(given, str):
-        names = [part for part in re.split(r"[,\s]+", given) if part] or [_usual(spec, "")]
-        parts = [_mended(name) for name in names]
+        names = [part for part in re.split(r"[,\s]+", given) if part] or [
+            _suggest_header_name(spec, "")
+        ]
+        parts = [_correct_header(name) for name in names]
     sources = [_parse_source(spec, part) for part in parts]
     if any(isinstance(source, Header) and source.parse for source in sources):
-        # The repr of a function is no code.
+        # The repr of a parse function is no code that could be suggested.
         instead = "put it into brackets"
     else:
         own_word = not all(isinstance(source, Header) for source in sources)
@@ -339,16 +344,16 @@ def _no_list(spec: IDSpec, given: str | Source) -> PolicyError:
     return PolicyError.about("sources", f"of {spec.name} is a list: {instead}", given)
 
 
-def _mended(name: str) -> str:
-    fault = find_plain_fault(name)
+def _correct_header(name: str) -> str:
+    fault = find_plain_header_fault(name)
     return name if fault is None else fault.instead or name
 
 
 def _parse_source(spec: IDSpec, entry: object) -> Source:
     if isinstance(entry, str):
-        entry = _plain(spec, entry)
+        entry = _parse_header(spec, entry)
     if isinstance(entry, Header) and entry.parse is None:
-        _plain(spec, entry.name)
+        _parse_header(spec, entry.name)
     if not isinstance(entry, Source):
         given = type(entry) if not isinstance(entry, type) else entry
         home = "" if given.__module__ == "builtins" else f" ({given.__module__})"
@@ -365,11 +370,11 @@ def _parse_source(spec: IDSpec, entry: object) -> Source:
     return entry
 
 
-def _plain(spec: IDSpec, name: str) -> Header:
+def _parse_header(spec: IDSpec, name: str) -> Header:
     """
-    Return the header whose whole line is the ID.
+    Return the source that reads the whole line of a header.
     """
-    fault = find_plain_fault(name)
+    fault = find_plain_header_fault(name)
     if fault is None:
         return Header(name)
     if _may_read(spec, fault.source):
@@ -377,18 +382,18 @@ def _plain(spec: IDSpec, name: str) -> Header:
     elif fault.why.startswith("has a meaning"):
         instead = "read the ID out of it with Header(name, parse=...), or use a header of your own"
     else:
-        instead = f"write {_usual(spec, fault.instead)!r}"
+        instead = f"write {_suggest_header_name(spec, fault.instead)!r}"
     raise PolicyError.about(
         "sources",
         f"of {spec.name} has {name!r}, which {fault.why}"
-        f"{_read_elsewhere(spec, fault.source)}: {instead}",
+        f"{_explain_source(spec, fault.source)}: {instead}",
         name,
     )
 
 
 def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
     """
-    Refuse sources that are the client's own word for an ID that needs proof.
+    Refuse sources that only the client can set, for an ID that needs proof.
     """
     for source in sources:
         if not isinstance(source, Header):
@@ -402,7 +407,7 @@ def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
 
 def _check_mint(spec: IDSpec) -> None:
     """
-    Call the generator once: what it makes must pass the ID's own check.
+    Call the generator once: its value must pass the check of the ID.
     """
     make: Callable[[], object] | None = spec.mint
     try:
