@@ -41,6 +41,7 @@ from idlanyard import (
     user_spec,
     without,
 )
+from idlanyard._binding.state import apply_delta, update_request_ids
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.testing import raise_failures
 
@@ -240,7 +241,7 @@ def give_way(frame: FrameType, *_: object) -> Any:
     """
     Let another thread run at each line that writes a scope, where one could be in the way.
     """
-    if frame.f_code.co_name not in {"replace", "changed"}:
+    if frame.f_code not in {update_request_ids.__code__, apply_delta.__code__}:
         return None
     os.sched_yield()
     return give_way
