@@ -189,7 +189,7 @@ def _wrap_start(
                 pairs = plan.echo_pairs(inner.values)
                 publish_ids(environ, inner.policy, inner.values)
             if pairs:
-                headers = add_echo(plan, method, _parse_status(status[:3]), headers, pairs)
+                headers = add_echo(plan, method, _parse_status(status), headers, pairs)
         except Exception as error:
             _failures.report_failure("echo", error)
         if exc_info is None:
@@ -200,8 +200,8 @@ def _wrap_start(
 
 
 @lru_cache(maxsize=256)
-def _parse_status(digits: str) -> int:
-    return int(digits)
+def _parse_status(status: str) -> int:
+    return int(status[:3])
 
 
 def _refuse_request(

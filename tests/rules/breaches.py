@@ -312,8 +312,8 @@ BREACHES = [
         "R9",
         "the method that the application makes of it counts, not the one that caches saw",
         "wsgi.py",
-        "add_echo(plan, method, _parse_status(status[:3])",
-        'add_echo(plan, environ["REQUEST_METHOD"], _parse_status(status[:3])',
+        "add_echo(plan, method, _parse_status(status)",
+        'add_echo(plan, environ["REQUEST_METHOD"], _parse_status(status)',
         CACHES + "test_each_response_ends_as_caches_demand[nothing-wsgi]",
     ),
     Breach(

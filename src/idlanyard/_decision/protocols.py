@@ -292,6 +292,10 @@ def _wsgi_relayed(environ: Container[str]) -> bool:
     return _PROXY_PROTOCOL in environ
 
 
+def _keep_text(text: str) -> str:
+    return text
+
+
 def _to_wsgi_key(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
@@ -303,12 +307,11 @@ def _to_wsgi_aliases(_: Header) -> list[str]:
 
 WSGI: Final = Dialect(
     text=str,
-    # Unlike str(), it fails for anything but text.
-    decode=str.__str__,
-    encode=str.__str__,
+    decode=_keep_text,
+    encode=_keep_text,
     key=_to_wsgi_key,
     aliases=_to_wsgi_aliases,
-    echo=str,
+    echo=_keep_text,
     view=WSGIRequest,
     peer=_find_wsgi_peer,
     conflates=_wsgi_conflates,
