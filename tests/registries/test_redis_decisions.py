@@ -245,7 +245,7 @@ def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
         )
         server._links.give(link)
         with pytest.raises(KeyboardInterrupt):
-            server.ask(Interrupting(), is_asking=False)
+            server.send(Interrupting(), is_asking=False)
         assert server._links.take(Queued) is not link
     finally:
         deadline.reset(token)
@@ -259,7 +259,7 @@ def test_a_server_that_is_alone_is_missed() -> None:
     for known, is_missed in ((Single(("h", 1)), True), (Slots({0: ("h", 1), 1: ("h", 2)}), False)):
         topology.known = known
         route = Route(topology, Namespace("idlanyard"), 0.001)
-        course = route.told(("h", 1), "INFO")
+        course = route.try_send_to(("h", 1), "INFO")
         step, answer, error = next(course), None, None
         try:
             while True:

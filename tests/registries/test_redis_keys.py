@@ -269,7 +269,7 @@ def test_the_layout_is_noted_once(
     with Redis.from_url(anywhere) as client, face(anywhere, namespace=namespace) as registry:
         registry.exists("a")
         with SessionRegistry.open(anywhere, namespace=namespace) as other:
-            version = follow(other, once("ask", "GET", space.version))
+            version = follow(other, once("send", "GET", space.version))
         assert int(version) == VERSION
         assert space.version == f"{{{namespace}:layout}}".encode()
         assert client.ping()

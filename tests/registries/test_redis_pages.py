@@ -122,15 +122,15 @@ def test_no_step_of_a_page_is_large(valkey: str, namespace: str, space: Namespac
     """
     names = alike(BATCH * 5)
     index = space.index(key_of(names[0]), key_of("c"))
-    sizes: dict[str, list[int]] = {"run": [], "runs": [], "batch": []}
+    sizes: dict[str, list[int]] = {"run": [], "run_all": [], "send_all": []}
     with SessionRegistry.open(valkey, namespace=namespace) as registry:
         with Redis.from_url(valkey) as client:
             client.zadd(index, dict.fromkeys(names, 0))
         registry.create("~", client_id="c")
         rows = follow(registry, noted(read_page(space, key_of("c"), None, 5), sizes))
     assert [row.session_id for row in rows] == ["~"]
-    assert max(sizes["batch"]) <= BATCH
-    assert max(sizes["runs"]) <= TAGS
+    assert max(sizes["send_all"]) <= BATCH
+    assert max(sizes["run_all"]) <= TAGS
     assert len(sizes["run"]) > 1
     assert max(sizes["run"]) <= BATCH + 5
 

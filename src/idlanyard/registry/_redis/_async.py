@@ -101,7 +101,7 @@ class _AsyncServerLinks:
             return Outcome(await async_probe_other_scheme(exchange.node, kind, exchange.until))
         await self._close_left(exchange.node)
         server = self._server(exchange)
-        return await server.ask(
+        return await server.send(
             exchange.commands, is_asking=exchange.is_asking, until=exchange.until
         )
 

@@ -211,7 +211,7 @@ def read_claimed(space: Namespace, claim: Claim) -> Steps[Row | None]:
     """
     Return the session that a claim made, if it is alive.
     """
-    nonce, *fields = yield "ask", ("HMGET", space.session(claim.key()), "nonce", *FIELDS)
+    nonce, *fields = yield "send", ("HMGET", space.session(claim.key()), "nonce", *FIELDS)
     return row_of(fields) if nonce == claim.nonce else None
 
 

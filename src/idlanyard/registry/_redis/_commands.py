@@ -107,7 +107,7 @@ def read(space: Namespace, key: bytes) -> Steps[Row | None]:
     """
     Answer ``Read``.
     """
-    fields = yield "ask", ("HMGET", space.session(key), *FIELDS)
+    fields = yield "send", ("HMGET", space.session(key), *FIELDS)
     return None if fields[0] is None else row_of(fields)
 
 
@@ -198,7 +198,7 @@ def put(space: Namespace, sessions: Sequence[Kept], timeout: float) -> Steps[lis
         claims = yield from _make_claims(space, drafts, timeout)
         ready = [number for number in now if number in claims]
         calls = [_put_call(space, sessions[one], drafts[one], claims[one].nonce) for one in ready]
-        answers = yield "runs", (calls,)
+        answers = yield "run_all", (calls,)
         for number, (result, owner) in zip(ready, answers, strict=True):
             results[number] = _RESULTS[result]
             draft, claim = drafts[number], claims[number]

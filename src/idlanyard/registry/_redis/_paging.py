@@ -156,7 +156,7 @@ def _start_readers(
         if not suspected:
             return readers
         calls = [drop_call(space, reader.index, reader.suspects) for reader in suspected]
-        answers = yield "runs", (calls,)
+        answers = yield "run_all", (calls,)
         if not any(living for _, living in answers):
             return readers
         few = sample = BATCH
@@ -177,7 +177,7 @@ def _read(readers: Sequence[_IndexReader], few: int, sample: int, *, clears: boo
     """
     Read the next IDs of these indexes.
     """
-    answers = yield "runs", ([reader.call(few, sample, clears=clears) for reader in readers],)
+    answers = yield "run_all", ([reader.call(few, sample, clears=clears) for reader in readers],)
     for reader, (names, has_more, start, suspects) in zip(readers, answers, strict=True):
         reader.add(names, has_more, start)
         reader.suspects = suspects
@@ -188,7 +188,7 @@ def _drop_unread(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[Non
     Remove the IDs that were read last, unless their sessions are living.
     """
     calls = [drop_call(space, reader.index, reader.names) for reader in readers]
-    answers = yield "runs", (calls,)
+    answers = yield "run_all", (calls,)
     for reader, (_, living) in zip(readers, answers, strict=True):
         reader.names = deque(reader.names[number] for number in living)
 
@@ -218,7 +218,7 @@ def _read_rows(
     Read these sessions, and note the IDs of those that are gone or another client's.
     """
     keys = [space.session(sha256(name).digest()) for name, _ in found]
-    answers: list[Fields] = yield "batch", ([("HMGET", key, *_WANTED) for key in keys],)
+    answers: list[Fields] = yield "send_all", ([("HMGET", key, *_WANTED) for key in keys],)
     rows: list[Row] = []
     for (name, reader), fields in zip(found, answers, strict=True):
         if fields[-1] == client_key:

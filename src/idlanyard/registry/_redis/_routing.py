@@ -85,32 +85,32 @@ class Route:
         """
         rest = (len(keys), *keys, *words)
         try:
-            return (yield from self._ask_one(_by_key(keys[0]), ("EVALSHA", script.sha, *rest)))
+            return (yield from self._send_one(_by_key(keys[0]), ("EVALSHA", script.sha, *rest)))
         except NoScriptError:
             # EVAL makes the script known at this node; SCRIPT LOAD would need every node.
-            return (yield from self._ask_one(_by_key(keys[0]), ("EVAL", script.text, *rest)))
+            return (yield from self._send_one(_by_key(keys[0]), ("EVAL", script.text, *rest)))
 
-    def ask(self, *command: Any) -> Exchange[Any]:
+    def send(self, *command: Any) -> Exchange[Any]:
         """
         Send a command to the node of its key, or to any node if it has no key.
         """
-        return (yield from self._ask_one(_by_key(_key_of(command)), command))
+        return (yield from self._send_one(_by_key(_key_of(command)), command))
 
-    def runs(self, calls: Sequence[ScriptCall]) -> Exchange[list[Any]]:
+    def run_all(self, calls: Sequence[ScriptCall]) -> Exchange[list[Any]]:
         """
         Run several scripts at once, each at the node of its first key.
         """
         commands = [
             ("EVALSHA", script.sha, len(keys), *keys, *words) for script, keys, words in calls
         ]
-        answers = yield from self._ask_all(commands)
+        answers = yield from self._send_every(commands)
         while missing := [
             number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)
         ]:
             # One EVAL makes a script known for all calls of it at the same node.
             first, *others = missing
             answers[first] = yield from self.run(*calls[first])
-            again = yield from self._ask_all([commands[number] for number in others])
+            again = yield from self._send_every([commands[number] for number in others])
             for number, answer in zip(others, again, strict=True):
                 answers[number] = answer
         for number, answer in enumerate(answers):
@@ -118,15 +118,15 @@ class Route:
                 answers[number] = yield from self.run(*calls[number])
         return answers
 
-    def batch(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
+    def send_all(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
         """
         Send several commands at once, each to the node of its key.
         """
-        answers = yield from self._ask_all(commands)
+        answers = yield from self._send_every(commands)
         for number, answer in enumerate(answers):
             if isinstance(answer, Exception):
                 # Its slot is being moved, or it is refused, which raises here.
-                answers[number] = yield from self.ask(*commands[number])
+                answers[number] = yield from self.send(*commands[number])
         return answers
 
     def nodes(self) -> Exchange[Sequence[Node]]:
@@ -142,26 +142,26 @@ class Route:
             else:
                 return known.nodes
 
-    def at(self, node: Node | None, *command: Any) -> Exchange[Any]:
+    def send_to(self, node: Node | None, *command: Any) -> Exchange[Any]:
         """
         Send a command to a node, or to the node of its key if *node* is ``None``.
         """
         where = _by_key(_key_of(command)) if node is None else _at_node(node)
-        return (yield from self._ask_one(where, command))
+        return (yield from self._send_one(where, command))
 
-    def told(self, node: Node | None, *command: Any) -> Exchange[Any]:
+    def try_send_to(self, node: Node | None, *command: Any) -> Exchange[Any]:
         """
-        Send as ``at``; return ``None`` for a refusal, or if one of several nodes is down.
+        Send as ``send_to`` does; return ``None`` for a refusal, or if one of several nodes is down.
         """
         known = self._topology.known
         try:
-            return (yield from self.at(node, *command))
+            return (yield from self.send_to(node, *command))
         except FAILURES as error:
             if isinstance(error, ResponseError) or (known is not None and len(known.nodes) > 1):
                 return None
             raise
 
-    def _ask_one(self, where: Where, command: Command) -> Exchange[Any]:
+    def _send_one(self, where: Where, command: Command) -> Exchange[Any]:
         """
         Send one command until it is answered or its failure is final.
         """
@@ -178,7 +178,7 @@ class Route:
             except FAILURES as error:
                 yield from attempts.recover(error)
 
-    def _ask_all(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
+    def _send_every(self, commands: Sequence[Command]) -> Exchange[list[Any]]:
         """
         Send several commands at once; return the answers, with refusals as exceptions among them.
         """
@@ -187,12 +187,12 @@ class Route:
         while len(answers) < len(commands):
             missing = [number for number in range(len(commands)) if number not in answers]
             try:
-                yield from self._ask_missing(commands, missing, answers, attempts)
+                yield from self._send_missing(commands, missing, answers, attempts)
             except FAILURES as error:
                 yield from attempts.recover(error)
         return [answers[number] for number in range(len(commands))]
 
-    def _ask_missing(
+    def _send_missing(
         self,
         commands: Sequence[Command],
         missing: Sequence[int],
@@ -326,10 +326,10 @@ def _key_of(command: Command) -> bytes | None:
 
 _STEPS: Final[dict[str, Callable[..., Exchange[Any]]]] = {
     "run": Route.run,
-    "ask": Route.ask,
-    "runs": Route.runs,
-    "batch": Route.batch,
+    "send": Route.send,
+    "run_all": Route.run_all,
+    "send_all": Route.send_all,
     "nodes": Route.nodes,
-    "at": Route.at,
-    "told": Route.told,
+    "send_to": Route.send_to,
+    "try_send_to": Route.try_send_to,
 }

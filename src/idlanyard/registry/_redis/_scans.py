@@ -72,7 +72,7 @@ def walk_sessions(space: Namespace, after: str | None, limit: int) -> Steps[Stre
     for _ in range(_MOST_SCANS):
         place, names = yield from _scan(nodes[number], space.sessions, place, limit, "hash")
         if names:
-            answers = yield "batch", ([("HMGET", name, *ALL_FIELDS) for name in names],)
+            answers = yield "send_all", ([("HMGET", name, *ALL_FIELDS) for name in names],)
             sessions += _living_sessions(answers)
         number += not place
         if number == len(nodes):
@@ -89,7 +89,7 @@ def _scan(
     Return the next place and the names of some keys of a node, about *number*.
     """
     words = ("SCAN", place, "MATCH", pattern, "COUNT", number, "TYPE", kind)
-    found = yield "at", (node, *words)
+    found = yield "send_to", (node, *words)
     return int(found[0]), found[1]
 
 
@@ -101,10 +101,10 @@ def _purge_by_ends(space: Namespace, indexes: Collection[bytes]) -> Steps[int]:
     left = sorted(indexes)
     while left:
         calls = [read_call(index, b"-", 1, BATCH, BATCH, clears=False) for index in left]
-        answers = yield "runs", (calls,)
+        answers = yield "run_all", (calls,)
         expired = {index: names for index, (*_, names) in zip(left, answers, strict=True) if names}
         calls = [drop_call(space, index, expired[index]) for index in expired]
-        dropped = yield "runs", (calls,)
+        dropped = yield "run_all", (calls,)
         removed += sum(number for number, _ in dropped)
         left = [index for index, names in expired.items() if len(names) == BATCH]
     return removed
@@ -121,9 +121,9 @@ def _purge_by_names(space: Namespace, indexes: Sequence[bytes]) -> Steps[int]:
             ("ZRANGEBYLEX", index, start, b"+", "LIMIT", 0, BATCH)
             for index, start in starts.items()
         ]
-        answers = yield "batch", (commands,)
+        answers = yield "send_all", (commands,)
         read = {index: names for index, names in zip(starts, answers, strict=True) if names}
-        dropped = yield "runs", ([drop_call(space, index, read[index]) for index in read],)
+        dropped = yield "run_all", ([drop_call(space, index, read[index]) for index in read],)
         removed += sum(number for number, _ in dropped)
         starts = {index: b"(" + names[-1] for index, names in read.items() if len(names) == BATCH}
     return removed
@@ -136,10 +136,10 @@ def _release_left_claims(space: Namespace, node: Any) -> Steps[None]:
     place = 0
     while True:
         place, claims = yield from _scan(node, space.claims, place, _SCANNED, "hash")
-        made = yield "batch", ([("HMGET", claim, "id", "nonce", "done") for claim in claims],)
+        made = yield "send_all", ([("HMGET", claim, "id", "nonce", "done") for claim in claims],)
         done = [(claim, *has[:2]) for claim, has in zip(claims, made, strict=True) if has[2]]
         keys = [space.session(sha256(name).digest()) for _, name, _ in done]
-        there = yield "batch", ([("HMGET", key, "nonce") for key in keys],)
+        there = yield "send_all", ([("HMGET", key, "nonce") for key in keys],)
         for (claim, _, nonce), fields in zip(done, there, strict=True):
             if fields[0] != nonce:
                 yield from release_claim(space, claim[-_DIGEST:], nonce)
@@ -157,8 +157,8 @@ def _mark_of(nodes: Sequence[Any]) -> Steps[str]:
     """
     runs: list[str] = []
     for node in nodes:
-        told: dict[str, Any] | None = yield "told", (node, "INFO", "server")
-        runs.append(str(told and told.get("run_id")))
+        info: dict[str, Any] | None = yield "try_send_to", (node, "INFO", "server")
+        runs.append(str(info and info.get("run_id")))
     return sha256(" ".join(runs).encode()).hexdigest()[:16]
 
 

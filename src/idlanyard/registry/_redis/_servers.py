@@ -77,7 +77,7 @@ class Server:
         self._links = Links(pool)
         self._lock = Lock()
 
-    def ask(self, commands: CommandOrBatch, *, is_asking: bool) -> Outcome:
+    def send(self, commands: CommandOrBatch, *, is_asking: bool) -> Outcome:
         """
         Send commands; return their answers, or the error, before the deadline.
         """
@@ -87,7 +87,7 @@ class Server:
             return Outcome(None, error, is_stale=False)
         was_known = link.has_answered
         try:
-            answers = _answers(link.client, commands, is_asking=is_asking)
+            answers = _send(link.client, commands, is_asking=is_asking)
         except BaseException as error:
             self._part_with(link, error)
             if isinstance(error, FAILURES):
@@ -103,7 +103,7 @@ class Server:
         """
         with self._lock:
             idle = self._links.close()
-        _close(idle)
+        _close_links(idle)
 
     def _take_link(self) -> Link:
         """
@@ -154,7 +154,7 @@ class Server:
         with self._lock:
             closing = self._links.give(link)
         if closing is not None:
-            _close([closing])
+            _close_links([closing])
 
     def _part_with(self, link: Link, error: BaseException) -> None:
         """
@@ -168,18 +168,18 @@ class Server:
         with self._lock:
             doubted = self._links.doubt(link) if fate == "doubted" else []
             self._links.lose(link)
-        _close([link, *doubted])
+        _close_links([link, *doubted])
 
 
-def _answers(client: Client, commands: CommandOrBatch, *, is_asking: bool) -> Any:
+def _send(client: Client, commands: CommandOrBatch, *, is_asking: bool) -> Any:
     if isinstance(commands, tuple):
         if is_asking:
             client.execute_command("ASKING")
         return client.execute_command(*commands)
-    return _batch(client.connection, commands)
+    return _send_batch(client.connection, commands)
 
 
-def _batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _send_batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """
     Send all commands at once; return the answers, with refusals as exceptions among them.
     """
@@ -193,7 +193,7 @@ def _batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     return answers
 
 
-def _close(links: Sequence[Link]) -> None:
+def _close_links(links: Sequence[Link]) -> None:
     for link in links:
         link.client.connection.disconnect()
         link.client.close()
@@ -218,7 +218,7 @@ class AsyncServer:
         self._options = options
         self._links = Links(pool)
 
-    async def ask(self, commands: CommandOrBatch, *, is_asking: bool, until: float) -> Outcome:
+    async def send(self, commands: CommandOrBatch, *, is_asking: bool, until: float) -> Outcome:
         """
         Send commands; return their answers, or the error, before the time *until*.
         """
@@ -226,7 +226,7 @@ class AsyncServer:
         try:
             async with asyncio.timeout(until - monotonic()):
                 link = await self._take_link(until)
-                answers = await _async_answers(link.client, commands, is_asking=is_asking)
+                answers = await _async_send(link.client, commands, is_asking=is_asking)
         except BaseException as error:
             was_known = link is not None and link.has_answered
             if link is not None:
@@ -242,7 +242,7 @@ class AsyncServer:
         """
         Close all links; those in use are closed when they come back.
         """
-        await _async_close(self._links.close(), waits=True)
+        await _async_close_links(self._links.close(), waits=True)
 
     def abandon(self, *, is_over: bool) -> None:
         """
@@ -317,7 +317,7 @@ class AsyncServer:
     async def _give_back(self, link: Link) -> None:
         closing = self._links.give(link)
         if closing is not None:
-            await _async_close([closing])
+            await _async_close_links([closing])
 
     async def _part_with(self, link: Link, error: BaseException) -> None:
         """
@@ -330,18 +330,18 @@ class AsyncServer:
             return
         doubted = self._links.doubt(link) if fate == "doubted" else []
         self._links.lose(link)
-        await _async_close([link, *doubted])
+        await _async_close_links([link, *doubted])
 
 
-async def _async_answers(client: Client, commands: CommandOrBatch, *, is_asking: bool) -> Any:
+async def _async_send(client: Client, commands: CommandOrBatch, *, is_asking: bool) -> Any:
     if isinstance(commands, tuple):
         if is_asking:
             await client.execute_command("ASKING")
         return await client.execute_command(*commands)
-    return await _async_batch(client.connection, commands)
+    return await _async_send_batch(client.connection, commands)
 
 
-async def _async_batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+async def _async_send_batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """
     Send all commands at once; return the answers, with refusals as exceptions among them.
     """
@@ -355,7 +355,7 @@ async def _async_batch(connection: Any, commands: Sequence[tuple[Any, ...]]) -> 
     return answers
 
 
-async def _async_close(links: Sequence[Link], *, waits: bool = False) -> None:
+async def _async_close_links(links: Sequence[Link], *, waits: bool = False) -> None:
     for link in links:
         await link.client.connection.disconnect(nowait=not waits)
     for link in links:

@@ -49,7 +49,9 @@ def look_first(look: FirstLook, space: Namespace, steps: Steps[T]) -> Steps[T]:
     """
     if not look.has_layout:
         nodes = yield "nodes", ()
-        look.has_layout = yield from _check_layout(space, "ask" if len(nodes) == 1 else "told")
+        look.has_layout = yield from _check_layout(
+            space, "send" if len(nodes) == 1 else "try_send_to"
+        )
         if not look.has_warned:
             look.has_warned = True
             for sentence in (yield from _check_settings(nodes[:1])):
@@ -65,12 +67,12 @@ def check_server(space: Namespace) -> Steps[list[str]]:
         RegistryMisconfigured: the namespace has another layout.
     """
     nodes = yield "nodes", ()
-    yield from _check_layout(space, "ask")
+    yield from _check_layout(space, "send")
     for node in nodes:
-        yield "at", (node, "TIME")
+        yield "send_to", (node, "TIME")
     # This fails if a slot that a session may be in belongs to no node.
     commands = [("HMGET", space.session(bytes([tag]) * 32), "id") for tag in range(TAGS)]
-    yield "batch", (commands,)
+    yield "send_all", (commands,)
     return (yield from _check_settings(nodes))
 
 
@@ -80,16 +82,16 @@ def _check_layout(space: Namespace, method: str) -> Steps[bool]:
 
     Args:
         space: names of the keys.
-        method: ``ask``, or ``told`` for a cluster, which works while one of its nodes is down.
+        method: ``send``, or ``try_send_to`` for a cluster, which works while a node is down.
 
     Raises:
         RegistryMisconfigured: the namespace has another layout.
     """
-    start = () if method == "ask" else (None,)
+    start = () if method == "send" else (None,)
     there = yield method, (*start, "GET", space.version)
     if there is None:
         # A replica and a full server refuse it: the next question tries again.
-        return (yield "told", (None, "SET", space.version, VERSION, "NX")) is not None
+        return (yield "try_send_to", (None, "SET", space.version, VERSION, "NX")) is not None
     if not there.isdigit() or int(there) > VERSION:
         raise RegistryMisconfigured(
             "redis",
@@ -106,10 +108,10 @@ def _check_settings(nodes: Sequence[Any]) -> Steps[list[str]]:
     """
     sentences: list[str] = []
     for node in nodes:
-        info = yield "told", (node, "INFO")
+        info = yield "try_send_to", (node, "INFO")
         if info is not None:
-            saving = yield "told", (node, "CONFIG GET", "save")
-            syncing = yield "told", (node, "CONFIG GET", "appendfsync")
+            saving = yield "try_send_to", (node, "CONFIG GET", "save")
+            syncing = yield "try_send_to", (node, "CONFIG GET", "appendfsync")
             sentences += faults_of(info, saving or {}, syncing or {})
     return list(dict.fromkeys(sentences))
 

@@ -102,7 +102,7 @@ class _ServerLinks:
             kind = self._target.kind
             return Outcome(probe_other_scheme(exchange.node, kind, exchange.until))
         deadline.set(exchange.until)
-        return self._server(exchange).ask(exchange.commands, is_asking=exchange.is_asking)
+        return self._server(exchange).send(exchange.commands, is_asking=exchange.is_asking)
 
     def close(self) -> None:
         """
