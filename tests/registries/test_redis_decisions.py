@@ -24,7 +24,7 @@ from idlanyard.registry._redis._exchanges import Outcome, Send, TimeBudget
 from idlanyard.registry._redis._faults import Misdirected
 from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._routing import _HOPS, Route, _Attempts
-from idlanyard.registry._redis._servers import AsyncServer, Server, _AsyncTicket, _cut_link
+from idlanyard.registry._redis._servers import AsyncServer, Server, _AsyncTicket, _cut_link, _Ticket
 from idlanyard.registry._redis._sync import _ServerLinks
 from idlanyard.registry._redis._topology import Single, Slots, Topology
 from idlanyard.registry._redis._url import parse_url
@@ -149,6 +149,16 @@ def test_what_a_cancelled_task_was_granted_comes_back() -> None:
         assert isinstance(server._links.take(_AsyncTicket), Link)
 
     asyncio.run(main())
+
+
+def test_a_link_that_is_granted_at_the_last_moment_is_used() -> None:
+    """
+    A thread whose wait is over has the link that another one granted it before it left the queue.
+    """
+    server = Server("tcp", {"host": "h", "port": 1}, Pool(1, 1, 1.0))
+    ticket, link = _Ticket(), Link(0)
+    ticket.link = link
+    assert server._await_link(ticket, 0.0) is link
 
 
 def test_a_connection_that_is_closed_needs_no_cut() -> None:
