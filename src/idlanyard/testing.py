@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
+from idlanyard._binding.blocks import Block
 from idlanyard._binding.changing import ID, call_for_id, check_ids
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import UNSET, SessionContext, Values
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     session_ids: Callable[..., SessionContext]
 
 
-class override:  # noqa: N801 - it reads as a verb where it is used
+class override(Block):  # noqa: N801 - it reads as a verb where it is used
     """
     Let every request handled meanwhile have these IDs, and this code too.
 
@@ -58,29 +59,31 @@ class override:  # noqa: N801 - it reads as a verb where it is used
         RuntimeError: this instance is entered while it is open.
     """
 
-    __slots__ = ("_entry", "_given", "_layer", "_strictly", "_token")
+    __slots__ = ("_entry", "_given", "_layer", "_raised")
+
+    _if_open = "this override is open already: write override(...) anew per block"
+    _entry: _Entry
+    _layer: _Layer
 
     def __init__(self, **ids: ID) -> None:
+        super().__init__()
         self._given = ids
-        self._strictly = FailuresRaised()
-        self._token: Token[Binding] | None = None
+        self._raised = FailuresRaised()
 
     def __enter__(self) -> SessionContext:
-        if self._token is not None:
-            raise RuntimeError("this override is open already: write override(...) anew per block")
-        self._entry = _Entry(check_ids(self._given))
-        self._layer = _Layer(get_binding(), self._entry)
-        self._strictly.__enter__()
-        forced.append(self._entry)
-        self._token = bound.set(self._layer)
+        self._enter(None)
         return get_session_context()
 
-    def __exit__(self, *_: object) -> None:
-        token, self._token = self._token, None
-        if token is None:
-            return
+    def _make_binding(self) -> Binding:
+        self._entry = _Entry(check_ids(self._given))
+        self._layer = _Layer(get_binding(), self._entry)
+        self._raised.__enter__()
+        forced.append(self._entry)
+        return self._layer
+
+    def _leave(self, token: Token[Binding]) -> None:
         forced.remove(self._entry)
-        self._strictly.__exit__()
+        self._raised.__exit__()
         if get_binding() is self._layer:
             reset_binding(token)
         binding = get_binding()

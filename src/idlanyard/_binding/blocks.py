@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Token
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, ParamSpec, TypeVar, overload
 
 from idlanyard._binding.changing import ID, check_id_function, check_ids, emit_event
 from idlanyard._binding.functions import SteppedBinding, wrap_function
@@ -30,7 +30,63 @@ T = TypeVar("T")
 _ANY_ID: Final = IDCheck("visible", 1024)
 
 
-class session_context:  # noqa: N801 - it reads as a verb where it is used
+class Block:
+    """
+    A block that binds something on entry and puts back what was bound before on exit.
+    """
+
+    __slots__ = ("_token",)
+
+    _if_open: ClassVar[str]
+    """
+    The message for an instance that is entered while it is open.
+    """
+
+    def __init__(self) -> None:
+        self._token: Token[Binding] | None = None
+
+    def _make_binding(self) -> Binding | None:
+        """
+        Return the binding of this block, or ``None`` if nothing is to change.
+        """
+        raise NotImplementedError
+
+    def _enter(
+        self, event: Literal["bind"] | None = "bind", *, begins: Literal["job"] | None = None
+    ) -> None:
+        """
+        Bind, and emit *event*.
+
+        Raises:
+            RuntimeError: this instance is open.
+        """
+        if self._token is not None:
+            raise RuntimeError(self._if_open)
+        binding = self._make_binding()
+        if binding is None:
+            return
+        self._token = bound.set(binding)
+        if event is not None:
+            try:
+                emit_event(event, begins=begins)
+            except BaseException:
+                # Python calls no __exit__ after an __enter__ that raises, as hooks do under test.
+                self.__exit__()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            self._leave(token)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    def _leave(self, token: Token[Binding]) -> None:
+        reset_binding(token)
+
+
+class session_context(Block):  # noqa: N801 - it reads as a verb where it is used
     """
     Bind IDs for a block: ``with``, ``async with`` or as a decorator.
 
@@ -59,8 +115,9 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         RuntimeError: this instance is entered while it is open.
     """
 
-    __slots__ = ("_block", "_given", "_token")
+    __slots__ = ("_block", "_given")
 
+    _if_open = "this session_context is open already: write session_context(...) anew per block"
     _block: list[None]
 
     def __init__(
@@ -72,39 +129,27 @@ class session_context:  # noqa: N801 - it reads as a verb where it is used
         customer_id: ID = None,
         **extra: ID,
     ) -> None:
+        super().__init__()
         given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
         self._given = merge_tenant_names(given | {"customer_id": customer_id} | extra)
-        self._token: Token[Binding] | None = None
         for name, value in self._given.items():
             _check_early(name, value)
 
     def __enter__(self) -> SessionContext:
-        if self._token is not None:
-            raise RuntimeError(
-                "this session_context is open already: write session_context(...) anew per block"
-            )
-        layer = make_overlay(check_ids(self._given))
-        layer.block = self._block = [None]
-        self._token = bound.set(layer)
-        try:
-            emit_event("bind")
-        except BaseException:
-            # A hook that raises, as under test, is followed by no __exit__.
-            self.__exit__()
-            raise
+        self._enter()
         return get_session_context()
-
-    def __exit__(self, *_: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            self._block.clear()
-            reset_binding(token)
 
     async def __aenter__(self) -> SessionContext:
         return self.__enter__()
 
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+    def _make_binding(self) -> Binding:
+        layer = make_overlay(check_ids(self._given))
+        layer.block = self._block = [None]
+        return layer
+
+    def _leave(self, token: Token[Binding]) -> None:
+        self._block.clear()
+        reset_binding(token)
 
     if TYPE_CHECKING:
 
@@ -156,7 +201,7 @@ def _check_early(name: str, value: object) -> None:
         get_binding().policy.check(name).require(name, value)
 
 
-class without:  # noqa: N801 - it reads as a preposition where it is used
+class without(Block):  # noqa: N801 - it reads as a preposition where it is used
     """
     A block in which nothing is bound, to start long-lived tasks in.
 
@@ -167,26 +212,18 @@ class without:  # noqa: N801 - it reads as a preposition where it is used
         RuntimeError: this instance is entered while it is open.
     """
 
-    __slots__ = ("_token",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._token: Token[Binding] | None = None
+    _if_open = "this block is open already: write without() anew per block"
 
     def __enter__(self) -> None:
-        if self._token is not None:
-            raise RuntimeError("this block is open already: write without() anew per block")
-        self._token = bound.set(UNBOUND)
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            reset_binding(self._token)
-        self._token = None
+        self._enter(None)
 
     async def __aenter__(self) -> None:
         self.__enter__()
 
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+    def _make_binding(self) -> Binding:
+        return UNBOUND
 
 
 class ScopedIterator(Iterator[T]):

@@ -13,8 +13,7 @@ from contextvars import Token
 from typing import Any, Final, TypeAlias, cast
 
 from idlanyard import _failures
-from idlanyard._binding.changing import emit_event
-from idlanyard._binding.functions import SteppedBinding
+from idlanyard._binding.blocks import Block
 from idlanyard._binding.reading import find_id, get_session_context, process_session_id
 from idlanyard._binding.snapshot import SessionContext, make_snapshot
 from idlanyard._binding.state import (
@@ -22,7 +21,6 @@ from idlanyard._binding.state import (
     Delta,
     RequestIDs,
     attach_to_error,
-    bound,
     find_request_ids,
     get_binding,
     make_request_ids,
@@ -386,7 +384,7 @@ def extract(carrier: object) -> SessionContext:
     return make_snapshot(request_ids.values, policy)
 
 
-class restore:  # noqa: N801 - it reads as a verb where it is used
+class restore(Block):  # noqa: N801 - it reads as a verb where it is used
     """
     Bind what a carrier has for a block, in a scope of its own.
 
@@ -402,40 +400,32 @@ class restore:  # noqa: N801 - it reads as a verb where it is used
         TypeError: *carrier* is JSON text, or a type that JSON does not know.
     """
 
-    __slots__ = ("_carrier", "_request_ids", "_token")
+    __slots__ = ("_carrier", "_request_ids")
 
+    _if_open = "this restore is open already: write restore(carrier) anew"
     _request_ids: RequestIDs
 
     def __init__(self, carrier: object) -> None:
+        super().__init__()
         check_carrier(carrier, "restore")
         self._carrier = carrier
-        self._token: Token[Binding] | None = None
 
     def __enter__(self) -> SessionContext:
-        if self._token is not None:
-            raise RuntimeError("this restore is open already: write restore(carrier) anew")
-        if self._carrier:
-            self._request_ids = make_request_ids(get_binding().policy, read_carrier(self._carrier))
-            self._token = bound.set(self._request_ids)
-            try:
-                emit_event("bind")
-            except BaseException:
-                # A hook that raises, as under test, is followed by no __exit__.
-                self.__exit__()
-                raise
+        self._enter()
         return get_session_context()
-
-    def __exit__(self, *_: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            self._request_ids.open = False
-            reset_binding(token)
 
     async def __aenter__(self) -> SessionContext:
         return self.__enter__()
 
-    async def __aexit__(self, *_: object) -> None:
-        self.__exit__()
+    def _make_binding(self) -> RequestIDs | None:
+        if not self._carrier:
+            return None
+        self._request_ids = make_request_ids(get_binding().policy, read_carrier(self._carrier))
+        return self._request_ids
+
+    def _leave(self, token: Token[Binding]) -> None:
+        self._request_ids.open = False
+        reset_binding(token)
 
 
 def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[None]:
@@ -453,36 +443,38 @@ def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[
         ids = read_carrier(carrier, as_headers=False)
     else:
         ids = {name: find_id(name) for name in policy.names} if inherit else {}
-    return _Job(ids)
+    return _JobBlock(ids)
 
 
-class _Job(SteppedBinding):
+class _JobBlock(Block):
     """
-    The block of one job, which subscribers hear the beginning of.
+    The block of one job, whose beginning is an event.
     """
 
     __slots__ = ("_request_ids",)
 
+    _if_open = "this job's block is open already: write bind_job(carrier) anew per job"
+
     def __init__(self, ids: Delta) -> None:
+        super().__init__()
         self._request_ids = make_request_ids(get_binding().policy, ids)
-        super().__init__(self._request_ids)
+
+    def __enter__(self) -> None:
+        self._enter(begins="job")
 
     def __exit__(self, *raised: object) -> None:
         super().__exit__()
-        self._request_ids.open = False
         error = raised[1] if raised else None
         if isinstance(error, BaseException):
             # A worker logs it when the IDs of the job are no longer bound.
             attach_to_error(error, self._request_ids)
 
-    def __enter__(self) -> None:
-        super().__enter__()
-        try:
-            emit_event("bind", begins="job")
-        except BaseException:
-            # A hook that raises, as under test, is followed by no __exit__.
-            self.__exit__()
-            raise
+    def _make_binding(self) -> RequestIDs:
+        return self._request_ids
+
+    def _leave(self, token: Token[Binding]) -> None:
+        self._request_ids.open = False
+        reset_binding(token)
 
 
 def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:

@@ -63,6 +63,8 @@ def get_session_context() -> SessionContext:
     binding = get_binding()
     if isinstance(binding, RequestIDs):
         return make_snapshot(binding.values, binding.policy)
+    if isinstance(binding, Overlay) and binding.over is not None:
+        return make_snapshot(binding.values, binding.over.policy)
     policy = binding.policy
     pairs = [find_id(name) for name in policy.names]
     return make_snapshot((*(v for v, _ in pairs), *(how for _, how in pairs)), policy)
