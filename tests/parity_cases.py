@@ -444,7 +444,7 @@ SECRETS = {
     "no secret": _secret(ids=S1),
     "the secret twice": _secret(("X-Proxy-Secret", NEW), ("X-Proxy-Secret", NEW), ids=S1),
     "the secret beside an alias": _secret(("X-Proxy-Secret", NEW), ("X_Proxy-Secret", NEW), ids=S1),
-    "the secret nominated by Connection": _secret(
+    "the secret named by Connection": _secret(
         ("X-Proxy-Secret", NEW), ("Connection", "X-Proxy-Secret"), ids=S1
     ),
     "the secret and no identity": Case(
@@ -573,24 +573,24 @@ CONNECTION = {
     "Connection names it in lower case": _proven(USER, ("Connection", "x-user-id"), ids=S1),
     "Connection names the session": _proven(("Connection", "X-Session-ID"), ids=FRESH),
     "Connection names a header that is not there": _proven(("Connection", "X-User-ID"), ids=S1),
-    "nominated: no other source is asked": Case(
+    "named by Connection: no other source is read": Case(
         lines=(SESSION, ("X-Correlation-ID", "c1"), ("Connection", "X-Session-ID")),
         policy=Policy(session=session_spec(sources=["X-Session-ID", "X-Correlation-ID"])),
         ids=FRESH,
         seen={"x-session-id": MINT},
     ),
-    "nominated: nor a weaker one": Case(
+    "named by Connection: no weaker source is read": Case(
         lines=(SESSION, ("Cookie", "sid=c1"), ("Connection", "X-Session-ID")),
         policy=Policy(session=session_spec(sources=["X-Session-ID", Cookie("sid")])),
         ids=FRESH,
     ),
-    "the fallback nominated": Case(
+    "the fallback named by Connection": Case(
         lines=(("X-Correlation-ID", "c1"), ("Connection", "X-Correlation-ID")),
         policy=Policy(session=session_spec(sources=["X-Session-ID", "X-Correlation-ID"])),
         ids=FRESH,
         seen={"x-session-id": MINT},
     ),
-    "nominated and required": _refused(
+    "named by Connection and required": _refused(
         401,
         "user_id",
         lines=(SESSION, USER, ("Connection", "X-User-ID")),

@@ -433,7 +433,7 @@ BAD: dict[str, tuple[Policy, list[Line]]] = {
     "a stranger": (TRUSTING, [("X-User-ID", "PAYLOAD")]),
     "required": (Policy(user=user_spec(required=True)), [("X-User-ID", "PAYLOAD")]),
     "aliased": (TRUSTING, [("X-User-ID", "PAYLOAD"), ("X_User_ID", "PAYLOAD")]),
-    "nominated": (TRUSTING, [("Connection", "X-User-ID, PAYLOAD")]),
+    "named by Connection": (TRUSTING, [("Connection", "X-User-ID, PAYLOAD")]),
 }
 
 

@@ -304,8 +304,8 @@ KINDS: dict[str, tuple[bytes, bytes] | None] = {
     "own": (b"x-user-id", b"root"),
     "alias": (b"x_user-id", b"root"),
     "forwarding": (b"x-forwarded-for", b"10.0.0.1"),
-    "nominated": (b"connection", b"x-user-id"),
-    "nominated apart": None,
+    "named by Connection": (b"connection", b"x-user-id"),
+    "named by Connection alone": None,
     "others": (b"a", b""),
 }
 

@@ -510,7 +510,7 @@ BREACHES = [
     ),
     Breach(
         "S5",
-        "a header that Connection nominates is read",
+        "a header that Connection names is read",
         "_decision/resolve.py",
         "                self._mark_fault(key, NAMED_BY_CONNECTION)\n",
         "                pass\n",
@@ -518,11 +518,11 @@ BREACHES = [
     ),
     Breach(
         "S5",
-        "a nominated ID is read from a weaker source",
+        "an ID that Connection names is read from a weaker source",
         "_decision/resolve.py",
         "            self.rejected.append((spec.name, NAMED_BY_CONNECTION))\n            return None, None\n",
         "            self.rejected.append((spec.name, NAMED_BY_CONNECTION))\n",
-        table("nominated: no other source is asked"),
+        table("named by Connection: no other source is read"),
     ),
     Breach(
         "S6",

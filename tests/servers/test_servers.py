@@ -113,7 +113,7 @@ def test_more_than_one_value_is_none(up: Running, values: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-User-ID", "x-user-id"])
-def test_a_header_that_connection_nominates_is_absent(up: Running, name: str) -> None:
+def test_a_header_that_connection_names_is_absent(up: Running, name: str) -> None:
     """
     S5: what Connection names is absent, though the server passes both on.
     """
