@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
-from idlanyard.registry._opening import Opened as Opening
 from idlanyard.registry._outages import Outages
+from idlanyard.registry._urls import Opened as Opening
 from idlanyard.registry._verbs import Verbs
 
 Opened = Any

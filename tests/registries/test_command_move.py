@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from idlanyard.registry import RegistryUnavailable, SessionNotFound, SessionRegistry
+from idlanyard.registry._checks import make_key
 from idlanyard.registry._command._moving import Lease, move
 from idlanyard.registry._command._places import LEASE_ID, Place
 from idlanyard.registry._command._printing import Printer
@@ -25,7 +26,6 @@ from idlanyard.registry._command._statuses import Failed, Undone, UsageError
 from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._questions import Delete, Extend, Put, Question, Read, Walk
 from idlanyard.registry._record import Kept, Row, Stretch
-from idlanyard.registry._rules import key_of
 from registries.commanding import (
     COMMAND,
     Done,
@@ -298,7 +298,7 @@ def only(number: int) -> bytes:
     """
     Return the key of a session of the sample.
     """
-    return key_of("x", sample(number + 1)[number].session_id)
+    return make_key("x", sample(number + 1)[number].session_id)
 
 
 def once(
@@ -568,7 +568,7 @@ def test_an_outage_loses_nothing(side: str, kinds: Kinds, calls: int, is_done: b
     assert by_id(sessions).keys() <= {**store_rows(source), **store_rows(target)}.keys()
     assert statuses in ([], [3])
     source.fails = target.fails = None
-    MemoryStore.ask(target, Delete(key_of("x", LEASE_ID), None))
+    MemoryStore.ask(target, Delete(make_key("x", LEASE_ID), None))
     assert moved(source, target).status == 0
     assert store_rows(target) == by_id(sessions)
     assert store_rows(source) == {}
@@ -659,7 +659,7 @@ def test_a_move_that_was_held_up_goes_no_further() -> None:
     source, target = MemoryStore(), MemoryStore()
     lease = Lease(place_for(target), 0.001)
     lease.take(place_for(source), Printer(streams_of(), (), is_json=False))
-    target.ask(Delete(key_of("x", LEASE_ID), None))
+    target.ask(Delete(make_key("x", LEASE_ID), None))
 
     def is_held() -> bool:
         lease.extend()

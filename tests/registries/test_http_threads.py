@@ -33,9 +33,9 @@ from werkzeug.test import Client
 
 from idlanyard import EVERYONE
 from idlanyard.registry import AsyncSessionRegistry, SessionRecord, SessionRegistry
-from idlanyard.registry._opening import Opened
 from idlanyard.registry._outages import Outages
 from idlanyard.registry._questions import Question
+from idlanyard.registry._urls import Opened
 from idlanyard.registry._verbs import Verbs
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router

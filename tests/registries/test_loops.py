@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from idlanyard.registry._loops import OnLoop, running_loop
+from idlanyard.registry._loops import OnLoop, get_asyncio_loop
 
 
 class States:
@@ -141,4 +141,4 @@ def test_without_a_loop_of_asyncio_the_alternative_is_named() -> None:
     Finding 9: under trio, or without any loop, a sentence says what to write instead.
     """
     with pytest.raises(RuntimeError, match=r"trio\.to_thread\.run_sync"):
-        running_loop()
+        get_asyncio_loop()

@@ -18,9 +18,9 @@ from idlanyard.registry import (
     SessionRegistry,
 )
 from idlanyard.registry._memory import AsyncMemoryStore, MemoryStore
-from idlanyard.registry._opening import Opened
 from idlanyard.registry._outages import Outages
 from idlanyard.registry._questions import Question, Read
+from idlanyard.registry._urls import Opened
 from idlanyard.registry._verbs import Verbs
 
 TIMEOUT = 4.0

@@ -15,10 +15,10 @@ import psycopg
 import pytest
 
 from idlanyard.registry import AsyncSessionRegistry
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._postgresql._attempts import Ask, Attempts, Look, Open, Wait
 from idlanyard.registry._postgresql._links import Link
 from idlanyard.registry._postgresql._places import Permit, Places, Waiter
+from idlanyard.registry._urls import Pool
 from registries.forking import fork_between_loops, outcome_of
 from registries.postgres import database, execute, free_port, postgres
 

@@ -17,7 +17,6 @@ from redis.exceptions import ClusterDownError, MovedError
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import TimeoutError as TooLate
 
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._async import _AsyncServerLinks
 from idlanyard.registry._redis._connections import Link, Links, TimedConnection, deadline
 from idlanyard.registry._redis._exchanges import Outcome, Send, TimeBudget
@@ -28,6 +27,7 @@ from idlanyard.registry._redis._servers import AsyncServer, Server, _AsyncTicket
 from idlanyard.registry._redis._sync import _ServerLinks
 from idlanyard.registry._redis._topology import Single, Slots, Topology
 from idlanyard.registry._redis._url import parse_url
+from idlanyard.registry._urls import Pool
 from registries.postgres import free_port
 
 

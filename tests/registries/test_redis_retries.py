@@ -16,12 +16,12 @@ from idlanyard.registry import (
     SessionExists,
     SessionRegistry,
 )
+from idlanyard.registry._checks import convert_datetime
 from idlanyard.registry._questions import Delete
 from idlanyard.registry._record import Draft, Repeated, Row
 from idlanyard.registry._redis._claims import release_claim
 from idlanyard.registry._redis._commands import delete, insert
 from idlanyard.registry._redis._keys import Namespace
-from idlanyard.registry._rules import since_1970
 from registries.naming import eventually, fresh
 from registries.redis_fixtures import (
     REQUEST,
@@ -88,7 +88,7 @@ def test_an_end_that_is_asked_again_meets_no_successor(
     name = fresh()
     with SessionRegistry.open(valkey, namespace=namespace) as registry:
         made = registry.create(name)
-        moment = since_1970(made.created_at)
+        moment = convert_datetime(made.created_at)
         method, (script, keys, words) = next(delete(space, Delete(key_of(name), moment), 1.0))
         first = follow(registry, once(method, script, keys, words))
         new = registry.create(name)

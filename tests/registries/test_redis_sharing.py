@@ -16,9 +16,9 @@ from idlanyard.registry import (
     AsyncSessionRegistry,
     SessionRegistry,
 )
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis import async_store
 from idlanyard.registry._redis._connections import deadline
+from idlanyard.registry._urls import Pool
 from registries.redis_fixtures import (
     Face,
     anywhere,

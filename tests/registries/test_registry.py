@@ -33,10 +33,10 @@ from idlanyard.registry import (
     SessionRegistry,
     strict,
 )
+from idlanyard.registry._checks import convert_ttl, encode_metadata, make_key
 from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._questions import Insert, Question
-from idlanyard.registry._record import Draft, Row, record_of
-from idlanyard.registry._rules import key_of, metadata_text, microseconds
+from idlanyard.registry._record import Draft, Row, make_record
 from idlanyard.registry._verbs import Verbs
 from registries.faces import registry_on
 
@@ -207,7 +207,7 @@ def test_a_row_becomes_a_record(created: int, expires: int | None, status: Any) 
     A record has what its row has, to the microsecond, and is like any other.
     """
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    record = record_of(Row("s1", "c", '{"a":1}', created, expires), status)
+    record = make_record(Row("s1", "c", '{"a":1}', created, expires), status)
     assert record == SessionRecord(
         session_id="s1",
         client_id="c",
@@ -223,7 +223,7 @@ def test_the_key_is_of_the_bytes(text: str) -> None:
     """
     Any text without control characters has the SHA-256 of its bytes as key.
     """
-    assert key_of("session_id", text) == sha256(text.encode()).digest()
+    assert make_key("session_id", text) == sha256(text.encode()).digest()
 
 
 @given(text=st.text())
@@ -231,9 +231,9 @@ def test_an_id_is_taken_or_refused(text: str) -> None:
     """
     Whatever text it is, a ValueError without it or a key of 32 bytes.
     """
-    refused = reason(lambda: key_of("session_id", text))
+    refused = reason(lambda: make_key("session_id", text))
     if refused is None:
-        assert len(key_of("session_id", text)) == 32
+        assert len(make_key("session_id", text)) == 32
     else:
         assert len(text) < 3 or text not in refused
 
@@ -268,9 +268,9 @@ def test_metadata_comes_back_or_is_refused(metadata: dict[str, Any]) -> None:
     """
     What is of JSON comes back as it was, in ASCII on the way, or is too deep.
     """
-    refused = reason(lambda: metadata_text(metadata))
+    refused = reason(lambda: encode_metadata(metadata))
     if refused is None:
-        text = metadata_text(metadata)
+        text = encode_metadata(metadata)
         assert text.isascii()
         assert json.loads(text) == metadata
     else:
@@ -281,8 +281,8 @@ def test_metadata_may_be_any_mapping_and_sequence() -> None:
     """
     Tuples and other mappings are taken for what JSON makes of them.
     """
-    assert metadata_text(None) == "{}"
-    assert metadata_text({"a": (1, 2)}) == '{"a":[1,2]}'
+    assert encode_metadata(None) == "{}"
+    assert encode_metadata({"a": (1, 2)}) == '{"a":[1,2]}'
 
 
 def test_metadata_that_contains_itself_is_too_deep() -> None:
@@ -292,7 +292,7 @@ def test_metadata_that_contains_itself_is_too_deep() -> None:
     metadata: dict[str, Any] = {}
     metadata["self"] = metadata
     with pytest.raises(ValueError, match="levels"):
-        metadata_text(metadata)
+        encode_metadata(metadata)
 
 
 @given(ttl=st.floats(min_value=1e-9, max_value=3e9))
@@ -300,7 +300,7 @@ def test_fractions_of_a_second_count(ttl: float) -> None:
     """
     A time to live is never rounded down to nothing.
     """
-    assert microseconds(ttl) >= max(1, ttl * 1e6)
+    assert convert_ttl(ttl) >= max(1, ttl * 1e6)
 
 
 def test_strict_is_the_guides_own_validator() -> None:

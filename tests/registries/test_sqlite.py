@@ -22,8 +22,8 @@ from idlanyard.registry import (
     SessionNotFound,
     SessionRegistry,
 )
+from idlanyard.registry._checks import make_key
 from idlanyard.registry._questions import Read
-from idlanyard.registry._rules import key_of
 from idlanyard.registry._sqlite._async import AsyncSQLiteStore
 from idlanyard.registry._sqlite._commands import Statements
 from idlanyard.registry._sqlite._connections import Connection, Patience, Shared, forks
@@ -208,7 +208,7 @@ def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
             "SELECT key, CAST(session_id AS BLOB), client_key, client_id FROM idlanyard_sessions"
         )
         assert rows.fetchall() == [
-            (key_of("session_id", name), name.encode(), key_of("client_id", "c"), "c")
+            (make_key("session_id", name), name.encode(), make_key("client_id", "c"), "c")
         ]
 
 

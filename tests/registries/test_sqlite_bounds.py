@@ -21,9 +21,9 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
+from idlanyard.registry._checks import make_key
 from idlanyard.registry._questions import Put, Read
 from idlanyard.registry._record import Kept
-from idlanyard.registry._rules import key_of
 from idlanyard.registry._sqlite._commands import Commands
 from idlanyard.registry._sqlite._connections import Patience
 from idlanyard.registry._sqlite._schema import Schema
@@ -369,7 +369,7 @@ def leave_dead(connection: sqlite3.Connection, count: int, start: str, client: s
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
         "INSERT INTO idlanyard_sessions "
         "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, ?, '{}', 1, 1, 2 FROM n",
-        (count, start, key_of("client_id", client), client),
+        (count, start, make_key("client_id", client), client),
     )
 
 

@@ -40,7 +40,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "case is folded",
-        HOME + "_rules.py",
+        HOME + "_checks.py",
         "return sha256(encoded).digest()",
         "return sha256(encoded.lower()).digest()",
         MEMORY + "test_ids_are_told_apart",
@@ -48,7 +48,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "control characters pass",
-        HOME + "_rules.py",
+        HOME + "_checks.py",
         "    if _CONTROL.search(text):\n",
         "    if False:\n",
         MEMORY + "test_what_is_no_id_is_refused",
@@ -263,7 +263,7 @@ REGISTRY_BREACHES = [
     Breach(
         "S29",
         "metadata may be of any depth",
-        HOME + "_rules.py",
+        HOME + "_checks.py",
         "    if level > DEEPEST:\n",
         "    if level > 900:\n",
         MEMORY + "test_metadata_that_is_no_json_is_refused",
@@ -312,7 +312,7 @@ REGISTRY_BREACHES = [
         "R16",
         "an idempotency key answers any request",
         HOME + "_verbs.py",
-        "            if not is_repeated(rest.request, answer.request):\n",
+        "            if not is_same_request(fields.request, answer.request):\n",
         "            if not answer.request:\n",
         MEMORY + "test_a_key_is_for_one_request",
     ),
@@ -320,7 +320,7 @@ REGISTRY_BREACHES = [
         "R16",
         "a retry is told the end that it would have now",
         HOME + "_verbs.py",
-        "row, ttl = answer.row, first_ttl(answer.request)",
+        "row, ttl = answer.row, read_first_ttl(answer.request)",
         "row, ttl = answer.row, rest.ttl",
         DECIDING + "test_a_retry_is_told_what_the_first_was_granted",
     ),
@@ -399,9 +399,9 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "an idempotency key counts for everybody",
-        HOME + "_rules.py",
-        'whose = b"" if client_id is None else sha256(client_id.encode()).digest()',
-        'whose = b""',
+        HOME + "_checks.py",
+        'client = b"" if client_id is None else sha256(client_id.encode()).digest()',
+        'client = b""',
         MEMORY + "test_a_key_is_its_clients_own",
     ),
     Breach(
@@ -416,8 +416,8 @@ REGISTRY_BREACHES = [
         "R16",
         "a retry is answered as things are now",
         HOME + "_verbs.py",
-        "            return record_of(row._replace(metadata=rest.metadata, expires=expires))\n",
-        "            return record_of(row)\n",
+        "            return make_record(row._replace(metadata=fields.metadata, expires=expires))\n",
+        "            return make_record(row)\n",
         MEMORY + "test_a_retry_is_answered_as_before",
     ),
     Breach(

@@ -1,10 +1,11 @@
 """
-The registry of sessions: unique custom IDs, metadata, expiry.
+A registry of sessions: unique custom IDs, metadata and expiry, shared by all processes.
 """
 
 from __future__ import annotations
 
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._checks import strict
 from idlanyard.registry._exceptions import (
     IdempotencyMismatch,
     MissingExtra,
@@ -15,7 +16,6 @@ from idlanyard.registry._exceptions import (
 )
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._rules import strict
 
 __all__ = [
     "AsyncSessionRegistry",

@@ -1,5 +1,5 @@
 """
-``AsyncSessionRegistry``: the verbs, for code on an event loop.
+``AsyncSessionRegistry``: the registry for async code.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Self, TypeVar
 
 from idlanyard._binding.events import subscribers
 from idlanyard.ids import timestamped
+from idlanyard.registry._checks import IdempotencyKey
 from idlanyard.registry._drive import drive_async
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._opening import Opened, open_store
 from idlanyard.registry._questions import AsyncStore, Question
-from idlanyard.registry._record import SessionRecord, record_of
-from idlanyard.registry._rules import IdempotencyKey
-from idlanyard.registry._telling import Telling
+from idlanyard.registry._record import SessionRecord, make_record
+from idlanyard.registry._reporting import VerbReport
+from idlanyard.registry._urls import Opened, open_store
 from idlanyard.registry._verbs import Verb, Verbs
 
 T = TypeVar("T")
@@ -25,13 +25,14 @@ T = TypeVar("T")
 
 class AsyncSessionRegistry:
     """
-    The sessions that are known: no ID twice, whoever asks, from whatever process.
+    A registry of sessions in which each ID exists once, across all processes.
 
-    Made by ``open``. One belongs to the event loop that first uses it; ``close``
-    it, or use it with ``async with``. No verb blocks the loop.
+    Made by ``open``. A registry belongs to the event loop that first uses it.
+    ``close`` it, or use it with ``async with``. No verb blocks the loop. The
+    arguments, results and errors of each verb are those of ``SessionRegistry``.
 
-    Every verb raises ``RegistryUnavailable`` where the store does not answer
-    in time; nothing stands in for it. A session that has expired is absent.
+    Every verb raises ``RegistryUnavailable`` if the store does not answer in
+    time; there is no fallback. An expired session is absent.
     """
 
     __slots__ = ("_name", "_outages", "_store", "_verbs")
@@ -57,13 +58,13 @@ class AsyncSessionRegistry:
         pool_wait: float | None = None,
     ) -> AsyncSessionRegistry:
         """
-        Return the registry that a URL names. It connects when it is first used.
+        Return the registry at a URL. It connects when it is first used.
 
         The arguments are those of ``SessionRegistry.open``.
 
         Raises:
-            PolicyError: an option cannot be followed; the message says what
-                to write instead.
+            PolicyError: an option is not valid; the message says what to
+                write instead.
             MissingExtra: the scheme needs an extra that is not installed.
         """
         verbs = Verbs(mint=mint, validator=validator, ttl=ttl)
@@ -88,7 +89,7 @@ class AsyncSessionRegistry:
     @property
     def timeout(self) -> float:
         """
-        The most seconds that one question may take.
+        The most seconds that one question to the store may take.
         """
         return self._outages.timeout
 
@@ -102,7 +103,7 @@ class AsyncSessionRegistry:
         idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
-        As ``SessionRegistry.create``.
+        Create a session; see ``SessionRegistry.create``.
         """
         return await self._run(
             "create", self._verbs.create(session_id, client_id, metadata, ttl, idempotency_key)
@@ -119,7 +120,7 @@ class AsyncSessionRegistry:
         idempotency_key: str | IdempotencyKey | None = None,
     ) -> SessionRecord:
         """
-        As ``SessionRegistry.create_or_suffix``.
+        Create a session with the ID or a similar one; see ``SessionRegistry.create_or_suffix``.
         """
         return await self._run(
             "create_or_suffix",
@@ -128,13 +129,13 @@ class AsyncSessionRegistry:
 
     async def get(self, session_id: str) -> SessionRecord:
         """
-        As ``SessionRegistry.get``.
+        Return a session; see ``SessionRegistry.get``.
         """
         return await self._run("get", self._verbs.get(session_id))
 
     async def exists(self, session_id: str) -> bool:
         """
-        As ``SessionRegistry.exists``.
+        Return whether there is such a session.
         """
         return await self._run("exists", self._verbs.exists(session_id))
 
@@ -147,14 +148,14 @@ class AsyncSessionRegistry:
         created_at: datetime | None = None,
     ) -> SessionRecord:
         """
-        As ``SessionRegistry.touch``.
+        Extend the life of a session; see ``SessionRegistry.touch``.
         """
         verb = self._verbs.touch(session_id, ttl, metadata, created_at)
         return await self._run("touch", verb)
 
     async def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
-        As ``SessionRegistry.end``.
+        Delete a session, and return its last record; see ``SessionRegistry.end``.
         """
         return await self._run("end", self._verbs.end(session_id, created_at))
 
@@ -162,44 +163,44 @@ class AsyncSessionRegistry:
         self, *, client_id: str, limit: int = 100, after: str | None = None
     ) -> list[SessionRecord]:
         """
-        As ``SessionRegistry.find``.
+        Return one page of a client's sessions; see ``SessionRegistry.find``.
         """
         return await self._run("find", self._verbs.find(client_id, limit, after))
 
     async def purge_expired(self) -> int:
         """
-        As ``SessionRegistry.purge_expired``.
+        Free the space of expired sessions; see ``SessionRegistry.purge_expired``.
         """
         return await self._run("purge_expired", self._verbs.purge_expired())
 
     async def count(self) -> int:
         """
-        As ``SessionRegistry.count``.
+        Return the number of living sessions.
         """
         return await self._run("count", self._verbs.count())
 
     async def walk(self) -> AsyncGenerator[SessionRecord, None]:
         """
-        As ``SessionRegistry.walk``.
+        Yield all living sessions; see ``SessionRegistry.walk``.
         """
         after: str | None = None
         while True:
             stretch = await self._run("walk", self._verbs.walk(after))
             for kept in stretch.sessions:
-                yield record_of(kept.row())
+                yield make_record(kept.row())
             after = stretch.after
             if after is None:
                 return
 
     async def check(self) -> list[str]:
         """
-        As ``SessionRegistry.check``.
+        Check whether the store can keep its promises; see ``SessionRegistry.check``.
         """
         return await self._run("check", self._verbs.check())
 
     async def close(self) -> None:
         """
-        Let go of connections and threads. Twice is harmless.
+        Close connections, files and threads. Closing twice is harmless.
         """
         await self._store.close()
 
@@ -217,15 +218,15 @@ class AsyncSessionRegistry:
     async def _run(self, name: str, verb: Verb[T]) -> T:
         if "registry" not in subscribers:
             return await drive_async(verb, self._ask)
-        with Telling(self._name, name) as telling:
+        with VerbReport(self._name, name) as report:
 
             async def ask(question: Question[Any]) -> Any:
-                telling.answer = answer = await self._ask(question)
+                report.answer = answer = await self._ask(question)
                 return answer
 
             value = await drive_async(verb, ask)
             if isinstance(value, bool):
-                telling.answer = value
+                report.answer = value
             return value
 
     async def _ask(self, question: Question[T]) -> T:

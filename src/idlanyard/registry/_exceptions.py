@@ -1,18 +1,27 @@
 """
-What a registry raises: a duplicate, an unknown session, a store that does not answer.
+Exceptions of the registry: a duplicate, an unknown session, a store that does not answer.
 """
 
 from __future__ import annotations
 
 from idlanyard.exceptions import IDLanyardError
 
+__all__ = [
+    "IdempotencyMismatch",
+    "MissingExtra",
+    "RegistryMisconfigured",
+    "RegistryUnavailable",
+    "SessionExists",
+    "SessionNotFound",
+]
+
 
 class SessionExists(IDLanyardError):
     """
-    The session ID is taken: somebody created it before, and it has not ended or expired.
+    The session ID is taken by a session that has not ended or expired.
 
     Attributes:
-        session_id: the ID that was asked for.
+        session_id: the ID.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -28,10 +37,10 @@ class SessionExists(IDLanyardError):
 
 class SessionNotFound(IDLanyardError):
     """
-    No such session: it was never created, or has ended or expired.
+    There is no such session: it was never created, or has ended or expired.
 
     Attributes:
-        session_id: the ID that was asked for.
+        session_id: the ID.
     """
 
     def __init__(self, session_id: str) -> None:
@@ -44,16 +53,16 @@ class SessionNotFound(IDLanyardError):
 
 class RegistryUnavailable(IDLanyardError):
     """
-    The store did not answer in time, or not as a store does; nothing else stood in for it.
+    The store failed or did not answer in time. There is no fallback.
 
-    What was asked of it may or may not have been done. The cause
-    (``__cause__``) is the library's own error; the message has no part of it,
-    since that may name hosts and users.
+    A create, touch or end may or may not have been done. The cause
+    (``__cause__``) is the error of the underlying library; the message does
+    not quote it, since it may name hosts and users.
 
     Attributes:
         scheme: the kind of store, as in ``"redis"``.
-        stale: whether the connection that failed had answered before, so that
-            asking again, by a new one, may work at once.
+        stale: whether a connection failed that had worked before, so that a
+            retry on a new connection may succeed at once.
     """
 
     def __init__(self, scheme: str, *, stale: bool = False) -> None:
@@ -67,14 +76,15 @@ class RegistryUnavailable(IDLanyardError):
 
 class RegistryMisconfigured(IDLanyardError):
     """
-    The registry cannot work as it is set up, and waiting will not mend that.
+    The registry cannot work as configured, and waiting will not help.
 
-    A wrong password, missing rights, a layout of another version. The cause
-    (``__cause__``) is the library's own error; the message has no part of it.
+    Examples are a wrong password, missing rights and tables of another
+    version. The cause (``__cause__``) is the error of the underlying library;
+    the message does not quote it.
 
     Attributes:
         scheme: the kind of store, as in ``"redis"``.
-        fault: the sentence that says what is wrong and what to do.
+        fault: a sentence about the fault and its remedy.
     """
 
     def __init__(self, scheme: str, fault: str) -> None:
@@ -88,7 +98,7 @@ class RegistryMisconfigured(IDLanyardError):
 
 class IdempotencyMismatch(IDLanyardError):
     """
-    The idempotency key belongs to a living session that another request has created.
+    The idempotency key belongs to a living session from a different request.
 
     Attributes:
         idempotency_key: the key.
@@ -107,10 +117,11 @@ class IdempotencyMismatch(IDLanyardError):
 
 class MissingExtra(IDLanyardError, ImportError):
     """
-    The store of a URL needs a library that is not installed.
+    The store needs a library that is not installed.
 
     Attributes:
-        extra: the extra that brings it, as in ``"redis"``.
+        scheme: the scheme of the store's URL.
+        extra: the extra that installs the library, as in ``"redis"``.
     """
 
     def __init__(self, scheme: str, extra: str) -> None:

@@ -1,9 +1,9 @@
 """
-The event loop that an asynchronous store's connections belong to, and its end.
+State of an async store that belongs to one event loop, such as its connections.
 
-Connections are bound to the loop and the process that opened them. Where that
-loop is closed, or that process is the parent of this one, nobody can use them
-any more, and the store begins anew.
+Connections belong to the event loop and the process that opened them. Once
+that loop is closed, or after a fork, they are unusable and the store connects
+again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 class Held(NamedTuple, Generic[T]):
     """
-    A store's state, and where it is at home.
+    The state of a store, with its event loop and process.
 
     Attributes:
-        state: what belongs to the loop, such as a pool of connections.
-        loop: the loop that first used it.
-        process: the number of the process in which that was.
+        state: the state, such as a pool of connections.
+        loop: the event loop that first used the state.
+        process: the ID of the process of that loop.
     """
 
     state: T
@@ -34,19 +34,19 @@ class Held(NamedTuple, Generic[T]):
     @property
     def is_here(self) -> bool:
         """
-        Whether the running loop is the state's own, so that it may be awaited.
+        Whether the running loop is the loop of the state, so that it may be awaited.
         """
-        return self.loop is running_loop()
+        return self.loop is get_asyncio_loop()
 
 
 class OnLoop(Generic[T]):
     """
-    The state of a store on one event loop, begun anew where that loop is gone.
+    The state of a store on one event loop, made again after that loop is closed.
 
     Args:
-        begin: makes the state of a new loop; awaits nothing.
-        abandon: closes the sockets of a state whose loop is closed; awaits
-            nothing, and sends nothing that has to be answered.
+        begin: makes the state for a new loop, without awaiting.
+        abandon: closes the sockets of a state whose loop is closed, without
+            awaiting or waiting for an answer.
     """
 
     def __init__(self, begin: Callable[[], T], abandon: Callable[[T], None]) -> None:
@@ -55,7 +55,7 @@ class OnLoop(Generic[T]):
         self._held: Held[T] | None = None
         self._process = os.getpid()
         self._lock = Lock()
-        # A child closes nothing of its parent's, and finalizes nothing either.
+        # References keep a forked child from finalizing, and so closing, its parent's sockets.
         self._parents: list[Held[T] | None] = []
 
     def get(self) -> T:
@@ -63,10 +63,10 @@ class OnLoop(Generic[T]):
         Return the state of the running loop.
 
         Raises:
-            RuntimeError: no event loop of asyncio runs here, or another one
-                has the state and is not closed.
+            RuntimeError: no asyncio event loop is running, or the state
+                belongs to another loop that is not closed.
         """
-        loop = running_loop()
+        loop = get_asyncio_loop()
         held = self._held
         if held is not None and held.loop is loop and held.process == os.getpid():
             return held.state
@@ -87,7 +87,7 @@ class OnLoop(Generic[T]):
 
     def take(self) -> Held[T] | None:
         """
-        Return the state to whoever closes it, from any loop; the next use begins anew.
+        Remove and return the state, from any loop, to close it.
         """
         self._leave_parents()
         with self._lock:
@@ -96,7 +96,7 @@ class OnLoop(Generic[T]):
 
     def _leave_parents(self) -> None:
         """
-        Begin with nothing in a child: its parent's threads would never release the lock.
+        Start without state in a forked child, and with a new lock: the parent's may stay locked.
         """
         process = os.getpid()
         if self._process != process:
@@ -105,9 +105,9 @@ class OnLoop(Generic[T]):
             self._held = None
 
 
-def running_loop() -> asyncio.AbstractEventLoop:
+def get_asyncio_loop() -> asyncio.AbstractEventLoop:
     """
-    Return the event loop of asyncio that runs here.
+    Return the running asyncio event loop.
 
     Raises:
         RuntimeError: there is none, as under trio.

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 _SWEPT: Final = 4
 """
-How many sessions at most are given up in passing; more than a verb can add.
+The most expired sessions that one create removes: more than it adds, so that none pile up.
 """
 _BATCH: Final = 1000
 
@@ -48,7 +48,7 @@ class _Held(NamedTuple):
 
 class _Index:
     """
-    One client's sessions, put in order when somebody looks.
+    One client's sessions, sorted when they are read.
     """
 
     __slots__ = ("gone", "keys", "order")
@@ -68,11 +68,11 @@ class _Index:
     def remove(self, name: bytes) -> None:
         del self.keys[name]
         self.gone += 1
-        # The names of what is gone stay in the order, but never more of them than others.
+        # Removed names stay in the order until they are more than the others: a removal is O(1).
         if self.gone > len(self.keys):
             self.order, self.gone = None, 0
 
-    def behind(self, after: str | None) -> tuple[list[bytes], int]:
+    def sorted_names(self, after: str | None) -> tuple[list[bytes], int]:
         if self.order is None:
             self.order, self.gone = sorted(self.keys), 0
         return self.order, 0 if after is None else bisect_right(self.order, after.encode())
@@ -88,13 +88,13 @@ class Sessions:
         self._held: dict[bytes, _Held] = {}
         self._clients: dict[bytes, _Index] = {}
         self._creates: dict[bytes, bytes] = {}
-        # When to look at a session again; it may have been extended by then.
+        # A heap of the moments at which sessions may have expired; some were extended since.
         self._ends: list[tuple[int, bytes]] = []
         self._order: list[bytes] = []
 
     def page_swept(self, question: Page) -> list[Row]:
         """
-        Return a page from which the expired sessions have been removed before.
+        Return a page of sessions, after a purge.
         """
         rows: list[Row] = []
         with self._lock:
@@ -102,9 +102,9 @@ class Sessions:
             if index is None:
                 return rows
             now = time.time_ns() // 1000
-            order, start = index.behind(question.after)
+            order, start = index.sorted_names(question.after)
             for place in range(start, len(order)):
-                # A session that has ended stays in the order until that is made anew.
+                # An ended session stays in the order until the order is sorted again.
                 held = self._held.get(index.keys.get(order[place], b""))
                 if held is not None and held.is_live(now):
                     rows.append(held.kept.row())
@@ -127,7 +127,7 @@ class Sessions:
         with self._lock:
             now = time.time_ns() // 1000
             self._sweep(now, _SWEPT)
-            before = self._made_by(draft.idempotency, now)
+            before = self._find_repeated(draft.idempotency, now)
             if before is not None:
                 return Repeated(before.kept.row(), before.kept.request or b"")
             if self._is_taken(draft.key, now):
@@ -176,7 +176,7 @@ class Sessions:
             return held.kept.row() if held.is_live(time.time_ns() // 1000) else None
 
     def page(self, question: Page) -> list[Row]:
-        # A page skips over no expired session twice: it is removed the first time.
+        # Otherwise each page would pass over the same expired sessions again.
         self.purge()
         return self.page_swept(question)
 
@@ -190,14 +190,14 @@ class Sessions:
 
     def walk(self, question: Walk) -> Stretch:
         """
-        Return the next sessions in the order of keys, as they were when the walk began.
+        Return the next sessions, in the order of the keys at the start of the walk.
         """
         after, limit = question.after, question.limit
         with self._lock:
             now = time.time_ns() // 1000
             if after is None or not self._order:
                 self._order = sorted(self._held)
-            start = 0 if after is None else bisect_right(self._order, _place_of(after))
+            start = 0 if after is None else bisect_right(self._order, _parse_place(after))
             keys = self._order[start : start + limit]
             held = filter(None, map(self._held.get, keys))
             live = [one.kept for one in held if one.is_live(now)]
@@ -220,7 +220,7 @@ class Sessions:
         key = sha256(kept.session_id.encode()).digest()
         there = self._held.get(key)
         is_same = there is not None and there.is_live(now) and there.kept.created == kept.created
-        before = self._made_by(kept.idempotency, now)
+        before = self._find_repeated(kept.idempotency, now)
         if before is not None and before.kept.session_id != kept.session_id:
             return "taken"
         if there is not None and is_same:
@@ -238,9 +238,9 @@ class Sessions:
             return False
         return there is not None
 
-    def _made_by(self, idempotency: bytes | None, now: int) -> _Held | None:
+    def _find_repeated(self, idempotency: bytes | None, now: int) -> _Held | None:
         """
-        Return the living session that a create with this key has made.
+        Return the living session of this idempotency key.
         """
         if idempotency is None:
             return None
@@ -260,7 +260,7 @@ class Sessions:
 
     def _sweep(self, now: int, most: int) -> int:
         """
-        Give up some sessions whose time is over, and return how many those were.
+        Remove at most so many expired sessions, and return their number.
         """
         swept = 0
         for _ in range(most):
@@ -365,29 +365,29 @@ def store(url: str, **_: object) -> MemoryStore:
     Return the store of ``memory://``.
 
     Raises:
-        PolicyError: the URL says more.
+        PolicyError: the URL has more than a scheme.
     """
-    _only(url)
+    _check_url(url)
     return MemoryStore()
 
 
 def async_store(url: str, **_: object) -> AsyncMemoryStore:
     """
-    Return the same for an event loop.
+    Return the store of ``memory://`` for an event loop.
 
     Raises:
-        PolicyError: the URL says more.
+        PolicyError: the URL has more than a scheme.
     """
-    _only(url)
+    _check_url(url)
     return AsyncMemoryStore()
 
 
-def _only(url: str) -> None:
+def _check_url(url: str) -> None:
     if url not in ("memory:", "memory://"):
-        raise PolicyError.about("url", "names nothing in memory: write 'memory://'")
+        raise PolicyError.about("url", "has more than memory:// takes: write 'memory://'")
 
 
-def _place_of(after: str) -> bytes:
+def _parse_place(after: str) -> bytes:
     try:
         return bytes.fromhex(after)
     except ValueError:

@@ -1,11 +1,10 @@
 """
-A known outage of a store: told once, its end once, and answered at once for a moment.
+Outages of a store: logged once when they begin and once when they end.
 
-Where a store does not answer, each question waits for the whole timeout. Once
-that is known, questions are answered at once for a moment; then one of them
-tries the store again while the others are still answered at once. Reads and
-writes are told apart: a full disk, or a server that may only be read, answers
-the ones and refuses the others.
+A question to a store that does not answer waits for the whole timeout. In a
+known outage questions fail at once instead, until after a moment one of them
+tries the store again. Reads and writes are separate, since a full disk or a
+read-only server answers reads and refuses writes.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from idlanyard.registry._exceptions import RegistryUnavailable
 from idlanyard.registry._questions import Kind, Question
 
 _MOMENT: Final = 1.0
-_WHOLE: Final = 0.5
+_LONG_WAIT: Final = 0.5
 """
-The part of the timeout from which on a failure counts as a wait.
+A failure after at least this part of the timeout counts as a wait.
 """
 
 
 class _Outage:
     """
-    What is known of one outage, of reads or of writes.
+    One outage, of reads or of writes.
     """
 
     __slots__ = ("cause", "closed_until", "is_closed", "waited_until")
@@ -47,9 +46,12 @@ class Outages:
     Args:
         scheme: the kind of store.
         timeout: the most seconds that a question may take.
-        remembers: whether a known outage is answered at once; not where the
-            store is a file, which is locked now and then.
-        clock: returns the moment, in seconds.
+        remembers: whether questions fail at once in a known outage; not for
+            a file, which is locked now and then.
+        clock: returns the current time, in seconds.
+
+    Attributes:
+        known: the current outages.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Outages:
 
     def begin(self, question: Question[Any]) -> float:
         """
-        Return the moment at which a question is asked, unless it would only wait.
+        Return the current time, for ``fail``, unless a question would only wait.
 
         Raises:
             RegistryUnavailable: an outage is known, and another question tries the store.
@@ -81,11 +83,11 @@ class Outages:
 
     def fail(self, question: Question[Any], error: RegistryUnavailable, began: float) -> None:
         """
-        Remember a failure, and log the first one of an outage.
+        Remember a failure, and log the first failure of an outage.
 
         Args:
             question: the question that was not answered.
-            error: the reason.
+            error: the failure.
             began: the result of ``begin``.
         """
         kind, now = question.kind, self.clock()
@@ -103,7 +105,7 @@ class Outages:
 
     def end(self, question: Question[Any]) -> None:
         """
-        Remember that the store answered, and log the end of an outage.
+        Remember an answer of the store, and log the end of an outage.
         """
         with self._lock:
             if self.known.pop(question.kind, None) is None or self.known:
@@ -138,12 +140,12 @@ class Outages:
         self, outage: _Outage, error: RegistryUnavailable, began: float, now: float
     ) -> None:
         """
-        Close the way for a moment where the store let a question wait.
+        Let questions fail at once for a moment, if this one waited for the store.
 
-        A connection that died in the pool says nothing about the store: the
-        next question, by a new one, does.
+        A wait on a stale connection from the pool proves nothing about the
+        store; a second wait in a row does.
         """
-        if not self._remembers or now - began < _WHOLE * self._timeout:
+        if not self._remembers or now - began < _LONG_WAIT * self._timeout:
             return
         is_second = outage.waited_until is not None and began >= outage.waited_until
         outage.waited_until = now

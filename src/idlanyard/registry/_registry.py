@@ -1,5 +1,5 @@
 """
-``SessionRegistry``: the verbs, for code that waits.
+``SessionRegistry``: the registry for sync code.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, Self, TypeVar
 
 from idlanyard._binding.events import subscribers
 from idlanyard.ids import timestamped
+from idlanyard.registry._checks import IdempotencyKey
 from idlanyard.registry._drive import drive
 from idlanyard.registry._exceptions import RegistryUnavailable
-from idlanyard.registry._opening import Opened, open_store
 from idlanyard.registry._questions import Question, Store
-from idlanyard.registry._record import SessionRecord, record_of
-from idlanyard.registry._rules import IdempotencyKey
-from idlanyard.registry._telling import Telling
+from idlanyard.registry._record import SessionRecord, make_record
+from idlanyard.registry._reporting import VerbReport
+from idlanyard.registry._urls import Opened, open_store
 from idlanyard.registry._verbs import Verb, Verbs
 
 T = TypeVar("T")
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 class SessionRegistry:
     """
-    The sessions that are known: no ID twice, whoever asks, from whatever process.
+    A registry of sessions in which each ID exists once, across all processes.
 
-    Made by ``open``. Threads may share one; ``close`` it, or use it as a
-    context manager.
+    Made by ``open``. Threads may share a registry. ``close`` it, or use it
+    as a context manager.
 
-    Every verb raises ``RegistryUnavailable`` where the store does not answer
-    in time; nothing stands in for it. A session that has expired is absent.
+    Every verb raises ``RegistryUnavailable`` if the store does not answer in
+    time; there is no fallback. An expired session is absent.
     """
 
     __slots__ = ("_name", "_outages", "_store", "_verbs")
@@ -57,30 +57,31 @@ class SessionRegistry:
         pool_wait: float | None = None,
     ) -> SessionRegistry:
         """
-        Return the registry that a URL names. It connects when it is first used.
+        Return the registry at a URL. It connects when it is first used.
 
         Args:
             url: ``memory://``, ``sqlite:///sessions.db`` (relative;
                 ``sqlite:////var/lib/sessions.db`` is absolute),
                 ``postgresql://user@host/database``,
                 ``redis://host:6379/0`` or ``rediss://...``.
-            ttl: after how many seconds without a ``touch`` sessions expire
-                that are created without one; ``None`` is never.
+            ttl: the default time to live of sessions, in seconds since the
+                last ``touch``; ``None`` is endless.
             mint: makes the IDs of sessions that are created without one.
-            validator: refuses custom IDs by raising ``ValueError``, such as
-                ``idlanyard.registry.strict``.
-            timeout: the most seconds that one question may take.
-            namespace: what the store's tables and keys begin with.
-            pool_size: how many connections to a server this process keeps
-                open; 10 where nothing is said.
-            pool_max: how many it may have open at once; left out, as many.
-            pool_wait: the most seconds to wait for a free one; left out, the
-                timeout. The three may stand in the URL instead, as in
+            validator: raises ``ValueError`` for custom IDs that it refuses, as
+                ``idlanyard.registry.strict`` does.
+            timeout: the most seconds that one question to the store may take.
+            namespace: the prefix of the store's tables and keys.
+            pool_size: how many idle connections to a server this process
+                keeps open; 10 by default.
+            pool_max: how many connections it may have open at once; by
+                default as many as ``pool_size``, and at least 10.
+            pool_wait: the most seconds to wait for a free connection; by
+                default the timeout. The URL may have the three instead, as in
                 ``postgresql://host/database?pool_size=5&pool_max=20``.
 
         Raises:
-            PolicyError: an option cannot be followed; the message says what
-                to write instead.
+            PolicyError: an option is not valid; the message says what to
+                write instead.
             MissingExtra: the scheme needs an extra that is not installed.
         """
         verbs = Verbs(mint=mint, validator=validator, ttl=ttl)
@@ -104,7 +105,7 @@ class SessionRegistry:
     @property
     def timeout(self) -> float:
         """
-        The most seconds that one question may take.
+        The most seconds that one question to the store may take.
         """
         return self._outages.timeout
 
@@ -121,25 +122,23 @@ class SessionRegistry:
         Create a session, in one atomic step at the store.
 
         Args:
-            session_id: the ID, taken as it is, case and all: any text of 1
-                to 1,024 bytes of UTF-8 without control characters. ``None``
-                and ``""`` mint one.
-            client_id: whose session it is, of the same shape; for ``find``.
+            session_id: the ID, case-sensitive: any text of 1 to 1,024 bytes of
+                UTF-8 without control characters. ``None`` and ``""`` mint one.
+            client_id: the client of the session, of the same form; for ``find``.
             metadata: a JSON object, up to 16 KiB and 8 levels.
-            ttl: after how many seconds without a ``touch`` it expires;
-                fractions count.
-            idempotency_key: text of the caller's choice, such as a UUID, that
-                makes this create repeatable while its session lives: sent
-                again, it returns the record that it made. It counts for its
-                ``client_id`` only.
+            ttl: the seconds without a ``touch`` after which the session
+                expires, with fractions; by default that of the registry.
+            idempotency_key: text of the caller's choice, such as a UUID. A
+                retry with the same key and arguments returns the first record
+                while the session lives. Keys are separate for each
+                ``client_id``.
 
         Raises:
             SessionExists: the ID is taken.
-            IdempotencyMismatch: the key has made a session from other arguments.
-            ValueError: the ID, the client's ID, the metadata, the time to
-                live or the key is refused.
-            TypeError: one of them is of a wrong type.
-            PolicyError: the registry's ``mint`` makes what is no ID.
+            IdempotencyMismatch: the key was used with other arguments.
+            ValueError: an argument is not valid.
+            TypeError: an argument has the wrong type.
+            PolicyError: the registry's ``mint`` makes an invalid ID.
         """
         return self._run(
             "create", self._verbs.create(session_id, client_id, metadata, ttl, idempotency_key)
@@ -159,17 +158,17 @@ class SessionRegistry:
         Create the session ``base``, else ``base_1``, ``base_2`` ..., else a minted one.
 
         Args:
-            base: the ID that is wanted.
+            base: the preferred ID.
             retries: how many names are tried before one is minted.
-            client_id: as in ``create``.
-            metadata: as in ``create``.
-            ttl: as in ``create``.
-            idempotency_key: as in ``create``.
+            client_id: see ``create``.
+            metadata: see ``create``.
+            ttl: see ``create``.
+            idempotency_key: see ``create``.
 
         Raises:
-            IdempotencyMismatch: as ``create``.
-            ValueError: as ``create``.
-            TypeError: as ``create``.
+            IdempotencyMismatch: see ``create``.
+            ValueError: an argument is not valid.
+            TypeError: an argument has the wrong type.
         """
         return self._run(
             "create_or_suffix",
@@ -181,7 +180,7 @@ class SessionRegistry:
         Return a session.
 
         Raises:
-            SessionNotFound: there is none.
+            SessionNotFound: there is no such session.
         """
         return self._run("get", self._verbs.get(session_id))
 
@@ -200,35 +199,35 @@ class SessionRegistry:
         created_at: datetime | None = None,
     ) -> SessionRecord:
         """
-        Let a session live on: its time begins anew.
+        Extend the life of a session: its time to live starts again.
 
         Args:
             session_id: the ID.
-            ttl: how many seconds from now on, and after later touches; left
-                out, what it had.
-            metadata: takes the place of what was left with it; left out, that stays.
-            created_at: as in the record of the session that is meant; one that
-                has been created with its ID since is left alone.
+            ttl: the new time to live, for this and later touches; by default
+                the current one.
+            metadata: replaces the metadata; by default it is kept.
+            created_at: the ``created_at`` of a record; a later session with
+                the same ID is then not touched.
 
         Raises:
-            SessionNotFound: there is none, or another one.
-            ValueError: the time to live or the metadata is refused.
-            TypeError: one of them is of a wrong type.
+            SessionNotFound: there is no such session.
+            ValueError: an argument is not valid.
+            TypeError: an argument has the wrong type.
         """
         verb = self._verbs.touch(session_id, ttl, metadata, created_at)
         return self._run("touch", verb)
 
     def end(self, session_id: str, *, created_at: datetime | None = None) -> SessionRecord:
         """
-        Forget a session, and return what it was; its ID is free again .
+        Delete a session, and return its last record. Its ID is free again.
 
         Args:
             session_id: the ID.
-            created_at: as in the record of the session that is meant; one that
-                has been created with its ID since is left alone.
+            created_at: the ``created_at`` of a record; a later session with
+                the same ID is then not ended.
 
         Raises:
-            SessionNotFound: there is none, or another one.
+            SessionNotFound: there is no such session.
         """
         return self._run("end", self._verbs.end(session_id, created_at))
 
@@ -238,72 +237,72 @@ class SessionRegistry:
         """
         Return one page of a client's sessions, in the order of their IDs' bytes.
 
-        Minted IDs so come oldest first. The next page is the one ``after``
-        the last session ID of this one; a page that is not full is the last.
+        So minted IDs come oldest first. For the next page pass the last
+        session ID of this one as ``after``; a page that is not full is the last.
 
         Args:
-            client_id: whose sessions.
-            limit: how many at most, up to 1,000.
-            after: begin behind this session ID.
+            client_id: the client.
+            limit: the most sessions to return, 1 to 1,000.
+            after: return the sessions behind this session ID.
 
         Raises:
-            ValueError: the limit is none of 1 to 1,000, or an ID is refused.
-            TypeError: an ID is no text.
+            ValueError: an argument is not valid.
+            TypeError: an ID is not a ``str``.
         """
         return self._run("find", self._verbs.find(client_id, limit, after))
 
     def purge_expired(self) -> int:
         """
-        Give up what expired sessions still take, and return how many those were.
+        Free the space of expired sessions, and return their number.
 
-        They are absent without it; this is for the disk. On Redis, which
-        gives them up by itself, there is little to do.
+        Expired sessions are absent anyway; this is for the disk. Redis frees
+        most of it by itself.
         """
         return self._run("purge_expired", self._verbs.purge_expired())
 
     def count(self) -> int:
         """
-        Return how many sessions are living.
+        Return the number of living sessions.
         """
         return self._run("count", self._verbs.count())
 
     def walk(self) -> Generator[SessionRecord, None, None]:
         """
-        Go through all living sessions, whoever has them, in the store's own order.
+        Yield all living sessions, of all clients, in the store's own order.
 
-        Each that lives during the whole walk is met; on Redis one may be met
-        twice. What is created meanwhile may be met or not.
+        A session that lives during the whole walk is yielded; on Redis perhaps
+        twice. A session created meanwhile may be yielded or not.
         """
         after: str | None = None
         while True:
             stretch = self._run("walk", self._verbs.walk(after))
             for kept in stretch.sessions:
-                yield record_of(kept.row())
+                yield make_record(kept.row())
             after = stretch.after
             if after is None:
                 return
 
     def check(self) -> list[str]:
         """
-        Ask the store whether it can keep what the registry promises.
+        Check whether the store can keep the promises of the registry.
 
-        Call it when the service starts, and from the check of its health with
-        a registry of a short ``timeout``.
+        Call it when the service starts, and in health checks on a registry
+        with a short ``timeout``.
 
         Returns:
-            A sentence for each setting that voids a promise, such as an
-            evicting Redis, with what to write instead; empty where all is well.
+            A sentence for each setting that breaks a promise, such as an
+            evicting Redis, with the setting to write instead; else nothing.
 
         Raises:
-            RegistryMisconfigured: the registry cannot work there: waiting will
-                not mend it, and the message says what will.
+            RegistryMisconfigured: the registry cannot work there; the message
+                says what to change.
             RegistryUnavailable: the store does not answer.
         """
         return self._run("check", self._verbs.check())
 
     def close(self) -> None:
         """
-        Let go of connections, files and threads. Twice is harmless.
+        Close connections, files and threads. Closing twice is harmless.
         """
         self._store.close()
 
@@ -321,15 +320,15 @@ class SessionRegistry:
     def _run(self, name: str, verb: Verb[T]) -> T:
         if "registry" not in subscribers:
             return drive(verb, self._ask)
-        with Telling(self._name, name) as telling:
+        with VerbReport(self._name, name) as report:
 
             def ask(question: Question[Any]) -> Any:
-                telling.answer = answer = self._ask(question)
+                report.answer = answer = self._ask(question)
                 return answer
 
             value = drive(verb, ask)
             if isinstance(value, bool):
-                telling.answer = value
+                report.answer = value
             return value
 
     def _ask(self, question: Question[T]) -> T:

@@ -12,6 +12,17 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import timestamped
+from idlanyard.registry._checks import (
+    MOST_BYTES,
+    IdempotencyKey,
+    convert_datetime,
+    convert_ttl,
+    encode_metadata,
+    hash_idempotency,
+    is_same_request,
+    make_key,
+    read_first_ttl,
+)
 from idlanyard.registry._exceptions import IdempotencyMismatch, SessionExists, SessionNotFound
 from idlanyard.registry._questions import (
     Check,
@@ -25,23 +36,12 @@ from idlanyard.registry._questions import (
     Read,
     Walk,
 )
-from idlanyard.registry._record import Draft, Repeated, Row, SessionRecord, Stretch, record_of
-from idlanyard.registry._rules import (
-    MOST_BYTES,
-    IdempotencyKey,
-    first_ttl,
-    idempotency_of,
-    is_repeated,
-    key_of,
-    metadata_text,
-    microseconds,
-    since_1970,
-)
+from idlanyard.registry._record import Draft, Repeated, Row, SessionRecord, Stretch, make_record
 
 
-class _Rest(NamedTuple):
+class _Fields(NamedTuple):
     """
-    What a draft has besides its ID.
+    The fields of a draft besides its ID.
     """
 
     client_key: bytes | None
@@ -66,11 +66,11 @@ class Verbs:
 
     Args:
         mint: makes the IDs of sessions created without one.
-        validator: refuses custom IDs by raising ``ValueError``.
+        validator: raises ``ValueError`` for custom IDs that it refuses.
         ttl: the time to live, in seconds, of sessions created without one.
 
     Raises:
-        PolicyError: an option cannot be followed.
+        PolicyError: an option is not valid.
     """
 
     __slots__ = ("_mint", "_ttl", "_validator")
@@ -91,7 +91,7 @@ class Verbs:
         self._mint = mint
         self._validator = validator
         try:
-            self._ttl = None if ttl is None else microseconds(ttl)
+            self._ttl = None if ttl is None else convert_ttl(ttl)
         except (TypeError, ValueError) as error:
             raise PolicyError(str(error), option="ttl", value=ttl) from None
 
@@ -104,13 +104,13 @@ class Verbs:
         idempotency_key: object,
     ) -> Verb[SessionRecord]:
         """
-        Create one session, minting its ID where none is given.
+        Create a session, and mint its ID if none is given.
         """
         wanted = None if session_id == "" else session_id
-        rest = self._rest(wanted, client_id, metadata, ttl, idempotency_key)
+        fields = self._check_fields(wanted, client_id, metadata, ttl, idempotency_key)
         if wanted is None:
-            return (yield from self._minted(rest))
-        return (yield from self._named(wanted, rest))
+            return (yield from self._create_minted(fields))
+        return (yield from self._create_named(wanted, fields))
 
     def create_or_suffix(
         self,
@@ -126,31 +126,31 @@ class Verbs:
         """
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 1:
             raise ValueError("retries is how many names are tried: write 1 or more")
-        key_of("base", base)
-        rest = self._rest(base, client_id, metadata, ttl, idempotency_key)
+        make_key("base", base)
+        fields = self._check_fields(base, client_id, metadata, ttl, idempotency_key)
         for number in range(retries):
             name = f"{base}_{number}" if number else str(base)
             if number and not self._is_allowed(name):
                 break
             try:
-                return (yield from self._named(name, rest))
+                return (yield from self._create_named(name, fields))
             except SessionExists:
                 continue
-        return (yield from self._minted(rest))
+        return (yield from self._create_minted(fields))
 
     def get(self, session_id: object) -> Verb[SessionRecord]:
         """
-        Return one session.
+        Return a session.
         """
-        row = yield from Read(_key_to_find(session_id))
-        return record_of(_check_found(row, session_id))
+        row = yield from Read(_make_key_to_find(session_id))
+        return make_record(_check_found(row, session_id))
 
     def exists(self, session_id: object) -> Verb[bool]:
         """
         Return whether there is such a session.
         """
         try:
-            _check_found((yield from Read(_key_to_find(session_id))), session_id)
+            _check_found((yield from Read(_make_key_to_find(session_id))), session_id)
         except SessionNotFound:
             return False
         return True
@@ -159,21 +159,21 @@ class Verbs:
         self, session_id: object, ttl: object, metadata: object, created_at: object
     ) -> Verb[SessionRecord]:
         """
-        Let one session live on, perhaps with other metadata.
+        Extend the life of a session, perhaps with new metadata.
         """
-        longer = None if ttl is None else microseconds(ttl)
-        text = None if metadata is None else metadata_text(metadata)
-        created = None if created_at is None else since_1970(created_at)
-        row = yield from Extend(_key_to_find(session_id), longer, text, created)
-        return record_of(_check_found(row, session_id))
+        longer = None if ttl is None else convert_ttl(ttl)
+        text = None if metadata is None else encode_metadata(metadata)
+        created = None if created_at is None else convert_datetime(created_at)
+        row = yield from Extend(_make_key_to_find(session_id), longer, text, created)
+        return make_record(_check_found(row, session_id))
 
     def end(self, session_id: object, created_at: object) -> Verb[SessionRecord]:
         """
-        Forget one session.
+        Delete a session, and return its last record.
         """
-        created = None if created_at is None else since_1970(created_at)
-        row = yield from Delete(_key_to_find(session_id), created)
-        return record_of(_check_found(row, session_id), "ended")
+        created = None if created_at is None else convert_datetime(created_at)
+        row = yield from Delete(_make_key_to_find(session_id), created)
+        return make_record(_check_found(row, session_id), "ended")
 
     def find(self, client_id: object, limit: int, after: str | None) -> Verb[list[SessionRecord]]:
         """
@@ -186,19 +186,19 @@ class Verbs:
         ):
             raise ValueError(f"limit is how many at most: write 1 to {MOST_ON_A_PAGE}")
         if after is not None:
-            key_of("after", after)
-        rows = yield from Page(key_of("client_id", client_id), after, limit)
-        return [record_of(row) for row in rows]
+            make_key("after", after)
+        rows = yield from Page(make_key("client_id", client_id), after, limit)
+        return [make_record(row) for row in rows]
 
     def purge_expired(self) -> Verb[int]:
         """
-        Give up what expired sessions still take.
+        Free the space of expired sessions, and return their number.
         """
         return (yield from Purge())
 
     def count(self) -> Verb[int]:
         """
-        Return how many sessions are living.
+        Return the number of living sessions.
         """
         return (yield from Count())
 
@@ -210,37 +210,37 @@ class Verbs:
 
     def check(self) -> Verb[list[str]]:
         """
-        Return a sentence for each setting of the store that voids a promise.
+        Return a sentence for each setting of the store that breaks a promise.
         """
         return (yield from Check())
 
-    def _rest(
+    def _check_fields(
         self,
         session_id: object,
         client_id: object,
         metadata: object,
         ttl: object,
         idempotency_key: object,
-    ) -> _Rest:
+    ) -> _Fields:
         """
-        Return what a draft has besides its ID.
+        Check the arguments of a create, and return the fields of its draft besides the ID.
         """
-        lifetime = self._ttl if ttl is None else microseconds(ttl)
-        text = metadata_text(metadata)
+        lifetime = self._ttl if ttl is None else convert_ttl(ttl)
+        text = encode_metadata(metadata)
         client_key, client = None, None
         if client_id is not None and client_id != "":
-            client_key, client = key_of("client_id", client_id), str(client_id)
+            client_key, client = make_key("client_id", client_id), str(client_id)
         if idempotency_key is None:
-            return _Rest(client_key, client, text, lifetime)
+            return _Fields(client_key, client, text, lifetime)
         if session_id is not None:
-            key_of("session_id", session_id)
+            make_key("session_id", session_id)
         asked = (session_id, client, text, lifetime)
-        digests = idempotency_of(idempotency_key, client, asked, lifetime)
-        return _Rest(client_key, client, text, lifetime, *digests, _text_of(idempotency_key))
+        digests = hash_idempotency(idempotency_key, client, asked, lifetime)
+        return _Fields(client_key, client, text, lifetime, *digests, _get_text(idempotency_key))
 
     def _is_allowed(self, name: str) -> bool:
         """
-        Return whether a name of our own making may be registered.
+        Return whether a suffixed name is a valid ID.
         """
         if len(name.encode()) > MOST_BYTES:
             return False
@@ -251,54 +251,54 @@ class Verbs:
             return False
         return True
 
-    def _named(self, session_id: object, rest: _Rest) -> Verb[SessionRecord]:
+    def _create_named(self, session_id: object, fields: _Fields) -> Verb[SessionRecord]:
         """
-        Create a session with the ID that was asked for.
+        Create a session with a given ID.
         """
-        key = key_of("session_id", session_id)
+        key = make_key("session_id", session_id)
         text = str(session_id)
         if self._validator is not None:
             self._validator(text)
-        record = yield from self._inserted(key, text, rest)
+        record = yield from self._insert(key, text, fields)
         if record is None:
             raise SessionExists(text)
         return record
 
-    def _minted(self, rest: _Rest) -> Verb[SessionRecord]:
+    def _create_minted(self, fields: _Fields) -> Verb[SessionRecord]:
         """
-        Create a session with a fresh ID; one that is taken is drawn again.
+        Create a session with a minted ID, and mint again if it is taken.
         """
         made = ""
         for _ in range(_MINTS):
             made = self._mint()
             try:
-                key = key_of("its ID", made)
+                key = make_key("its ID", made)
             except (TypeError, ValueError) as error:
                 raise PolicyError.about("mint", f"makes what is no ID: {error}") from None
-            record = yield from self._inserted(key, made, rest)
+            record = yield from self._insert(key, made, fields)
             if record is not None:
                 return record
         raise SessionExists(made)
 
-    def _inserted(self, key: bytes, session_id: str, rest: _Rest) -> Verb[SessionRecord | None]:
+    def _insert(self, key: bytes, session_id: str, fields: _Fields) -> Verb[SessionRecord | None]:
         """
-        Return the new session, or the one that the idempotency key has made before.
+        Return the new session, the first one of its idempotency key, or ``None`` if it is taken.
         """
-        draft = Draft(key, session_id, *rest[:6])
+        draft = Draft(key, session_id, *fields[:6])
         answer = yield from Insert(draft)
         if answer is None:
             return None
         if isinstance(answer, Repeated):
-            if not is_repeated(rest.request, answer.request):
-                raise IdempotencyMismatch(rest.idempotency_key)
-            # As it was answered first, whatever has touched it since.
-            row, ttl = answer.row, first_ttl(answer.request)
+            if not is_same_request(fields.request, answer.request):
+                raise IdempotencyMismatch(fields.idempotency_key)
+            # A retry gets the first reply, whatever has touched the session since.
+            row, ttl = answer.row, read_first_ttl(answer.request)
             expires = None if ttl is None else row.created + ttl
-            return record_of(row._replace(metadata=rest.metadata, expires=expires))
-        return record_of(answer)
+            return make_record(row._replace(metadata=fields.metadata, expires=expires))
+        return make_record(answer)
 
 
-def _key_to_find(session_id: object) -> bytes:
+def _make_key_to_find(session_id: object) -> bytes:
     """
     Return the key of a session that is looked for.
 
@@ -306,7 +306,7 @@ def _key_to_find(session_id: object) -> bytes:
         SessionNotFound: the ID could never be registered.
     """
     try:
-        return key_of("session_id", session_id)
+        return make_key("session_id", session_id)
     except ValueError:
         raise SessionNotFound(str(session_id)) from None
 
@@ -324,6 +324,6 @@ def _check_found(row: Row | None, session_id: object) -> Row:
     return row
 
 
-def _text_of(idempotency_key: object) -> str:
+def _get_text(idempotency_key: object) -> str:
     given = idempotency_key
     return given.key if isinstance(given, IdempotencyKey) else str(given)

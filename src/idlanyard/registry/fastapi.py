@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 
 from idlanyard._policy.peers import Everyone
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._checks import MOST_SECONDS
 from idlanyard.registry._http._routes import Action
 from idlanyard.registry._http._starlette import endpoints_of, match_whole_id, refuse_method
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._rules import MOST_SECONDS
 from idlanyard.registry.http import Authorize, OnInput, SessionsHandler
 
 __all__ = ["sessions_router"]

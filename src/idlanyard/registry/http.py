@@ -19,6 +19,7 @@ from idlanyard import _failures
 from idlanyard._policy.peers import Everyone
 from idlanyard.ids import Provenance
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._checks import IdempotencyKey
 from idlanyard.registry._exceptions import (
     IdempotencyMismatch,
     RegistryMisconfigured,
@@ -49,7 +50,6 @@ from idlanyard.registry._http._request import (
 from idlanyard.registry._http._routes import Action
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._rules import IdempotencyKey
 
 __all__ = [
     "Action",

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TextIO, cast
 
+from idlanyard.registry._checks import MOST_SECONDS, convert_datetime, encode_metadata, make_key
 from idlanyard.registry._command._places import BATCH, LEASE_ID, Place, read_stretches
 from idlanyard.registry._command._printing import Printer, Progress
 from idlanyard.registry._command._statuses import FAULTS, FINE, Undone
 from idlanyard.registry._command._text import format_count, format_moment
 from idlanyard.registry._questions import Count, Put
 from idlanyard.registry._record import Kept
-from idlanyard.registry._rules import MOST_SECONDS, key_of, metadata_text, since_1970
 
 FIRST: Final = {"idlanyard_sessions": 1}
 LAST: Final = "sessions"
@@ -213,11 +213,11 @@ def parse_session(fields: Mapping[str, Any]) -> Kept:
     """
     _check_names(fields)
     try:
-        key_of("session_id", fields["session_id"])
+        make_key("session_id", fields["session_id"])
         client_id = fields["client_id"]
         if client_id is not None:
-            key_of("client_id", client_id)
-        metadata = metadata_text(fields["metadata"])
+            make_key("client_id", client_id)
+        metadata = encode_metadata(fields["metadata"])
     except TypeError as error:
         raise ValueError(str(error)) from None
     created = _parse_moment("created_at", fields["created_at"])
@@ -251,7 +251,7 @@ def _parse_moment(name: str, value: object) -> int | None:
     if value is None:
         return None
     try:
-        return since_1970(datetime.fromisoformat(str(value)))
+        return convert_datetime(datetime.fromisoformat(str(value)))
     except (ValueError, OverflowError):
         raise ValueError(
             f"{name} is no moment with a time zone: write 2026-01-31T12:00:00.000000Z"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, NoReturn
 
+from idlanyard.registry._checks import convert_datetime
 from idlanyard.registry._command._places import VARIABLE
 from idlanyard.registry._command._statuses import UsageError
-from idlanyard.registry._rules import since_1970
 
 PROGRAM: Final = "python -m idlanyard registry"
 MOST_LISTED: Final = 100_000
@@ -279,7 +279,7 @@ def _parse_limit(text: str) -> int:
 
 def _parse_moment(text: str) -> int:
     try:
-        return since_1970(datetime.fromisoformat(text))
+        return convert_datetime(datetime.fromisoformat(text))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no moment with a time zone: write 2026-01-31T12:00:00.000000Z"

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from idlanyard.exceptions import PolicyError
+from idlanyard.registry._checks import make_key
 from idlanyard.registry._command._statuses import Failed, UsageError
 from idlanyard.registry._command._text import hide_secrets
 from idlanyard.registry._exceptions import (
@@ -19,10 +20,9 @@ from idlanyard.registry._exceptions import (
     RegistryMisconfigured,
     RegistryUnavailable,
 )
-from idlanyard.registry._opening import open_store
 from idlanyard.registry._questions import Page, Question, Store, Walk
 from idlanyard.registry._record import Kept, Row
-from idlanyard.registry._rules import key_of
+from idlanyard.registry._urls import open_store
 
 T = TypeVar("T")
 
@@ -212,6 +212,6 @@ def parse_key(name: str, text: str) -> bytes:
         UsageError: the text is no ID.
     """
     try:
-        return key_of(name, text)
+        return make_key(name, text)
     except ValueError as error:
         raise UsageError(str(error)) from None

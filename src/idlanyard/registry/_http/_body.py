@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, Final, cast
 
-from idlanyard.registry._rules import IdempotencyKey, metadata_text, microseconds
+from idlanyard.registry._checks import IdempotencyKey, convert_ttl, encode_metadata
 
 CREATE: Final = ("session_id", "client_id", "metadata", "ttl")
 UPDATE: Final = ("ttl", "metadata")
@@ -152,7 +152,7 @@ def metadata_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     value: dict[str, Any] | None = fields.get("metadata")
     if value is not None and not isinstance(value, dict):
         raise ValueError("metadata must be an object or null.")
-    metadata_text(value)
+    encode_metadata(value)
     return value
 
 
@@ -166,7 +166,7 @@ def seconds_of(fields: Mapping[str, Any]) -> float | None:
     value: float | None = fields.get("ttl")
     if value is not None:
         try:
-            microseconds(value)
+            convert_ttl(value)
         except TypeError:
             raise ValueError("ttl must be a number of seconds or null.") from None
     return value

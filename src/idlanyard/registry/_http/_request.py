@@ -16,10 +16,10 @@ from idlanyard._policy.peers import Everyone
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import Provenance
 from idlanyard.registry._async_registry import AsyncSessionRegistry
+from idlanyard.registry._checks import convert_ttl, encode_metadata, make_key
 from idlanyard.registry._http._routes import Action
 from idlanyard.registry._record import SessionRecord
 from idlanyard.registry._registry import SessionRegistry
-from idlanyard.registry._rules import key_of, metadata_text, microseconds
 
 T = TypeVar("T")
 
@@ -93,12 +93,12 @@ class Grant:
 
     def __post_init__(self) -> None:
         if self.client_id is not _LEFT_OUT and self.client_id not in (None, ""):
-            key_of("client_id", self.client_id)
+            make_key("client_id", self.client_id)
         if self.ttl is not _LEFT_OUT and self.ttl is not None:
-            microseconds(self.ttl)
+            convert_ttl(self.ttl)
         if self.metadata is not _LEFT_OUT:
             # A copy: the caller may change its own later.
-            object.__setattr__(self, "metadata", json.loads(metadata_text(self.metadata)))
+            object.__setattr__(self, "metadata", json.loads(encode_metadata(self.metadata)))
 
     def over(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """

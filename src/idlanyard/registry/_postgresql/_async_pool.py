@@ -38,7 +38,7 @@ from idlanyard.registry._postgresql._places import Places
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from idlanyard.registry._pools import Pool
+    from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
 # A statement ends before its task does: a connection that is found dead by

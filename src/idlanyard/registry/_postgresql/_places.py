@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from idlanyard.registry._pools import Pool
+    from idlanyard.registry._urls import Pool
 
 PAUSE: Final = 0.2
 """

@@ -23,7 +23,7 @@ from idlanyard.registry._questions import Check, Purge, Question
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from idlanyard.registry._pools import Pool
+    from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ from idlanyard.registry._postgresql._places import Places
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from idlanyard.registry._pools import Pool
+    from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
 

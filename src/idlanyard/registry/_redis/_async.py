@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from idlanyard.registry._drive import drive_async
 from idlanyard.registry._loops import OnLoop
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._questions import Question
 from idlanyard.registry._redis._claims import Steps
 from idlanyard.registry._redis._commands import LONG, Commands
@@ -22,6 +21,7 @@ from idlanyard.registry._redis._routing import Route
 from idlanyard.registry._redis._servers import AsyncServer
 from idlanyard.registry._redis._topology import Servers, Topology
 from idlanyard.registry._redis._url import Node, Target, parse_url
+from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
 

@@ -23,9 +23,9 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._faults import OVER, WRONG_SERVER, Full, is_crowded
 from idlanyard.registry._redis._url import Kind, Node
+from idlanyard.registry._urls import Pool
 
 if TYPE_CHECKING:
     _Base = Connection

@@ -23,7 +23,6 @@ from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from idlanyard.registry._pools import Pool
 from idlanyard.registry._redis._connections import (
     PROTOCOL,
     Client,
@@ -37,6 +36,7 @@ from idlanyard.registry._redis._connections import (
 )
 from idlanyard.registry._redis._exchanges import CommandOrBatch, Outcome
 from idlanyard.registry._redis._faults import FAILURES
+from idlanyard.registry._urls import Pool
 
 _KINDS: Final = {"tcp": TimedConnection, "tls": TimedSSLConnection, "unix": TimedUnixConnection}
 _ASYNC_KINDS: Final = {

@@ -1,5 +1,5 @@
 """
-What may be registered: IDs, metadata, times to live. Pure.
+Check IDs, metadata, times to live and idempotency keys, and convert them to what stores keep.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ _MAPPING: Final = (dict, Mapping)
 _encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def key_of(name: str, text: object) -> bytes:
+def make_key(name: str, text: object) -> bytes:
     """
-    Return the key of an ID that may be registered: the SHA-256 of its UTF-8 bytes.
+    Check an ID, and return its key: the SHA-256 of its UTF-8 bytes.
 
-    Keys are compared as bytes, so that no collation joins ``Session_001``
-    with ``session_001``, and have one length, so that no index overflows.
+    Stores compare keys as bytes, so that no collation treats ``Session_001``
+    and ``session_001`` as equal. All keys have one length, so that no index
+    overflows.
 
     Args:
-        name: what the ID is called, for the message.
+        name: the name of the ID in messages.
         text: the ID.
 
     Raises:
-        TypeError: it is not a ``str``.
-        ValueError: it is empty, longer than 1,024 bytes, has a control
-            character, or is not encodable; the message never has it.
+        TypeError: the ID is not a ``str``.
+        ValueError: the ID is empty, longer than 1,024 bytes, has a control
+            character or cannot be encoded. The message never quotes it.
     """
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a str, not {type(text).__name__}: write str(...)")
@@ -61,33 +62,33 @@ def key_of(name: str, text: object) -> bytes:
 
 def strict(session_id: str) -> None:
     """
-    Refuse custom IDs that are not ``A-Z a-z 0-9 _ -``, 1 to 255 of them.
+    Check that a custom ID is 1 to 255 characters of ``A-Z a-z 0-9 _ -``.
 
     For ``SessionRegistry.open(url, validator=strict)``.
 
     Raises:
-        ValueError: the ID has other characters, or more of them.
+        ValueError: the ID is longer, or has other characters.
     """
     if not _STRICT.fullmatch(session_id):
         raise ValueError("session_id is refused: write 1 to 255 of A-Z a-z 0-9 _ -")
 
 
-def metadata_text(metadata: object) -> str:
+def encode_metadata(metadata: object) -> str:
     """
-    Return metadata as the JSON text that is kept, in ASCII.
+    Return metadata as JSON text in ASCII, as stores keep it.
 
     Raises:
-        TypeError: it is no mapping, or something in it is not of JSON.
-        ValueError: it has more than 16 KiB as compact UTF-8, more than 8
-            levels, or a number that JSON does not have.
+        TypeError: the metadata is not a mapping, or JSON cannot express a part of it.
+        ValueError: the metadata has more than 16 KiB as compact UTF-8, more
+            than 8 levels, or a number that JSON cannot express.
     """
     if metadata is None:
         return "{}"
     if not isinstance(metadata, _MAPPING):
         raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}: write {{...}}")
-    plain = _plain(cast("Mapping[object, Any]", metadata), 1)
+    plain = _copy_plain(cast("Mapping[object, Any]", metadata), 1)
     text = _encode(plain)
-    # Escapes are longer than what they stand for.
+    # The limit is on UTF-8, and ASCII escapes are longer than the characters.
     if len(text) > MOST_METADATA:
         unescaped = json.dumps(plain, separators=(",", ":"), ensure_ascii=False)
         size = len(unescaped.encode("utf-8", "surrogatepass"))
@@ -96,27 +97,29 @@ def metadata_text(metadata: object) -> str:
     return text
 
 
-def _plain(value: Any, level: int) -> Any:
+def _copy_plain(value: Any, level: int) -> Any:
     """
-    Return *value* made of what JSON has and nothing else.
+    Return a copy of *value* made of the types of JSON only.
     """
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError("metadata has a number that JSON does not have: NaN or an infinity")
+            raise ValueError("metadata has a number that JSON cannot express: NaN or an infinity")
         return value
     if level > DEEPEST:
         raise ValueError(f"metadata has more than {DEEPEST} levels: flatten it")
     if isinstance(value, _MAPPING):
         pairs = cast("Mapping[object, Any]", value)
-        return {_name(name): _plain(inner, level + 1) for name, inner in pairs.items()}
+        return {_check_name(name): _copy_plain(inner, level + 1) for name, inner in pairs.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner, level + 1) for inner in cast("list[Any]", value)]
-    raise TypeError(f"metadata has a {type(value).__name__}, which JSON has not: write str(...)")
+        return [_copy_plain(inner, level + 1) for inner in cast("list[Any]", value)]
+    raise TypeError(
+        f"metadata has a {type(value).__name__}, which JSON cannot express: write str(...)"
+    )
 
 
-def _name(name: object) -> str:
+def _check_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"metadata has a key of type {type(name).__name__}: write str(...)")
     return name
@@ -124,68 +127,69 @@ def _name(name: object) -> str:
 
 class IdempotencyKey(NamedTuple):
     """
-    What makes a create that is sent again answer as it did the first time.
+    An idempotency key with the request it was sent with, for front ends that parse requests.
 
     Attributes:
         key: the text that the caller chose for this one create.
-        request: what was asked for, as bytes; the same for each retry.
+        request: the request as bytes, which each retry must repeat.
     """
 
     key: str
     request: bytes
 
 
-def idempotency_of(
+def hash_idempotency(
     given: object, client_id: str | None, asked: tuple[object, ...], ttl: int | None
 ) -> tuple[bytes, bytes]:
     """
-    Return 32 bytes each for an idempotency key and for the request that it is for.
+    Return 32 bytes for an idempotency key, and 32 bytes for its request.
 
-    A key is its client's own: another client's same key is another one. The
-    request's end with the time to live, which a server may grant anew each time.
+    Two clients may use the same key for different requests. The bytes of the
+    request end with the time to live, which is not compared: a server may
+    grant another one each time.
 
     Args:
         given: the key as text, or an ``IdempotencyKey``.
-        client_id: whose session it is.
-        asked: what the session is created with.
-        ttl: its time to live in microseconds.
+        client_id: the client of the session.
+        asked: the arguments of the create.
+        ttl: the time to live in microseconds.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: as ``key_of``.
+        TypeError: the key is not a ``str``.
+        ValueError: the key is not valid; see ``make_key``.
     """
     if isinstance(given, IdempotencyKey):
         text: object = given.key
         request = given.request
     else:
         text, request = given, json.dumps(asked).encode()
-    key = key_of("idempotency_key", text)
-    whose = b"" if client_id is None else sha256(client_id.encode()).digest()
+    key = make_key("idempotency_key", text)
+    client = b"" if client_id is None else sha256(client_id.encode()).digest()
     digest = sha256(request).digest()[:_DIGEST]
-    return sha256(whose + key).digest(), digest + (ttl or 0).to_bytes(32 - _DIGEST)
+    return sha256(client + key).digest(), digest + (ttl or 0).to_bytes(32 - _DIGEST)
 
 
-def is_repeated(request: bytes | None, first: bytes) -> bool:
+def is_same_request(request: bytes | None, first: bytes) -> bool:
     """
-    Return whether a request is the one that a key was first sent with.
+    Return whether a request equals the first request with its key, whatever the time to live.
     """
     return request is not None and request[:_DIGEST] == first[:_DIGEST]
 
 
-def first_ttl(first: bytes) -> int | None:
+def read_first_ttl(first: bytes) -> int | None:
     """
-    Return the time to live that the first request was answered with, in microseconds.
+    Return the time to live of the first request with a key, in microseconds.
     """
     return int.from_bytes(first[_DIGEST:]) or None
 
 
-def microseconds(ttl: object) -> int:
+def convert_ttl(ttl: object) -> int:
     """
-    Return a time to live, given in seconds, in whole microseconds.
+    Convert a time to live from seconds to whole microseconds.
 
     Raises:
-        TypeError: it is no number.
-        ValueError: it is not positive, or more than a hundred years.
+        TypeError: the time to live is not a number.
+        ValueError: the time to live is not positive, or over a hundred years.
     """
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
         raise TypeError(f"ttl is a number of seconds, not {type(ttl).__name__}")
@@ -194,13 +198,13 @@ def microseconds(ttl: object) -> int:
     return math.ceil(ttl * 1_000_000)
 
 
-def since_1970(moment: object) -> int:
+def convert_datetime(moment: object) -> int:
     """
-    Return a moment in whole microseconds since 1970, UTC, as stores keep it.
+    Convert a moment to whole microseconds since 1970, UTC, as stores keep it.
 
     Raises:
-        TypeError: it is no ``datetime``.
-        ValueError: it has no time zone.
+        TypeError: the moment is not a ``datetime``.
+        ValueError: the moment has no time zone.
     """
     if not isinstance(moment, datetime):
         raise TypeError(f"created_at is a datetime, not {type(moment).__name__}")

@@ -1,5 +1,5 @@
 """
-What subscribers are told of a verb: how it ended, and how long it took.
+Report each verb of a registry to subscribers: its outcome, and how long it took.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ _FAILED: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-class Telling:
+class VerbReport:
     """
-    A block in which one verb runs, at whose end ``"registry"`` is told.
+    A block that runs one verb, and then emits the event ``"registry"``.
 
     Attributes:
-        answer: the store's last answer, or the verb's own where that is a ``bool``.
+        answer: the last answer of the store or, if the verb returns a
+            ``bool``, the result of the verb.
     """
 
     __slots__ = ("_began", "_store", "_verb", "answer")

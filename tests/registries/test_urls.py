@@ -10,7 +10,7 @@ import pytest
 
 from idlanyard import PolicyError
 from idlanyard.registry import AsyncSessionRegistry, SessionRegistry
-from idlanyard.registry._pools import Pool, pool_of, split_pool
+from idlanyard.registry._urls import Pool, make_pool, split_pool
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_left_out_follows(
     """
     What nobody says is ten connections, or what the other bound asks for.
     """
-    assert pool_of(asked, given, timeout=5.0) == pool
+    assert make_pool(asked, given, timeout=5.0) == pool
 
 
 @pytest.mark.parametrize(
