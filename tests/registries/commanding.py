@@ -23,7 +23,7 @@ COMMAND = (sys.executable, "-m", "idlanyard", "registry")
 
 class Done(NamedTuple):
     """
-    What a command did.
+    The outcome of a command.
     """
 
     status: int
@@ -59,7 +59,7 @@ class Screen(io.StringIO):
 
 class Keyboard(io.BytesIO):
     """
-    What is typed at a terminal.
+    The input that is typed at a terminal.
     """
 
     def isatty(self) -> bool:

@@ -106,7 +106,7 @@ class Earlier:
 
     def close(self) -> None:
         """
-        Let go of the file.
+        Close the connection.
         """
         self._connection.close()
 

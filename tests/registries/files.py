@@ -29,7 +29,7 @@ def by_hand(path: Path) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def locked(path: Path) -> Iterator[Callable[[], object]]:
     """
-    Let nobody write to the file, until the block or what it is lent ends that.
+    Lock the file for writers during the block, or until the function that it yields is called.
     """
     with by_hand(path) as connection:
         connection.execute("BEGIN IMMEDIATE")

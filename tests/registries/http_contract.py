@@ -207,7 +207,7 @@ def fresh(name: str = "s") -> str:
 
 class Broken(Exception):
     """
-    What an application raises.
+    An error of an application.
     """
 
 
@@ -235,7 +235,7 @@ async def said_async(record: SessionRecord, body: dict[str, Any]) -> Any:
 
 def may(request: SessionRequest) -> bool:
     """
-    Who is known may create, and what is his is his.
+    Known users may create sessions, and each may use only their own.
     """
     user = get_user_id()
     if request.action == "create":
@@ -275,7 +275,7 @@ async def grants_async(request: SessionRequest) -> bool | Grant:
 @dataclass(frozen=True)
 class Kind:
     """
-    What is behind a face.
+    The registry and the functions behind a face.
     """
 
     open: Callable[..., SessionRegistry | AsyncSessionRegistry]
@@ -337,7 +337,7 @@ class Answer:
     @property
     def json(self) -> Any:
         """
-        What it says.
+        The JSON in the body.
         """
         return json.loads(self.body)
 
@@ -483,7 +483,7 @@ def named(table: Mapping[str, Any]) -> list[Any]:
 
 class HTTPBasics:
     """
-    What holds through every face, on every store and server.
+    Behaviour of every face, on every store and server.
     """
 
     kind: ClassVar[Kind]
@@ -493,7 +493,7 @@ class HTTPBasics:
     @classmethod
     def url(cls) -> str:
         """
-        Where the sessions are.
+        Return the URL of the store.
         """
         return "memory://"
 
@@ -694,7 +694,7 @@ class HTTPBasics:
 
     def test_of_many_retries_one_creates(self, site: Site) -> None:
         """
-        Of twenty retries at once one creates, and all are answered the same.
+        One of twenty simultaneous retries creates, and all get the same answer.
         """
         key = fresh("key")
         with ThreadPoolExecutor(20) as pool:
@@ -804,7 +804,7 @@ class HTTPBasics:
 
     def test_one_of_many_creates(self, site: Site) -> None:
         """
-        Of twenty that create one ID at once, one does, and the others are told.
+        One of twenty simultaneous creates of an ID succeeds, and the others get 409.
         """
         name = fresh()
         with ThreadPoolExecutor(20) as pool:
@@ -814,7 +814,7 @@ class HTTPBasics:
 
 class HTTPContract(HTTPBasics):
     """
-    What a face makes of requests: odd IDs, bodies, types and paths, and who may what.
+    Odd requests to a face: IDs, bodies, types and paths, and who may do what.
     """
 
     @pytest.mark.parametrize("name", named(IDS))
@@ -875,7 +875,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("name", named(NO_IDS))
     def test_what_is_no_id_is_refused(self, site: Site, name: str) -> None:
         """
-        What the registry refuses is 422, as a client too, and 404 by path.
+        An ID that the registry refuses is 422 in a body, and 404 in a path.
         """
         error_of(site.create(session_id=name), 422, "RequestValidationError")
         error_of(site.create(client_id=name), 422, "RequestValidationError")
@@ -918,7 +918,7 @@ class HTTPContract(HTTPBasics):
 
     def test_the_suggestion_works(self, site: Site) -> None:
         """
-        What the message says to write instead is taken.
+        A request that follows the message of a refusal is accepted.
         """
         name = fresh()
         message = error_of(site.create(sesion_id=name), 422, "RequestValidationError")
@@ -985,7 +985,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("other", ["other", 0, False, [], {}, 1.5])
     def test_another_session_in_the_body_is_refused(self, site: Site, other: object) -> None:
         """
-        Where body and path name two sessions, nothing is handed on.
+        An input whose body and path name different sessions is refused.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1149,7 +1149,7 @@ class HTTPContract(HTTPBasics):
     )
     def test_any_json_may_be_replied(self, site: Site, what: str, value: object) -> None:
         """
-        What on_input returns is the reply.
+        The result of on_input is the reply.
         """
         name = fresh()
         site.create(session_id=name)
@@ -1159,7 +1159,7 @@ class HTTPContract(HTTPBasics):
     @pytest.mark.parametrize("told", [{"raise": 1}, {"return": "set"}, {"return": "nan"}])
     def test_an_application_s_error_is_its_own(self, site: Site, told: dict[str, Any]) -> None:
         """
-        What on_input raises, and a reply that is no JSON, is the framework's 500.
+        An error of on_input, and a result that is no JSON, is the framework's 500.
         """
         name = fresh()
         site.create(session_id=name)

@@ -239,7 +239,7 @@ def test_a_terminal_of_ascii_gets_ascii(url: str) -> None:
 )
 def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
     """
-    Of a URL nothing is shown that could be a secret.
+    A printed URL has no part that could be a secret.
     """
     assert hide_secrets(url) == shown
 
@@ -333,7 +333,7 @@ def test_an_id_may_begin_with_a_dash(tmp_path: Path) -> None:
 )
 def test_a_wrong_command_line_says_what_to_write(words: list[str], said: str) -> None:
     """
-    What cannot be followed is a sentence and the status 2.
+    A wrong command line is answered by a sentence and the status 2.
     """
     done = ran(*words)
     assert (done.status, done.out) == (2, "")
@@ -437,7 +437,7 @@ def test_purge(url: str) -> None:
 
 def test_an_export_is_imported_as_it_was(url: str, tmp_path: Path) -> None:
     """
-    What was exported is imported with every field; importing it again is harmless.
+    An import keeps every field of an export; importing again is harmless.
     """
     file = ran("export", url).out.encode()
     target = f"sqlite:///{tmp_path}/other.db"
@@ -566,7 +566,7 @@ def test_a_wrong_line_is_told_with_its_number(change: dict[str, Any], said: str)
 )
 def test_a_line_of_something_else_is_told(line: bytes, said: str) -> None:
     """
-    What is no JSON object is reported with its number, however long, and the rest is read.
+    A line that is no JSON object is reported with its number, and the rest is read.
     """
     file = b"%s\n\n%s\n%s\n" % (b'{"idlanyard_sessions": 1}', line, json.dumps(GOOD).encode())
     done = ran("import", "memory://", file=file + b'{"sessions": 2}')

@@ -102,7 +102,7 @@ def moved(source: Any, target: Any, **options: Any) -> Done:
 
 def test_every_field_is_moved(files: tuple[str, str]) -> None:
     """
-    What was in one store is in the other afterwards, field by field, and no longer in the first.
+    A move brings every field of every session to the other store, and empties the first.
     """
     source, target = files
     put_into(source, sample(1203))
@@ -174,7 +174,7 @@ def test_what_is_taken_stays(files: tuple[str, str]) -> None:
 
 def test_many_that_are_taken_are_not_all_named() -> None:
     """
-    Of the IDs that are taken the first thousand are named, and the others counted.
+    The first thousand taken IDs are named, and the others counted.
     """
     sessions = sample(1100)
     source = filled(MemoryStore(), sessions)
@@ -253,7 +253,7 @@ def test_one_place_by_two_names_is_refused(
 
 def test_one_place_is_told_by_looking() -> None:
     """
-    Where two URLs lead to one store in ways that no text shows, nothing is moved.
+    Nothing is moved between two URLs of one store, however different they look.
     """
     store = filled(MemoryStore(), sample(4))
     with pytest.raises(UsageError, match="the same place"):
@@ -285,7 +285,7 @@ class Meddled(MemoryStore):
 
     def ask(self, question: Question[Any]) -> Any:
         """
-        Let something happen first.
+        Answer a question after something else has happened.
         """
         if isinstance(question, Read):
             self._before_read(self, question.key)
@@ -639,7 +639,7 @@ def test_two_moves_follow_each_other(files: tuple[str, str]) -> None:
 
 def test_a_move_that_never_ends_is_not_waited_for(files: tuple[str, str]) -> None:
     """
-    Where another move goes on and on, the second says so and ends.
+    A move that waits for another one too long says so and ends.
     """
     source, target = files
     put_into(source, sample(3))
@@ -704,7 +704,7 @@ def test_the_moves_own_session_is_not_shown_or_moved(files: tuple[str, str]) -> 
 
 def test_a_service_may_run_meanwhile(files: tuple[str, str]) -> None:
     """
-    What is created, touched and ended in the source during a move is in one place in the end.
+    Sessions that are created, touched or ended during a move are in exactly one store at the end.
     """
     source, target = files
     put_into(source, sample(1500))
@@ -774,7 +774,7 @@ def test_an_outage_of_either_side_is_told(
     files: tuple[str, str], own_server: PostgreSQL, valkey: str
 ) -> None:
     """
-    Where a server is away, the move says which one, and its status is 3; afterwards it goes on.
+    A move names the server that does not answer, with the status 3; the next move completes it.
     """
     put_into(files[0], sample(5))
     assert ran("move", files[0], own_server.url).status == 0
@@ -791,7 +791,7 @@ def test_an_outage_of_either_side_is_told(
 
 def test_a_wrong_password_is_no_outage(database: str) -> None:
     """
-    What waiting will not mend has the status 4, and is no line of a password.
+    A misconfigured store has the status 4, and its message has no password.
     """
     wrong = database.replace("s3cret", "wr0ng")
     for words in (["check", wrong], ["count", wrong]):
@@ -813,7 +813,7 @@ def test_one_database_by_two_names(database: str) -> None:
 
 def test_check_tells_what_voids_a_promise() -> None:
     """
-    Of a Valkey that evicts ``check`` says so, with the status 1.
+    A check of a Valkey that evicts says so, with the status 1.
     """
     with Valkey(maxmemory="20mb", maxmemory_policy="allkeys-lru") as server:
         done = process("check", server.url, "--json")
@@ -838,7 +838,7 @@ def test_a_wrong_password_of_valkey_is_no_outage() -> None:
 
 def test_no_log_is_printed(valkey: str) -> None:
     """
-    What stores and drivers log of a store that voids a promise is ``check``'s to say.
+    Logs about a store that breaks a promise are not printed, since ``check`` says the same.
     """
     assert process("count", valkey) == Done(0, "0\n", "")
     assert process("check", valkey).status == 1

@@ -42,7 +42,7 @@ def test_a_server_that_is_killed_meanwhile(
     tmp_path: Path, own_server: PostgreSQL, side: str
 ) -> None:
     """
-    Where PostgreSQL is killed in the middle, the move ends with 3, and the next one completes it.
+    A move whose PostgreSQL is killed ends with the status 3, and the next one completes it.
     """
     before = {kept.session_id: kept for kept in sample(3000)}
     file = f"sqlite:///{tmp_path}/x.db"

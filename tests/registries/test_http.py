@@ -532,7 +532,7 @@ def test_an_expired_session_is_unknown(face: Any) -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_a_generator_that_repeats_is_a_failure_of_the_service(face: Any) -> None:
     """
-    Where a minted ID is taken, the caller is not told whose it is.
+    A minted ID that is taken is an error of the application, and the caller learns nothing.
     """
     registry = SessionRegistry.open("memory://", mint=lambda: "somebody-s")
     with face(registry, authorize=EVERYONE) as ask:
@@ -557,7 +557,7 @@ RAISED = [
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_what_on_input_raises_goes_through(face: Any, error: Exception, awaited: bool) -> None:
     """
-    It is the framework's to handle, also where the registry raises such too.
+    An error of the application is the framework's to handle, even one that a registry raises, too.
     """
 
     def on_input(record: SessionRecord, body: dict[str, Any]) -> None:
@@ -937,7 +937,7 @@ def may_all(request: SessionRequest) -> bool:
 
 def test_the_handler_asks_and_never_does() -> None:
     """
-    It yields what is to be asked, in order, and does none of it itself.
+    The handler yields its calls in order, and makes none of them itself.
     """
     calls, reply = put(
         handler().handle("input", "s1", JSON_LINES, b"{}"), RECORD, True, RECORD, {"x": 1}
@@ -950,7 +950,7 @@ def test_the_handler_asks_and_never_does() -> None:
 
 def test_the_handler_asks_no_more_than_it_must() -> None:
     """
-    Where nobody is checked, one atomic verb finds a session and lets it live on.
+    If nobody is checked, one atomic verb finds a session and extends it.
     """
     open_ = handler(authorize=EVERYONE)
     action: Any

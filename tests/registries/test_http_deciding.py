@@ -99,7 +99,7 @@ def test_a_grant_takes_the_place_of_the_body(
 )
 def test_a_grant_is_checked_when_built(given: dict[str, Any], error: type[Exception]) -> None:
     """
-    What the registry would refuse raises where the server wrote it.
+    A grant with a value that the registry would refuse raises when it is made.
     """
     (name,) = given
     with pytest.raises(error, match=f"^{name} "):
@@ -108,7 +108,7 @@ def test_a_grant_is_checked_when_built(given: dict[str, Any], error: type[Except
 
 def test_a_grant_is_a_value() -> None:
     """
-    It is frozen, keeps a copy of the metadata, and does not print it.
+    A grant is frozen, keeps a copy of the metadata, and does not print it.
     """
     metadata: dict[str, Any] = {"plan": ["free"]}
     grant = Grant(client_id="alice", metadata=metadata)
@@ -127,7 +127,7 @@ def test_a_grant_is_a_value() -> None:
 @pytest.mark.parametrize(("face", "is_async"), KINDS)
 def test_every_face_takes_a_grant(face: Any, is_async: bool) -> None:
     """
-    What authorize grants is what the registry keeps, on every face.
+    The registry keeps the values of a grant, on every face.
     """
     registry = SessionRegistry.open("memory://")
 
@@ -167,7 +167,7 @@ def test_a_grant_is_for_creates_only(action: Any, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("left", [None, Grant(), Grant(client_id="c9", ttl=7, metadata={})])
 def test_the_key_is_for_the_client_s_own_words(left: Grant | None) -> None:
     """
-    What is compared is the body, however it is spelled and whatever the
+    Retries are compared by their bodies, however these are spelled and whatever the
     server grants this time.
     """
     spellings = (
@@ -229,7 +229,7 @@ def test_a_retry_is_told_what_the_first_was_granted(
     ttls: tuple[float | None, float | None],
 ) -> None:
     """
-    Where the server grants another time the second time, the reply is still
+    If the server grants another time to live to the retry, the reply is still
     the first one, byte for byte.
     """
     left = list(ttls)
@@ -283,7 +283,7 @@ def test_an_update_is_kept() -> None:
 @pytest.mark.parametrize("face", FACES)
 def test_a_successor_is_not_touched(face: Any, action: str) -> None:
     """
-    What was allowed for one session leaves the next one with its ID alone.
+    A request that was allowed for one session does not touch its successor with the same ID.
     """
     registry = SessionRegistry.open("memory://", ttl=60)
     registry.create("s1", client_id="alice")

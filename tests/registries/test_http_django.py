@@ -254,7 +254,7 @@ print(json.dumps(said))
 
 def test_authorize_sees_who_is_logged_in(tmp_path: Path) -> None:
     """
-    Finding 11: authorize has Django's user and session, no CSRF token is asked for, and a form
+    Authorize has Django's user and session, no CSRF token is asked for, and a form
     creates nothing, with either registry and plain and async functions.
     """
     tmp_path.joinpath("project.py").write_text(PROJECT, encoding="utf-8")

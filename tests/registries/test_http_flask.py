@@ -127,7 +127,7 @@ def logged_in(app: Flask, name: str) -> Any:
 
 def test_authorize_sees_who_is_logged_in() -> None:
     """
-    Finding 11: authorize runs inside the request context: session, g and Flask-Login's user work.
+    Authorize runs inside the request context: session, g and Flask-Login's user work.
     """
     app = application()
     alice, bob, nobody = logged_in(app, "alice"), logged_in(app, "bob"), app.test_client()
@@ -142,7 +142,7 @@ def test_authorize_sees_who_is_logged_in() -> None:
 
 def test_on_input_runs_in_the_request_context() -> None:
     """
-    Finding 11: on_input sees what authorize and the application's hooks left in g.
+    On_input sees what authorize and the application's hooks left in g.
     """
 
     def on_input(record: object, body: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_on_input_runs_in_the_request_context() -> None:
 
 def test_hooks_of_the_application_may_refuse_and_add() -> None:
     """
-    Finding 11: a before_request function that answers is the answer, and after_request adds to all.
+    A before_request function that answers is the answer, and after_request adds to all.
     """
     app = application(authorize=EVERYONE)
 
@@ -261,7 +261,7 @@ def test_the_application_s_own_limit_is_the_api_s_413() -> None:
 
 def test_error_handlers_see_what_on_input_raises() -> None:
     """
-    What on_input raises is the application's to handle.
+    An error of on_input is the application's to handle.
     """
 
     def on_input(record: object, body: object) -> None:

@@ -86,7 +86,7 @@ def test_a_create_whose_answer_is_lost_is_sent_again(
 
 def test_the_page_names_each_status_and_field() -> None:
     """
-    What may be sent and what is answered stands on the page.
+    The page lists the fields of requests and replies.
     """
     for status in (403, 404, 409, 413, 422, 500, 503):
         assert re.search(rf"^\| {status}\b", PAGE, re.MULTILINE)

@@ -114,7 +114,7 @@ def silent_server() -> Iterator[int]:
 @pytest.mark.parametrize("scheme", ["redis", "postgresql"])
 def test_a_silent_store_stops_nothing_else(face: Any, scheme: str) -> None:
     """
-    Finding 3: 200 creates wait for a server that is silent; a plain endpoint answers meanwhile, and
+    200 creates wait for a server that is silent; a plain endpoint answers meanwhile, and
     no create waits for another one's timeout.
     """
     with silent_server() as port:
@@ -182,7 +182,7 @@ def test_the_wait_for_a_thread_is_inside_the_timeout(
     face: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Finding 3: with every thread taken a verb is never begun, and its request is 503 in time; the
+    With every thread taken a verb is never begun, and its request is 503 in time; the
     log says so once, until one is answered again.
     """
     store = Holding()
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_frees_no_thread(face: Any) -> None:
 @pytest.mark.parametrize("name", ["on_input", "authorize"])
 def test_slow_functions_take_no_thread_of_the_application(face: Any, name: str) -> None:
     """
-    Finding 3: plain functions that wait take threads of the face's own, and none of the verbs'.
+    Plain functions that wait take threads of the face's own, and none of the verbs'.
     """
     release = threading.Event()
     busy: list[None] = []
@@ -298,7 +298,7 @@ def test_plain_functions_may_come_back_to_the_loop(face: Any) -> None:
 @FACES
 def test_authorize_sees_the_request_of_the_framework(face: Any) -> None:
     """
-    Finding 11: what a middleware left in Starlette's request is there for authorize.
+    Values that a middleware left in Starlette's request are there for authorize.
     """
 
     def authorize(request: SessionRequest) -> bool:
@@ -335,7 +335,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.parametrize("open_", [SessionRegistry.open, AsyncSessionRegistry.open])
 def test_a_test_client_without_a_block(face: Any, open_: Any, url: str) -> None:
     """
-    Finding 9: each request of Starlette's client has a loop of its own, and every one is answered.
+    Each request of Starlette's client has a loop of its own, and every one is answered.
     """
     registry = open_(url)
     client = TestClient(face(registry))
@@ -387,7 +387,7 @@ app = Starlette(
 
 def test_hypercorn_on_trio(tmp_path: Path) -> None:
     """
-    Finding 9: on a loop of trio a SessionRegistry works, with plain and async functions.
+    On a loop of trio a SessionRegistry works, with plain and async functions.
     """
     tmp_path.joinpath("sessions_on_trio.py").write_text(TRIO, encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
@@ -447,7 +447,7 @@ ASYNC = [
 @pytest.mark.parametrize("function", ASYNC)
 def test_async_functions_are_refused_on_wsgi(build: Any, function: Any) -> None:
     """
-    What nothing awaits is refused when the face is built, in a sentence that says what to write.
+    Async options of a sync face are refused when it is built, and the message says what to write.
     """
     registry = SessionRegistry.open("memory://")
     with pytest.raises(TypeError, match=r"authorize is async.*write a plain function"):
@@ -459,7 +459,7 @@ def test_async_functions_are_refused_on_wsgi(build: Any, function: Any) -> None:
 @WAITING
 def test_an_asynchronous_registry_is_refused_on_wsgi(build: Any) -> None:
     """
-    Finding 9: WSGI takes a SessionRegistry, and the sentence says how to open one.
+    WSGI takes a SessionRegistry, and the sentence says how to open one.
     """
     with pytest.raises(TypeError, match=r"write SessionRegistry\.open\(\.\.\.\)"):
         build(AsyncSessionRegistry.open("memory://"), authorize=EVERYONE)
@@ -467,7 +467,7 @@ def test_an_asynchronous_registry_is_refused_on_wsgi(build: Any) -> None:
 
 class Promise:
     """
-    What can be awaited, and is no coroutine.
+    An awaitable that is no coroutine.
     """
 
     def __await__(self) -> Any:

@@ -64,13 +64,13 @@ def url(path: Path) -> str:
 
 class TestSQLite(RacingContract):
     """
-    The contract, by the registry that waits.
+    The contract, by the sync registry.
     """
 
 
 class TestSQLiteAwaited(AwaitedContract):
     """
-    The contract, by the registry that is awaited.
+    The contract, by the async registry.
     """
 
 
@@ -122,7 +122,7 @@ def test_a_url_names_a_file(url: str, name: str) -> None:
 )
 def test_a_url_that_names_no_file_is_refused(url: str, sentence: str) -> None:
     """
-    What names no file is refused when opened, and told what to write.
+    A URL that names no file is refused by open, and the message says what to write.
     """
     for face in (SessionRegistry, AsyncSessionRegistry):
         with pytest.raises(PolicyError, match=f"url .*{sentence}") as raised:
@@ -327,7 +327,7 @@ def test_a_locked_file_stays_open(path: Path) -> None:
 
 def test_a_verb_that_is_given_up_while_it_connects_asks_nothing(path: Path) -> None:
     """
-    Finding 14: where nobody waits any more when a connection is made, the question is not asked.
+    A question that is given up while its connection is made is not asked.
     """
     patience, asked = Patience.of(60), list[str]()
 
@@ -353,7 +353,7 @@ def test_a_file_that_is_locked_at_first_is_unavailable_in_time(url: str, path: P
 
 def test_threads_that_wait_for_each_other_are_unavailable_in_time(url: str, path: Path) -> None:
     """
-    Who waits for a thread that waits for the file has its own time all the same.
+    A thread that waits for another thread still has only its own time.
     """
     with SessionRegistry.open(url, timeout=OUT_OF_TIME) as registry, ThreadPoolExecutor(8) as pool:
         registry.create("before")
@@ -455,7 +455,7 @@ def test_a_file_that_is_exchanged_is_noticed(url: str, path: Path, tmp_path: Pat
 
 def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
     """
-    Who closes the registry may remove the file, and use the registry again.
+    After close the file may be removed, and the registry then makes a new one.
     """
     with SessionRegistry.open(url) as registry:
         registry.create("x")
@@ -466,7 +466,7 @@ def test_a_closed_registry_may_begin_a_new_file(url: str, path: Path) -> None:
 
 def test_a_full_disk_is_unavailable_and_loses_nothing(url: str) -> None:
     """
-    What does not fit is not acknowledged, and what fitted before is there.
+    A create without room is not acknowledged, and earlier ones are kept.
     """
     cause, some, missing = forking.outcome_of(forking.run_out_of_room, url)
     assert cause == "OperationalError"
@@ -566,7 +566,7 @@ def test_an_async_registry_survives_a_fork(url: str) -> None:
 @pytest.mark.parametrize("awaited", [False, True], ids=["waiting", "awaited"])
 def test_a_process_ends_without_closing(url: str, awaited: bool) -> None:
     """
-    Who forgets to close hangs nowhere, and what was created is there.
+    A process that does not close its registry ends, and loses no session.
     """
     forking.outcome_of(forking.end_without_closing, url, awaited)
     with SessionRegistry.open(url) as registry:
@@ -614,7 +614,7 @@ def test_creates_that_wait_in_line_are_unavailable_in_time(url: str, path: Path)
 
 def test_a_cancelled_verb_leaves_the_registry_usable(url: str, path: Path) -> None:
     """
-    What is cancelled before its turn is not done, and others have theirs.
+    A verb that is cancelled before its turn is not done, and others are.
     """
 
     async def use() -> None:
@@ -638,7 +638,7 @@ def test_a_cancelled_verb_leaves_the_registry_usable(url: str, path: Path) -> No
 
 def test_a_cancelled_task_may_still_use_the_registry(url: str, path: Path) -> None:
     """
-    What a task asks while it ends, being cancelled, is out of time like any other.
+    A verb of a cancelled task times out like any other.
     """
 
     async def end_last(registry: AsyncSessionRegistry) -> None:

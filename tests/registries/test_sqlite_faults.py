@@ -1,5 +1,5 @@
 """
-What goes wrong with a file of ``sqlite://``: what passes, what does not, and what is told of it.
+Faults of a file of ``sqlite://``: which ones pass, which do not, and what is said of them.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def test_who_may_only_read_the_file_reads_it(folder: Path) -> None:
 )
 def test_what_passes_is_no_fault(path: Path, error: Exception) -> None:
     """
-    Of a file that this process may write to, and of one that is not there yet, no fault is told.
+    A file that this process may write to, or that does not exist yet, has no fault.
     """
     assert find_fault(error, path) is None
     path.touch()
@@ -175,7 +175,7 @@ def test_a_registry_that_is_opened_on_a_full_disk_reads(
     registry: SessionRegistry, path: Path
 ) -> None:
     """
-    Where nothing can be written from the beginning, sessions are found, and later written again.
+    A registry opened on a full disk reads sessions, and writes again when there is room.
     """
     registry.create("there", client_id="c")
     registry.close()
@@ -236,7 +236,7 @@ def test_a_log_that_is_deleted_is_noticed(
 
 def test_a_file_behind_a_link_is_watched(path: Path, tmp_path: Path) -> None:
     """
-    Where the path is a link, the file that it leads to may not be exchanged either.
+    A file behind a symbolic link is noticed when it is replaced, too.
     """
     home = tmp_path / "home"
     home.mkdir()
@@ -251,7 +251,7 @@ def test_a_file_behind_a_link_is_watched(path: Path, tmp_path: Path) -> None:
 
 def test_no_connection_begins_beside_one_that_is_to_end(path: Path) -> None:
     """
-    Where one connection met with something, the next one waits until all others have ended.
+    After a failure a new connection waits until all older ones have ended.
     """
     shared = Shared(path)
     one, other = (Connection(shared, leave, IN_TIME) for _ in range(2))
@@ -343,7 +343,7 @@ def test_a_journal_without_a_log_is_told(path: Path, tmp_path: Path) -> None:
 )
 def test_a_file_is_on_the_innermost_file_system(tmp_path: Path, place: str, kind: str) -> None:
     """
-    Of all that is mounted the one counts that is nearest to the file, and latest.
+    The file system of a file is the innermost one mounted over it, and the latest of these.
     """
     mounts = tmp_path / "mounts"
     mounts.write_text(
@@ -362,7 +362,7 @@ def test_a_sentence_is_said_at_first_use(
     registry: SessionRegistry, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What a check would tell is logged when the file is first used.
+    The sentences of a check are logged when the file is first used.
     """
     registry.create("x")
     registry.close()

@@ -66,7 +66,7 @@ def user_version_of(path: Path) -> int:
 @pytest.mark.parametrize("verb", ["create", "exists", "find"])
 def test_a_file_of_layout_1_is_taken_over(registry: SessionRegistry, path: Path, verb: str) -> None:
     """
-    Whichever verb comes first, what layout 1 has kept is there, and everything works on it.
+    The sessions of a file of layout 1 are kept, whichever verb comes first.
     """
     fill(path, 3)
     if verb == "find":
@@ -146,7 +146,7 @@ def test_no_key_outlives_its_session_among_processes_of_layout_1(
     registry: SessionRegistry, path: Path, how: str
 ) -> None:
     """
-    Where such a process ends a session, or makes it anew, the key that made it is free.
+    An idempotency key is free once a process of layout 1 has ended or replaced its session.
     """
     made = registry.create("x", ttl=None if how == "ends" else 0.01, idempotency_key="k")
     with closing(Earlier(path)) as before:
@@ -191,7 +191,7 @@ def test_a_purge_waits_no_longer_than_others_for_the_index(path: Path) -> None:
 
 def test_an_index_that_is_given_up_leaves_all_as_it_was(path: Path) -> None:
     """
-    Where the time is over before the index is made, the connection works without.
+    A connection whose time was too short for the indexes works without them.
     """
     fill(path, 1000)
     schema = Schema("idlanyard")

@@ -69,7 +69,7 @@ COMMAND_BREACHES = [
     ),
     Breach(
         "R16",
-        "an ID acts on the terminal",
+        "an ID controls the terminal",
         HOME + "_text.py",
         '    safe = "".join(one if one.isprintable() else _escape(one) for one in text)\n',
         "    safe = text\n",
@@ -85,7 +85,7 @@ COMMAND_BREACHES = [
     ),
     Breach(
         "R16",
-        "a password stands in what a driver says",
+        "a driver's message prints a password",
         HOME + "_text.py",
         "                text = text.replace(secret, _HIDDEN)\n",
         "                pass\n",
@@ -93,7 +93,7 @@ COMMAND_BREACHES = [
     ),
     Breach(
         "R16",
-        "a password stands in what is said of a wrong command line",
+        "the message about a wrong command line prints a password",
         HOME + "_run.py",
         "    urls += [match[0] for word in arguments if (match := _URL.search(word))]\n",
         "",

@@ -23,7 +23,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "a retry is told of no session on SQLite",
+        "a retry on SQLite does not find its session",
         HOME + "_commands.py",
         "                if before is not None:\n                    return before\n",
         "",
@@ -39,7 +39,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "on SQLite the expired wait for a purge",
+        "creates on SQLite leave expired sessions to a purge",
         HOME + "_commands.py",
         "            self._sweep(connection, now)\n",
         "",
@@ -47,7 +47,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "a statement on SQLite takes as long as it does",
+        "a statement on SQLite has no timeout",
         HOME + "_connections.py",
         "            connection.set_progress_handler(self._watch.is_over, _STEPS)\n",
         "",
@@ -55,7 +55,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "who finds keeps who looks up waiting",
+        "reads of one session wait for finds",
         HOME + "_connections.py",
         "        self.finder = Connection(self._shared, prepare, timeout, reads_only=True)\n",
         "        self.finder = self.reader\n",
@@ -63,7 +63,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "the thread of a create begins a time of its own",
+        "the thread of a create has a timeout of its own",
         HOME + "_async.py",
         ".submit(answer, patience)",
         ".submit(answer, None)",
@@ -74,7 +74,7 @@ SQLITE_BREACHES = [
         "a create that was cancelled is done later",
         HOME + "_async.py",
         "            patience.end()\n",
-        "",
+        "            pass\n",
         BOUNDS + "test_a_create_that_was_cancelled_is_not_done_later",
     ),
     Breach(
@@ -87,7 +87,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "a find ends where it has walked far enough",
+        "a find gives up after a walk through dead sessions",
         HOME + "_commands.py",
         "_REACHES: Final = ((1, 16), (64, -1))",
         "_REACHES: Final = ((1, 16),)",
@@ -103,7 +103,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "a key outlives its session where layout 1 makes that anew",
+        "an idempotency key outlives a session that layout 1 replaces",
         HOME + "_schema.py",
         "WHERE key = NEW.key AND created <> NEW.created",
         "WHERE false",
@@ -143,7 +143,7 @@ SQLITE_BREACHES = [
     ),
     Breach(
         "R16",
-        "somebody else's table is taken for the registry's",
+        "another application's table is used",
         HOME + "_schema.py",
         'if found != ("table",) or not {column for (column,) in columns} >= _COLUMNS[kind]:',
         "if False:",

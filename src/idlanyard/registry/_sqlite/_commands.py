@@ -121,7 +121,7 @@ _FEW: Final = 4
 """
 The number of dead sessions that any create removes; more than it can add.
 """
-_MANY: Final = 200
+_MANY: Final = 100
 _PAUSE: Final = 50_000
 """
 The microseconds between two creates of a process that remove many, which takes milliseconds.
