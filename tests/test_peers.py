@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from idlanyard import EVERYONE, Policy, PolicyError
-from idlanyard._policy.peers import UNIX, TrustedPeers, normalise
+from idlanyard._policy.peers import UNIX, TrustedPeers, parse_address
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_text_that_is_no_address_is_kept_by_no_cache() -> None:
         for number in range(5_000):
             text = f"{number}".rjust(20_000, "x")
             assert not peers.trusts(text)
-            assert normalise(text) is None
+            assert parse_address(text) is None
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -121,4 +121,4 @@ def test_everyone_says_its_name_and_travels() -> None:
     """
     assert repr(EVERYONE) == "EVERYONE"
     assert pickle.loads(pickle.dumps(EVERYONE)) is EVERYONE
-    assert normalise("not an address") is None
+    assert parse_address("not an address") is None

@@ -34,7 +34,7 @@ from idlanyard._decision.trust import (
     STRANGER,
     WRONG_PROOF,
 )
-from idlanyard._policy.peers import UNIX, normalise
+from idlanyard._policy.peers import UNIX, parse_address
 from idlanyard.ids import Provenance
 
 # About the sender: logged once for all IDs. {peer} is an address or a word for none.
@@ -157,7 +157,7 @@ def _describe_sender(plan: CompiledPolicy, raw: Any, reason: str) -> dict[str, s
     shown = "(unknown)"
     if peer == UNIX:
         shown = "on the unix socket"
-    elif peer is not None and (address := normalise(peer)) is not None:
+    elif peer is not None and (address := parse_address(peer)) is not None:
         # Without the zone, which may be any text that the sender chooses.
         shown = str(address)
     elif peer is not None and reason in (NOBODY, STRANGER):

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
-from idlanyard._policy.peers import LONGEST_LIST, UNIX, normalise
+from idlanyard._policy.peers import LONGEST_LIST, UNIX, parse_address
 
 _PORT: Final = re.compile(r"[0-9]{1,5}|_[A-Za-z0-9._-]+")
 _HIDDEN: Final = re.compile(r"_[A-Za-z0-9._-]+")
@@ -50,7 +50,7 @@ def is_rewritten(peer: str, hops: Sequence[Hop], *, nameless: bool = True) -> bo
         nameless: whether a peer without an address may come from an element
             without one, such as ``unknown``.
     """
-    address = normalise(peer)
+    address = parse_address(peer)
     if sum(len(hop.text) for hop in hops) > LONGEST_LIST:
         return True
     for hop in hops:
@@ -63,7 +63,7 @@ def is_rewritten(peer: str, hops: Sequence[Hop], *, nameless: bool = True) -> bo
             )
             if readings is None or (nameless and not readings and address is None):
                 return True
-            if address is not None and any(normalise(text) == address for text in readings):
+            if address is not None and any(parse_address(text) == address for text in readings):
                 return True
     return False
 
@@ -82,12 +82,12 @@ def read_node(node: str, *, structured: bool) -> list[str] | None:
     if node.startswith("["):
         host, bracket, port = node[1:].partition("]")
         whole = bracket and ":" in host and (not port or _is_port(port))
-        return [host] if whole and normalise(host) is not None else None
+        return [host] if whole and parse_address(host) is not None else None
     if node.count(":") > 1:
         return None if structured else _read_bare_ipv6(node)
     host, colon, port = node.partition(":")
     whole = not colon or _is_port(colon + port)
-    return [host] if whole and normalise(host) is not None else None
+    return [host] if whole and parse_address(host) is not None else None
 
 
 def _is_port(text: str) -> bool:
@@ -98,10 +98,10 @@ def _read_bare_ipv6(node: str) -> list[str] | None:
     """
     Return both readings of an IPv6 address that may end in a port.
     """
-    if normalise(node) is None:
+    if parse_address(node) is None:
         return None
     shorter = node.rpartition(":")[0]
-    return [node, shorter] if normalise(shorter) is not None else [node]
+    return [node, shorter] if parse_address(shorter) is not None else [node]
 
 
 def _read_nodes(line: str) -> Iterator[str | None]:

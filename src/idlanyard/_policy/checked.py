@@ -41,6 +41,7 @@ class CheckedPolicy:
         enabled: as in ``Policy``.
         admission: as in ``Policy``.
         names: the three standard IDs, left out or not, and the further ones.
+        further: the names of the further ones.
         index: the position of each name in *names*, and of its value in a
             scope's values.
         environ_keys: the key in a WSGI ``environ`` of each of *names*.
@@ -59,15 +60,17 @@ class CheckedPolicy:
     enabled: bool
     admission: Admission | None
     names: tuple[str, ...] = field(init=False)
+    further: tuple[str, ...] = field(init=False)
     index: Mapping[str, int] = field(init=False)
     environ_keys: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         names = tuple(dict.fromkeys((*STANDARD, *self.specs)))
         _store(self, "names", names)
+        _store(self, "further", names[len(STANDARD) :])
         _store(self, "index", {name: position for position, name in enumerate(names)})
         _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
-        if len(names) > len(STANDARD):
+        if self.further:
             Declared.add(self)
 
     def check(self, name: str) -> IDCheck:

@@ -205,7 +205,7 @@ Every peer is trusted: only for networks that nothing but a trusted proxy can re
 """
 
 
-def normalise(host: str) -> Address | None:
+def parse_address(host: str) -> Address | None:
     """
     Return the address in the text *host*, or ``None`` if it is none.
 
@@ -213,11 +213,11 @@ def normalise(host: str) -> Address | None:
     address is dropped. Names, short forms and leading zeros are no addresses.
     """
     # Senders choose the length of this text, so longer text must not fill the cache.
-    return None if len(host) > _LONGEST_ADDRESS else _parse_address(host)
+    return None if len(host) > _LONGEST_ADDRESS else _parse_short_address(host)
 
 
 @lru_cache(maxsize=4096)
-def _parse_address(host: str) -> Address | None:
+def _parse_short_address(host: str) -> Address | None:
     bare, zone, _ = host.partition("%")
     try:
         address = ipaddress.ip_address(bare)
@@ -276,7 +276,7 @@ class TrustedPeers:
         def trusts_short(peer: str) -> bool:
             if peer == UNIX:
                 return self.unix
-            address = normalise(peer)
+            address = parse_address(peer)
             return address is not None and any(address in network for network in networks)
 
         def trusts(peer: str | None) -> bool:

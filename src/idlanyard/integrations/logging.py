@@ -27,7 +27,6 @@ from idlanyard._binding.state import (
 )
 from idlanyard._policy.checked import CheckedPolicy, Declared
 from idlanyard._policy.policy import Policy, checked_policy, require_policy
-from idlanyard._policy.spec import STANDARD
 from idlanyard.integrations.custom import report_failure
 
 __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
@@ -329,7 +328,7 @@ class _Factory:
             ):
                 session, user, tenant = values[:3]
                 attributes = _Attributes(session_id=session, user_id=user, tenant_id=tenant)
-                if len(policy.names) > len(STANDARD):
+                if policy.further:
                     attributes.update(zip(policy.names, values, strict=False))
                 if plain.absent:
                     attributes.update(plain.absent)
