@@ -56,21 +56,21 @@ Serve = Callable[..., Reply]
 
 async def unreached(scope: Any, receive: Any, send: Any) -> None:
     """
-    Stand for an application that must not be asked.
+    An application that must not be called.
     """
     raise AssertionError("the application was reached")
 
 
 def unreached_too(environ: Any, start_response: Any) -> list[bytes]:
     """
-    Stand for a WSGI application that must not be asked.
+    A WSGI application that must not be called.
     """
     raise AssertionError("the application was reached")
 
 
 def by_asgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any) -> Reply:  # noqa: B006
     """
-    Ask an ASGI application that says what it has; return status, headers and body.
+    Ask an ASGI application that returns its IDs; return status, headers and body.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -86,7 +86,7 @@ def by_asgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any
 
 def by_wsgi(known: Any, lines: list[Line] = [], spec: Any = None, **choices: Any) -> Reply:  # noqa: B006
     """
-    Ask a WSGI application that says what it has; return status, headers and body.
+    Ask a WSGI application that returns its IDs; return status, headers and body.
     """
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -109,7 +109,7 @@ def policy(known: Any, spec: Any, choices: dict[str, Any]) -> Policy:
 
 def seen(lines: list[str]) -> bytes:
     """
-    Return what the application has and sees.
+    Return the IDs and headers that the application sees.
     """
     context = get_session_context()
     how = context.provenance("session_id")
@@ -137,7 +137,7 @@ def as_it_is(answer: Callable[[str], object]) -> Callable[[str], Any]:
 
 def promised(answer: Callable[[str], object]) -> Callable[[str], Any]:
     """
-    Return the same answers by a function that only returns what is awaited.
+    Return the same answers from a plain function that returns an awaitable.
     """
     known = awaited(answer)
     return lambda session_id: known(session_id)
@@ -158,7 +158,7 @@ STRANGE = [("X-Session-ID", "nobody")]
 
 def knows(session_id: str) -> bool:
     """
-    Say whether it is the one that is known.
+    Return whether the session is the known one.
     """
     return session_id == KNOWN
 
@@ -230,7 +230,7 @@ def test_a_store_that_is_down_mints_where_that_is_the_choice(serve: Serve, kind:
 
 @SIDES
 @pytest.mark.parametrize("answer", [1, "yes", None, object()])
-def test_only_true_lets_in(serve: Serve, kind: Any, answer: object) -> None:
+def test_only_true_admits(serve: Serve, kind: Any, answer: object) -> None:
     """
     An object that is merely true is no answer.
     """
@@ -240,7 +240,7 @@ def test_only_true_lets_in(serve: Serve, kind: Any, answer: object) -> None:
 @SIDES
 def test_a_session_of_our_own_making_is_not_asked_about(serve: Serve, kind: Any) -> None:
     """
-    What is minted here, or absent, or excluded, needs nobody's leave.
+    A session that is minted here, or absent, or excluded, needs no admission.
     """
     asked: list[str] = []
 
@@ -261,7 +261,7 @@ def test_a_session_of_our_own_making_is_not_asked_about(serve: Serve, kind: Any)
 @SIDES
 def test_without_a_mint_an_unknown_session_is_absent(serve: Serve, kind: Any) -> None:
     """
-    Where nothing mints, an unknown session leaves none.
+    If nothing mints, a request with an unknown session has none.
     """
     status, headers, body = serve(kind(knows), STRANGE, session_spec(mint=None))
     assert (status, values_of(headers, "X-Session-ID")) == (200, [])
@@ -271,7 +271,7 @@ def test_without_a_mint_an_unknown_session_is_absent(serve: Serve, kind: Any) ->
 @SIDES
 def test_required_means_known(serve: Serve, kind: Any) -> None:
     """
-    R8: where a session is required, one that is not known is refused as absent ones are.
+    R8: if a session is required, an unknown one is refused like an absent one.
     """
     status, headers, body = serve(kind(knows), STRANGE, session_spec(required=True))
     assert (status, body["field"]) == (400, "session_id")
@@ -281,7 +281,8 @@ def test_required_means_known(serve: Serve, kind: Any) -> None:
 @SIDES
 def test_a_session_from_elsewhere_is_asked_about_and_shown(serve: Serve, kind: Any) -> None:
     """
-    R5: an ID from another header is asked about too, and leaves that header where unknown.
+    R5: an ID from another header needs admission too, and is removed from that header if it is
+    unknown.
     """
     spec = session_spec(sources=["X-Session-ID", "X-Conversation-ID"])
     status, _, body = serve(kind(knows), [("X-Conversation-ID", KNOWN)], spec)
@@ -292,9 +293,11 @@ def test_a_session_from_elsewhere_is_asked_about_and_shown(serve: Serve, kind: A
 
 
 @SIDES
-def test_who_subscribed_is_told(serve: Serve, kind: Any) -> None:
+def test_subscribers_are_notified_of_a_session_that_is_not_admitted(
+    serve: Serve, kind: Any
+) -> None:
     """
-    A session that is not let in is an event, with the reason, never the value.
+    A session that is not admitted is an event, with the reason and never the value.
     """
     events: list[Any] = []
     undo = subscribe("reject", events.append)
@@ -410,7 +413,8 @@ def test_a_client_that_leaves_is_not_held() -> None:
 )
 def test_a_websocket_is_never_accepted(known: Any, code: int) -> None:
     """
-    R8: a WebSocket without leave is closed before it is accepted; where the store is down, 1013.
+    R8: a WebSocket that is not admitted is closed before it is accepted, with 1013 if the store
+    is down.
     """
     rules = policy(known, None, {"unknown": "refuse"})
     middleware = asgi.SessionContextMiddleware(unreached, rules)
@@ -422,7 +426,7 @@ def test_a_websocket_is_never_accepted(known: Any, code: int) -> None:
     assert start["status"] == {1008: 404, 1013: 503}[code]
 
 
-def test_a_middleware_inside_asks_nobody() -> None:
+def test_a_nested_middleware_asks_for_no_admission() -> None:
     """
     R15: the request's IDs are the outer middleware's; a nested one asks about none.
     """
@@ -441,7 +445,7 @@ def test_a_middleware_inside_asks_nobody() -> None:
 
 def test_what_identify_says_is_not_asked_about() -> None:
     """
-    The application's own word needs nobody's leave.
+    A session that the application sets needs no admission.
     """
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -466,7 +470,7 @@ def created() -> Iterator[Any]:
 
 def test_a_registry_answers(created: Any) -> None:
     """
-    A registry's exists is the function; a session it created is let in.
+    A registry's ``exists`` can be the function; a session that it created is admitted.
     """
     for serve in (by_asgi, by_wsgi):
         assert serve(created.exists, CLAIM)[2]["id"] == KNOWN
@@ -504,7 +508,7 @@ class Knowing:
 )
 def test_wsgi_says_at_once_that_it_cannot_await(known: Any) -> None:
     """
-    What is awaited is refused on WSGI when the middleware is built.
+    An async function is refused when a WSGI middleware is built.
     """
     with pytest.raises(PolicyError, match="cannot await"):
         wsgi.SessionContextMiddleware(unreached_too, policy(known, None, {}))
@@ -518,9 +522,9 @@ def test_asgi_awaits_whatever_is_awaited(known: Any) -> None:
     assert by_asgi(known, CLAIM)[2]["id"] == KNOWN
 
 
-def test_wsgi_never_takes_a_promise_for_leave() -> None:
+def test_wsgi_never_admits_by_a_coroutine() -> None:
     """
-    A coroutine that nobody awaits is no answer, and is closed.
+    A coroutine that is never awaited is no answer, and is closed.
     """
     assert by_wsgi(promised(knows), CLAIM)[0] == 503
 
@@ -534,7 +538,8 @@ def test_an_outage_is_told_once_and_its_end_once(
     side: str, choice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    R14: an outage is one line, with its cause and what is answered meanwhile, and its end another.
+    R14: an outage is one line, with its cause and the answer given meanwhile, and its end is
+    another.
     """
     down = True
 
@@ -568,7 +573,7 @@ def test_an_outage_is_told_once_and_its_end_once(
 
 def asking(side: str, rules: Policy) -> Callable[[list[Line]], int]:
     """
-    Return what asks one middleware again and again, and returns the status.
+    Return a function that asks one middleware again and again, and returns the status.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -589,7 +594,7 @@ def test_an_answer_from_before_the_outage_does_not_end_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    R14: a question asked before the first failure says nothing about whether that is over.
+    R14: the answer to a question from before the first failure does not end the outage.
     """
     begun, release = threading.Event(), threading.Event()
 
@@ -612,7 +617,7 @@ def test_an_answer_from_before_the_outage_does_not_end_it(
 
 def test_two_outages_that_end_at_once_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """
-    R14: of several answers at the end of an outage one tells of it.
+    R14: of several answers at the end of an outage one is logged.
     """
     together = threading.Barrier(8)
     down = True
@@ -765,7 +770,7 @@ def test_an_unknown_session_is_explained_once(
 )
 def test_wrong_rules_are_refused_when_built(options: dict[str, Any], message: str) -> None:
     """
-    R14: an Admission that cannot be followed says what to write instead.
+    R14: an Admission that cannot be followed is refused with the right way to write it.
     """
     with pytest.raises(PolicyError) as raised:
         Admission(**{"known": knows} | options)

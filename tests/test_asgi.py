@@ -1,5 +1,5 @@
 """
-The ASGI middleware: what it leaves alone, binds, writes and puts back.
+The ASGI middleware: which messages it passes on, binds, changes and puts back.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_other_scope_types_pass_untouched(kind: str) -> None:
 )
 def test_every_start_message_carries_the_echo(scope: Message, message: Message) -> None:
     """
-    The echo stands once on each of the three start messages, with or without headers (R9).
+    R9: the echo is once on each of the three start messages, with or without headers.
     """
     before = {k: list(v) if k == "headers" else v for k, v in message.items()}
     [sent] = ask_asgi(SessionContextMiddleware(_sending(message)), dict(scope))
@@ -229,7 +229,7 @@ PAIRS = [(b"x-session-id", b"s1"), (b"x-user-id", b"mallory"), (b"host", b"h")]
 )
 def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
     """
-    Header lines are read, and sanitised, from whatever iterable a test suite hands in.
+    Header lines are read, and sanitised, from any iterable that a test suite passes.
     """
     scope = http_scope() | {"headers": headers()}
     seen: list[Any] = []
@@ -243,7 +243,7 @@ def test_headers_may_be_any_iterable(headers: Callable[[], Any]) -> None:
 
 def test_headers_without_edits_may_be_any_iterable() -> None:
     """
-    Also where nothing is edited the app gets a list that it can read twice.
+    If no header is edited, the application still gets a list, which it can read twice.
     """
     scope = http_scope() | {"headers": iter([(b"x-session-id", b"s1")])}
     seen: list[Any] = []
@@ -412,7 +412,7 @@ def test_the_servers_code_never_runs_inside_the_binding(
     scope: Message, messages: list[Message], bound: list[str | None]
 ) -> None:
     """
-    ``receive`` and the last ``send`` of a response run with what was bound outside the request.
+    ``receive`` and the last ``send`` of a response run with the binding from outside the request.
     """
     seen: list[Any] = []
 
@@ -436,7 +436,7 @@ def test_the_servers_code_never_runs_inside_the_binding(
 
 def test_headers_that_are_read_once_survive_an_echo_that_fails() -> None:
     """
-    R14: an echo that fails leaves a response its headers, also where they come one by one.
+    R14: a response keeps its headers if the echo fails, even if they are an iterator.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -451,7 +451,8 @@ def test_headers_that_are_read_once_survive_an_echo_that_fails() -> None:
 
 def test_the_server_finds_what_it_has_bound_itself() -> None:
     """
-    What was bound around the middleware is in force in ``receive`` and in the last ``send``.
+    A binding made around the middleware is the current one in ``receive`` and in the last
+    ``send``.
     """
     seen: list[Any] = []
 
@@ -550,7 +551,7 @@ def test_an_echo_that_fails_leaves_the_response_alone() -> None:
 
 def test_a_policy_of_another_type_is_refused() -> None:
     """
-    A middleware takes a ``Policy`` and says so (R14).
+    R14: anything but a ``Policy`` is refused with a sentence that names the type.
     """
     with pytest.raises(TypeError, match="write Policy"):
         SessionContextMiddleware(hello, {"trusted_peers": []})  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 """
-No cache between hands the IDs of one client to another (R9, S11).
+No cache gives the IDs of one client to another (R9, S11).
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _plain(lines: Iterable[Line]) -> list[Line]:
 @EACH
 def test_each_response_ends_as_caches_demand(serve: Serve, case: Case) -> None:
     """
-    A response that caches may share is bare, one that they may not share is echoed as it is, and
-    one that says nothing is echoed and kept from them.
+    A response that caches may share has no echo, one that they may not share is echoed as it is,
+    and one without instructions is echoed and made private.
     """
     assert _plain(serve(case, MARKING)) == expected(case, ECHO)
 
@@ -88,7 +88,8 @@ def test_each_response_ends_as_caches_demand(serve: Serve, case: Case) -> None:
 @EACH
 def test_what_is_not_to_be_marked_is_bare(serve: Serve, case: Case) -> None:
     """
-    With ``mark_private=False`` a response that says nothing is left as it is, without the IDs.
+    With ``mark_private=False`` a response without instructions to caches is left as it is,
+    without the IDs.
     """
     assert _plain(serve(case, UNMARKED)) == expected(case, ECHO, mark_private=False)
 
@@ -97,7 +98,7 @@ def test_what_is_not_to_be_marked_is_bare(serve: Serve, case: Case) -> None:
 @EACH
 def test_always_writes_one_id_whatever_caches_do(serve: Serve, case: Case) -> None:
     """
-    ``echo="always"`` overrides all of it for its ID, and lets the others stay away.
+    ``echo="always"`` of one ID ignores caches, and does not echo the others.
     """
     said = serve(case, ALWAYS)
     assert values_of(said, "X-Session-ID") == ["s1"]
@@ -108,7 +109,7 @@ def test_always_writes_one_id_whatever_caches_do(serve: Serve, case: Case) -> No
 @EACH
 def test_always_alone_leaves_cache_control_alone(serve: Serve, case: Case) -> None:
     """
-    Where every ID is echoed always, no header about caches is touched.
+    If every ID is echoed always, no header about caches is touched.
     """
     policy = Policy(session=session_spec(echo="always"), user=None, tenant=None)
     plain = [(name.lower(), value.strip()) for name, value in case.headers]
@@ -119,7 +120,7 @@ def test_always_alone_leaves_cache_control_alone(serve: Serve, case: Case) -> No
 @BOTH
 def test_always_of_one_id_marks_nothing_where_no_other_is_there(serve: Serve) -> None:
     """
-    A response on which only an ID with ``echo="always"`` stands is not made private.
+    A response whose only echo is that of an ID with ``echo="always"`` is not made private.
     """
     policy = Policy(session=session_spec(echo="always"), user=user_spec(echo="unless set"))
     case = Case(headers=(("Content-Type", "text/plain"),), end=PRIVATE)
@@ -129,7 +130,7 @@ def test_always_of_one_id_marks_nothing_where_no_other_is_there(serve: Serve) ->
 @pytest.mark.parametrize("value", ["yes", 1, None])
 def test_mark_private_is_true_or_false(value: Any) -> None:
     """
-    Another value of ``mark_private`` is refused, in a sentence that says what to write.
+    Another value of ``mark_private`` is refused with a sentence that shows the right one.
     """
     with pytest.raises(PolicyError, match="mark_private is True or False"):
         Policy(mark_private=value)
@@ -153,7 +154,7 @@ def test_a_handshake_is_echoed_and_says_nothing_to_caches() -> None:
 )
 def test_a_denied_handshake_is_an_ordinary_response(status: int, private: list[str]) -> None:
     """
-    What is answered instead of a WebSocket is judged as a response to GET.
+    A response in place of a WebSocket is judged as a response to GET.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -217,8 +218,8 @@ def test_no_header_of_an_app_makes_the_echo_fail(
     serve: Serve, policy: Policy, headers: list[Line], status: int
 ) -> None:
     """
-    R14: whatever bytes the app's headers are, nothing fails, and an ID is there only where a
-    strict cache finds a word against keeping it.
+    R14: no bytes in the app's headers make the echo fail, and a response has an ID only if a
+    strict cache finds a directive against storing it.
     """
     said = serve(Case(headers=tuple(headers), end="", status=status), policy)
     if values_of(said, "X-User-ID") == ["alice"] and status != 500:
@@ -255,7 +256,7 @@ def test_what_is_remembered_of_headers_is_bounded(dialect: Any) -> None:
 
 def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
     """
-    Of the names without a say a few hundred are remembered, and the long ones never.
+    A few hundred names that do not affect the echo are remembered, and the long ones never.
     """
     from idlanyard._decision.response import affects_echo
 

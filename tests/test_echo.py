@@ -1,5 +1,5 @@
 """
-What a response says of its request's IDs (R9, S11, S12, S26).
+The echo of a request's IDs on its response (R9, S11, S12, S26).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _by_asgi(
     method: str = "GET",
 ) -> list[Line]:
     """
-    Return what an ASGI response with *headers* says in the end.
+    Return the final headers of an ASGI response with *headers*.
     """
     pairs = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
 
@@ -69,7 +69,7 @@ def _by_wsgi(
     method: str = "GET",
 ) -> list[Line]:
     """
-    Return what a WSGI response with *headers* says in the end.
+    Return the final headers of a WSGI response with *headers*.
     """
 
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -164,7 +164,7 @@ def test_statuses_that_carry_none(
     serve: Serve, status: int, policy: Policy | None, echo: list[str]
 ) -> None:
     """
-    1xx, 206 and 304 are bare, since they change what is stored, unless told otherwise (R9, S11).
+    R9, S11: 1xx, 206 and 304 have no echo by default, since they change a stored response.
     """
     assert values_of(serve(status, [], policy=policy), "X-Session-ID") == echo
 
@@ -182,7 +182,7 @@ def test_where_the_echo_is_skipped_the_header_of_the_app_stays(serve: Serve) -> 
 @BOTH
 def test_always_is_per_id(serve: Serve) -> None:
     """
-    ``echo="always"`` of one ID lets the others stay away from caches (R9).
+    R9: ``echo="always"`` of one ID does not echo the others on what caches may store.
     """
     policy = Policy(trusted_peers=[PROXY], session=session_spec(echo="always"))
     lines = [*S1, ("X-User-ID", "alice")]
@@ -218,7 +218,7 @@ def test_always_is_per_id(serve: Serve) -> None:
 )
 def test_expose_merges_our_names(serve: Serve, headers: list[Line], exposed: list[str]) -> None:
     """
-    With ``expose`` our names stand once beside the app's, where an origin is allowed (R9, S12).
+    R9, S12: with ``expose`` our names are once beside the app's, if an origin is allowed.
     """
     said = serve(200, headers, policy=EXPOSED)
     assert values_of(said, EXPOSE) == exposed
@@ -259,7 +259,7 @@ def test_the_echo_reads_the_scope_when_the_response_starts(
     serve: Serve, change: Callable[[], Any], echo: dict[str, list[str]]
 ) -> None:
     """
-    What ``identify`` wrote before the start is echoed, an overlay never (R2, R9).
+    R2, R9: IDs that ``identify`` set before the start are echoed, an overlay never.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -302,8 +302,8 @@ STATUSES = st.sampled_from([200, 204, 206, 304, 404, 500])
 @given(headers=st.lists(st.tuples(NAMES, VALUES), max_size=8), status=STATUSES)
 def test_everything_else_is_as_the_app_said(serve: Serve, headers: list[Line], status: int) -> None:
     """
-    Without the echoed names a response that no cache keeps says what the app said, order and
-    case kept (R9).
+    R9: apart from the echoed names, a response that no cache keeps is as the app made it, order
+    and case included.
     """
     said = serve(status, headers, method="POST")
     written = {"x-session-id"} if ("s1" in values_of(said, "X-Session-ID")) else set()
@@ -343,8 +343,8 @@ def test_names_of_an_asgi_app_in_capitals_are_replaced_too() -> None:
 @pytest.mark.parametrize("protocol", ["asgi", "wsgi"])
 def test_where_nothing_is_bound_nothing_is_echoed(protocol: str, policy: Policy) -> None:
     """
-    S24: at an excluded path, and switched off, what ``identify`` sets ends with the request and
-    is not echoed.
+    S24: at an excluded path, and with the policy switched off, IDs from ``identify`` end with the
+    request and are not echoed.
     """
 
     async def asgi_app(scope: Any, receive: Any, send: Any) -> None:

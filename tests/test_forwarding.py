@@ -47,7 +47,8 @@ PEER = "10.0.0.5"
 )
 def test_a_peer_that_a_list_may_have_set_is_rewritten(lines: list[str], rewritten: bool) -> None:
     """
-    S19: a peer stands in the list, or the list has an element that is not exactly an address.
+    S19: a peer is rewritten if it is in the list, or if an element of the list is not exactly an
+    address.
     """
     assert is_rewritten(PEER, [Hop(False, line) for line in lines]) is rewritten
 
@@ -76,7 +77,7 @@ def test_a_peer_that_a_list_may_have_set_is_rewritten(lines: list[str], rewritte
 )
 def test_a_peer_that_forwarded_may_have_set_is_rewritten(line: str, rewritten: bool) -> None:
     """
-    S19: the same of RFC 7239, whose addresses stand behind ``for=``.
+    S19: the same for RFC 7239, whose addresses are behind ``for=``.
     """
     assert is_rewritten(PEER, [Hop(True, line)]) is rewritten
 
@@ -104,7 +105,7 @@ def test_a_peer_without_an_address_may_come_from_an_element_without_one(
     line: str, rewritten: bool
 ) -> None:
     """
-    S20: where a unix socket is only assumed, a nameless element of a list may have made the peer.
+    S20: if a unix socket is only assumed, a nameless element of a list may have made the peer.
     """
     assert is_rewritten("unix", [Hop(False, line)]) is rewritten
 
@@ -112,7 +113,7 @@ def test_a_peer_without_an_address_may_come_from_an_element_without_one(
 @given(st.text(max_size=40), st.booleans())
 def test_any_text_is_read_or_in_doubt(text: str, structured: bool) -> None:
     """
-    No text makes the reader of forwarding headers raise, and every reading stands in the text.
+    No text makes the reader of forwarding headers raise, and every reading is part of the text.
     """
     readings = read_node(text, structured=structured)
     assert readings is None or all(reading in text for reading in readings)
@@ -122,7 +123,7 @@ def test_any_text_is_read_or_in_doubt(text: str, structured: bool) -> None:
 @pytest.mark.parametrize(("lines", "user"), [(40, "u1"), (40_000, None)], ids=["few", "many"])
 def test_a_list_that_no_proxy_writes_proves_nothing(lines: int, user: str | None) -> None:
     """
-    S19: what is left unread of many forwarding lines may name the peer.
+    S19: the unread rest of very many forwarding lines may name the peer.
     """
     seen: list[str | None] = []
 

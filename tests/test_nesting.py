@@ -98,7 +98,8 @@ def test_a_nested_middleware_mints_and_echoes_nothing(serve: Serve, lines: Any) 
 @BOTH
 def test_a_nested_middleware_binds_nothing_of_its_own(serve: Serve) -> None:
     """
-    IDs that only the inner policy knows are neither minted nor read where it is nested (R15).
+    R15: IDs that only the inner policy declares are neither minted nor read by a nested
+    middleware.
     """
     inner = Policy(trusted_peers=[PROXY], extra=[request_spec()])
     _, headers, [(context, _)] = serve(TRUSTING, inner, IDENTIFIED)
@@ -109,7 +110,7 @@ def test_a_nested_middleware_binds_nothing_of_its_own(serve: Serve) -> None:
 @BOTH
 def test_a_nested_middleware_shows_its_own_headers(serve: Serve) -> None:
     """
-    What the inner policy manages shows the scope's values to the app, and nothing else (R15).
+    R15: headers that the inner policy manages show the outer IDs to the app, and nothing else.
     """
     inner = Policy(trusted_peers=[PROXY], user=user_spec(header="X-Auth-User"))
     lines = [*IDENTIFIED, ("X-Auth-User", "mallory")]
@@ -168,7 +169,7 @@ def test_a_nested_refusal_is_explained(
     serve: Serve, inner: Policy, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    R6: the log says why a nested middleware has refused a request, and never a value.
+    R6: the log explains a refusal by a nested middleware, and never has a value.
     """
     with caplog.at_level("WARNING", "idlanyard"):
         serve(TRUSTING, inner, IDENTIFIED)
@@ -298,7 +299,7 @@ def test_a_scope_that_has_ended_encloses_nothing() -> None:
 
 def test_a_nested_middleware_shows_the_ids_where_headers_are_missing() -> None:
     """
-    Where something between took the headers away, the nested middleware shows the scope's IDs.
+    A nested middleware shows the outer IDs even if the headers were removed on the way.
     """
     seen: list[Any] = []
 
@@ -435,7 +436,7 @@ def test_adapters_that_never_close_leave_nothing_behind(adapt: Any) -> None:
 
 class _WithoutKey:
     """
-    An adapter that hands over nothing but the request: our key is dropped.
+    An adapter that passes on nothing but the request: our key is dropped.
     """
 
     def __init__(self, app: Any) -> None:
@@ -463,7 +464,8 @@ def test_only_forwarded_lines_make_a_wsgi_request_part_of_an_asgi_one(
     change: dict[bytes, bytes | None], nested: bool
 ) -> None:
     """
-    Where an adapter drops our key, all managed lines must be those that the scope forwards (R15).
+    R15: if an adapter drops our key, all managed lines must be those that the outer middleware
+    forwards.
     """
     seen: list[Any] = []
 
@@ -486,7 +488,7 @@ def test_only_forwarded_lines_make_a_wsgi_request_part_of_an_asgi_one(
 
 def test_a_wsgi_request_without_lines_is_no_part_of_an_asgi_one() -> None:
     """
-    A scope that forwards nothing encloses no WSGI request by what is bound alone (R15).
+    R15: an outer middleware that forwards nothing encloses no WSGI request merely by its binding.
     """
     seen: list[Any] = []
 
@@ -515,7 +517,8 @@ def test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it(
     environ: dict[str, Any], user: str | None
 ) -> None:
     """
-    S3, S19: what a WSGI server may do to spellings and peers is done before an adapter sees it.
+    S3, S19: a WSGI server has merged spellings and replaced peers before an adapter sees the
+    request.
     """
     seen: list[Any] = []
 
@@ -531,7 +534,7 @@ def test_an_asgi_application_is_judged_by_the_wsgi_server_behind_it(
 
 def test_a_user_identified_outside_a2wsgi_is_known_inside() -> None:
     """
-    An adapter that hands the ASGI scope over hands over our key, whatever the lines say (R15).
+    R15: an adapter that passes the ASGI scope on passes our key on, whatever the headers are.
     """
     seen: list[Any] = []
 

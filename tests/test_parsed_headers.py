@@ -28,7 +28,7 @@ from idlanyard.ids import Provenance
 
 def bearer(line: str) -> str:
     """
-    Stand for the verification of a token: return its subject.
+    Return the subject of a token, as a verification would.
     """
     return line.removeprefix("Bearer ").partition(".")[0]
 
@@ -70,7 +70,7 @@ OWNED = [
 @pytest.mark.parametrize("peer", [STRANGER, PROXY], ids=["stranger", "proxy"])
 def test_a_header_of_others_stays(header: str, peer: str) -> None:
     """
-    A header with a meaning of its own stays as it came, whoever sent it; only the ID is dropped.
+    A header with a meaning of its own stays as it came, from any sender; only the ID is dropped.
     """
     policy = Policy(user=user_spec(sources=[Header(header, bearer)]), trusted_peers=[PROXY])
     user = ("alice", Provenance.PEER) if peer == PROXY else (None, None)
@@ -97,7 +97,8 @@ def test_an_assertion_that_nobody_vouches_for_is_removed(header: str) -> None:
 )
 def test_a_header_of_others_stays_whatever_stands_beside_it(beside: tuple[str, str]) -> None:
     """
-    What makes an ID of it impossible takes the header from nobody who reads it for another end.
+    A header with a meaning of its own stays for its other readers even if no ID can be read from
+    it.
     """
     policy = Policy(user=user_spec(accept="anyone", sources=[Header("X-API-Key", bearer)]))
     found: list[Any] = []
@@ -115,7 +116,7 @@ def test_a_header_of_others_stays_whatever_stands_beside_it(beside: tuple[str, s
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP"])
 def test_a_forwarding_header_that_is_read_still_tells_of_a_rewritten_peer(header: str) -> None:
     """
-    S19: reading an ID out of a forwarding header does not hide that the peer stands in it.
+    S19: reading an ID out of a forwarding header does not hide that the peer is in it.
     """
     device = IDSpec(name="device_id", header="X-D", accept="anyone", sources=[Header(header, str)])
     policy = Policy(extra=[device], trusted_peers=[PROXY])
@@ -150,7 +151,7 @@ def test_what_is_parsed_is_the_clients_word() -> None:
 
 def test_connection_is_read_by_nobody_else() -> None:
     """
-    S5: Connection names headers; reading an ID out of it would let it name none.
+    S5: no ID is read from ``Connection``, which must go on naming headers.
     """
     with pytest.raises(PolicyError, match="names other headers"):
         session_spec(sources=[Header("Connection", bearer)])

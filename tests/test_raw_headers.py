@@ -140,7 +140,7 @@ def _by_wsgi(policy: Policy, environ: Message) -> Seen:
 
 def _check(policy: Policy, seen: Seen, pairs: list[tuple[bytes, bytes]]) -> None:
     """
-    Check what must hold whatever came in.
+    Check the rules that hold for any request.
     """
     assert seen.status in (200, 400, 401)
     assert len(seen.contexts) == (seen.status == 200)

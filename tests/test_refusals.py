@@ -47,7 +47,7 @@ def _failing(value: str, request: Any) -> bool:
 
 def _by_asgi(policy: Policy, lines: list[Line], method: str = "GET") -> tuple[int, Any, bytes]:
     """
-    Return status, headers and body of what the ASGI middleware answers.
+    Return status, headers and body of the ASGI middleware's answer.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -61,7 +61,7 @@ def _by_asgi(policy: Policy, lines: list[Line], method: str = "GET") -> tuple[in
 
 def _by_wsgi(policy: Policy, lines: list[Line], method: str = "GET") -> tuple[int, Any, bytes]:
     """
-    Return status, headers and body of what the WSGI middleware answers.
+    Return status, headers and body of the WSGI middleware's answer.
     """
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -166,7 +166,7 @@ def test_a_refusal_carries_the_session_that_would_be_bound(
     serve: Serve, policy: Policy, lines: list[Line], status: int, field: str, reason: str
 ) -> None:
     """
-    The session's echo header, and no other ID's, stands on a refusal (R8).
+    R8: a refusal has the session's echo header, and no other ID's.
     """
     answered, headers, _ = serve(policy, lines)
     assert answered == status
@@ -186,7 +186,7 @@ def test_a_refusal_carries_the_session_that_would_be_bound(
 )
 def test_a_refusal_without_a_session_to_echo(serve: Serve, session: Any) -> None:
     """
-    Where no session is declared or echoed, a refusal carries none (R8).
+    R8: a refusal has no echo if no session is declared or echoed.
     """
     policy = Policy(session=session, user=user_spec(required=True))
     status, headers, _ = serve(policy, [S1])
@@ -227,8 +227,8 @@ KNOWN: list[Line] = [("X-Session-ID", "s1"), ("X-User-ID", "bob")]
 )
 def test_the_server_logs_a_refusal_with_its_ids(kind: str, sent: list[str]) -> None:
     """
-    R4: what a server logs while it sends a refusal has the IDs of the request; what it does
-    once that is sent has not, since it may begin the next request then.
+    R4: lines that a server logs while it sends a refusal have the IDs of the request; later ones
+    have not, since the server may begin the next request then.
     """
     seen: list[tuple[str, str | None, str | None]] = []
 
@@ -266,7 +266,7 @@ def test_the_access_line_of_a_refusal_has_its_ids() -> None:
 @BOTH
 def test_what_is_told_of_a_request_is_told_with_its_ids(serve: Serve) -> None:
     """
-    R6: the line that says why something was dropped, and its event, are found by the session.
+    R6: the log line and the event about a dropped value have the IDs of the request.
     """
     seen: list[str | None] = []
 

@@ -90,7 +90,7 @@ def asgi(lines: list[tuple[str, str]], peer: str) -> Any:
 
 def wsgi(lines: list[tuple[str, str]], peer: str) -> Any:
     """
-    The request as a WSGI environ; what stands twice is joined, as servers do.
+    The request as a WSGI environ; repeated headers are joined, as servers do it.
     """
     environ: dict[str, str] = {}
     for name, value in lines:
@@ -101,7 +101,7 @@ def wsgi(lines: list[tuple[str, str]], peer: str) -> Any:
 
 def comparable(resolution: Resolution) -> Any:
     """
-    What a resolution says, without the order that means nothing.
+    The content of a resolution, without the order that means nothing.
     """
     scope, edits, refusal, rejected = resolution
     gone, added = edits or ((), [])

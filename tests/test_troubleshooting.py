@@ -1,5 +1,5 @@
 """
-What docs/troubleshooting.md says of a refusal is what the log and the events say.
+The log and the events explain a refusal in the words of docs/troubleshooting.md.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def test_every_reason_stands_on_the_page() -> None:
 @pytest.mark.parametrize("reason", MESSAGES)
 def test_the_page_quotes_the_log(reason: str) -> None:
     """
-    What a row quotes is part of the warning that is logged for its reason.
+    The quotation in a row is part of the warning that is logged for its reason.
     """
     assert ROWS[reason] in MESSAGES[reason].format(**FILLED)
 
 
 def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     """
-    A parse function that raises is logged, and told to subscribers, as the page says.
+    A parse function that raises is logged, and reported to subscribers, as the page says.
     """
 
     def fail(line: str) -> str:

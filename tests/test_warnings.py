@@ -1,5 +1,5 @@
 """
-What the log says of hostile and misrouted requests: each thing once, no value (R6, S8).
+The log's lines about hostile and misrouted requests: each once, without a value (R6, S8).
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def test_a_peer_is_printed_only_if_it_is_an_address(
     peer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    R6, S8: what a forwarding header made of the peer never reaches the log.
+    R6, S8: a peer that a forwarding header has made up never reaches the log.
     """
     with caplog.at_level(logging.INFO, "idlanyard"):
         _by_asgi(TRUSTING)([MALLORY], peer)
@@ -317,7 +317,7 @@ def test_the_zone_of_a_peer_is_never_printed(caplog: pytest.LogCaptureFixture) -
 
 def test_a_test_client_is_told_how_to_have_an_address(caplog: pytest.LogCaptureFixture) -> None:
     """
-    R6: the peer of Starlette's test client has no address; the warning says how to give it one.
+    R6: the peer of Starlette's test client has no address; the warning shows how to give it one.
     """
     with caplog.at_level(logging.INFO, "idlanyard"):
         _by_asgi(TRUSTING)([MALLORY], "testclient")
@@ -326,7 +326,7 @@ def test_a_test_client_is_told_how_to_have_an_address(caplog: pytest.LogCaptureF
 
 def test_a_unix_socket_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
     """
-    R6, S20: where nobody trusts unix sockets the warning says that the peer is one.
+    R6, S20: the warning names the unix socket if the policy does not trust it.
     """
     with caplog.at_level(logging.INFO, "idlanyard"):
         _by_wsgi(TRUSTING)([MALLORY], "")
@@ -335,7 +335,7 @@ def test_a_unix_socket_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
 
 def _give_way(frame: FrameType, *_: object) -> Any:
     """
-    Let another thread run at each line that counts a reason.
+    Give way to another thread at each line that counts a reason.
     """
     if frame.f_code is not _log_once.__code__:
         return None
@@ -369,7 +369,7 @@ def test_requests_at_once_are_warned_of_once(door: Door, caplog: pytest.LogCaptu
 @BOTH
 def test_the_two_warnings_differ(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     """
-    A rewritten peer is told apart from a peer that is merely not trusted (R6, S19).
+    R6, S19: a rewritten peer has another warning than a peer that is merely not trusted.
     """
     ask = door(TRUSTING)
     with caplog.at_level(logging.INFO, "idlanyard"):
@@ -396,7 +396,7 @@ def test_a_server_that_lets_an_alias_win_is_warned_of(
     server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    On a server where the last spelling wins one warning names the fix (S3).
+    S3: on a server on which the last spelling wins one warning names the fix.
     """
     ask = _by_wsgi(TRUSTING)
     with caplog.at_level(logging.INFO, "idlanyard"):
@@ -474,7 +474,7 @@ def test_a_parse_that_fails_is_logged_once(door: Door, caplog: pytest.LogCapture
 @BOTH
 def test_subscribers_hear_of_every_rejection(door: Door) -> None:
     """
-    What the log says once, ``reject`` events say each time, with field and reason alone (S8).
+    S8: a reason that is logged once is a ``reject`` event each time, with field and reason alone.
     """
     told: list[Any] = []
     undo = subscribe("reject", told.append)

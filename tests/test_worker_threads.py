@@ -33,7 +33,7 @@ def run_on(loop: Any, function: Any) -> Any:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_function_runs_in_a_thread_with_the_context(loop: Any) -> None:
     """
-    A function runs in another thread and sees the variables of who asked.
+    A function runs in another thread and sees the context variables of the caller.
     """
     threads = WorkerThreads(2, "two")
 
@@ -50,7 +50,7 @@ def test_a_function_runs_in_a_thread_with_the_context(loop: Any) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_no_more_threads_than_allowed(loop: Any) -> None:
     """
-    Who is given up frees no thread that still works, and a call that has not begun never does.
+    Cancelling a task frees no thread that still works, and a call that has not begun is dropped.
     """
     threads = WorkerThreads(2, "two")
     release = threading.Event()
@@ -85,7 +85,7 @@ def test_no_more_threads_than_allowed(loop: Any) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_stray_stop_is_an_error(loop: Any) -> None:
     """
-    A StopIteration in a thread is raised as an error, and leaves nobody waiting.
+    A StopIteration in a thread is raised as an error, and leaves no task waiting.
     """
     threads = WorkerThreads(1, "one")
 
@@ -119,7 +119,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 def test_without_anyio_another_loop_is_refused_in_a_sentence() -> None:
     """
-    On a loop that is not asyncio's, where AnyIO is missing, the error says what to install.
+    On a loop that is not asyncio's, if AnyIO is missing, the error shows the package to install.
     """
     program = """
 import sys
@@ -146,7 +146,7 @@ trio.run(ask)
 
 def test_threads_end_with_their_owner() -> None:
     """
-    Threads do not outlive what they were made for.
+    Threads end with the object that they were made for.
     """
     threads = WorkerThreads(3, "short-lived")
     asyncio.run(threads.run(os.getpid))

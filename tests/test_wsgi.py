@@ -70,7 +70,7 @@ def test_the_echo_stands_once_however_the_response_starts(app: Any, status: str)
 
 def test_exc_info_reaches_the_server_and_only_where_given() -> None:
     """
-    ``exc_info`` is handed on, and no third argument where the app gave none (PEP 3333).
+    ``exc_info`` is passed on, and no third argument if the app gave none (PEP 3333).
     """
     calls: list[tuple[Any, ...]] = []
 
@@ -175,7 +175,7 @@ def test_only_whole_bodies_are_returned_as_they_are(
 
 class Body:
     """
-    A body that notes what is bound in each of its steps.
+    A body that notes the current IDs in each of its steps.
     """
 
     def __init__(self, chunks: int = 2) -> None:
@@ -263,7 +263,7 @@ def test_a_body_may_be_closed_by_another_thread() -> None:
 
 def test_a_body_without_close_is_closed_all_the_same() -> None:
     """
-    ``close`` of the wrapper ends the request also where the body has none of its own (R4).
+    R4: ``close`` of the wrapper ends the request even if the body has no ``close``.
     """
     environ = environ_of(S1)
     stream: Any = _streaming(iter([b"x"]))(environ, Server().start_response)
@@ -335,7 +335,7 @@ def test_an_exception_unbinds_and_carries_a_snapshot(where: str) -> None:
 
 def test_the_environ_is_changed_for_good() -> None:
     """
-    What was taken out of the environ stays out, so that a late reader finds no spoof.
+    A removed header stays out of the environ, so that a late reader finds no spoof.
     """
     environ = environ_of([*S1, ("X-User-ID", "mallory")])
     seen: list[Any] = []
@@ -376,7 +376,7 @@ def test_access_logs_read_the_environ() -> None:
 )
 def test_access_logs_read_who_was_identified(when: str) -> None:
     """
-    The environ keys say what ``identify`` said, also late; the header is fixed at the start (R2).
+    R2: the environ keys follow ``identify``, also late; the header is fixed at the start.
     """
 
     def whole(environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -414,7 +414,7 @@ def test_an_echo_that_fails_leaves_the_response_alone() -> None:
 
 def test_the_list_of_the_app_is_left_as_it_is() -> None:
     """
-    The header list that an app hands to ``start_response`` is never changed.
+    The header list that an app passes to ``start_response`` is never changed.
     """
     headers = [("Content-Type", "text/plain")]
 
@@ -428,7 +428,7 @@ def test_the_list_of_the_app_is_left_as_it_is() -> None:
 
 def test_a_policy_of_another_type_is_refused() -> None:
     """
-    A middleware takes a ``Policy`` and says so (R14).
+    R14: anything but a ``Policy`` is refused with a sentence that names the type.
     """
     with pytest.raises(TypeError, match="write Policy"):
         SessionContextMiddleware(_early, {"trusted_peers": []})  # type: ignore[arg-type]

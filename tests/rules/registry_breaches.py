@@ -290,7 +290,7 @@ REGISTRY_BREACHES = [
         "_decision/known_sessions.py",
         "    if isinstance(answer, bool):\n        return answer\n",
         "    return bool(answer)\n",
-        ADMISSION + "test_only_true_lets_in",
+        ADMISSION + "test_only_true_admits",
     ),
     Breach(
         "R5",
