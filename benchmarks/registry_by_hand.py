@@ -22,8 +22,8 @@ import redis.asyncio
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from idlanyard.registry._postgresql._schema import sessions_table
 from idlanyard.registry._postgresql._statements import Statements
-from idlanyard.registry._postgresql._table import table_of
 from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._scripts import INSERT
 from idlanyard.registry._sqlite._commands import Statements as SqliteStatements
@@ -37,7 +37,7 @@ POOL: dict[str, Any] = {
     "use_native_hstore": False,
     "hide_parameters": True,
 }
-STATEMENTS = Statements(table_of("idlanyard"))
+STATEMENTS = Statements(sessions_table("idlanyard"))
 SPACE = Namespace("idlanyard")
 SQLITE = SqliteStatements("idlanyard")
 

@@ -34,9 +34,9 @@ from idlanyard.registry import (
     SessionNotFound,
     SessionRegistry,
 )
-from idlanyard.registry._postgresql import _table
-from idlanyard.registry._postgresql._parameters import parameters_of
+from idlanyard.registry._postgresql import _schema
 from idlanyard.registry._postgresql._statements import BATCH, Statements
+from idlanyard.registry._postgresql._url import connection_parameters
 from registries.contract import AwaitedContract, RacingContract
 from registries.faces import Opened, asynchronous, synchronous
 from registries.naming import DEADLINE, eventually, fresh
@@ -216,18 +216,20 @@ def test_what_the_url_says_goes_before_what_we_say(monkeypatch: pytest.MonkeyPat
     Timeouts are bounded unless the URL says otherwise; text is always UTF-8.
     """
     monkeypatch.delenv("PGOPTIONS", raising=False)
-    ours = parameters_of("postgresql://", 5.0)
+    ours = connection_parameters("postgresql://", 5.0)
     assert ours["connect_timeout"] == 5
     assert "-c statement_timeout=4000" in ours["options"]
     said = "connect_timeout=9&client_encoding=LATIN1&options=-c%20statement_timeout%3D7"
-    theirs = parameters_of(f"postgresql://h1,h2/db?{said}", 5.0)
+    theirs = connection_parameters(f"postgresql://h1,h2/db?{said}", 5.0)
     assert theirs["connect_timeout"] == "9"
     assert theirs["client_encoding"] == "UTF8"
     assert theirs["options"] == f"{ours['options']} -c statement_timeout=7"
-    assert parameters_of("postgresql://h1,h2/db", 5.0)["connect_timeout"] == 2
-    assert parameters_of("postgresql://h/db?options=", 5.0)["options"] == ""
+    assert connection_parameters("postgresql://h1,h2/db", 5.0)["connect_timeout"] == 2
+    assert connection_parameters("postgresql://h/db?options=", 5.0)["options"] == ""
     monkeypatch.setenv("PGOPTIONS", "-c search_path=app")
-    assert parameters_of("postgresql://h/db", 5.0)["options"].endswith(" -c search_path=app")
+    assert connection_parameters("postgresql://h/db", 5.0)["options"].endswith(
+        " -c search_path=app"
+    )
 
 
 def test_a_unix_socket_and_a_list_of_hosts_do(own_server: PostgreSQL, face: Face) -> None:
@@ -264,7 +266,7 @@ def documented() -> str:
     """
     Return the statements of the documentation.
     """
-    _, _, rest = str(inspect.getdoc(_table)).partition("code-block:: sql\n")
+    _, _, rest = str(inspect.getdoc(_schema)).partition("code-block:: sql\n")
     return textwrap.dedent(rest.partition("\nThe keys")[0])
 
 
@@ -353,7 +355,7 @@ def test_pages_and_purges_go_by_an_index(database: str) -> None:
         " now(), now() + '1 h'::interval * n FROM generate_series(1, 20000) n",
     )
     execute(database, "ANALYZE idlanyard_sessions")
-    asked = {"whose": "sha256('1')", "after": "'5'", "most": "100", "near": "1100"}
+    asked = {"client": "sha256('1')", "after": "'5'", "most": "100", "near": "1100"}
     plan = explained(database, "page", asked)
     assert "idlanyard_sessions_by_client" in plan
     assert "Sort" not in plan.partition("Subquery Scan on beyond")[0]
@@ -365,7 +367,7 @@ def explained(url: str, name: str, values: dict[str, str]) -> str:
     """
     Return the plan of a verb's statement.
     """
-    statements = Statements(_table.table_of("idlanyard"))
+    statements = Statements(_schema.sessions_table("idlanyard"))
     text = str(
         getattr(statements, name).compile(dialect=make_url("postgresql+psycopg://").get_dialect()())
     )

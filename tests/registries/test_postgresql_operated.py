@@ -27,12 +27,12 @@ from idlanyard.registry import (
     RegistryUnavailable,
     SessionRegistry,
 )
-from idlanyard.registry._postgresql import _table
-from idlanyard.registry._postgresql._faults import fault_of, is_gone
-from idlanyard.registry._postgresql._layout import Layout
-from idlanyard.registry._postgresql._questions import Questions
-from idlanyard.registry._postgresql._statements import ENDING, NEAR, SWEPT, TERMS, Statements
-from idlanyard.registry._questions import Put, Walk
+from idlanyard.registry._postgresql import _schema
+from idlanyard.registry._postgresql._commands import Commands
+from idlanyard.registry._postgresql._faults import is_table_missing, statement_fault
+from idlanyard.registry._postgresql._migration import Migration
+from idlanyard.registry._postgresql._statements import ENDING, NEAR, SWEPT, TERMS
+from idlanyard.registry._questions import Insert, Page, Put, Walk
 from idlanyard.registry._record import Draft, Kept
 from registries.faces import Opened, asynchronous, store_of, synchronous
 from registries.naming import eventually, fresh
@@ -287,7 +287,7 @@ def test_all_but_keys_work_while_another_process_makes_the_indexes(
     Where an index is being made elsewhere, verbs go on, and a create with a key does not pretend.
     """
     make_earlier(database)
-    for statement in _table.changing(_table.table_of("idlanyard")).split(";", 2)[2:]:
+    for statement in _schema.upgrade_sql(_schema.sessions_table("idlanyard")).split(";", 2)[2:]:
         execute(database, statement)
     with face(database, timeout=5) as registry:
         with locked(database):
@@ -647,11 +647,11 @@ def test_codes_tell_an_outage_from_what_waiting_will_not_mend(
     """
     error = Refusal(sqlstate)
     wrapped = DBAPIError("SELECT 1", {}, error)
-    fault = fault_of(error, "t")
-    assert fault == fault_of(wrapped, "t")
+    fault = statement_fault(error, "t")
+    assert fault == statement_fault(wrapped, "t")
     assert fault is None if told is None else told in str(fault)
-    assert is_gone(wrapped) is (sqlstate in ("42P01", "42703", "3F000"))
-    assert fault_of(TimeoutError(), "t") is None
+    assert is_table_missing(wrapped) is (sqlstate in ("42P01", "42703", "3F000"))
+    assert statement_fault(TimeoutError(), "t") is None
 
 
 # Settings that void a promise
@@ -936,16 +936,17 @@ def blocks_of_a_page(url: str) -> int:
     Return how many blocks of 8 KB the statements look at for the first 100 sessions of a client.
     """
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
-    table, looked = _table.table_of("idlanyard"), 0
+    table, looked = _schema.sessions_table("idlanyard"), 0
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        layout = Layout(table)
-        layout.prepare(connection)
-        asking = Questions(Statements(table), layout).page(digest("c"), None, 100)
+        migration = Migration(table)
+        migration.prepare(connection)
+        asking = Commands(table, migration).steps(Page(digest("c"), None, 100))
         rows = None
         with suppress(StopIteration):
             while True:
-                statement, values = asking.send(rows)  # type: ignore[arg-type]
-                text: Any = statement.compile(dialect=engine.dialect)  # type: ignore[attr-defined]
+                statement: Any
+                statement, values = asking.send(rows)
+                text = statement.compile(dialect=engine.dialect)
                 explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"
                 known = text.construct_params(values)
                 [plan] = connection.exec_driver_sql(explain, known).scalar_one()
@@ -1035,10 +1036,11 @@ def test_a_create_that_never_has_its_turn_is_taken() -> None:
     """
     A create with a key that others come before, again and again, ends as a duplicate.
     """
-    layout = Layout(_table.table_of("idlanyard"))
-    layout.keeps_retries = True
+    table = _schema.sessions_table("idlanyard")
+    migration = Migration(table)
+    migration.has_retry_index = True
     draft = Draft(b"key", "s", None, None, "{}", None, b"idempotency", b"request")
-    asking = Questions(Statements(_table.table_of("idlanyard")), layout).insert(draft)
+    asking = Commands(table, migration).steps(Insert(draft))
     assert answered(asking) is None
 
 
@@ -1058,7 +1060,7 @@ def documented() -> list[str]:
     """
     Return the documented change of an earlier layout, once for each place where it stands.
     """
-    _, _, rest = str(inspect.getdoc(_table)).partition("The first layout")
+    _, _, rest = str(inspect.getdoc(_schema)).partition("Layout 1 had")
     _, _, rest = rest.partition("code-block:: sql\n")
     page = (DOCS / "registry_machines.md").read_text(encoding="utf-8")
     _, _, page = page.partition("### A new version's layout")
@@ -1092,6 +1094,6 @@ def test_a_table_that_is_made_while_a_server_looks_is_not_there_yet(database: st
         connection.exec_driver_sql("SELECT 1")
         with SessionRegistry.open(database) as registry:
             registry.create()
-        state = Layout(_table.table_of("idlanyard"))._state_of(connection)
+        state = Migration(_schema.sessions_table("idlanyard"))._read_state(connection)
         assert not state.is_there
     engine.dispose()

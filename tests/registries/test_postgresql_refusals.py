@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
-from idlanyard.registry._postgresql._refusals import refusal_of, was_ended
+from idlanyard.registry._postgresql._faults import connection_fault, was_terminated
 from registries.faces import Opened, asynchronous, synchronous
 from registries.naming import fresh
 from registries.postgres import (
@@ -321,7 +321,7 @@ def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
     """
     Libpq tells no code for a connection that was refused, only this.
     """
-    assert (refusal_of(psycopg.OperationalError(text)) is not None) is is_told
+    assert (connection_fault(psycopg.OperationalError(text)) is not None) is is_told
 
 
 @pytest.mark.parametrize(
@@ -354,4 +354,4 @@ def test_only_what_was_surely_not_done_is_asked_again(error: BaseException, is_e
     """
     A statement that may have been done is never repeated by itself.
     """
-    assert was_ended(error) is is_ended
+    assert was_terminated(error) is is_ended

@@ -99,25 +99,25 @@ REGISTRY_BREACHES = [
     Breach(
         "Finding 6",
         "a connection that may only read is kept",
-        HOME + "_postgresql/_attempts.py",
-        "if state == _READ_ONLY and was_pooled and not is_last:",
-        "if state == _READ_ONLY and was_pooled and is_last:",
+        HOME + "_postgresql/_pool.py",
+        "if is_read_only(error) and was_pooled and not is_last:",
+        "if is_read_only(error) and was_pooled and is_last:",
         "tests/registries/test_postgresql_connections.py::"
         "test_a_connection_that_may_only_read_is_replaced",
     ),
     Breach(
         "Finding 6",
         "one refusal is not told of the other connections",
-        HOME + "_postgresql/_attempts.py",
-        "        self._places.renew(first.generation)\n        link.generation",
-        "        link.generation",
+        HOME + "_postgresql/_pool.py",
+        "        self._pool.replace_all(first.generation)\n        connection.generation",
+        "        connection.generation",
         "tests/registries/test_postgresql_connections.py::"
         "test_one_refusal_closes_all_older_connections",
     ),
     Breach(
         "Finding 8",
         "a server without connections is taken for an outage",
-        HOME + "_postgresql/_refusals.py",
+        HOME + "_postgresql/_faults.py",
         '"too many clients|',
         '"',
         "tests/registries/test_postgresql_connections.py::"
@@ -126,7 +126,7 @@ REGISTRY_BREACHES = [
     Breach(
         "Finding 8",
         "a process keeps all connections that it got",
-        HOME + "_postgresql/_places.py",
+        HOME + "_postgresql/_pool.py",
         "elif room < _RESERVE and self._open > 1:",
         "elif room < -1000 and self._open > 1:",
         "tests/registries/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",

@@ -1,5 +1,5 @@
 """
-``postgresql://``: SQLAlchemy Core and psycopg 3, for both faces.
+``postgresql://``: SQLAlchemy Core and psycopg 3, for threads and for event loops.
 """
 
 from __future__ import annotations

@@ -4,105 +4,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._drive import drive_async
-from idlanyard.registry._exceptions import RegistryMisconfigured
-from idlanyard.registry._postgresql._async_pool import AsyncPool
-from idlanyard.registry._postgresql._faults import is_gone
-from idlanyard.registry._postgresql._layout import Layout
-from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Questions, Statement
-from idlanyard.registry._postgresql._statements import Statements
-from idlanyard.registry._postgresql._table import table_of
-from idlanyard.registry._questions import Check, Purge, Question
+from idlanyard.registry._loops import OnLoop
+from idlanyard.registry._postgresql._commands import Commands
+from idlanyard.registry._postgresql._connections import (
+    ROOM,
+    PooledConnection,
+    close_unless_opened,
+    create_loop_engine,
+    deadline,
+    detach_connection,
+)
+from idlanyard.registry._postgresql._migration import Migration
+from idlanyard.registry._postgresql._pool import (
+    WAIT_SHARE,
+    Attempts,
+    ConnectionPool,
+    Execute,
+    ReadRoom,
+    Step,
+    Wait,
+)
+from idlanyard.registry._postgresql._schema import sessions_table
+from idlanyard.registry._postgresql._url import connection_parameters
+from idlanyard.registry._questions import Purge, Question
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from idlanyard.registry._postgresql._statements import Statement
     from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
+# A statement's deadline is earlier than that of its task: a connection that times out by itself
+# is known to be dead, and the pool replaces the others, too; one that was cancelled is not.
+_STATEMENT_SHARE = 0.95
+
+
+class _Home(NamedTuple):
+    """
+    The engine and the connections of one event loop.
+    """
+
+    engine: AsyncEngine
+    pool: ConnectionPool
 
 
 class AsyncPostgresqlStore:
     """
-    A pool of connections on one event loop; see ``AsyncStore``.
+    A store whose connections belong to one event loop.
+
+    If that loop is closed, the next use opens new connections on its own loop.
     """
 
     def __init__(
         self, parameters: dict[str, Any], *, timeout: float, namespace: str, pool: Pool
     ) -> None:
+        table = sessions_table(namespace)
+        self._parameters = parameters
         self._timeout = timeout
-        self._table = table_of(namespace)
-        self._pool = AsyncPool(parameters, pool, table=self._table.name)
-        self._layout = Layout(self._table)
-        self._questions = Questions(Statements(self._table), self._layout)
+        self._bounds = pool
+        self._table = table.name
+        self._migration = Migration(table)
+        self._commands = Commands(table, self._migration)
+        self._homes = OnLoop(self._new_home, _close_home)
 
     async def ask(self, question: Question[T]) -> T:
         """
         Return the answer to a question. Each batch of a purge has the whole timeout.
         """
-        answer: T = await self._answer(question)
+        until = None if isinstance(question, Purge) else monotonic() + self._timeout
+        steps = self._commands.steps(question)
+        answer: T = await drive_async(steps, partial(self._answer, until))
         return answer
 
     async def close(self) -> None:
         """
-        Close the connections; those in use are closed when they come back.
+        Close the connections, from any event loop; those in use when they come back.
         """
-        await self._pool.close()
+        held = self._homes.take()
+        if held is not None:
+            _close_home(held.state)
 
-    async def _answer(self, question: Question[Any]) -> Any:
-        if isinstance(question, Check):
-            return await self._check()
-        until = None if isinstance(question, Purge) else monotonic() + self._timeout
-        return await drive_async(self._questions.steps(question), partial(self._rows, until))
-
-    async def _check(self) -> list[str]:
+    async def _answer(self, until: float | None, statement: Statement) -> Any:
         """
-        Check the server by a new connection.
+        Return the answer to a statement, within the timeout if *until* is ``None``.
         """
-
-        async def prepare(connection: AsyncConnection) -> list[str]:
-            return await connection.run_sync(self._layout.prepare)
-
-        return await self._pool.ask(prepare, until=monotonic() + self._timeout, is_fresh=True)
-
-    async def _rows(self, until: float | None, statement: Statement) -> Sequence[Any]:
-        """
-        Return the rows of a statement, within the timeout if *until* is ``None``.
-        """
-        if until is None:
-            until = monotonic() + self._timeout
+        home, now = self._homes.get(), monotonic()
+        seconds = self._timeout if until is None else until - now
+        end = now + seconds * _STATEMENT_SHARE
+        wait = min((end - now) * WAIT_SHARE, self._bounds.wait)
+        is_check = statement.sql is None
+        attempts = Attempts(home.pool, asyncio.Event, until=now + wait, is_fresh=is_check)
+        token = deadline.set(end)
         try:
-            return await self._execute(statement, until)
-        except RegistryMisconfigured as error:
-            if not is_gone(error.__cause__):
-                raise
-            # Somebody dropped the table: it is made anew.
-            self._layout.forget()
-            return await self._execute(statement, until)
+            async with asyncio.timeout(seconds):
+                return await drive_async(attempts.steps(), partial(self._take, home, statement))
+        except (SQLAlchemyError, psycopg.Error, TimeoutError) as error:
+            reason = attempts.reason(error)
+            raise attempts.failure(reason, self._table) from reason
+        finally:
+            deadline.reset(token)
 
-    async def _execute(self, statement: Statement, until: float) -> Sequence[Any]:
-        async def execute(connection: AsyncConnection) -> Sequence[Any]:
-            if self._layout.is_due:
-                await connection.run_sync(self._layout.prepare)
-            return (await connection.execute(*statement)).all()
+    async def _take(self, home: _Home, statement: Statement, step: Step) -> Any:
+        """
+        Take one step of the attempts at a statement.
+        """
+        if isinstance(step, Execute):
+            connection = step.connection.connection
+            return await connection.run_sync(self._migration.execute, statement)
+        if isinstance(step, Wait):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(step.seconds):
+                    await step.event.wait()
+            return None
+        if isinstance(step, ReadRoom):
+            return await step.connection.connection.scalar(ROOM)
+        return await self._open(home.engine, step.generation)
 
-        return await self._pool.ask(execute, until=until)
+    async def _open(self, engine: AsyncEngine, generation: int) -> PooledConnection:
+        with close_unless_opened(self._parameters):
+            connection = await engine.connect()
+            return detach_connection(connection, connection.sync_connection, generation)
+
+    def _new_home(self) -> _Home:
+        return _Home(create_loop_engine(self._parameters), ConnectionPool(self._bounds))
+
+
+def _close_home(home: _Home) -> None:
+    home.pool.replace_all(home.pool.generation)
 
 
 def async_store(
     url: str, *, timeout: float, namespace: str, pool: Pool, **_: object
 ) -> AsyncPostgresqlStore:
     """
-    Return the store of a ``postgresql://`` URL, as libpq takes it.
+    Return the store of a ``postgresql://`` URL; it connects on first use.
 
     Raises:
         PolicyError: libpq does not understand the URL.
     """
-    parameters = parameters_of(url, timeout)
+    parameters = connection_parameters(url, timeout)
     return AsyncPostgresqlStore(parameters, timeout=timeout, namespace=namespace, pool=pool)

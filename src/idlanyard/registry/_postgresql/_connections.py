@@ -1,8 +1,9 @@
 """
-Connections that end when a question's time is up, and the engines that ask by them.
+Connections that end at a question's deadline, and the engines that use them.
 
-The server ends a statement that takes too long (``statement_timeout``). Where it
-does not answer at all, the waiting ends here, and the connection with it.
+The server ends a statement that takes too long (``statement_timeout``). If it
+does not answer at all, the wait ends here at the deadline, and the connection
+is closed.
 """
 
 from __future__ import annotations
@@ -17,31 +18,109 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import waiting
-from sqlalchemy import Engine, create_engine
+from psycopg.pq import ConnStatus, TransactionStatus
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
-
-from idlanyard.registry._postgresql._links import Link
 
 T = TypeVar("T")
 
 SCHEME: Final = "postgresql"
 
-# The moment at which the question of this thread or task has taken too long.
+# The moment of the monotonic clock at which the current question of this thread or task ends.
 deadline: Final = ContextVar("idlanyard_registry_deadline", default=math.inf)
 
+ROOM: Final = text(
+    """
+    SELECT least(
+        CAST(current_setting('max_connections') AS int)
+        - CAST(current_setting('superuser_reserved_connections') AS int)
+        - CAST(coalesce(current_setting('reserved_connections', true), '0') AS int)
+        - count(*),
+        (SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user AND rolconnlimit >= 0)
+        - count(*) FILTER (WHERE usename = session_user),
+        (SELECT datconnlimit FROM pg_database
+            WHERE datname = current_database() AND datconnlimit >= 0)
+        - count(*) FILTER (WHERE datname = current_database())
+    )
+    FROM pg_stat_activity WHERE datid IS NOT NULL
+    """
+)
+"""
+The number of connections that the server has left for this role.
+"""
 _DIALECT: Final = "postgresql+psycopg://"
-_LONGEST: Final = 60.0
+_LONGEST_WAIT: Final = 60.0
 # SQL_ASCII keeps the bytes of UTF-8 as they are; every other encoding changes them.
 _ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})
+_READ_ONLY_PARAMETERS: Final = (b"in_hot_standby", b"default_transaction_read_only")
+
+
+class PooledConnection:
+    """
+    A connection of our pool, detached from the pools of SQLAlchemy and psycopg.
+
+    Attributes:
+        connection: SQLAlchemy's ``Connection`` or ``AsyncConnection``.
+        generation: the generation of the pool in which it was opened.
+        has_answered: whether the server has answered a statement on it.
+        is_new: whether it was opened for the current question.
+    """
+
+    __slots__ = ("_driver", "_was_writable", "connection", "generation", "has_answered", "is_new")
+
+    def __init__(
+        self, connection: Any, driver: psycopg.BaseConnection[Any], generation: int
+    ) -> None:
+        self.connection = connection
+        self.generation = generation
+        self.has_answered = False
+        self.is_new = True
+        self._driver = driver
+        self._was_writable = self._is_writable()
+
+    def is_alive(self) -> bool:
+        """
+        Return whether the connection is usable, as far as is known without asking the server.
+        """
+        wire = self._driver.pgconn
+        try:
+            if wire.status == ConnStatus.OK:
+                # The first read may get the server's last message, and only the second its end.
+                wire.consume_input()
+                wire.consume_input()
+        except psycopg.OperationalError:
+            return False
+        return wire.status == ConnStatus.OK and wire.transaction_status == TransactionStatus.IDLE
+
+    def is_demoted(self) -> bool:
+        """
+        Return whether the server accepted writes before, and reports now that it does not.
+
+        PostgreSQL 14 and later report it beside their answers.
+        """
+        is_writable = self._is_writable()
+        if is_writable:
+            self._was_writable = True
+        return self._was_writable and not is_writable
+
+    def close(self) -> None:
+        """
+        Close the connection, at once and from any thread. Closing twice is harmless.
+        """
+        self._driver.pgconn.finish()
+
+    def _is_writable(self) -> bool:
+        wire = self._driver.pgconn
+        return all(wire.parameter_status(name) != b"on" for name in _READ_ONLY_PARAMETERS)
 
 
 class _Opening:
     """
-    One connection that is being opened, by way of one host or of several.
+    A connection that is being opened, to one host or to the first of several that answers.
 
     Args:
-        hosts: how many hosts there are to try.
+        hosts: the number of hosts.
     """
 
     def __init__(self, hosts: int) -> None:
@@ -49,18 +128,18 @@ class _Opening:
         self._attempts: list[Generator[Any, Any, Any]] = []
         self.connection: psycopg.BaseConnection[Any] | None = None
 
-    def attempt(self, waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    def bound_attempt(self, waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """
-        Let psycopg try one host, for its share of the time that is left.
+        Return psycopg's attempt at one host, limited to its share of the remaining time.
         """
-        now, rest = monotonic(), max(1, self._hosts - len(self._attempts))
-        bounded = _until(now + (deadline.get() - now) / rest, waits)
+        now, hosts_left = monotonic(), max(1, self._hosts - len(self._attempts))
+        bounded = _wait_until(now + (deadline.get() - now) / hosts_left, waits)
         self._attempts.append(bounded)
         return bounded
 
-    def give_up(self) -> None:
+    def close(self) -> None:
         """
-        Hang up on every host, which psycopg leaves to the garbage collector.
+        Close the sockets to every host, which psycopg leaves to the garbage collector.
         """
         for attempt in self._attempts:
             attempt.close()
@@ -73,19 +152,19 @@ _opening: Final[ContextVar[_Opening]] = ContextVar("idlanyard_registry_opening")
 
 class BoundedConnection(psycopg.Connection[Any]):
     """
-    A connection that waits for its server until ``deadline``, and then is closed.
+    A connection that waits for its server until ``deadline``, and is closed then.
     """
 
     @classmethod
     def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
-        return _opening.get().attempt(super()._connect_gen(*arguments, **options))
+        return _opening.get().bound_attempt(super()._connect_gen(*arguments, **options))
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **options: Any) -> T:
         """
-        As psycopg's, until ``deadline``.
+        Wait as psycopg does, until ``deadline``.
         """
         try:
-            return super().wait(_until(deadline.get(), gen), *arguments, **options)
+            return super().wait(_wait_until(deadline.get(), gen), *arguments, **options)
         except psycopg.errors.ConnectionTimeout:
             self.pgconn.finish()
             raise
@@ -93,34 +172,35 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 class AsyncBoundedConnection(psycopg.AsyncConnection[Any]):
     """
-    The same for an event loop. It is closed as well where its task is cancelled.
+    The same for an event loop. It is also closed if its task is cancelled.
 
-    psycopg's own would ask the server to cancel the statement and wait for the
-    answer; of a server that does not answer, that is too long.
+    psycopg would ask the server to cancel the statement and wait for the answer.
+    If the server does not answer, that takes too long.
     """
 
     @classmethod
     def _connect_gen(cls, *arguments: Any, **options: Any) -> Any:
-        return _opening.get().attempt(super()._connect_gen(*arguments, **options))
+        return _opening.get().bound_attempt(super()._connect_gen(*arguments, **options))
 
     async def wait(self, gen: Generator[Any, Any, T], *_: Any, **__: Any) -> T:
         """
-        As psycopg's, until ``deadline``.
+        Wait as psycopg does, until ``deadline``.
         """
         moment = deadline.get()
-        # Timers may come early by the resolution of the clock.
-        rest = min(max(moment - monotonic(), 0.0) + 0.001, _LONGEST)
+        # A timer may fire early, by the resolution of the clock.
+        rest = min(max(moment - monotonic(), 0.0) + 0.001, _LONGEST_WAIT)
+        waits = _wait_until(moment, gen)
         try:
-            return await waiting.wait_async(_until(moment, gen), self.pgconn.socket, interval=rest)
+            return await waiting.wait_async(waits, self.pgconn.socket, interval=rest)
         except (psycopg.errors.ConnectionTimeout, asyncio.CancelledError):
-            # SQLAlchemy 2.0 leaves a cancelled one to the garbage collector.
+            # SQLAlchemy 2.0 leaves a cancelled connection to the garbage collector.
             self.pgconn.finish()
             raise
 
 
-def _until(moment: float, waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+def _wait_until(moment: float, waits: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
     """
-    Let psycopg wait as it does, until a moment.
+    Run psycopg's generator of waits, and raise ``ConnectionTimeout`` at a moment.
     """
     ready = None
     try:
@@ -137,9 +217,9 @@ def _until(moment: float, waits: Generator[Any, Any, T]) -> Generator[Any, Any, 
         waits.close()
 
 
-def engine_of(parameters: dict[str, Any]) -> Engine:
+def create_sync_engine(parameters: dict[str, Any]) -> Engine:
     """
-    Return an engine for threads; each of its statements is a transaction.
+    Return an engine for threads. Each of its statements is a transaction.
     """
 
     def connect() -> BoundedConnection:
@@ -151,9 +231,9 @@ def engine_of(parameters: dict[str, Any]) -> Engine:
     return create_engine(_DIALECT, creator=connect, **_SETTINGS)
 
 
-def async_engine_of(parameters: dict[str, Any]) -> AsyncEngine:
+def create_loop_engine(parameters: dict[str, Any]) -> AsyncEngine:
     """
-    Return the same for an event loop.
+    Return an engine for an event loop. Each of its statements is a transaction.
     """
 
     async def connect() -> AsyncBoundedConnection:
@@ -166,36 +246,36 @@ def async_engine_of(parameters: dict[str, Any]) -> AsyncEngine:
 
 
 @contextmanager
-def opening(parameters: dict[str, Any]) -> Generator[None]:
+def close_unless_opened(parameters: dict[str, Any]) -> Generator[None]:
     """
-    Leave nothing open of a connection that could not be opened within this block.
+    Close all sockets of a connection if opening it fails within this block.
     """
-    one = _Opening(str(parameters.get("host", "")).count(",") + 1)
-    token = _opening.set(one)
+    opening = _Opening(str(parameters.get("host", "")).count(",") + 1)
+    token = _opening.set(opening)
     try:
         yield
     except BaseException:
-        one.give_up()
+        opening.close()
         raise
     finally:
         _opening.reset(token)
 
 
-def link_of(connection: Any, inner: Any, generation: int) -> Link:
+def detach_connection(connection: Any, sync_connection: Any, generation: int) -> PooledConnection:
     """
-    Return the link of a new connection, which is no longer SQLAlchemy's to pool.
+    Return a new connection, detached from SQLAlchemy's pool.
 
     Args:
-        connection: SQLAlchemy's, as questions are asked by it.
-        inner: the same, or the one that an asynchronous one stands for.
-        generation: of which generation it is.
+        connection: SQLAlchemy's connection, on which statements are executed.
+        sync_connection: the same, or the sync connection inside an async one.
+        generation: the current generation of our pool.
     """
-    driver = inner.connection.driver_connection
-    inner.detach()
-    return Link(connection, driver, generation)
+    driver = sync_connection.connection.driver_connection
+    sync_connection.detach()
+    return PooledConnection(connection, driver, generation)
 
 
-# The places are the pool; SQLAlchemy's own would try dead connections first, and wait by itself.
+# SQLAlchemy's own pools would try dead connections first, and wait without our deadline.
 _SETTINGS: Final[dict[str, Any]] = {
     "isolation_level": "AUTOCOMMIT",
     "poolclass": NullPool,

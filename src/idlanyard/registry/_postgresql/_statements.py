@@ -1,16 +1,16 @@
 """
-What a PostgreSQL registry asks, by the server's clock; each statement is one atomic step.
+The SQL statements of a registry. Each is one atomic step, by the server's clock.
 
-``statement_timestamp()`` is one moment for the whole of a statement, so that a
-session's creation and expiry are measured from the same one, and an index can
-be searched for it. A touch that has waited for another one is measured by
-``clock_timestamp()``, when it has its turn.
+``statement_timestamp()`` is the same during a whole statement: creation and
+expiry of a session are computed from one moment, and indexes can be searched
+for it. A touch may wait for another touch of the same row, so its moment is
+``clock_timestamp()``, which is read after that wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -41,25 +41,28 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 
-from idlanyard.registry._postgresql._table import FOREVER, TERM
-from idlanyard.registry._record import Draft, Kept, Row
+from idlanyard.registry._postgresql._schema import FOREVER, TERM
+from idlanyard.registry._record import Draft, Kept
 
 BATCH: Final = 1000
+"""
+The most expired sessions that one statement of a purge deletes.
+"""
 SWEPT: Final = 128
 """
-How many expired sessions a create gives up in passing, where it does.
+The most expired sessions that a create deletes, if it deletes any.
 """
 NEAR: Final = 250
 """
-How many sessions more than a page has are looked at in the order of their IDs.
+The most expired sessions among those of a page for which ``page`` reads in the order of IDs.
 """
 ENDING: Final = 1000
 """
-How many sessions of all clients are looked at that are about to end.
+The most sessions of all clients that ``by_terms`` reads because they expire soon.
 """
 TERMS: Final = 200
 """
-How many terms the living sessions of a client may have to be found by them.
+The most terms of one client's living sessions for which ``by_terms`` finds them.
 """
 _NOW: Final = func.statement_timestamp(type_=DateTime(timezone=True))
 _TURN: Final = func.clock_timestamp(type_=DateTime(timezone=True))
@@ -70,69 +73,83 @@ _OF_RETRIES: Final = ("idempotency", "request", "requested_at")
 _OF_DRAFTS: Final = ("key", "session_id", "client_key", "client_id", "metadata")
 
 
+class Statement(NamedTuple):
+    """
+    A statement with its parameters.
+
+    Attributes:
+        sql: the statement; ``None`` only prepares the tables, and its answer has
+            a sentence for each setting that voids a promise.
+        values: its parameters.
+    """
+
+    sql: Executable | None
+    values: dict[str, Any]
+
+
 class Statements:
     """
     The statements on one table. Their parameters are named as in ``Draft``.
 
     Attributes:
-        insert: keep a session where there is none, or only an expired one.
-        insert_sweeping: the same, and give up a few that have expired.
-        insert_once: keep a session where neither its ID nor its idempotency key is there.
-        insert_once_sweeping: the same, and give up a few that have expired.
-        made: the living sessions with the ID or the idempotency key of a draft.
-        give_way: forget the expired sessions with either of them.
-        read: by ``at``.
-        extend: by ``at`` and ``created``, for ``lifetime`` or, where that is null, the time it had.
-        delete: by ``at``, and ``created`` where that is not null.
-        page: by ``whose``, behind ``after``, ``most`` of them, unless too many are in
-            between that have expired: then the last row has nothing but a session ID.
-        by_terms: the same, term by term; of too many terms the last row has nothing but a key.
-        ordered: the same, however many are in between.
-        purge: the next expired sessions, and how many those were.
-        count: how many are living.
-        walk: all from ``after`` on, in the order of their keys, and whether they live.
-        known: the moment, and which of ``keys`` live, with their moments of creation.
-        give_all_way: forget the expired sessions with one of ``idempotencies``.
-        put: keep sessions as they were elsewhere, and return the keys of those that are kept.
-        pause: wait for a moment, at the server.
+        insert: insert a session if its key is free or belongs to an expired one.
+        insert_sweeping: the same, and delete a few expired sessions.
+        insert_once: insert a session if neither its key nor its idempotency key is there.
+        insert_once_sweeping: the same, and delete a few expired sessions.
+        made: select the living sessions with the key or the idempotency key of a draft.
+        give_way: delete the expired sessions with either of them.
+        read: select the session with the key ``at``.
+        extend: extend the session with the key ``at`` by ``lifetime``, or by its own ttl.
+        delete: delete the session with the key ``at``.
+        page: select up to ``most`` sessions of a client with IDs behind ``after``. If too
+            many expired ones are in between, a last row has only nulls or an ID.
+        by_terms: the same, term by term. If there are too many terms, a last row has only nulls.
+        ordered: the same, however many expired ones are in between.
+        purge: delete the next expired sessions and select their number.
+        count: select the number of living sessions.
+        walk: select all sessions with keys above ``after``, and whether they are living.
+        known: select the current moment and the living sessions among ``keys``.
+        give_all_way: delete the expired sessions with one of ``idempotencies``.
+        put: insert or replace sessions from another store, and select the keys of those kept.
+        pause: wait for a moment at the server.
     """
 
     def __init__(self, table: Table) -> None:
         columns = table.c
-        times = (_microseconds(columns.created_at), _microseconds(columns.expires_at))
+        times = (_to_microseconds(columns.created_at), _to_microseconds(columns.expires_at))
         live = _is_live(columns.expires_at)
         this = (columns.key == bindparam("at"), live)
-        self.insert: Executable = _insert(table).returning(*times)
-        self.insert_sweeping: Executable = _sweeping(table, _insert(table).returning(*times))
-        once = _insert_once(table).returning(*times)
+        self.insert: Executable = _build_insert(table).returning(*times)
+        self.insert_sweeping: Executable = _add_sweep(table, _build_insert(table).returning(*times))
+        once = _build_insert_once(table).returning(*times)
         self.insert_once: Executable = once
-        self.insert_once_sweeping: Executable = _sweeping(table, once)
-        self.made: Executable = _made(table)
-        self.give_way: Executable = _give_way(
+        self.insert_once_sweeping: Executable = _add_sweep(table, once)
+        self.made: Executable = _build_made(table)
+        self.give_way: Executable = _build_give_way(
             table, columns.idempotency == bindparam("idempotency"), columns.key == bindparam("at")
         )
-        self.read: Executable = select(*_row(columns)).where(*this)
-        self.extend: Executable = _extend(table).returning(*_row(columns))
-        chosen = delete(table).where(*this, times[0] == _created(times[0]))
-        self.delete: Executable = chosen.returning(*_row(columns))
-        self.page: Executable = _page(table)
-        self.by_terms: Executable = _by_terms(table)
-        ordered = select(*_row(columns)).where(live, *_whose(table))
+        self.read: Executable = select(*_row_columns(columns)).where(*this)
+        self.extend: Executable = _build_extend(table).returning(*_row_columns(columns))
+        chosen = delete(table).where(*this, times[0] == _given_or(times[0]))
+        self.delete: Executable = chosen.returning(*_row_columns(columns))
+        self.page: Executable = _build_page(table)
+        self.by_terms: Executable = _build_by_terms(table)
+        ordered = select(*_row_columns(columns)).where(live, *_client_range(table))
         ordered = ordered.order_by(columns.client_key, columns.session_id)
         self.ordered: Executable = ordered.limit(bindparam("most", type_=BigInteger))
-        gone = _gone(table, BATCH)
+        gone = _delete_expired(table, BATCH)
         self.purge: Executable = select(func.count()).select_from(gone)
         self.count: Executable = select(func.count()).select_from(table).where(live)
-        self.walk: Executable = _walk(table)
-        self.known: Executable = _known(table)
-        self.give_all_way: Executable = _give_way(
-            table, columns.idempotency == func.any(_array("idempotencies"))
+        self.walk: Executable = _build_walk(table)
+        self.known: Executable = _build_known(table)
+        self.give_all_way: Executable = _build_give_way(
+            table, columns.idempotency == func.any(_array_parameter("idempotencies"))
         )
-        self.put: Executable = _put(table)
+        self.put: Executable = _build_put(table)
         self.pause: Executable = select(func.pg_sleep(literal_column("0.1")))
 
 
-def values_of(draft: Draft) -> dict[str, Any]:
+def insert_values(draft: Draft) -> dict[str, Any]:
     """
     Return the parameters of ``Statements.insert``.
     """
@@ -146,9 +163,12 @@ def values_of(draft: Draft) -> dict[str, Any]:
     }
 
 
-def arrays_of(sessions: Sequence[tuple[bytes, bytes | None, Kept]]) -> dict[str, Any]:
+def put_arrays(sessions: Sequence[tuple[bytes, bytes | None, Kept]]) -> dict[str, Any]:
     """
-    Return the parameters of ``Statements.put``: sessions with their keys and their clients'.
+    Return the parameters of ``Statements.put``.
+
+    Args:
+        sessions: the sessions, each behind its key and its client's key.
     """
     return {
         "keys": [key for key, _, _ in sessions],
@@ -157,64 +177,58 @@ def arrays_of(sessions: Sequence[tuple[bytes, bytes | None, Kept]]) -> dict[str,
     }
 
 
-def one(rows: Sequence[Any]) -> Row | None:
-    """
-    Return what was found of the one session that was asked about.
-    """
-    return Row(*rows[0]) if rows else None
-
-
-def _row(columns: Any) -> tuple[ColumnElement[Any], ...]:
-    times = (_microseconds(columns.created_at), _microseconds(columns.expires_at))
+def _row_columns(columns: Any) -> tuple[ColumnElement[Any], ...]:
+    times = (_to_microseconds(columns.created_at), _to_microseconds(columns.expires_at))
     return (columns.session_id, columns.client_id, columns.metadata, *times)
 
 
-def _insert(table: Table) -> Any:
-    new = _new(table, dict.fromkeys(_OF_RETRIES, null()))
+def _build_insert(table: Table) -> Any:
+    new = _build_new(table, dict.fromkeys(_OF_RETRIES, null()))
     rest = {column.name: new.excluded[column.name] for column in table.c if column.name != "key"}
     return new.on_conflict_do_update(
         index_elements=[table.c.key], set_=rest, where=table.c.expires_at <= _NOW
     )
 
 
-def _insert_once(table: Table) -> Any:
+def _build_insert_once(table: Table) -> Any:
     """
-    Return a statement that does nothing where anything is in its way.
+    Return a statement that does nothing if any unique index has a conflict.
     """
-    return _new(table, {"requested_at": _NOW}).on_conflict_do_nothing()
+    return _build_new(table, {"requested_at": _NOW}).on_conflict_do_nothing()
 
 
-def _new(table: Table, more: dict[str, Any]) -> Insert:
+def _build_new(table: Table, more: dict[str, Any]) -> Insert:
     lifetime = bindparam("lifetime", type_=BigInteger)
-    times = {"ttl": lifetime, "created_at": _NOW, "expires_at": _after(_NOW, lifetime)}
+    times = {"ttl": lifetime, "created_at": _NOW, "expires_at": _add_time(_NOW, lifetime)}
     return insert(table).values(times | more)
 
 
-def _sweeping(table: Table, statement: Any) -> Any:
-    # It is swept after the new session is there, and waits for nobody.
-    return statement.add_cte(_gone(table, SWEPT, table.c.key != bindparam("at")))
+def _add_sweep(table: Table, statement: Any) -> Any:
+    # The new session's own key is left out: one statement cannot change a row twice.
+    return statement.add_cte(_delete_expired(table, SWEPT, table.c.key != bindparam("at")))
 
 
-def _made(table: Table) -> Any:
+def _build_made(table: Table) -> Any:
     columns = table.c
-    is_made = _is_made(columns)
+    is_made = _is_made_by_key(columns)
     made = and_(columns.idempotency == bindparam("idempotency"), is_made)
-    return select(made, columns.request, *_row(columns)).where(
+    return select(made, columns.request, *_row_columns(columns)).where(
         or_(made, columns.key == bindparam("at")), _is_live(columns.expires_at)
     )
 
 
-def _is_made(columns: Any) -> ColumnElement[bool]:
+def _is_made_by_key(columns: Any) -> ColumnElement[bool]:
     """
-    Return whether a session is the one that its idempotency key has made.
+    Return whether a session was created with its idempotency key.
 
-    Versions before this one leave the key there when they replace an expired session.
+    Processes of layout 1 do not know the column: when they replace an expired
+    session, its idempotency key remains in the row.
     """
-    held: ColumnElement[bool] = columns.requested_at == columns.created_at
-    return held
+    is_same: ColumnElement[bool] = columns.requested_at == columns.created_at
+    return is_same
 
 
-def _give_way(table: Table, idempotency: Any, *others: Any) -> Any:
+def _build_give_way(table: Table, idempotency: Any, *others: Any) -> Any:
     columns = table.c
     replaced = (
         update(table)
@@ -230,99 +244,101 @@ def _give_way(table: Table, idempotency: Any, *others: Any) -> Any:
     return expired.add_cte(replaced).returning(columns.key)
 
 
-def _extend(table: Table) -> Any:
+def _build_extend(table: Table) -> Any:
     columns = table.c
     given = bindparam("lifetime", type_=BigInteger)
     metadata = func.coalesce(bindparam("metadata", type_=Text), columns.metadata)
-    created = _microseconds(columns.created_at)
-    # Its own time may bring an end nearer; greatest() passes over nulls.
+    created = _to_microseconds(columns.created_at)
+    # Without a given ttl the end never moves backwards. greatest() ignores nulls.
     ends = case(
-        (given.is_(None), func.greatest(columns.expires_at, _after(_TURN, columns.ttl))),
-        else_=_after(_TURN, given),
+        (given.is_(None), func.greatest(columns.expires_at, _add_time(_TURN, columns.ttl))),
+        else_=_add_time(_TURN, given),
     )
     return (
         update(table)
         .where(
             columns.key == bindparam("at"),
             _is_live(columns.expires_at, _TURN),
-            created == _created(created),
+            created == _given_or(created),
         )
         .values(ttl=func.coalesce(given, columns.ttl), expires_at=ends, metadata=metadata)
     )
 
 
-def _whose(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    # As one range of an index, which the planner then reads in order, whatever it knows of a
-    # table that has just been filled; by two conditions it would rather sort all of them.
+def _client_range(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    # One range of the index, so that the planner reads it in order. With two conditions it would
+    # sort all sessions of the client while it has no statistics of a table just filled.
     columns = table.c
-    whose = bindparam("whose", type_=LargeBinary)
+    whose = bindparam("client", type_=LargeBinary)
     after = bindparam("after", type_=columns.session_id.type)
     behind = tuple_(columns.client_key, columns.session_id) > tuple_(whose, after)
     return behind, columns.client_key <= whose
 
 
-def _page(table: Table) -> Any:
+def _build_page(table: Table) -> Any:
     most = bindparam("most", type_=BigInteger)
     near = bindparam("near", type_=BigInteger)
     in_order = (table.c.client_key, table.c.session_id)
-    behind = select(table).where(*_whose(table)).order_by(*in_order)
+    behind = select(table).where(*_client_range(table)).order_by(*in_order)
     looked = behind.limit(near).subquery("looked").c
-    found = select(*_row(looked)).where(_is_live(looked.expires_at))
+    found = select(*_row_columns(looked)).where(_is_live(looked.expires_at))
     found = found.order_by(looked.client_key, looked.session_id).limit(most)
-    # It is looked for only where the page is not full.
-    beyond = select(table.c.session_id).where(*_whose(table))
+    # PostgreSQL runs this part only if the page is not full.
+    beyond = select(table.c.session_id).where(*_client_range(table))
     beyond = beyond.order_by(*in_order).offset(near).limit(_ONE)
-    return _or_more(found, beyond, most)
+    return _add_marker(found, beyond, most)
 
 
-def _by_terms(table: Table) -> Any:
+def _build_by_terms(table: Table) -> Any:
     columns = table.c
     most, many = bindparam("most", type_=BigInteger), bindparam("many", type_=BigInteger)
-    is_theirs = columns.client_key == bindparam("whose")
+    is_theirs = columns.client_key == bindparam("client")
     is_behind = columns.session_id > bindparam("after")
-    soonest, terms = _terms(table)
-    ending, are_few = _ending(table, soonest)
-    soon = select(*_row(ending)).where(
+    soonest, terms = _find_terms(table)
+    ending, are_few = _find_ending(table, soonest)
+    soon = select(*_row_columns(ending)).where(
         are_few,
-        ending.client_key == bindparam("whose"),
+        ending.client_key == bindparam("client"),
         ending.session_id > bindparam("after"),
         ending.term == soonest,
     )
     near = select(terms.c.term).limit(many).subquery("near")
-    # The planner reads each term in order: no other index has both of these conditions.
+    # Only the index by term has both conditions, so each term is read in the order of IDs.
     living = select(table).where(is_theirs, near.c.term == TERM, is_behind)
     living = living.where(_is_live(columns.expires_at)).order_by(columns.session_id)
     each = living.limit(most).lateral("each")
-    later = select(*_row(each.c)).select_from(near.join(each, true()))
+    later = select(*_row_columns(each.c)).select_from(near.join(each, true()))
     later = later.where(or_(near.c.term > soonest, ~are_few))
     found: Any = union_all(soon, later).subquery("living")
     found = select(found).order_by(found.c.session_id).limit(most)
     beyond = select(null().label("session_id")).select_from(terms).offset(many).limit(_ONE)
-    return _or_more(found, beyond, most + _ONE)
+    return _add_marker(found, beyond, most + _ONE)
 
 
-def _terms(table: Table) -> tuple[Any, Any]:
+def _find_terms(table: Table) -> tuple[Any, Any]:
     """
-    Return a client's first term that is not over, and all of them, one by one.
+    Return the first term of a client that is not over, and all such terms.
     """
-    of_client = select(TERM.label("term")).where(table.c.client_key == bindparam("whose"))
+    # A recursive query jumps from term to term in the index; DISTINCT would read every entry.
+    of_client = select(TERM.label("term")).where(table.c.client_key == bindparam("client"))
     of_client = of_client.order_by(TERM).limit(_ONE)
-    first = of_client.where(_microseconds(_NOW) <= TERM).cte("soonest")
+    first = of_client.where(_to_microseconds(_NOW) <= TERM).cte("soonest")
     terms = select(first.c.term).cte("terms", recursive=True)
     following: Any = of_client.where(terms.c.term < TERM).lateral("following")
     terms = terms.union_all(select(following.c.term).select_from(terms.join(following, true())))
     return select(first.c.term).scalar_subquery(), terms
 
 
-def _ending(table: Table, soonest: Any) -> tuple[Any, Any]:
+def _find_ending(table: Table, soonest: Any) -> tuple[Any, Any]:
     """
-    Return the next sessions of anyone that end in a term, and whether those are all of them.
+    Return the sessions of all clients that expire until the end of a term, and whether all fit.
 
-    Most sessions of a term may just have expired; these are what is left of it.
+    In the first term, most sessions may already have expired. Reading the
+    others by expiry avoids reading those.
     """
     columns = table.c
-    # A term without an end is no moment.
-    until = _moment(func.least(soonest, literal_column("253402300800000000", BigInteger)))
+    # The term of sessions that never expire is beyond PostgreSQL's timestamps.
+    until = _to_moment(func.least(soonest, literal_column("253402300800000000", BigInteger)))
     ending = (
         select(table, TERM.label("term"))
         .where(columns.expires_at > _NOW, columns.expires_at <= until)
@@ -334,19 +350,19 @@ def _ending(table: Table, soonest: Any) -> tuple[Any, Any]:
     return ending.c, and_(number < ENDING, soonest < FOREVER)
 
 
-def _or_more(found: Any, beyond: Any, most: Any) -> Any:
+def _add_marker(found: Any, beyond: Any, most: Any) -> Any:
     more = beyond.subquery("beyond")
     nothing = (null(), null(), cast(null(), BigInteger), cast(null(), BigInteger))
     either = union_all(select(found.subquery("found")), select(more.c.session_id, *nothing))
     return either.limit(most)
 
 
-def _gone(table: Table, most: int, *only: Any) -> Any:
-    # Who touches or replaces a session at this moment keeps it.
+def _delete_expired(table: Table, most: int, *only: Any) -> Any:
+    # A session that another statement touches or replaces right now is skipped.
     expired = (
         select(table.c.key)
         .where(table.c.expires_at <= _NOW, *only)
-        # Else the planner may look through the whole table for the last few.
+        # Without an order the planner may scan the whole table for the last few.
         .order_by(table.c.expires_at)
         .limit(literal_column(str(most)))
         .with_for_update(skip_locked=True)
@@ -359,9 +375,9 @@ def _gone(table: Table, most: int, *only: Any) -> Any:
     )
 
 
-def _walk(table: Table) -> Any:
+def _build_walk(table: Table) -> Any:
     columns = table.c
-    is_made = _is_made(columns)
+    is_made = _is_made_by_key(columns)
     return (
         select(
             columns.key,
@@ -370,8 +386,8 @@ def _walk(table: Table) -> Any:
             columns.client_id,
             columns.metadata,
             columns.ttl,
-            _microseconds(columns.created_at),
-            _microseconds(columns.expires_at),
+            _to_microseconds(columns.created_at),
+            _to_microseconds(columns.expires_at),
             case((is_made, columns.idempotency)),
             case((is_made, columns.request)),
         )
@@ -381,19 +397,19 @@ def _walk(table: Table) -> Any:
     )
 
 
-def _known(table: Table) -> Any:
+def _build_known(table: Table) -> Any:
     columns = table.c
-    moment = select(_microseconds(_NOW).label("now")).subquery("moment")
-    there = and_(columns.key == func.any(_array("keys")), _is_live(columns.expires_at))
-    return select(moment.c.now, columns.key, _microseconds(columns.created_at)).select_from(
+    moment = select(_to_microseconds(_NOW).label("now")).subquery("moment")
+    there = and_(columns.key == func.any(_array_parameter("keys")), _is_live(columns.expires_at))
+    return select(moment.c.now, columns.key, _to_microseconds(columns.created_at)).select_from(
         moment.outerjoin(table, there)
     )
 
 
-def _put(table: Table) -> Any:
+def _build_put(table: Table) -> Any:
     columns = table.c
-    new = _given()
-    created, expires = _moment(new.created), _moment(new.expires)
+    new = _unnest_sessions()
+    created, expires = _to_moment(new.created), _to_moment(new.expires)
     values: dict[str, Any] = {
         **{name: new[name] for name in (*_OF_DRAFTS, "ttl", "idempotency", "request")},
         "created_at": created,
@@ -412,31 +428,31 @@ def _put(table: Table) -> Any:
     ).returning(columns.key)
 
 
-def _given() -> Any:
+def _unnest_sessions() -> Any:
     """
-    Return the rows that the parameters of ``arrays_of`` are.
+    Return the parameters of ``put_arrays`` as the columns of rows.
     """
     arrays = {
-        "key": _array("keys"),
-        "session_id": _array("session_id", Text),
-        "client_key": _array("client_keys"),
-        "client_id": _array("client_id", Text),
-        "metadata": _array("metadata", Text),
-        "ttl": _array("ttl", BigInteger),
-        "created": _array("created", BigInteger),
-        "expires": _array("expires", BigInteger),
-        "idempotency": _array("idempotency"),
-        "request": _array("request"),
+        "key": _array_parameter("keys"),
+        "session_id": _array_parameter("session_id", Text),
+        "client_key": _array_parameter("client_keys"),
+        "client_id": _array_parameter("client_id", Text),
+        "metadata": _array_parameter("metadata", Text),
+        "ttl": _array_parameter("ttl", BigInteger),
+        "created": _array_parameter("created", BigInteger),
+        "expires": _array_parameter("expires", BigInteger),
+        "idempotency": _array_parameter("idempotency"),
+        "request": _array_parameter("request"),
     }
     named = [column(name, array.type.item_type) for name, array in arrays.items()]
     return func.unnest(*arrays.values()).table_valued(*named, name="new").render_derived().c
 
 
-def _array(name: str, of: Any = LargeBinary) -> Any:
+def _array_parameter(name: str, of: Any = LargeBinary) -> Any:
     return bindparam(name, type_=ARRAY(of))
 
 
-def _created(there: ColumnElement[Any]) -> Any:
+def _given_or(there: ColumnElement[Any]) -> Any:
     return func.coalesce(bindparam("created", type_=BigInteger), there)
 
 
@@ -444,13 +460,13 @@ def _is_live(expires: ColumnElement[Any], moment: ColumnElement[Any] = _NOW) -> 
     return or_(expires.is_(None), expires > moment)
 
 
-def _after(moment: ColumnElement[Any], lifetime: ColumnElement[Any]) -> ColumnElement[Any]:
+def _add_time(moment: ColumnElement[Any], lifetime: ColumnElement[Any]) -> ColumnElement[Any]:
     return moment + lifetime * _MICROSECOND
 
 
-def _moment(microseconds: ColumnElement[Any]) -> ColumnElement[Any]:
+def _to_moment(microseconds: ColumnElement[Any]) -> ColumnElement[Any]:
     return _EPOCH + microseconds * _MICROSECOND
 
 
-def _microseconds(moment: ColumnElement[Any]) -> ColumnElement[int]:
+def _to_microseconds(moment: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(extract("epoch", moment) * literal_column("1000000"), BigInteger)

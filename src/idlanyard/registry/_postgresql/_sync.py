@@ -1,108 +1,146 @@
 """
-``postgresql://`` for threads: a pool of connections that they share.
+``postgresql://`` for threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from functools import partial
+from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import psycopg
+from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._drive import drive
-from idlanyard.registry._exceptions import RegistryMisconfigured
-from idlanyard.registry._postgresql._faults import is_gone
-from idlanyard.registry._postgresql._layout import Layout
-from idlanyard.registry._postgresql._parameters import parameters_of
-from idlanyard.registry._postgresql._questions import Questions, Statement
-from idlanyard.registry._postgresql._statements import Statements
-from idlanyard.registry._postgresql._sync_pool import SyncPool
-from idlanyard.registry._postgresql._table import table_of
-from idlanyard.registry._questions import Check, Purge, Question
+from idlanyard.registry._postgresql._commands import Commands
+from idlanyard.registry._postgresql._connections import (
+    ROOM,
+    PooledConnection,
+    close_unless_opened,
+    create_sync_engine,
+    deadline,
+    detach_connection,
+)
+from idlanyard.registry._postgresql._migration import Migration
+from idlanyard.registry._postgresql._pool import (
+    WAIT_SHARE,
+    Attempts,
+    ConnectionPool,
+    Execute,
+    NoConnection,
+    ReadRoom,
+    Step,
+    Wait,
+)
+from idlanyard.registry._postgresql._schema import sessions_table
+from idlanyard.registry._postgresql._url import connection_parameters
+from idlanyard.registry._questions import Purge, Question
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Engine
 
+    from idlanyard.registry._postgresql._statements import Statement
     from idlanyard.registry._urls import Pool
 
 T = TypeVar("T")
 
 
+class _Home(NamedTuple):
+    """
+    The engine and the connections of one process.
+    """
+
+    engine: Engine
+    pool: ConnectionPool
+
+
 class PostgresqlStore:
     """
-    A pool of connections that threads share; see ``Store``.
+    A store whose connections are shared by threads.
 
-    After a fork, the child connects anew and leaves its parent's connections alone.
+    After a fork, the child opens its own connections and leaves its parent's alone.
     """
 
     def __init__(
         self, parameters: dict[str, Any], *, timeout: float, namespace: str, pool: Pool
     ) -> None:
+        table = sessions_table(namespace)
+        self._parameters = parameters
         self._timeout = timeout
-        self._table = table_of(namespace)
-        self._pool = SyncPool(parameters, pool, table=self._table.name)
-        self._layout = Layout(self._table)
-        self._questions = Questions(Statements(self._table), self._layout)
+        self._bounds = pool
+        self._table = table.name
+        self._migration = Migration(table)
+        self._commands = Commands(table, self._migration)
+        self._homes: dict[int, _Home] = {}
 
     def ask(self, question: Question[T]) -> T:
         """
         Return the answer to a question. Each batch of a purge has the whole timeout.
         """
-        answer: T = self._answer(question)
+        until = None if isinstance(question, Purge) else monotonic() + self._timeout
+        answer: T = drive(self._commands.steps(question), partial(self._answer, until))
         return answer
 
     def close(self) -> None:
         """
         Close the connections; those in use are closed when they come back.
         """
-        self._pool.close()
+        home = self._homes.pop(os.getpid(), None)
+        if home is not None:
+            home.pool.replace_all(home.pool.generation)
 
-    def _answer(self, question: Question[Any]) -> Any:
-        if isinstance(question, Check):
-            return self._check()
-        until = None if isinstance(question, Purge) else monotonic() + self._timeout
-        return drive(self._questions.steps(question), partial(self._rows, until))
-
-    def _check(self) -> list[str]:
+    def _answer(self, until: float | None, statement: Statement) -> Any:
         """
-        Check the server by a new connection.
+        Return the answer to a statement, within the timeout if *until* is ``None``.
         """
-
-        def prepare(connection: Connection) -> list[str]:
-            return self._layout.prepare(connection)
-
-        return self._pool.ask(prepare, until=monotonic() + self._timeout, is_fresh=True)
-
-    def _rows(self, until: float | None, statement: Statement) -> Sequence[Any]:
-        """
-        Return the rows of a statement, within the timeout if *until* is ``None``.
-        """
-        if until is None:
-            until = monotonic() + self._timeout
+        home, now = self._home(), monotonic()
+        end = now + self._timeout if until is None else until
+        wait = min((end - now) * WAIT_SHARE, self._bounds.wait)
+        is_check = statement.sql is None
+        attempts = Attempts(home.pool, Event, until=now + wait, is_fresh=is_check)
+        token = deadline.set(end)
         try:
-            return self._execute(statement, until)
-        except RegistryMisconfigured as error:
-            if not is_gone(error.__cause__):
-                raise
-            # Somebody dropped the table: it is made anew.
-            self._layout.forget()
-            return self._execute(statement, until)
+            return drive(attempts.steps(), partial(self._take, home, statement))
+        except (SQLAlchemyError, psycopg.Error, NoConnection) as error:
+            reason = attempts.reason(error)
+            raise attempts.failure(reason, self._table) from reason
+        finally:
+            deadline.reset(token)
 
-    def _execute(self, statement: Statement, until: float) -> Sequence[Any]:
-        def execute(connection: Connection) -> Sequence[Any]:
-            if self._layout.is_due:
-                self._layout.prepare(connection)
-            return connection.execute(*statement).all()
+    def _take(self, home: _Home, statement: Statement, step: Step) -> Any:
+        """
+        Take one step of the attempts at a statement.
+        """
+        if isinstance(step, Execute):
+            return self._migration.execute(step.connection.connection, statement)
+        if isinstance(step, Wait):
+            return step.event.wait(step.seconds)
+        if isinstance(step, ReadRoom):
+            return step.connection.connection.scalar(ROOM)
+        return self._open(home.engine, step.generation)
 
-        return self._pool.ask(execute, until=until)
+    def _open(self, engine: Engine, generation: int) -> PooledConnection:
+        with close_unless_opened(self._parameters):
+            connection = engine.connect()
+            return detach_connection(connection, connection, generation)
+
+    def _home(self) -> _Home:
+        process = os.getpid()
+        home = self._homes.get(process)
+        if home is None:
+            made = _Home(create_sync_engine(self._parameters), ConnectionPool(self._bounds))
+            home = self._homes.setdefault(process, made)
+        return home
 
 
 def store(url: str, *, timeout: float, namespace: str, pool: Pool, **_: object) -> PostgresqlStore:
     """
-    Return the store of a ``postgresql://`` URL, as libpq takes it.
+    Return the store of a ``postgresql://`` URL; it connects on first use.
 
     Raises:
         PolicyError: libpq does not understand the URL.
     """
-    parameters = parameters_of(url, timeout)
+    parameters = connection_parameters(url, timeout)
     return PostgresqlStore(parameters, timeout=timeout, namespace=namespace, pool=pool)

@@ -1,10 +1,10 @@
 r"""
-The tables of a PostgreSQL registry, and how they come to be there.
+The tables of a PostgreSQL registry, and the SQL that creates and changes them.
 
-Whoever uses a registry first makes the tables, so its role needs ``CREATE`` on
-the schema that comes first in its ``search_path``. A role that has only
-``SELECT, INSERT, UPDATE, DELETE`` does as well, where this was run before
-(``idlanyard`` is the registry's namespace):
+The first use of a registry creates its tables. For that, the role needs
+``CREATE`` on the first schema of its ``search_path``. A role with only
+``SELECT, INSERT, UPDATE, DELETE`` is enough if the tables exist. This SQL
+creates them (``idlanyard`` is the namespace of the registry):
 
 .. code-block:: sql
 
@@ -36,17 +36,18 @@ the schema that comes first in its ``search_path``. A role that has only
     CREATE TABLE idlanyard_layout (version integer PRIMARY KEY, claimed timestamptz);
     INSERT INTO idlanyard_layout (version) VALUES (2);
 
-The keys are SHA-256; ``ttl`` is in microseconds. A session's term is a moment
-at or after its end: the sessions of a client share some ten terms for each
-length of life, each of an eighth to a sixteenth of that length. An index of
-terms finds what lives without a look at what has expired, however much that
-is. Metadata is text, since ``jsonb`` refuses ``\u0000`` and changes numbers.
-The database's encoding is UTF8 (or SQL_ASCII, which takes bytes as they are).
+The keys are SHA-256 digests; ``ttl`` is in microseconds. The expression in the
+last index is a session's term: time is divided into terms of a sixteenth to an
+eighth of the time to live, and the session expires by the end of its term. So
+the living sessions of a client have some ten terms for each time to live, and
+the index finds them without reading the expired ones, however many those are.
+Metadata is text, since ``jsonb`` refuses ``\u0000`` and changes numbers. The
+encoding of the database is UTF8 (or SQL_ASCII, which keeps bytes as they are).
 
-The first layout had no version, and not the last three columns. The first use
-changes it, if the role owns the table; else its owner runs this, statement by
-statement, before or while the new version is started. Processes of the version
-before go on meanwhile:
+Layout 1 had no version, and lacked the last three columns. The first use by
+the owner of the table changes it to layout 2. For other roles the owner runs
+the following, statement by statement, before or while the new version is
+deployed. Processes of the previous version keep working meanwhile:
 
 .. code-block:: sql
 
@@ -89,9 +90,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 LAYOUT: Final = 2
 """
-The version of the layout; before there were versions, it was 1.
+The version of the layout of tables, columns and indexes.
 """
-_ADDED: Final = ("idempotency", "request", "requested_at")
+_ADDED_COLUMNS: Final = ("idempotency", "request", "requested_at")
 _TYPES: Final[dict[type[Any], str]] = {
     LargeBinary: "bytea",
     Text: "text",
@@ -103,8 +104,8 @@ FOREVER: Final = 2**63 - 1
 """
 The term of a session that never expires.
 """
-# The last microsecond of the part of time in which a session ends; such a part is as long as
-# the highest bit of its time to live, by eight. Whole numbers only: the same on every server.
+# The session's expiry, with its low bits set to 1, as many as the ttl has bits, less four.
+# Integers only: a logarithm may round differently after an upgrade, and corrupt the index.
 TERM: Final = literal_column(
     "coalesce(CAST(extract(epoch FROM expires_at - timestamptz 'epoch') * 1000000 AS bigint)"
     " | ((1::bigint << 61 - position(B'1' IN CAST(coalesce(ttl, 0) | 15 AS bit(64)))) - 1),"
@@ -112,13 +113,13 @@ TERM: Final = literal_column(
     BigInteger,
 )
 """
-The term of a session, in microseconds since 1970: a moment not before its end.
+The last microsecond of a session's term, since 1970.
 """
 
 
-def table_of(namespace: str) -> Table:
+def sessions_table(namespace: str) -> Table:
     """
-    Return the table in which a namespace's sessions are.
+    Return the table for the sessions of a namespace, with its indexes and its layout table.
     """
     table = Table(
         f"{namespace}_sessions",
@@ -158,94 +159,111 @@ def table_of(namespace: str) -> Table:
     return table
 
 
-def layout_of(table: Table) -> Table:
+def layout_table(table: Table) -> Table:
     """
-    Return the table that has the layout's version, and since when indexes are being made.
+    Return the table with the layout's version, and the moment when building indexes began.
     """
     return table.metadata.tables[f"{table.name.removesuffix('_sessions')}_layout"]
 
 
-def indexes_of(table: Table) -> list[Index]:
+def sorted_indexes(table: Table) -> list[Index]:
     """
-    Return a table's indexes, in an order of their own.
+    Return the indexes of a table, sorted by name.
     """
     return sorted(table.indexes, key=lambda index: str(index.name))
 
 
-def columns_of(table: Table) -> dict[str, tuple[str, bool]]:
+def column_types(table: Table) -> dict[str, str]:
     """
-    Return the type of each column, as the server calls it, and whether a migration adds it.
+    Return the type of each column, as the server names it.
     """
-    return {column.name: (_TYPES[type(column.type)], column.name in _ADDED) for column in table.c}
+    return {column.name: _TYPES[type(column.type)] for column in table.c}
 
 
-def making(table: Table) -> str:
+def is_added_column(name: str) -> bool:
     """
-    Return the statements that make the tables.
+    Return whether layout 1 lacked a column.
     """
-    indexes = "".join(f"{making_index(index)}; " for index in indexes_of(table))
-    return f"{_sql(CreateTable(table, if_not_exists=True))}; {indexes}{making_layout(table)}"
+    return name in _ADDED_COLUMNS
 
 
-def making_columns(table: Table) -> str:
+def create_sql(table: Table) -> str:
     """
-    Return the statements that add the columns which an earlier layout lacks.
+    Return the statements that create the tables and indexes.
+    """
+    indexes = "".join(f"{create_index_sql(index)}; " for index in sorted_indexes(table))
+    return (
+        f"{_compile(CreateTable(table, if_not_exists=True))}; {indexes}{create_layout_sql(table)}"
+    )
+
+
+def add_columns_sql(table: Table) -> str:
+    """
+    Return the statement that adds the columns that layout 1 lacks.
     """
     added = ", ".join(
-        f"ADD COLUMN IF NOT EXISTS {name} {_TYPES[type(table.c[name].type)]}" for name in _ADDED
+        f"ADD COLUMN IF NOT EXISTS {name} {_TYPES[type(table.c[name].type)]}"
+        for name in _ADDED_COLUMNS
     )
     return f"ALTER TABLE {table.name} {added};"
 
 
-def changing(table: Table) -> str:
+def upgrade_sql(table: Table) -> str:
     """
-    Return the same for many processes at once, of which one makes all others wait for a moment.
+    Return the statements that add missing columns and the layout table.
+
+    Any number of processes may run them at once; they take turns.
     """
-    names = ", ".join(f"'{name}'" for name in _ADDED)
+    names = ", ".join(f"'{name}'" for name in _ADDED_COLUMNS)
     return (
-        f"SET LOCAL lock_timeout = 1000; {turn_of(table)}"
-        # One that comes late would wait for the indexes, and everybody else for it.
+        f"SET LOCAL lock_timeout = 1000; {lock_sql(table)}"
+        # A late ALTER TABLE, though it adds nothing, would wait for CREATE INDEX CONCURRENTLY of
+        # another process, and every other statement would queue behind it.
         f"DO $$ BEGIN PERFORM 1 FROM pg_attribute WHERE attrelid = CAST('{table.name}' AS regclass)"
-        f" AND attname IN ({names}) HAVING count(*) = {len(_ADDED)};"
-        f" IF NOT FOUND THEN {making_columns(table)} END IF; {making_layout(table)} END $$"
+        f" AND attname IN ({names}) HAVING count(*) = {len(_ADDED_COLUMNS)};"
+        f" IF NOT FOUND THEN {add_columns_sql(table)} END IF; {create_layout_sql(table)} END $$"
     )
 
 
-def making_layout(table: Table) -> str:
+def create_layout_sql(table: Table) -> str:
     """
-    Return the statements that make the table of the layout's version.
+    Return the statements that create the table with the layout's version.
     """
-    layout = layout_of(table)
+    layout = layout_table(table)
     version = insert(layout).values(version=literal_column(str(LAYOUT))).on_conflict_do_nothing()
-    return f"{_sql(CreateTable(layout, if_not_exists=True))}; {_sql(version)}; "
+    return f"{_compile(CreateTable(layout, if_not_exists=True))}; {_compile(version)}; "
 
 
-def making_index(index: Index, *, is_online: bool = False) -> str:
+def create_index_sql(index: Index, *, is_online: bool = False) -> str:
     """
-    Return the statement that makes an index, also while the table is in use.
+    Return the statement that creates an index.
+
+    Args:
+        index: the index.
+        is_online: whether the table is in use meanwhile.
     """
-    made = _sql(CreateIndex(index, if_not_exists=True))
-    return made.replace("INDEX", "INDEX CONCURRENTLY", 1) if is_online else made
+    sql = _compile(CreateIndex(index, if_not_exists=True))
+    return sql.replace("INDEX", "INDEX CONCURRENTLY", 1) if is_online else sql
 
 
-def turn_of(table: Table) -> str:
+def lock_sql(table: Table) -> str:
     """
-    Return the statement that lets one process at a time make or change the tables.
+    Return the statement that waits for this process's turn to create or change the tables.
     """
-    # Two CREATE TABLE IF NOT EXISTS at one moment end in a unique violation.
+    # Two simultaneous CREATE TABLE IF NOT EXISTS fail with a unique violation in pg_type.
     number = int.from_bytes(sha256(table.name.encode()).digest()[:8], signed=True)
     return f"SELECT pg_advisory_xact_lock({number}); "
 
 
-def grant_of(table: Table, role: str) -> str:
+def grant_sql(table: Table, role: str) -> str:
     """
-    Return the statements that give a role the rights which a registry needs.
+    Return the statements that grant a role the rights that a registry needs.
     """
     return (
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table.name} TO {role}; "
-        f"GRANT SELECT ON {layout_of(table).name} TO {role}"
+        f"GRANT SELECT ON {layout_table(table).name} TO {role}"
     )
 
 
-def _sql(statement: ClauseElement) -> str:
+def _compile(statement: ClauseElement) -> str:
     return " ".join(str(statement.compile(dialect=_DIALECT)).split())
