@@ -46,7 +46,7 @@ SOON = 1.0
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    Return how to open a registry: one that waits, or one that is awaited.
     """
     chosen: Face = request.param
     return chosen
@@ -80,7 +80,7 @@ def namespace() -> str:
 @pytest.fixture
 def space(namespace: str) -> Namespace:
     """
-    Return where what is kept in it.
+    Return the names of the keys in that namespace.
     """
     return Namespace(namespace)
 
@@ -94,7 +94,7 @@ def key_of(name: str) -> bytes:
 
 def where(space: Namespace, name: str) -> bytes:
     """
-    Return where a session is.
+    Return the name of a session's key.
     """
     return space.session(key_of(name))
 
@@ -114,7 +114,7 @@ def alike(count: int, *, tag: int = 0) -> list[str]:
 @contextmanager
 def unavailable(*causes: type[Exception]) -> Iterator[None]:
     """
-    Expect that the store is not there, for one of these reasons.
+    Expect that the store is unavailable, for one of these reasons.
     """
     with pytest.raises(RegistryUnavailable) as raised:
         yield
@@ -124,14 +124,14 @@ def unavailable(*causes: type[Exception]) -> Iterator[None]:
 
 def follow(registry: SessionRegistry, steps: Any) -> Any:
     """
-    Take steps at the store's own server.
+    Return the answer that a store's steps lead to.
     """
     return registry._store._follow(steps)  # type: ignore[attr-defined]
 
 
 def once(method: str, *arguments: Any) -> Any:
     """
-    Take one step.
+    Return the steps that consist of this one.
     """
     answer = yield method, arguments
     return answer
@@ -139,9 +139,9 @@ def once(method: str, *arguments: Any) -> Any:
 
 def run(program: str, *arguments: str) -> str:
     """
-    Run a program that says in the end that all is well; return what it complains about.
+    Run a program that ends in success; return its standard error.
 
-    Nobody looks on, for who is interrupted holding a lock of coverage's never lets it go.
+    Coverage is off in it: a thread that is interrupted inside coverage keeps its lock for ever.
     """
     surroundings = {name: text for name, text in os.environ.items() if "COV" not in name}
     done = subprocess.run(
@@ -158,14 +158,14 @@ def run(program: str, *arguments: str) -> str:
 
 def index_sizes(client: Redis, kind: str = "client") -> int:
     """
-    Return how many entries all the indexes have together.
+    Return the number of entries that all indexes have together.
     """
     return sum(client.zcard(key) for key in client.scan_iter(match=f"*:{kind}:*", count=1000))
 
 
 def connections(server: Valkey) -> int:
     """
-    Return how many connections clients have, besides the one that asks.
+    Return the number of a server's connections, without the one that counts them.
     """
     with server.client() as client:
         return len(client.client_list()) - 1
@@ -224,7 +224,7 @@ class Route:
     @property
     def lost(self) -> int:
         """
-        How many answers were.
+        The number of lost answers.
         """
         return sum(relay.lost for relay in self.relays)
 
@@ -232,7 +232,7 @@ class Route:
 @contextmanager
 def cluster_behind(relays: list[Relay]) -> Iterator[Route]:
     """
-    Start a cluster that clients reach by relays only.
+    Start a cluster that is reached through relays only.
     """
     with ExitStack() as stack:
         for relay in relays:
@@ -245,7 +245,7 @@ def cluster_behind(relays: list[Relay]) -> Iterator[Route]:
 
 def works(registry: Opened, name: str) -> bool:
     """
-    Say whether the registry finds a session, or has trouble.
+    Return whether the registry finds a session; ``False`` if it is unavailable.
     """
     try:
         return bool(registry.exists(name))

@@ -146,11 +146,11 @@ return #gone == 0 and 0 or redis.call('ZREM', KEYS[1], unpack(gone))
 
 class Old:
     """
-    What a process of the first version does at a server.
+    Process of the first version, with the commands that it sends to a server.
 
     Args:
-        client: asks the server.
-        layout: where things are; for what there was then, it says the same.
+        client: a client of the server.
+        space: names of the keys, which were the same then.
     """
 
     def __init__(self, client: Redis, space: Namespace) -> None:
@@ -169,7 +169,7 @@ class Old:
 
     def touch(self, name: str, ttl: float | None = None) -> None:
         """
-        Let a session live on.
+        Extend a session.
         """
         key = _digest(name)
         given = "" if ttl is None else int(ttl * 1_000_000)

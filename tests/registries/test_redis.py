@@ -168,7 +168,7 @@ def test_a_url_that_cannot_be_followed_is_refused(url: str, sentence: str) -> No
 
 def test_a_user_with_a_password_may_be_asked_for(face: Face, server: Valkey) -> None:
     """
-    User, password and database of the URL are used, and a wrong one is told.
+    User, password and database of the URL are used, and a wrong one is refused.
     """
     rules = ("on", ">p@ss", "~{idlanyard:*", "+@all", "-info", "-select", "+select|1")
     with server.client() as client:

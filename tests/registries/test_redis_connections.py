@@ -64,7 +64,7 @@ def crowd(registry: Opened, count: int = CROWD, rounds: int = 20) -> None:
 
 def failures(registry: Opened, count: int = 30) -> list[RegistryUnavailable]:
     """
-    Create sessions one after the other, and return what was told of those that were not.
+    Create sessions one after the other; return the errors of those that failed.
     """
     told: list[RegistryUnavailable] = []
     for _ in range(count):
@@ -90,7 +90,7 @@ def test_one_dead_connection_tells_of_all(face: Face, server: Valkey) -> None:
 
 def test_dead_connections_to_a_cluster_fail_once(face: Face) -> None:
     """
-    Where the connections to all nodes died without a word, one question fails.
+    If the connections to all nodes died silently, one question fails.
     """
     with ExitStack() as stack:
         gates = [stack.enter_context(Gate()) for _ in range(3)]
@@ -137,7 +137,7 @@ def test_those_in_use_are_given_up_when_they_come_back(server: Valkey) -> None:
 
 def test_a_failover_by_an_address_is_followed(face: Face, server: Valkey) -> None:
     """
-    Where an address leads to a promoted replica, nobody is told of the old primary.
+    If an address leads to a promoted replica, no verb fails because of the old primary.
     """
     with (
         Valkey() as replica,
@@ -158,7 +158,7 @@ def test_a_failover_by_an_address_is_followed(face: Face, server: Valkey) -> Non
 
 def test_one_that_stays_a_replica_is_told(face: Face, server: Valkey) -> None:
     """
-    A refused create is asked once more, and told where it is refused again.
+    A refused create is sent once more, and fails if it is refused again.
     """
     with Valkey() as primary, face(server.url) as registry, server.client() as client:
         registry.create()
@@ -213,7 +213,7 @@ def test_idle_connections_beyond_the_size_are_closed(face: Face, server: Valkey)
 
 def test_no_more_connections_than_the_most(face: Face, server: Valkey) -> None:
     """
-    Of however many who ask, pool_max have a connection, and the others wait for one.
+    However many threads or tasks ask, pool_max have a connection and the others wait.
     """
     with Gate(server.port) as gate, face(f"{gate.url}?pool_max=3") as registry:
         crowd(registry, 30)
@@ -236,7 +236,7 @@ def test_no_more_connections_to_a_node_than_the_most(face: Face) -> None:
 
 def test_who_finds_no_connection_free_is_told_which_option(server: Valkey) -> None:
     """
-    Who waits for a connection longer than pool_wait is told, and why.
+    A verb that waits for a connection longer than pool_wait fails, and says why.
     """
     with (
         SessionRegistry.open(server.url, timeout=10, pool_max=1, pool_wait=0.2) as registry,
@@ -287,7 +287,7 @@ def test_a_task_that_finds_no_connection_free_is_told_which_option(server: Valke
 
 def test_who_has_connections_waits_for_one_of_them(face: Face, server: Valkey) -> None:
     """
-    Where the server takes no more connections, those there are serve everyone.
+    If the server takes no more connections, the open ones serve everyone.
     """
     with server.client() as client, face(server.url, pool_max=30) as registry:
         client.config_set("maxclients", 5)
@@ -298,7 +298,7 @@ def test_who_has_connections_waits_for_one_of_them(face: Face, server: Valkey) -
 
 def test_a_crowd_that_the_server_does_not_take_is_told(face: Face, server: Valkey) -> None:
     """
-    Who has no connection, and gets none, is told at once and by name.
+    A process that has no connection, and gets none, fails at once and names maxclients.
     """
     with server.client() as client, face(server.url, pool_max=5) as registry:
         client.config_set("maxclients", 1)
@@ -438,7 +438,7 @@ def part(old: Redis, new: Redis, slot: int) -> None:
 
 def name_of(node: Redis) -> str:
     """
-    Return what a cluster calls a node.
+    Return the ID of a node in its cluster.
     """
     name = ask(node, "CLUSTER MYID")
     return name if isinstance(name, str) else str(name, "ascii")
@@ -487,7 +487,7 @@ def test_creates_go_on_while_their_slots_move(face: Face) -> None:
 
 def test_a_slot_that_is_in_motion_for_ever_is_an_outage(face: Face) -> None:
     """
-    A create whose slot stays between two nodes is told within the timeout.
+    A create whose slot stays between two nodes fails within the timeout.
     """
     with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
         name = registry.create(client_id="c").session_id

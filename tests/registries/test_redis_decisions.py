@@ -48,7 +48,7 @@ class Queued:
 
 def test_a_lost_clients_place_goes_to_the_first_who_waits() -> None:
     """
-    Where a client is lost, who waits first may connect.
+    If a link is lost, the first in the queue may connect.
     """
     clients = Links(Pool(1, 1, 1.0))
     link = clients.take(Queued)
@@ -74,7 +74,7 @@ def test_an_older_failure_gives_up_nothing() -> None:
 
 def test_a_crowded_server_is_told_by_its_own_option() -> None:
     """
-    Where the server takes no more, its maxclients is named, and else pool_max.
+    If the server takes no more connections, its maxclients is named, and else pool_max.
     """
     clients = Links(Pool(2, 2, 1.0))
     first, second = clients.take(Queued), clients.take(Queued)
@@ -99,7 +99,7 @@ def test_slots_are_looked_up_and_moved() -> None:
 
 def test_what_was_found_out_since_is_kept() -> None:
     """
-    Who fails by what was known before leaves alone what is known now.
+    A failure of servers known before does not forget the servers known now.
     """
     topology = Topology(parse_url("redis://h", "redis"))
     old, new = Single(("h", 1)), Slots({0: ("h", 2)})
@@ -263,7 +263,7 @@ def test_an_interrupted_question_leaves_no_connection(silent: int) -> None:
 
 def test_a_server_that_is_alone_is_missed() -> None:
     """
-    What one server of several does not say is nothing; of a single one it is an outage.
+    A try at one of several servers that is down gives None; at a single one it is an outage.
     """
     topology = Topology(parse_url("redis://h", "redis"))
     for known, is_missed in ((Single(("h", 1)), True), (Slots({0: ("h", 1), 1: ("h", 2)}), False)):
@@ -285,7 +285,7 @@ def test_a_server_that_is_alone_is_missed() -> None:
 
 def test_a_sentinel_with_another_view_says_more_than_one_that_is_gone() -> None:
     """
-    Where one Sentinel does not know the service and the next is gone, that is told.
+    If one Sentinel does not know the service and the next is gone, the fault is the service.
     """
     url = "redis+sentinel://a:1,b:2/main"
     topology = Topology(parse_url(url, "redis+sentinel"))

@@ -80,7 +80,7 @@ def test_a_planned_failover_is_followed(face: Face) -> None:
 
 def test_sentinels_may_have_a_password(face: Face) -> None:
     """
-    Sentinel_password is the Sentinels'; without it they are told to want one.
+    The option sentinel_password is for the Sentinels; without it they are said to want one.
     """
     with watched("requirepass s3cret") as servers:
         with face(f"{servers.url}?sentinel_password=s3cret") as registry:

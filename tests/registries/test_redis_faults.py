@@ -49,7 +49,7 @@ def guarded() -> Iterator[str]:
 @contextmanager
 def tls(port: int, certificate: Path, **options: object) -> Iterator[Relay]:
     """
-    Let a server be reached by TLS.
+    Make a server reachable by TLS.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -61,7 +61,7 @@ def tls(port: int, certificate: Path, **options: object) -> Iterator[Relay]:
 
 def fault(face: Face, url: str, *, timeout: float = 5) -> str:
     """
-    Return what is told of a registry that cannot work.
+    Return the fault of a registry that cannot work.
     """
     with face(url, timeout=timeout) as registry:
         with pytest.raises(RegistryMisconfigured) as told:
@@ -85,14 +85,14 @@ def fault(face: Face, url: str, *, timeout: float = 5) -> str:
 )
 def test_a_wrong_login_is_a_fault(face: Face, guarded: str, login: str, sentence: str) -> None:
     """
-    A login that the server refuses is told, without the password.
+    A login that the server refuses is a fault, and its message has no password.
     """
     assert sentence in fault(face, f"redis://{login}{guarded}")
 
 
 def test_a_login_that_nobody_asks_for_is_a_fault(face: Face, valkey: str) -> None:
     """
-    A password for a server that has none is told, and leaving it out works.
+    A password for a server without one is a fault of the URL, and leaving it out works.
     """
     host = valkey.removeprefix("redis://").partition("/")[0]
     assert "has no password: leave it out" in fault(face, f"redis://:s3cret@{host}")
@@ -100,21 +100,21 @@ def test_a_login_that_nobody_asks_for_is_a_fault(face: Face, valkey: str) -> Non
 
 def test_a_database_that_is_not_there_is_a_fault(face: Face, valkey: str) -> None:
     """
-    A number beyond the server's databases is told.
+    A number beyond the server's databases is a fault of the URL.
     """
     assert "no database of that number" in fault(face, valkey.rpartition("/")[0] + "/99")
 
 
 def test_a_clusters_other_databases_are_a_fault(face: Face, cluster: str) -> None:
     """
-    A database other than 0 of a cluster is told.
+    A cluster with another database than 0 in the URL is a fault of the URL.
     """
     assert "database" in fault(face, cluster.rpartition("/")[0] + "/1")
 
 
 def test_tls_against_a_plain_server_is_a_fault(face: Face, server_port: int) -> None:
     """
-    A server that does not speak TLS waits in silence; it is told within the timeout.
+    A server that does not speak TLS waits in silence, and is found out within the timeout.
     """
     began = time.monotonic()
     told = pytest.raises(RegistryMisconfigured, match="not speak TLS at this port: write redis:")
@@ -133,7 +133,7 @@ def server_port(valkey: str) -> int:
 
 def test_plain_against_tls_is_a_fault(face: Face, server_port: int, certificate: Path) -> None:
     """
-    A server that speaks TLS hangs up on others, who are told to.
+    A server that speaks TLS hangs up on a URL without, which is told the right scheme.
     """
     with tls(server_port, certificate) as relay:
         assert "write rediss://" in fault(face, relay.url)
@@ -144,7 +144,7 @@ def test_certificates_and_files_are_faults(
     face: Face, server_port: int, certificate: Path, tmp_path: Path
 ) -> None:
     """
-    Who signed, for whom, and which file cannot be used are told, each by its sentence.
+    A foreign signer, a wrong name and a file that cannot be used have a sentence each.
     """
     (tmp_path / "empty.pem").write_text("nothing")
     with tls(server_port, certificate) as relay:
@@ -161,7 +161,7 @@ def test_a_certificate_that_the_server_asks_for_is_a_fault(
     face: Face, server_port: int, certificate: Path
 ) -> None:
     """
-    A server that asks for the client's certificate is told of, with the options.
+    A server that asks for the client's certificate is a fault that names the options.
     """
     # TLS 1.3 tells only after the handshake, and a reset may be faster.
     options = {"verify_mode": ssl.CERT_REQUIRED, "maximum_version": ssl.TLSVersion.TLSv1_2}
@@ -172,7 +172,7 @@ def test_a_certificate_that_the_server_asks_for_is_a_fault(
 
 def test_something_else_at_the_port_is_a_fault(face: Face) -> None:
     """
-    What answers but is no Redis is told.
+    A server that answers but is no Redis is named as such.
     """
     handler = http.server.BaseHTTPRequestHandler
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
@@ -186,7 +186,7 @@ def test_something_else_at_the_port_is_a_fault(face: Face) -> None:
 
 def test_rights_are_faults(face: Face, guarded: str) -> None:
     """
-    A user without the rights is told the line that gives them, and with it all works.
+    A user without the rights gets the line that grants them, and with it all works.
     """
     host, port = guarded.split(":")
     with Valkey() as server, server.client() as client:
@@ -203,7 +203,7 @@ def test_rights_are_faults(face: Face, guarded: str) -> None:
 
 def test_a_cluster_that_may_not_be_recognized_is_a_fault(face: Face) -> None:
     """
-    A user who may not ask whether there is a cluster is told to be given that.
+    A user without the right to ask for the cluster is told which right to get.
     """
     with ValkeyCluster() as servers:
         for node in servers.nodes:
@@ -232,7 +232,7 @@ def test_a_cluster_that_may_not_be_recognized_is_a_fault(face: Face) -> None:
 )
 def test_a_fault_is_told_from_an_outage(error: Exception, kind: Kind, mark: str | None) -> None:
     """
-    By an error and what it went through it is known whether waiting may mend it.
+    The error and the kind of connection decide whether waiting may help.
     """
     told = fault_of(error, kind)
     assert (told is None) if mark is None else (told is not None and mark in told)
@@ -240,7 +240,7 @@ def test_a_fault_is_told_from_an_outage(error: Exception, kind: Kind, mark: str 
 
 def test_a_sentinels_fault_is_told_as_one() -> None:
     """
-    A login or a right that the Sentinels refuse is told as theirs.
+    A login or a right that the Sentinels refuse is named as theirs.
     """
     assert "sentinel_password" in str(sentinel_fault_of(AuthenticationError("x"), "tcp"))
     assert "+sentinel" in str(sentinel_fault_of(NoPermissionError("x"), "tcp"))
@@ -288,7 +288,7 @@ def test_a_failed_handshake_is_told(error: Exception, mark: str) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel"])
 def test_a_silent_server_is_an_outage_in_time(face: Face, scheme: str) -> None:
     """
-    Who takes connections and never answers is unavailable within the timeout.
+    A server that accepts connections and never answers is unavailable within the timeout.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -387,7 +387,7 @@ def test_a_url_leads_where_it_says(
 )
 def test_a_url_that_leads_nowhere_is_refused(url: str, sentence: str) -> None:
     """
-    What cannot be followed is told when it is opened, with what works instead.
+    A wrong URL is refused when it is opened, with a URL that works instead.
     """
     with pytest.raises(PolicyError, match=sentence):
         SessionRegistry.open(url)

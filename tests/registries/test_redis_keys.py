@@ -49,7 +49,7 @@ __all__ = ["anywhere", "cluster", "face", "namespace", "server", "space", "valke
 
 def test_a_session_and_its_place_in_an_index_are_in_one_slot(space: Namespace) -> None:
     """
-    What one script changes is in one slot of a cluster, and sessions are spread.
+    The keys of one script are in one slot of a cluster, and sessions are spread over slots.
     """
     slots = set()
     for number in range(256):
@@ -100,7 +100,7 @@ def test_an_index_lives_as_long_as_what_is_in_it(
 
 def test_a_time_below_a_millisecond_is_one(face: Face, valkey: str) -> None:
     """
-    The shortest time is told as it was given, and is over soon.
+    The shortest time to live is kept as it was given, and is over soon.
     """
     with face(valkey) as registry:
         name = fresh()
@@ -124,7 +124,7 @@ def test_no_time_is_too_short_to_be_there(server: Valkey, space: Namespace) -> N
 
 def test_an_ended_session_leaves_nothing(face: Face, server: Valkey) -> None:
     """
-    What was ended is at the server no longer than its end may be asked for again.
+    An ended session leaves the server once its end can no longer be sent again.
     """
     with face(server.url, timeout=SOON) as registry, server.client() as client:
         registry.create("a", client_id="c")
@@ -147,7 +147,7 @@ def test_times_are_the_servers(valkey: str) -> None:
 
 def test_what_was_drafted_is_kept(valkey: str, namespace: str, space: Namespace) -> None:
     """
-    What is kept of a session is what was drafted.
+    Every field of a draft is kept.
     """
     draft = Draft(key_of("a"), "a", key_of("c"), "c", '{"n":1}', None)
     with SessionRegistry.open(valkey, namespace=namespace) as registry:
@@ -162,7 +162,7 @@ def test_what_is_not_ours_is_left_alone(
     face: Face, server: Valkey, namespace: str, space: Namespace, content: str
 ) -> None:
     """
-    A key of ours with something else in it is told, and is neither changed nor believed.
+    A key of ours with foreign content is misconfigured, and is neither changed nor believed.
     """
 
     def put(client: Redis, key: bytes) -> None:

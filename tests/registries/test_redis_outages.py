@@ -63,7 +63,7 @@ def test_a_host_that_is_none_is_told(face: Face) -> None:
 
 def test_a_server_that_goes_and_comes_is_used_again(face: Face, server: Valkey) -> None:
     """
-    Down is told, and after a restart the registry works, scripts and all.
+    A server that is down is unavailable, and after a restart the registry works again.
     """
     with face(server.url) as registry:
         for name in ("a", "b"):
@@ -89,7 +89,7 @@ def test_a_server_that_goes_and_comes_is_used_again(face: Face, server: Valkey) 
 
 def test_what_is_persisted_is_there_again(face: Face) -> None:
     """
-    With appendfsync always, what was acknowledged survives kill -9.
+    With appendfsync always, acknowledged sessions survive kill -9.
     """
     with Valkey(appendonly="yes", appendfsync="always") as server, face(server.url) as registry:
         made = [registry.create(fresh(name), client_id="c", ttl=600) for name in ("a", "b")]
@@ -104,7 +104,7 @@ def test_what_is_persisted_is_there_again(face: Face) -> None:
 
 def test_forgotten_scripts_are_sent_again(face: Face, server: Valkey) -> None:
     """
-    A server that has forgotten the scripts is told them again.
+    A server that has forgotten the scripts gets them again.
     """
     with face(server.url) as registry, server.client() as client:
         for verb in (registry.create, registry.touch, registry.end):
@@ -114,7 +114,7 @@ def test_forgotten_scripts_are_sent_again(face: Face, server: Valkey) -> None:
 
 def test_a_server_that_never_answers_is_told_in_time(face: Face, server: Valkey) -> None:
     """
-    A frozen server is told within the timeout, at first use and later.
+    A frozen server is unavailable within the timeout, at first use and later.
     """
     with face(server.url, timeout=SOON) as registry, face(server.url, timeout=SOON) as late:
         registry.create("a", client_id="c")
@@ -136,7 +136,7 @@ def test_a_server_that_never_answers_is_told_in_time(face: Face, server: Valkey)
 
 def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
     """
-    A server whose every answer is just in time, but not all of them, is told.
+    A server whose single answers are just in time is unavailable once their sum is not.
     """
     late = unavailable(RedisError, TimeoutError)
     with Relay(server.port, delay=0.4) as relay, face(relay.url, timeout=1) as registry, late:
@@ -147,7 +147,7 @@ def test_all_waits_together_are_bounded(face: Face, server: Valkey) -> None:
 
 def test_connecting_is_bounded_too() -> None:
     """
-    Each address of a host may take what is left of the time, and no more.
+    Each address of a host may take the rest of the time, and no more.
     """
     connection = TimedConnection(socket_timeout=60.0)
     token = deadline.set(time.monotonic() + 30)
@@ -198,7 +198,7 @@ def test_a_server_that_still_loads_is_told(face: Face) -> None:
 
 def test_a_replica_takes_no_sessions(face: Face, server: Valkey) -> None:
     """
-    Who may only be read creates nothing and says so, until it is the primary.
+    A replica creates nothing and says so, until it is the primary.
     """
     with Valkey() as primary, face(server.url) as registry, server.client() as client:
         registry.create("a", ttl=60)
@@ -245,7 +245,7 @@ def test_more_clients_than_the_server_takes_are_told(face: Face, server: Valkey)
 
 def test_a_frozen_node_is_told_and_others_serve(face: Face) -> None:
     """
-    Of a cluster a node may hang: its sessions are told, and all is well again.
+    While a node of a cluster hangs its sessions are unavailable; afterwards all is well again.
     """
     names = [fresh() for _ in range(24)]
     # Long enough that the others wait for it.
@@ -290,7 +290,7 @@ def test_a_cluster_that_is_down_is_told(face: Face) -> None:
 
 def registry_creates(registry: Opened) -> bool:
     """
-    Say whether a session can be created.
+    Return whether a session can be created.
     """
     try:
         return bool(registry.create())
@@ -301,7 +301,7 @@ def registry_creates(registry: Opened) -> bool:
 @pytest.mark.parametrize("how", ["freeze", "kill"])
 def test_a_replica_takes_over(how: str) -> None:
     """
-    Where a replica takes over from a node that hangs or died, sessions go there.
+    If a replica takes over from a node that hangs or died, sessions go there.
     """
     names = [fresh() for _ in range(24)]
     with ValkeyCluster(replicas=True, cluster_node_timeout=1000) as servers, ExitStack() as stack:
@@ -345,7 +345,7 @@ def test_slots_that_move_are_followed(face: Face) -> None:
 
 def test_a_cluster_that_has_moved_is_found_again(face: Face) -> None:
     """
-    Where all nodes that were known are gone, the URL is asked anew.
+    If all known nodes are gone, the server of the URL is asked again.
     """
     with Relay() as relay, face(relay.url, timeout=SOON) as registry:
         for _ in range(2):
@@ -369,7 +369,7 @@ def trouble(servers: ValkeyCluster, is_over: threading.Event) -> None:
 
 def test_nothing_but_unavailable_comes_to_threads() -> None:
     """
-    R14: while a cluster's nodes go and come, threads are answered, or told so.
+    R14: while a cluster's nodes go and come, threads get answers or RegistryUnavailable.
     """
     told: list[RegistryUnavailable] = []
     is_over = threading.Event()
@@ -401,7 +401,7 @@ def test_nothing_but_unavailable_comes_to_threads() -> None:
 
 def test_nothing_but_unavailable_comes_to_tasks() -> None:
     """
-    R14: while a cluster's nodes go and come, tasks are answered, or told so.
+    R14: while a cluster's nodes go and come, tasks get answers or RegistryUnavailable.
     """
     told: list[RegistryUnavailable] = []
     is_over = threading.Event()

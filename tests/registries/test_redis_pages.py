@@ -151,7 +151,7 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
 
 def test_a_session_that_lives_is_not_dropped(valkey: str, namespace: str, space: Namespace) -> None:
     """
-    What was created after a page found it gone stays in its client's index.
+    A session created after a page found it gone stays in its client's index.
     """
     (name,) = alike(1)
     index = space.index(key_of(name), key_of("c"))
@@ -184,7 +184,7 @@ def test_the_dead_beside_an_endless_session_leave_too(
     face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
-    Where an index lives on for an endless session, the next create finds what is dead in it.
+    In an index that an endless session keeps alive, the next create removes expired IDs.
     """
     *short, endless, last = alike(12)
     index = space.index(key_of(last), key_of("c"))

@@ -147,7 +147,7 @@ def test_an_end_whose_answer_was_lost_is_no_unknown_session(
     face: Face, route: Route, client_id: str | None
 ) -> None:
     """
-    A retried end returns what it ended, and leaves alone who took the ID meanwhile.
+    A retried end returns the session that it ended, and leaves a new one with the ID alone.
     """
     # A neighbour, so that the server knows the script, and has no other answer to lose.
     (neighbour, name), before = alike(2), route.lost

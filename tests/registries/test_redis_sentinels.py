@@ -47,7 +47,7 @@ def test_sentinels_that_are_gone_or_silent_are_passed_over(face: Face, service: 
 
 def test_no_sentinel_is_an_outage(face: Face) -> None:
     """
-    Where no Sentinel answers, the store is unavailable.
+    If no Sentinel answers, the store is unavailable.
     """
     with face(f"redis+sentinel://127.0.0.1:{free_port()}/{SERVICE}") as registry:
         assert not creates(registry)
@@ -77,7 +77,7 @@ def test_an_unknown_service_is_told_with_those_there_are(face: Face, service: Wa
 
 def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:
     """
-    Who takes a server for a Sentinel, or the reverse, is told what to write.
+    A URL that takes a server for a Sentinel, or the reverse, is refused with the right scheme.
     """
     port = service.servers[0].port
     refused = pytest.raises(RegistryMisconfigured, match="write redis://host:6379/0")
@@ -90,7 +90,7 @@ def test_a_server_is_no_sentinel(face: Face, service: Watched) -> None:
 
 def test_a_replica_that_is_named_is_not_used(face: Face, service: Watched) -> None:
     """
-    Where the Sentinels still name a server that is a replica now, it is not asked.
+    If the Sentinels still name a server that is a replica now, it gets no sessions.
     """
     old, new = service.servers
     with old.client() as one, new.client() as other:

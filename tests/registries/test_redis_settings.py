@@ -130,7 +130,7 @@ def test_the_page_lists_the_rights() -> None:
 
 def test_a_check_finds_what_is_missing(face: Face, server: Valkey) -> None:
     """
-    A check asks for everything that the verbs do: who lacks one right is told.
+    A check does everything that the verbs do, so that it finds every missing right.
     """
     rights = rights_of(Namespace("idlanyard")).split()
     with server.client() as client:
@@ -147,7 +147,7 @@ def test_a_check_finds_what_is_missing(face: Face, server: Valkey) -> None:
 
 def test_a_missing_right_is_told(face: Face, server: Valkey) -> None:
     """
-    Who lacks a right is told all of them, as a line that works as it stands.
+    A user who lacks a right gets a line with all rights, which works as it is.
     """
     with server.client() as client:
         ask(client, "ACL SETUSER", "lanyard", "on", ">secret", "~idlanyard*", "+@all")

@@ -95,7 +95,7 @@ def test_a_forked_child_has_connections_of_its_own(anywhere: str) -> None:
 
 def test_an_interrupted_question_leaves_no_answer_behind(anywhere: str) -> None:
     """
-    R14: what a signal's handler raises passes through, and the next answer is the next question's.
+    R14: an error of a signal's handler passes through; the next answer is the next question's.
     """
     program = """
         import signal, sys
@@ -210,7 +210,7 @@ def test_cancelled_while_it_connects_it_connects_again(server: Valkey) -> None:
 
 def test_a_registry_belongs_to_one_loop(anywhere: str) -> None:
     """
-    Another event loop is told to open its own, unless the registry was closed.
+    Another event loop has to open its own registry, unless this one was closed.
     """
     registry = AsyncSessionRegistry.open(anywhere, timeout=30)
 
@@ -266,7 +266,7 @@ def test_closed_in_the_middle_of_a_thread_it_lets_go_of_all(server: Valkey) -> N
 
 async def a_little(steps: int = 20) -> None:
     """
-    Let other tasks go on until they wait for the server.
+    Give other tasks turns until they wait for the server.
     """
     for _ in range(steps):
         await asyncio.sleep(0)
