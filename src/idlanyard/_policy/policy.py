@@ -99,7 +99,8 @@ class Policy(Options):
         specs = checks.collect_specs(standard, extra)
         header, secrets = secret or (None, ())
         checks.check_headers(specs.values(), header)
-        checks.check_switches({option: getattr(self, option) for option in _SWITCHES})
+        switches: dict[str, bool] = {option: getattr(self, option) for option in _SWITCHES}
+        checks.check_switches(switches)
         checks.check_admission(self.admission, specs)
         checks.check_hashing(specs.values(), keys)
         _store(self, "extra", extra)
@@ -114,12 +115,8 @@ class Policy(Options):
             secrets=secrets,
             keys=keys,
             exclude=Paths(exclude),
-            expose=self.expose,
-            mark_private=self.mark_private,
-            assume_unix=self.assume_unix,
-            unsafe_server_ok=self.unsafe_server_ok,
-            enabled=self.enabled,
             admission=self.admission,
+            **switches,
         )
         _store(self, "_checked", checked)
         _warn_of_anybody(peers)
