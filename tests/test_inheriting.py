@@ -69,7 +69,7 @@ class Inheriting(threading.Thread):
 
 class World:
     """
-    A variable of its own, and the nodes of one request in it.
+    A variable of its own, and the bindings of one request in it.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class World:
 
     def started(self, binding: Binding | None = None) -> Inheriting:
         """
-        Return a thread that was started where *node*, or the request's scope, is bound.
+        Return a thread that was started while *binding*, or that of the request, is current.
         """
 
         def start() -> Inheriting:
@@ -102,7 +102,10 @@ class World:
         below = self.variable.get()
         merged = {**getattr(below, "delta", {}), **delta(session, user)}
         over = below if isinstance(below, RequestIDs) else getattr(below, "over", None)
-        made = self.variable.adopt(Overlay(over, merged), below)
+        made = Overlay(over, merged)
+        inherited = self.variable.inherited_below(below)
+        if inherited is not None:
+            made.outlive(inherited)
         self.variable.set(made)
         return made
 
@@ -198,7 +201,7 @@ def test_a_block_in_that_thread_outlives_the_request(
         thread.ask(lambda: world.layer(user="worker"))
         assert thread.ask(world.read) == "job worker"
         world.scope.open = False
-        if binding.beyond is None and isinstance(binding, Overlay) and binding.block:
+        if binding.inherited is None and isinstance(binding, Overlay) and binding.block:
             binding.block.clear()
         assert thread.ask(world.read) == "job worker"
         thread.ask(lambda: world.variable.set(world.variable.get()))
@@ -288,7 +291,7 @@ def test_nothing_is_a_node_like_the_others(world: World, threads: list[Inheritin
     """
     R2: where nothing is bound a thread inherits nothing, and binding nothing binds nothing.
     """
-    assert UNBOUND.again() is UNBOUND
+    assert UNBOUND.copy_as_own() is UNBOUND
     threads.append(thread := world.started(UNBOUND))
     assert thread.ask(world.read) == "None None"
     thread.ask(lambda: world.layer(session="own"))

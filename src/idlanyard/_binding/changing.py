@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.functions import is_coroutine_function
-from idlanyard._binding.inheritance import is_event_loop_running, is_main_thread
 from idlanyard._binding.reading import get_session_context
+from idlanyard._binding.runtime import is_event_loop_running, is_main_thread
 from idlanyard._binding.snapshot import UNSET, Unset, merge_tenant_names
 from idlanyard._binding.state import (
     UNBOUND,

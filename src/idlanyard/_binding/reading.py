@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TypeVar, overload
 
 from idlanyard import ids
-from idlanyard._binding.inheritance import call_after_fork
+from idlanyard._binding.runtime import call_after_fork
 from idlanyard._binding.snapshot import SessionContext, make_snapshot
 from idlanyard._binding.state import (
     UNBOUND,

@@ -1,5 +1,5 @@
 """
-The one ContextVar, the scope and the overlay: what is bound here.
+The one ContextVar, and the bindings that it holds: the IDs of a request, or an overlay.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Final, TypeAlias, cast
 
-from idlanyard._binding.inheritance import INHERITS, InheritedVariable, call_after_fork
+from idlanyard._binding.inheritance import INHERITS, InheritedVariable
+from idlanyard._binding.runtime import call_after_fork
 from idlanyard._binding.snapshot import (
     DEFAULT_POLICY,
     NO_ECHO,
@@ -28,30 +29,41 @@ Delta: TypeAlias = Mapping[str, tuple[str | None, Provenance | None]]
 
 class Unbound:
     """
-    What the variable holds where nothing is bound: the environment speaks.
+    The value of the variable where nothing is bound: the environment's IDs are current.
     """
 
     __slots__ = ()
 
     values: Final = NO_VALUES
     open: Final = False
-    ended: Final = False
-    beyond: Final = None
 
     @property
     def policy(self) -> CheckedPolicy:
         """
-        The rules given to ``use_policy``.
+        The policy given to ``use_policy``, else the default one.
         """
         return _policies[-1][0]
 
-    def again(self) -> Unbound:
+    @property
+    def is_over(self) -> bool:
         """
-        Return this, of which there is one.
+        ``False``: the environment's IDs are those of the whole process.
+        """
+        return False
+
+    @property
+    def inherited(self) -> None:
+        """
+        ``None``, as there is no binding below.
+        """
+
+    def copy_as_own(self) -> Unbound:
+        """
+        Return this object: there is only one.
         """
         return self
 
-    def look_up(self, name: str) -> tuple[None, None]:  # noqa: ARG002 - as on the other nodes
+    def look_up(self, name: str) -> tuple[None, None]:  # noqa: ARG002 - as on the other bindings
         """
         Return that the ID is absent.
         """
@@ -60,20 +72,19 @@ class Unbound:
 
 class RequestIDs:
     """
-    The one small mutable object of a request or a job; its children share it.
+    The IDs of one request or job: a small mutable object that all its code shares.
 
     Attributes:
-        values: every ID and its provenance; what is absent is so on purpose.
-        policy: the rules it was made under.
-        echo: what the response is to carry; ``None`` where the values have
-            changed since, ``NEVER`` where nothing is echoed.
+        values: every ID and its provenance; an absent one is absent on purpose.
+        policy: the policy that the values were checked by.
+        echo: the header pairs of the response; ``None`` if the values have
+            changed since they were made, ``NO_ECHO`` if nothing is echoed.
         open: whether the request is still going on.
         binary: whether the request came by ASGI, whose headers are bytes.
     """
 
     __slots__ = ("binary", "echo", "open", "policy", "values")
 
-    beyond: Final = None
     values: Values
     policy: CheckedPolicy
     echo: list[tuple[Any, Any]] | tuple[()] | None
@@ -81,27 +92,33 @@ class RequestIDs:
     binary: bool
 
     @property
-    def ended(self) -> bool:
+    def is_over(self) -> bool:
         """
         Whether the request or job is over.
         """
         return not self.open
 
-    def again(self) -> Overlay:
+    @property
+    def inherited(self) -> None:
         """
-        Return a node that says the same and is another.
+        ``None``, as there is no binding below.
+        """
+
+    def copy_as_own(self) -> Overlay:
+        """
+        Return an overlay that changes nothing.
         """
         return Overlay(self, {})
 
     def __deepcopy__(self, memo: object) -> RequestIDs:
         """
-        Return this: a copy of a request's ``scope`` is of the same request.
+        Return this object: a deep copy of an ASGI ``scope`` belongs to the same request.
         """
         return self
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
         """
-        Return an ID and its provenance; one that is not declared is absent.
+        Return an ID and its provenance, ``None`` and ``None`` if it is not declared.
         """
         position = self.policy.index.get(name)
         if position is None:
@@ -111,24 +128,24 @@ class RequestIDs:
 
 class Overlay:
     """
-    An immutable layer over a scope, or over nothing.
+    An immutable layer of changed IDs over those of a request, or over nothing.
 
     Attributes:
-        over: the scope below it, if any.
-        delta: the fields that were changed here; ``None`` hides one.
-        unit: the unit of work that it goes on with, outside requests;
-            ``None`` where it begins one.
-        block: the block that it was made in, if any: a list, empty once the
-            block has been left.
-        beyond: what it was made over, and what takes its place when that is
-            over, where a thread only inherited it.
+        over: the IDs of the request below, if there is one.
+        delta: the IDs that this layer changes; ``None`` hides one.
+        unit: outside requests the unit of work that this layer continues;
+            ``None`` if it begins one.
+        block: the block that made the layer, if one did: a list that is empty
+            once the block has been left.
+        inherited: if a thread inherited the binding below, that binding, and
+            the one that counts once it is over.
     """
 
-    __slots__ = ("_merged", "beyond", "block", "delta", "over", "unit")
+    __slots__ = ("_merged", "block", "delta", "inherited", "over", "unit")
 
     open: Final = False
 
-    beyond: tuple[Binding, Binding] | None
+    inherited: tuple[Binding, Binding] | None
 
     def __init__(
         self,
@@ -141,39 +158,42 @@ class Overlay:
         self.delta = delta
         self.unit = unit
         self.block = block
-        self.beyond = None
+        self.inherited = None
         self._merged: tuple[object, Values] | None = None
 
     @property
-    def ended(self) -> bool:
+    def is_over(self) -> bool:
         """
         Whether the request, the job or the block is over.
         """
         return (self.over is not None and not self.over.open) or self.block == []
 
-    def again(self) -> Overlay:
+    def copy_as_own(self) -> Overlay:
         """
-        Return a node that says the same and is another.
+        Return an equal layer that is another object.
         """
         return Overlay(self.over, self.delta, self.unit or self, self.block)
 
-    def alone(self, delta: Delta) -> Overlay:
+    def outlive(self, inherited: Binding) -> None:
         """
-        Return the layer over nothing.
+        Keep the changes of this thread for when the *inherited* binding below is over.
         """
-        return Overlay(None, delta, self.unit or self, self.block)
+        theirs: Delta = getattr(inherited, "delta", {})
+        own = {name: it for name, it in self.delta.items() if theirs.get(name) is not it}
+        rest = Overlay(None, own, self.unit or self, self.block) if own else UNBOUND
+        self.inherited = inherited, rest
 
     @property
     def policy(self) -> CheckedPolicy:
         """
-        The scope's rules; where there is none, those in use now, whenever this was made.
+        The policy of the request below, or else the one that ``use_policy`` has made current.
         """
         return _policies[-1][0] if self.over is None else self.over.policy
 
     @property
     def values(self) -> Values:
         """
-        The values of the scope below as they are now, with the delta.
+        The current values of the request below, with the changes of this layer.
         """
         over, merged = self.over, self._merged
         below = _policies[-1] if over is None else over.values
@@ -185,7 +205,7 @@ class Overlay:
 
     def look_up(self, name: str) -> tuple[str | None, Provenance | None]:
         """
-        Return an ID and its provenance: as changed here, else as the scope below has it.
+        Return an ID and its provenance: as changed by this layer, else as the request has it.
         """
         if name in self.delta:
             return self.delta[name]
@@ -196,7 +216,9 @@ Binding: TypeAlias = Unbound | RequestIDs | Overlay
 
 UNBOUND: Final = Unbound()
 _variable: Final[ContextVar[Binding]] = ContextVar("idlanyard", default=UNBOUND)
-_inheriting: Final = InheritedVariable(_variable, UNBOUND) if INHERITS else None
+_inheriting: Final[InheritedVariable[Binding] | None] = (
+    InheritedVariable(_variable, UNBOUND) if INHERITS else None
+)
 bound: Final = cast("ContextVar[Binding]", _inheriting or _variable)
 get_binding: Final = bound.get
 
@@ -204,19 +226,22 @@ _policies: Final[list[tuple[CheckedPolicy]]] = [(DEFAULT_POLICY,)]
 
 forced: Final[list[Delta]] = []
 """
-What each open ``idlanyard.testing.override`` lets every request have.
+The IDs that each open ``idlanyard.testing.override`` forces on every request.
 """
 
 
 class _Writing:
     """
-    One writer at a time, so that no change of a scope is lost.
+    The lock that two threads of one request take, so that no change of its IDs is lost.
     """
 
     lock = threading.Lock()
 
     @classmethod
     def renew(cls) -> None:
+        """
+        Replace the lock, which another thread may have held at a fork.
+        """
         cls.lock = threading.Lock()
 
 
@@ -225,19 +250,19 @@ call_after_fork(_Writing.renew)
 
 def use_policy(policy: Policy) -> Callable[[], None]:
     """
-    Make *policy* the one in force outside requests, also for what is bound already.
+    Use *policy* outside requests, also for IDs that are bound already.
 
     Returns:
-        A function that takes this back.
+        A function that undoes this.
 
     Raises:
-        TypeError: it is not a ``Policy``.
+        TypeError: *policy* is not a ``Policy``.
     """
     if not isinstance(policy, Policy):
         raise TypeError(
             f"use_policy takes a Policy, not {type(policy).__name__}: write use_policy(Policy(...))"
         )
-    # A tuple of its own marks this use, also where one policy is used twice.
+    # A tuple of its own, so that undo finds this use of a policy that is used twice.
     entry = (checked_policy(policy),)
     _policies.append(entry)
 
@@ -249,10 +274,10 @@ def use_policy(policy: Policy) -> Callable[[], None]:
 
 def reset_binding(token: Token[Binding]) -> bool:
     """
-    Put back what was bound before; in another Context there is nothing to put back.
+    Restore the binding from before; in another Context there is nothing to restore.
 
     Returns:
-        Whether this is the Context in which it was bound.
+        Whether this is the Context in which the binding was set.
     """
     try:
         bound.reset(token)
@@ -263,7 +288,7 @@ def reset_binding(token: Token[Binding]) -> bool:
 
 def apply_delta(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
     """
-    Return *values* with the fields of *delta* replaced that the policy declares.
+    Return *values* with the changes of *delta*, except for IDs that *policy* does not declare.
     """
     width = len(policy.names)
     flat: list[Any] = list(values) if len(values) == 2 * width else [None] * (2 * width)
@@ -276,7 +301,7 @@ def apply_delta(values: Values, delta: Delta, policy: CheckedPolicy) -> Values:
 
 def make_request_ids(policy: CheckedPolicy, delta: Delta, *, binary: bool = False) -> RequestIDs:
     """
-    Return an open scope that holds the fields of *delta* and nothing else.
+    Return the open ``RequestIDs`` that have the IDs of *delta* and no others.
     """
     request_ids = RequestIDs()
     request_ids.binary = binary
@@ -291,11 +316,12 @@ def make_overlay(
     delta: Delta, *, without: frozenset[str] = frozenset(), unit: Binding | None = None
 ) -> Overlay:
     """
-    Return the layer in force here with *delta* merged and the fields *without* gone.
+    Return an overlay that adds the changes of *delta* to those that are current.
 
     Args:
-        delta: fields that change.
-        without: fields that the scope below answers for again.
+        delta: the IDs that change.
+        without: IDs that are changed no longer, so that those of the request
+            are current again.
         unit: as in ``Overlay``.
     """
     binding = get_binding()
@@ -304,12 +330,15 @@ def make_overlay(
     for name in without:
         merged.pop(name, None)
     layer = Overlay(find_request_ids(), merged, unit, getattr(binding, "block", None))
-    return layer if _inheriting is None else _inheriting.adopt(layer, binding)
+    inherited = None if _inheriting is None else _inheriting.inherited_below(binding)
+    if inherited is not None:
+        layer.outlive(inherited)
+    return layer
 
 
 def find_request_ids() -> RequestIDs | None:
     """
-    Return the scope that is bound here, under an overlay or by itself.
+    Return the IDs of the current request or job, if there is one.
     """
     binding = get_binding()
     if isinstance(binding, Overlay):
@@ -319,10 +348,10 @@ def find_request_ids() -> RequestIDs | None:
 
 def find_unit_of_work() -> Binding:
     """
-    Return the unit of work that this code is part of.
+    Return the unit of work that the current code is part of.
 
-    It is the scope of the request or the job; outside of them the block that
-    was entered last, or ``UNBOUND``.
+    This is the request or the job; outside of them the block that was entered
+    last, or ``UNBOUND``.
     """
     binding = get_binding()
     if isinstance(binding, Overlay):
@@ -332,7 +361,7 @@ def find_unit_of_work() -> Binding:
 
 def update_request_ids(request_ids: RequestIDs, delta: Delta) -> None:
     """
-    Write *delta* into the scope, for everybody who shares it.
+    Change the IDs of a request for all its threads and tasks.
     """
     with _Writing.lock:
         request_ids.values = apply_delta(request_ids.values, delta, request_ids.policy)
@@ -342,9 +371,9 @@ def update_request_ids(request_ids: RequestIDs, delta: Delta) -> None:
 
 def attach_to_error(error: BaseException, request_ids: RequestIDs) -> None:
     """
-    Let the exception carry what its request had bound, for the log line.
+    Attach the IDs of a request to the exception that left it, for the line that logs it.
     """
-    # A class may refuse attributes, as a frozen dataclass does: it is not asked.
+    # The class may refuse attributes, as a frozen dataclass does: its __setattr__ is passed by.
     with contextlib.suppress(Exception):
         snapshot = make_snapshot(request_ids.values, request_ids.policy)
         object.__setattr__(error, "_idlanyard", snapshot)
@@ -352,7 +381,7 @@ def attach_to_error(error: BaseException, request_ids: RequestIDs) -> None:
 
 def ids_of_error(error: BaseException) -> SessionContext | None:
     """
-    Return the snapshot that a middleware has attached, if any.
+    Return the IDs that a middleware has attached to the exception, if any.
     """
     try:
         context: object = object.__getattribute__(error, "_idlanyard")
@@ -366,10 +395,11 @@ _set: Final = object.__setattr__
 
 class RequestContext(SessionContext):
     """
-    What a request has, read when it is read: unlike a snapshot it follows ``identify``.
+    The IDs of a request as they are now: unlike a snapshot this follows ``identify``.
 
-    It reads the scope and never an overlay, and so says the same in every
-    task and thread, also where nothing is bound. A pickled one is a snapshot.
+    Changes that a block makes inside the request are not seen, so that the
+    IDs are the same in every task and thread, also outside the request.
+    Pickling makes a snapshot.
 
     Args:
         request_ids: the IDs of the request.
@@ -382,7 +412,7 @@ class RequestContext(SessionContext):
     def __init__(self, request_ids: RequestIDs) -> None:
         _set(self, "_request_ids", request_ids)
 
-    # These stand in the place of what a snapshot has stored.
+    # The methods of SessionContext read these three, which a snapshot has stored.
     @property
     def _names(self) -> tuple[str, ...]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._request_ids.policy.names
@@ -395,9 +425,9 @@ class RequestContext(SessionContext):
     def _values(self) -> Values:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._request_ids.values
 
-    def is_of(self, request_ids: RequestIDs | None) -> bool:
+    def reads_from(self, request_ids: RequestIDs | None) -> bool:
         """
-        Say whether this is what *scope* has.
+        Return whether these are the IDs of the same request as *request_ids*.
         """
         return self._request_ids is request_ids
 

@@ -168,7 +168,7 @@ def _put_into_state(scope: Any, inner: RequestIDs) -> None:
     """
     state: Any = scope.get("state", {})
     found = state.get("session_context")
-    if not (isinstance(found, RequestContext) and found.is_of(inner)):
+    if not (isinstance(found, RequestContext) and found.reads_from(inner)):
         # Hypercorn 0.17 hands one dictionary to every request of an HTTP/2 connection:
         # each read the session of the request that came last.
         scope["state"] = {**state, "session_context": RequestContext(inner)}

@@ -113,7 +113,7 @@ def _is_served(request: Any) -> bool:
     Return whether this is the request that is served here, and not one made up by a test client.
     """
     context = getattr(request, "session_context", None)
-    return isinstance(context, RequestContext) and context.is_of(find_request_ids())
+    return isinstance(context, RequestContext) and context.reads_from(find_request_ids())
 
 
 def _name(request: Any, user: Any) -> Any:
