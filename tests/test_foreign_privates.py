@@ -64,31 +64,31 @@ PRIVATES: Final = [
     Private(
         "redis.asyncio.connection:Connection",
         "_writer",
-        "registry/_redis/_async_servers.py",
+        "registry/_redis/_servers.py",
         "disconnect() needs the event loop, which may be over",
     ),
     Private(
         "redis.asyncio.connection:Connection",
         "_reader",
-        "registry/_redis/_async_servers.py",
+        "registry/_redis/_servers.py",
         "as _writer: both are set to None, so that the connection counts as closed",
     ),
     Private(
         "asyncio.sslproto:_SSLProtocolTransport",
         "_ssl_protocol",
-        "registry/_redis/_async_servers.py",
+        "registry/_redis/_servers.py",
         "leads from a TLS transport to the socket's own when their loop is over",
     ),
     Private(
         "asyncio.sslproto:SSLProtocol",
         "_transport",
-        "registry/_redis/_async_servers.py",
+        "registry/_redis/_servers.py",
         "as _ssl_protocol",
     ),
     Private(
         "asyncio.selector_events:_SelectorTransport",
         "_call_connection_lost",
-        "registry/_redis/_async_servers.py",
+        "registry/_redis/_servers.py",
         "closes the socket at once; abort() leaves that to a loop that is over",
     ),
     Private(
