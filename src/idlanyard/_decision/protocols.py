@@ -142,7 +142,7 @@ def _read_address(scope: Any, name: str) -> Any:
     """
     address: Any = scope.get(name)
     if address is not None and not isinstance(address, tuple | list):
-        # An iterator can be read only once, and the application reads it too.
+        # Falcon 4.4's test client passes iterators, which the application has to read again.
         scope[name] = tuple(address)
     return scope.get(name)
 

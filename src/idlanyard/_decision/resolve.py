@@ -103,7 +103,8 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     if plan.may_exclude and plan.excludes(raw):
         return _exclude_request(plan)
     case = verdict = refusal = None
-    accepted = plan.always_settled.copy()
+    # Copied only where the loop below writes into it.
+    accepted = plan.always_settled.copy() if found else plan.always_settled
     hops: list[Pair] = []
     for name, value in found:
         spec = plan.quick.get(name)
