@@ -446,26 +446,34 @@ class Down:
     def __init__(self) -> None:
         self.up = False
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def verb(*arguments: object) -> None:
-            if not self.up and name != "close":
-                raise RegistryUnavailable("redis") from ConnectionError("redis.internal:6379")
+    def ask(self, question: object) -> None:
+        """
+        Answer a question with an outage, or as an empty store would.
+        """
+        if not self.up:
+            raise RegistryUnavailable("redis") from ConnectionError("redis.internal:6379")
 
-        return verb
+    def close(self) -> Any:
+        """
+        Close nothing.
+        """
 
 
 class AsyncDown(Down):
     """
-    The same, awaited; see ``AsyncStore``.
+    The same as an ``AsyncStore``.
     """
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        verb = super().__getattr__(name)
+    async def ask(self, question: object) -> None:  # type: ignore[override]
+        """
+        Answer a question with an outage, or as an empty store would.
+        """
+        super().ask(question)
 
-        async def awaited(*arguments: object) -> None:
-            verb(*arguments)
-
-        return awaited
+    async def close(self) -> Any:
+        """
+        Close nothing.
+        """
 
 
 def broken(store: Any) -> SessionRegistry | AsyncSessionRegistry:

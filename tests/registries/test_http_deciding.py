@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,6 +22,7 @@ from idlanyard.registry import (
     SessionRecord,
     SessionRegistry,
 )
+from idlanyard.registry._questions import Delete, Extend, Insert, Question, Read
 from idlanyard.registry.http import Grant, SessionRequest, SessionsHandler
 from registries.faces import registry_on
 from registries.http_contract import said
@@ -359,32 +359,40 @@ def test_a_registry_that_fails_the_application_fails_the_request(
 
 class Faulty:
     """
-    A store some of whose questions meet a fault; see ``Store``.
+    A store that answers some kinds of questions with a fault; see ``Store``.
     """
 
     def __init__(self) -> None:
-        self.faulty = {"insert", "read", "extend", "delete"}
+        self.faulty: set[type[Question[Any]]] = {Insert, Read, Extend, Delete}
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def verb(*arguments: object) -> None:
-            if name in self.faulty:
-                raise FAULT from PermissionError("redis.internal:6379 says no")
+    def ask(self, question: Question[Any]) -> None:
+        """
+        Raise the fault, or answer as an empty store would.
+        """
+        if type(question) in self.faulty:
+            raise FAULT from PermissionError("redis.internal:6379 says no")
 
-        return verb
+    def close(self) -> Any:
+        """
+        Close nothing.
+        """
 
 
 class AsyncFaulty(Faulty):
     """
-    The same, awaited; see ``AsyncStore``.
+    The same as an ``AsyncStore``.
     """
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        verb = super().__getattr__(name)
+    async def ask(self, question: Question[Any]) -> None:  # type: ignore[override]
+        """
+        Raise the fault, or answer as an empty store would.
+        """
+        super().ask(question)
 
-        async def awaited(*arguments: object) -> None:
-            verb(*arguments)
-
-        return awaited
+    async def close(self) -> Any:
+        """
+        Close nothing.
+        """
 
 
 @pytest.mark.parametrize(("face", "is_async"), KINDS)
@@ -421,16 +429,16 @@ def test_a_fault_is_told_to_the_log_and_nobody_else(
         assert "PermissionError: redis.internal:6379 says no" in caplog.text
         assert "Traceback" in caplog.text
         # Reads work, and say nothing of the writes.
-        store.faulty = {"insert", "extend"}
+        store.faulty = {Insert, Extend}
         assert ask("GET", "/session/s1").status_code == 404
-        store.faulty |= {"read"}
+        store.faulty |= {Read}
         assert ask("PATCH", "/session/s1", json={}).status_code == 500
         told_before = len(told())
         store.faulty = set()
         for method, target, body in requests:
             ask(method, target, json=body)
         assert len(told()) == told_before
-        store.faulty = {"insert"}
+        store.faulty = {Insert}
         ask("POST", "/session/create", json={"session_id": "s1"})
         assert len(told()) == told_before + 1
 
