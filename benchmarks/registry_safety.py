@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 # Before what it makes importable.
 import registry_stores  # noqa: F401
 
-from registries import killing, racing
-from registries.postgres import PostgreSQL
-from registries.valkey import Valkey, ValkeyCluster
+from registry import killing, racing
+from registry.postgres import PostgreSQL
+from registry.valkey import Valkey, ValkeyCluster
 
 WORKERS = 8
 PROCESSES = 2

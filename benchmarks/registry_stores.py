@@ -22,8 +22,8 @@ from idlanyard.registry._record import Kept
 # The servers are those of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from registries.postgres import PostgreSQL, execute, fresh_database
-from registries.valkey import Valkey
+from registry.postgres import PostgreSQL, execute, fresh_database
+from registry.valkey import Valkey
 
 if TYPE_CHECKING:
     from registry_faces import Face

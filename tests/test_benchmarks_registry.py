@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from registry_faces import faces
 from registry_stores import PER_CLIENT, STORES, Sessions, Store, fill, name_of, started
 
-PROGRAM = Path(__file__).parents[1] / "benchmarks" / "registry.py"
+PROGRAM = Path(__file__).parents[1] / "benchmarks" / "session_registry.py"
 FACES = ["sync", "async"]
 
 

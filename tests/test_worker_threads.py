@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from idlanyard._decision.worker_threads import WorkerThreads, limit_time
-from registries.naming import eventually
+from registry.naming import eventually
 
 LOOPS = [pytest.param(asyncio.run, id="asyncio"), pytest.param(trio.run, id="trio")]
 NAME: ContextVar[str] = ContextVar("NAME", default="")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from breaches import Breach
 
 HOME = "registry/_command/"
-COMMAND = "tests/registries/test_command.py::"
-MOVE = "tests/registries/test_command_move.py::"
+COMMAND = "tests/registry/test_command.py::"
+MOVE = "tests/registry/test_command_move.py::"
 
 COMMAND_BREACHES = [
     Breach(

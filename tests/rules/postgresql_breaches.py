@@ -7,8 +7,8 @@ from __future__ import annotations
 from breaches import Breach
 
 HOME = "registry/_postgresql/"
-CONTRACT = "tests/registries/test_postgresql.py::TestPostgresql::"
-OPERATED = "tests/registries/test_postgresql_operated.py::"
+CONTRACT = "tests/registry/test_postgresql.py::TestPostgresql::"
+OPERATED = "tests/registry/test_postgresql_operated.py::"
 
 POSTGRESQL_BREACHES = [
     Breach(

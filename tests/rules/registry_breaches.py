@@ -8,17 +8,17 @@ from breaches import Breach
 
 HOME = "registry/"
 ADMISSION = "tests/test_admission.py::"
-REGISTRY = "tests/registries/test_registry.py::"
-POSTGRESQL = "tests/registries/test_postgresql.py::TestPostgresql::"
-REDIS = "tests/registries/test_redis.py::TestRedis::"
-HTTP = "tests/registries/test_http.py::"
-DECIDING = "tests/registries/test_http_deciding.py::"
-OUTAGES = "tests/registries/test_outages.py::"
-MEMORY = "tests/registries/test_memory_store.py::TestMemory::"
-THREADS = "tests/registries/test_http_threads.py::"
-FLASK = "tests/registries/test_http_flask.py::"
-DJANGO = "tests/registries/test_http_django.py::"
-PROVENANCE = "tests/registries/test_http_provenance.py::"
+REGISTRY = "tests/registry/test_registry.py::"
+POSTGRESQL = "tests/registry/test_postgresql.py::TestPostgresql::"
+REDIS = "tests/registry/test_redis.py::TestRedis::"
+HTTP = "tests/registry/test_http.py::"
+DECIDING = "tests/registry/test_http_deciding.py::"
+OUTAGES = "tests/registry/test_outages.py::"
+MEMORY = "tests/registry/test_memory_store.py::TestMemory::"
+THREADS = "tests/registry/test_http_threads.py::"
+FLASK = "tests/registry/test_http_flask.py::"
+DJANGO = "tests/registry/test_http_django.py::"
+PROVENANCE = "tests/registry/test_http_provenance.py::"
 
 REGISTRY_BREACHES = [
     Breach(
@@ -94,7 +94,7 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_connections.py",
         "made = BoundedConnection.connect(**parameters, prepare_threshold=None)",
         "made = BoundedConnection.connect(**parameters, prepare_threshold=0)",
-        "tests/registries/test_pgbouncer.py::TestPooled",
+        "tests/registry/test_pgbouncer.py::TestPooled",
     ),
     Breach(
         "Finding 6",
@@ -102,7 +102,7 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_pool.py",
         "if is_read_only(error) and was_pooled and not is_last:",
         "if is_read_only(error) and was_pooled and is_last:",
-        "tests/registries/test_postgresql_connections.py::"
+        "tests/registry/test_postgresql_connections.py::"
         "test_a_connection_that_may_only_read_is_replaced",
     ),
     Breach(
@@ -111,7 +111,7 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_pool.py",
         "        self._pool.replace_all(first.generation)\n        connection.generation",
         "        connection.generation",
-        "tests/registries/test_postgresql_connections.py::"
+        "tests/registry/test_postgresql_connections.py::"
         "test_one_refusal_closes_all_older_connections",
     ),
     Breach(
@@ -120,7 +120,7 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_faults.py",
         '"too many clients|',
         '"',
-        "tests/registries/test_postgresql_connections.py::"
+        "tests/registry/test_postgresql_connections.py::"
         "test_who_has_none_tries_again_until_there_is_one",
     ),
     Breach(
@@ -129,7 +129,7 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_pool.py",
         "elif room < _RESERVE and self._open > 1:",
         "elif room < -1000 and self._open > 1:",
-        "tests/registries/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",
+        "tests/registry/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",
     ),
     Breach(
         "Finding 9",
@@ -137,7 +137,7 @@ REGISTRY_BREACHES = [
         HOME + "_loops.py",
         "if old is None or old.loop.is_closed():\n                self._held",
         "if old is None:\n                self._held",
-        "tests/registries/test_loops.py::test_a_closed_loops_state_is_abandoned",
+        "tests/registry/test_loops.py::test_a_closed_loops_state_is_abandoned",
     ),
     Breach(
         "R16",
@@ -153,7 +153,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "  if count > 15 or count * 16 > redis.call('ZCARD', index) then\n",
         "  if false then\n",
-        "tests/registries/test_redis_pages.py::test_the_dead_of_a_busy_client_leave_in_passing",
+        "tests/registry/test_redis_pages.py::test_the_dead_of_a_busy_client_leave_in_passing",
     ),
     Breach(
         "R16",
@@ -161,7 +161,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "    redis.call('PERSIST', ends)\n",
         "",
-        "tests/registries/test_redis_pages.py::test_the_dead_beside_an_endless_session_leave_too",
+        "tests/registry/test_redis_pages.py::test_the_dead_beside_an_endless_session_leave_too",
     ),
     Breach(
         "R16",
@@ -169,7 +169,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "  if clears == '1' and #expired > 0 then\n",
         "  if false then\n",
-        "tests/registries/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
+        "tests/registry/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
         "R16",
@@ -177,7 +177,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count\n",
         "if redis.call('ZCOUNT', ends, after, '+inf') < 0\n",
-        "tests/registries/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
+        "tests/registry/test_redis_pages.py::test_the_work_of_a_page_does_not_grow_with_the_dead",
     ),
     Breach(
         "R16",
@@ -185,7 +185,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_scripts.py",
         "    put_back(index, id, moment, kept[3])\n",
         "",
-        "tests/registries/test_redis_pages.py::test_what_the_first_version_extended_goes_back",
+        "tests/registry/test_redis_pages.py::test_what_the_first_version_extended_goes_back",
     ),
     Breach(
         "R16",
@@ -193,7 +193,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_commands.py",
         "    if inserted.is_new:\n",
         "    if False:\n",
-        "tests/registries/test_redis_retries.py::test_who_was_overtaken_undoes_their_session",
+        "tests/registry/test_redis_retries.py::test_who_was_overtaken_undoes_their_session",
     ),
     Breach(
         "R16",
@@ -201,7 +201,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_commands.py",
         "        if claim.is_done or claim.request != draft.request:\n",
         "        if claim.request != draft.request:\n",
-        "tests/registries/test_redis_retries.py::test_a_minted_id_is_not_given_again_after_it_expired",
+        "tests/registry/test_redis_retries.py::test_a_minted_id_is_not_given_again_after_it_expired",
     ),
     Breach(
         "R16",
@@ -209,7 +209,7 @@ REGISTRY_BREACHES = [
         HOME + "_redis/_settings.py",
         "    if not there.isdigit() or int(there) > VERSION:\n",
         "    if False:\n",
-        "tests/registries/test_redis_keys.py::test_another_layout_is_told",
+        "tests/registry/test_redis_keys.py::test_another_layout_is_told",
     ),
     Breach(
         "R16",

@@ -7,10 +7,10 @@ from __future__ import annotations
 from breaches import Breach
 
 HOME = "registry/_sqlite/"
-CONTRACT = "tests/registries/test_sqlite.py::TestSQLite::"
-BOUNDS = "tests/registries/test_sqlite_bounds.py::"
-FAULTS = "tests/registries/test_sqlite_faults.py::"
-LAYOUT = "tests/registries/test_sqlite_layout.py::"
+CONTRACT = "tests/registry/test_sqlite.py::TestSQLite::"
+BOUNDS = "tests/registry/test_sqlite_bounds.py::"
+FAULTS = "tests/registry/test_sqlite_faults.py::"
+LAYOUT = "tests/registry/test_sqlite_layout.py::"
 
 SQLITE_BREACHES = [
     Breach(

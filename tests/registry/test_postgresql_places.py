@@ -1,0 +1,334 @@
+"""
+Places in a pool are handed on to whoever waits, and none is lost, whatever goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+
+from idlanyard.registry import AsyncSessionRegistry
+from idlanyard.registry._postgresql._connections import PooledConnection
+from idlanyard.registry._postgresql._pool import (
+    Attempts,
+    ConnectionPool,
+    Execute,
+    Open,
+    Permit,
+    ReadRoom,
+    Wait,
+    Waiter,
+)
+from idlanyard.registry._urls import Pool
+from registry.forking import fork_between_loops, outcome_of
+from registry.postgres import database, execute, free_port, postgres
+
+__all__ = ["database", "postgres"]
+
+
+class Line(PooledConnection):
+    """
+    A connection that knows only whether it was closed.
+    """
+
+    def __init__(self, generation: int = 0) -> None:
+        self.generation = generation
+        self.is_closed = False
+
+    def close(self) -> None:
+        """
+        Hang up.
+        """
+        self.is_closed = True
+
+
+def pool_of(size: int, most: int) -> ConnectionPool:
+    """
+    Return a pool.
+    """
+    return ConnectionPool(Pool(size, most, 1.0))
+
+
+def waiter() -> Waiter:
+    """
+    Return one that waits.
+    """
+    return Waiter(Event())
+
+
+def test_places_are_handed_on_in_the_order_of_asking() -> None:
+    """
+    Finding 8: a connection goes to whoever has waited longest, and to nobody else.
+    """
+    pool, line = pool_of(1, 1), Line()
+    assert pool.take(waiter()) is Permit.OPEN
+    first, second = waiter(), waiter()
+    assert pool.take(first) is None
+    assert pool.take(second) is None
+    pool.give_back(line)
+    assert pool.retry(second) is None
+    assert pool.retry(first) is line
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_whoever_leaves_hands_on_what_came_too_late(is_open: bool) -> None:
+    """
+    R14: a place that was given to a question that is over goes to the next one.
+    """
+    pool, line = pool_of(1, 1), Line()
+    pool.take(waiter())
+    first, second = waiter(), waiter()
+    pool.take(first)
+    pool.take(second)
+    if is_open:
+        pool.give_back(line)
+    else:
+        pool.free()
+    pool.leave(first)
+    assert pool.retry(second) is (line if is_open else Permit.OPEN)
+    assert pool.open == 1
+
+
+def test_whoever_leaves_twice_takes_nothing_away() -> None:
+    """
+    R14: a waiter that was never in the queue, or is out of it, leaves without a trace.
+    """
+    pool, one = pool_of(1, 1), waiter()
+    pool.leave(one)
+    pool.take(waiter())
+    pool.take(one)
+    pool.leave(one)
+    pool.leave(one)
+    pool.free()
+    assert pool.open == 0
+
+
+def test_what_is_too_many_is_closed_when_it_comes_back() -> None:
+    """
+    Finding 8: of those that were open at once, as many stay as were asked for.
+    """
+    pool, lines = pool_of(1, 2), [Line(), Line()]
+    assert [pool.take(waiter()) for _ in lines] == [Permit.OPEN] * 2
+    for line in lines:
+        pool.give_back(line)
+    assert [line.is_closed for line in lines] == [False, True]
+    assert pool.open == 1
+
+
+def test_a_pool_that_was_given_up_takes_nothing_back() -> None:
+    """
+    Finding 6: what was in use when the pool was given up is closed, and its place is free.
+    """
+    pool, idle, used = pool_of(2, 2), Line(), Line()
+    pool.take(waiter())
+    pool.take(waiter())
+    pool.give_back(idle)
+    pool.replace_all(0)
+    pool.replace_all(0)
+    assert pool.generation == 1
+    assert (idle.is_closed, used.is_closed) == (True, False)
+    pool.give_back(used)
+    assert (used.is_closed, pool.open) == (True, 0)
+
+
+def test_a_server_that_has_room_again_lets_all_open() -> None:
+    """
+    Finding 8: once there is room for everybody, whoever waits may open a connection.
+    """
+    pool, waiting = pool_of(4, 4), [waiter() for _ in range(3)]
+    pool.take(waiter())
+    pool.take(waiter())
+    pool.note_refusal()
+    assert all(pool.take(one) is None for one in waiting)
+    assert pool.may_keep(100)
+    assert [pool.retry(one) for one in waiting] == [Permit.OPEN] * 3
+
+
+def test_a_server_with_some_room_keeps_everybody_as_they_are() -> None:
+    """
+    Finding 8: where a few connections are left, nobody closes one and nobody hurries.
+    """
+    pool = pool_of(4, 4)
+    pool.take(waiter())
+    pool.take(waiter())
+    assert pool.may_keep(3)
+    assert not pool.may_keep(1)
+    assert pool.may_keep(1)
+    assert pool.open == 1
+
+
+# The steps
+
+
+@pytest.fixture
+def link(database: str) -> Iterator[PooledConnection]:
+    """
+    A connection to a real server.
+    """
+    with closing(psycopg.connect(database, autocommit=True)) as driver:
+        yield PooledConnection(None, driver, 0)
+
+
+def until_look(pool: ConnectionPool, link: PooledConnection) -> Any:
+    """
+    Return the steps of a question that was answered, before it looks at the server's room.
+    """
+    pool.take(waiter())
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    assert isinstance(next(steps), Open)
+    assert isinstance(steps.send(link), Execute)
+    assert isinstance(steps.send(["answer"]), ReadRoom)
+    return steps
+
+
+def test_a_look_that_fails_does_not_fail_the_question(link: PooledConnection) -> None:
+    """
+    Finding 8: the answer is there already, whatever the server says about its connections.
+    """
+    pool = pool_of(2, 2)
+    steps = until_look(pool, link)
+    with pytest.raises(StopIteration) as ended:
+        steps.throw(psycopg.OperationalError("no"))
+    assert ended.value.value == ["answer"]
+    assert pool.take(waiter()) is link
+
+
+def test_a_look_that_is_cancelled_leaves_no_place_taken(link: PooledConnection) -> None:
+    """
+    R14: a cancellation goes through, and the connection is closed.
+    """
+    pool = pool_of(2, 2)
+    steps = until_look(pool, link)
+    with pytest.raises(asyncio.CancelledError):
+        steps.throw(asyncio.CancelledError())
+    assert not link.is_alive()
+    assert pool.open == 1
+
+
+def test_a_wait_that_is_cancelled_leaves_the_queue() -> None:
+    """
+    R14: who is cancelled while it waits for a connection is given none.
+    """
+    pool = pool_of(1, 1)
+    pool.take(waiter())
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    assert isinstance(next(steps), Wait)
+    with pytest.raises(asyncio.CancelledError):
+        steps.throw(asyncio.CancelledError())
+    pool.free()
+    assert pool.open == 0
+
+
+def test_an_answer_that_is_no_servers_gives_the_connection_back(link: PooledConnection) -> None:
+    """
+    R14: an error of our own, on a connection that is well, costs no connection.
+    """
+    pool = pool_of(1, 1)
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    next(steps)
+    steps.send(link)
+    with pytest.raises(ValueError, match="ours"):
+        steps.throw(ValueError("ours"))
+    assert pool.take(waiter()) is link
+
+
+def test_a_connection_that_ended_meanwhile_is_replaced(
+    database: str, link: PooledConnection
+) -> None:
+    """
+    What the server has ended is seen before it is asked.
+    """
+    pool = pool_of(1, 1)
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    next(steps)
+    steps.send(link)
+    with pytest.raises(StopIteration):
+        steps.send([])
+    execute(
+        database,
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    assert isinstance(next(steps), Open)
+    with pytest.raises(ConnectionError):
+        steps.throw(ConnectionError())
+    assert pool.open == 0
+
+
+def test_a_registry_that_was_never_used_is_closed() -> None:
+    """
+    R14: closing what has connected to nothing is harmless, twice too.
+    """
+    registry = AsyncSessionRegistry.open(f"postgresql://127.0.0.1:{free_port()}/d")
+    asyncio.run(registry.close())
+    asyncio.run(registry.close())
+
+
+def test_a_child_begins_with_nothing_of_its_parents() -> None:
+    """
+    Finding 9: in a child the state is made anew, and the parent's is neither used nor given up.
+    """
+    assert outcome_of(fork_between_loops) == [[None, 2, []], 1]
+
+
+def test_a_full_server_is_told_from_a_silent_one() -> None:
+    """
+    Finding 8: where a question found the server full until its time was over, that is the cause.
+    """
+    pool = pool_of(1, 1)
+    attempts = Attempts(pool, Event, until=monotonic())
+    assert isinstance(attempts.reason(TimeoutError()), TimeoutError)
+    attempts._was_full = True
+    assert str(attempts.reason(TimeoutError())) == "the server had no connection left"
+
+
+class Demoted(PooledConnection):
+    """
+    A connection whose server has stopped to take writes.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.is_closed = False
+
+    def is_alive(self) -> bool:
+        """
+        Return that it can be asked.
+        """
+        return True
+
+    def is_demoted(self) -> bool:
+        """
+        Return that its server was demoted.
+        """
+        return True
+
+    def close(self) -> None:
+        """
+        Hang up.
+        """
+        self.is_closed = True
+
+
+def test_a_demoted_connection_is_seen_before_it_is_asked() -> None:
+    """
+    Finding 6: where the server said by itself that it is read-only, the connection is replaced.
+    """
+    pool, line = pool_of(1, 1), Demoted()
+    pool.take(waiter())
+    pool.give_back(line)
+    before = pool.generation
+    steps = Attempts(pool, Event, until=monotonic() + 60).steps()
+    assert isinstance(next(steps), Open)
+    assert line.is_closed
+    assert pool.generation > before
+    with pytest.raises(ConnectionError):
+        steps.throw(ConnectionError())

@@ -1,0 +1,353 @@
+"""
+Pages of a client's sessions, and the expired ones in its indexes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from idlanyard.registry import (
+    SessionRegistry,
+)
+from idlanyard.registry._questions import Put
+from idlanyard.registry._record import Kept
+from idlanyard.registry._redis._keys import TAGS, Namespace
+from idlanyard.registry._redis._paging import BATCH, drop_names, read_page
+from registry.faces import store_of
+from registry.naming import eventually, fresh
+from registry.redis_fixtures import (
+    Face,
+    alike,
+    anywhere,
+    face,
+    follow,
+    index_sizes,
+    key_of,
+    namespace,
+    server,
+    space,
+    where,
+)
+from registry.valkey import Valkey, cluster, until, valkey
+
+__all__ = ["anywhere", "cluster", "face", "namespace", "server", "space", "valkey"]
+
+
+def test_purging_clears_the_indexes(
+    face: Face, anywhere: str, namespace: str, space: Namespace
+) -> None:
+    """
+    Purging counts the dead entries of every client's indexes, takes them out, and no more.
+    """
+    dead, living = alike(BATCH * 2 + 5), fresh()
+    with face(anywhere, namespace=namespace) as registry:
+        for client in ("busy", "other"):
+            registry.create(living + client, client_id=client)
+            registry.create(alike(1)[0], client_id=client, ttl=600)
+        for name in dead:
+            registry.create(name, client_id="busy")
+        for name in dead:
+            # A create would give up in passing what has expired.
+            registry.touch(name, ttl=0.001)
+        registry.create(last := alike(1)[0], client_id="other", ttl=0.001)
+        eventually(lambda: not any(map(registry.exists, [*dead[-3:], last])))
+        assert registry.purge_expired() == len(dead) + 1
+        assert registry.purge_expired() == 0
+        for client in ("busy", "other"):
+            assert len(registry.find(client_id=client)) == 2
+
+
+def test_purging_goes_through_all_keys(face: Face, server: Valkey) -> None:
+    """
+    Purging finds every client's index among however many keys.
+    """
+    with face(server.url) as registry, server.client() as client:
+        client.mset({f"other{number}": "" for number in range(5000)})
+        space = Namespace("idlanyard")
+        indexes = [space.index(bytes([one]), key_of(str(one))) for one in range(60)]
+        for index in indexes:
+            client.zadd(index, {"gone": 0})
+        client.zadd(indexes[0], {str(number): 0 for number in range(BATCH - 1)})
+        assert registry.purge_expired() == 60 + BATCH - 1
+        assert client.dbsize() == 5000 + 1
+
+
+def test_finding_clears_what_it_walks_over(
+    face: Face, server: Valkey, namespace: str, space: Namespace
+) -> None:
+    """
+    A page takes dead entries out of the indexes, many and few, and is full all the same.
+    """
+    dead, few = alike(BATCH * 2 + 5), alike(3, tag=1)
+    living = [f"~{number}" for number in range(5)]
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        registry.create(living[0], client_id="c")
+        for name in dead + few:
+            index = space.index(key_of(name), key_of("c"))
+            client.zadd(index, {name: 0})
+        for name in living[1:]:
+            registry.create(name, client_id="c")
+        found = registry.find(client_id="c", limit=5)
+        assert [one.session_id for one in found] == living
+        assert sum(map(client.zcard, space.indexes_of(key_of("c")))) == 5
+
+
+def test_pages_are_in_order_however_the_ids_are_spread(face: Face, anywhere: str) -> None:
+    """
+    Pages are whole and in order where one index has more than its share.
+    """
+    client = fresh("client")
+    names = sorted(alike(BATCH * 2) + [fresh() for _ in range(BATCH)], key=str.encode)
+    with face(anywhere) as registry:
+        for name in reversed(names):
+            registry.create(name, client_id=client)
+        for limit in (7, BATCH, BATCH + 1, 1000):
+            found: list[str] = []
+            while True:
+                after = found[-1] if found else None
+                part = registry.find(client_id=client, limit=limit, after=after)
+                found += [one.session_id for one in part]
+                if len(part) < limit:
+                    break
+            assert found == names
+
+
+def test_no_step_of_a_page_is_large(valkey: str, namespace: str, space: Namespace) -> None:
+    """
+    However much of an index is dead, each step asks for a bounded part of it.
+    """
+    names = alike(BATCH * 5)
+    index = space.index(key_of(names[0]), key_of("c"))
+    sizes: dict[str, list[int]] = {"run": [], "run_all": [], "send_all": []}
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
+        with Redis.from_url(valkey) as client:
+            client.zadd(index, dict.fromkeys(names, 0))
+        registry.create("~", client_id="c")
+        rows = follow(registry, noted(read_page(space, key_of("c"), None, 5), sizes))
+    assert [row.session_id for row in rows] == ["~"]
+    assert max(sizes["send_all"]) <= BATCH
+    assert max(sizes["run_all"]) <= TAGS
+    assert len(sizes["run"]) > 1
+    assert max(sizes["run"]) <= BATCH + 5
+
+
+def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
+    """
+    Note how many keys each step has, or commands.
+    """
+    answer = None
+    while True:
+        try:
+            method, arguments = question.send(answer)
+        except StopIteration as done:
+            return done.value
+        sizes[method].append(len(arguments[1] if method == "run" else arguments[0]))
+        answer = yield method, arguments
+
+
+def test_a_session_that_lives_is_not_dropped(valkey: str, namespace: str, space: Namespace) -> None:
+    """
+    A session created after a page found it gone stays in its client's index.
+    """
+    (name,) = alike(1)
+    index = space.index(key_of(name), key_of("c"))
+    with SessionRegistry.open(valkey, namespace=namespace) as registry:
+        registry.create(name, client_id="c")
+        assert follow(registry, drop_names(space, index, [name.encode()])) == 0
+        assert [one.session_id for one in registry.find(client_id="c")] == [name]
+
+
+def test_the_dead_of_a_busy_client_leave_in_passing(face: Face, server: Valkey) -> None:
+    """
+    A client that keeps creating has about as many entries as it has living sessions.
+    """
+    with face(server.url) as registry, server.client() as client:
+        for number in range(100):
+            registry.create(f"live{number}", client_id="crm", ttl=86_400)
+        for number in range(4000):
+            registry.create(f"s{number}", client_id="crm", ttl=0.05)
+        until(lambda: len(client.keys("*:session:*")) == 100)
+        for number in range(1000):
+            registry.create(f"t{number}", client_id="crm", ttl=86_400)
+        assert index_sizes(client) <= 1100 + TAGS
+        assert index_sizes(client, "ends") <= 1100 + TAGS
+        assert len(registry.find(client_id="crm", limit=1000)) == 1000
+        assert registry.purge_expired() <= TAGS
+        assert index_sizes(client) == index_sizes(client, "ends") == 1100
+
+
+def test_the_dead_beside_an_endless_session_leave_too(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    In an index that an endless session keeps alive, the next create removes expired IDs.
+    """
+    *short, endless, last = alike(12)
+    index = space.index(key_of(last), key_of("c"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        for name in short:
+            registry.create(name, client_id="c", ttl=0.2)
+        made = registry.create(endless, client_id="c")
+        over = made.created_at.timestamp() + 1
+        until(lambda: float(client.time()[0]) > over)
+        assert client.zcard(index) == 11
+        registry.create(last, client_id="c")
+        assert client.zcard(index) == 2
+
+
+def littered(client: Redis, space: Namespace, names: list[str], *, noted: bool) -> None:
+    """
+    Leave dead sessions of ``"c"`` in their indexes; with *noted*, as this version does.
+    """
+    indexes: dict[bytes, list[str]] = {}
+    for name in names:
+        indexes.setdefault(space.index(key_of(name), key_of("c")), []).append(name)
+    for index, inside in indexes.items():
+        client.zadd(index, dict.fromkeys(inside, 0))
+        if noted:
+            client.zadd(index.replace(b":client:", b":ends:"), dict.fromkeys(inside, 10**15))
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["this layout", "the first layout"])
+def test_a_page_reads_past_the_dead(
+    face: Face, server: Valkey, space: Namespace, namespace: str, noted: bool
+) -> None:
+    """
+    A page comes in time past many thousands of dead, and in the right order.
+    """
+    dead = [f"{number:06}" for number in range(0, 60_000, 2)]
+    living = [f"{number:06}" for number in range(1, 60_000, 600)]
+    with face(server.url, namespace=namespace, timeout=10) as registry, server.client() as client:
+        for name in living:
+            registry.create(name, client_id="c", ttl=600)
+        littered(client, space, dead, noted=noted)
+        for _ in range(2):
+            found = registry.find(client_id="c", limit=1000)
+            assert [one.session_id for one in found] == living
+        left = index_sizes(client)
+        assert left < len(dead) if noted else left == len(living)
+        registry.purge_expired()
+        assert index_sizes(client) == index_sizes(client, "ends") or not noted
+
+
+@pytest.mark.parametrize(
+    ("living", "before"), [(10, 0), (6_400, 1)], ids=["few are living", "many are living"]
+)
+def test_the_work_of_a_page_does_not_grow_with_the_dead(
+    face: Face, server: Valkey, space: Namespace, namespace: str, living: int, before: int
+) -> None:
+    """
+    A page costs the same commands beside ten times as many dead, once it has met those in its way.
+    """
+    names = [f"living-{number:04}" for number in range(living)]
+    work: list[int] = []
+    # The first time the server learns the scripts.
+    for dead in (3_000, 3_000, 30_000):
+        with face(server.url, namespace=namespace) as registry, server.client() as client:
+            for start in range(0, living, 1000):
+                store_of(registry).ask(Put([kept_of(name) for name in names[start : start + 1000]]))
+            littered(client, space, [f"dead-{number:05}" for number in range(dead)], noted=True)
+            for _ in range(before):
+                registry.find(client_id="c", limit=10)
+            client.config_resetstat()
+            found = registry.find(client_id="c", limit=10)
+            work.append(sum(one["calls"] for one in client.info("commandstats").values()))
+            assert [one.session_id for one in found] == names[:10]
+            client.flushdb()
+    assert work[1] == work[2] < 2500
+
+
+def kept_of(name: str) -> Kept:
+    """
+    Return a session of ``"c"`` that never expires, as another store kept it.
+    """
+    return Kept(name, "c", "{}", None, 1, None)
+
+
+def test_an_expired_id_is_met_once(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    Expired IDs in the way of a page leave the index, and purging gives them up for good.
+    """
+    dead = [f"dead-{number:05}" for number in range(20_000)]
+    living = [f"living-{number:04}" for number in range(3_200)]
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        for start in range(0, len(living), 1000):
+            store_of(registry).ask(Put([kept_of(name) for name in living[start : start + 1000]]))
+        littered(client, space, dead, noted=True)
+        found = registry.find(client_id="c", limit=10)
+        assert [one.session_id for one in found] == living[:10]
+        assert index_sizes(client) == len(living)
+        left = index_sizes(client, "ends") - len(living)
+        assert left > len(dead) / 2
+        assert registry.purge_expired() == left
+        assert index_sizes(client, "ends") == len(living)
+
+
+@pytest.mark.parametrize("mend", ["find", "touch", "purge_expired"])
+@pytest.mark.parametrize("ttl", [None, 600], ids=["endless", "expires"])
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
+def test_what_the_first_version_extended_goes_back(
+    face: Face,
+    server: Valkey,
+    space: Namespace,
+    namespace: str,
+    mend: str,
+    ttl: int | None,
+    others: int,
+) -> None:
+    """
+    A session that left its index, since only an old process knows that it lives, goes back there.
+    """
+    name, *rest = alike(1 + others)
+    index, ends = space.index(key_of(name), key_of("c")), space.ends(key_of(name), key_of("c"))
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        registry.create(name, client_id="c", ttl=ttl)
+        client.zrem(index, name)
+        client.zadd(ends, {name: -1})
+        for other in rest:
+            registry.create(other, client_id="c", ttl=1)
+        if mend == "find":
+            assert name in [one.session_id for one in registry.find(client_id="c")]
+        elif mend == "touch":
+            registry.touch(name, ttl=600)
+        else:
+            assert registry.purge_expired() == 0
+        left = client.pttl(where(space, name))
+        assert client.zscore(index, name) == 0
+        life = client.pttl(index)
+        assert life == -1 or life >= left > 500_000
+        assert float(client.zscore(ends, name) or 0) > 0
+        assert [one.session_id for one in registry.find(client_id="c")][-2:].count(name) == 1
+
+
+def test_a_touch_moves_the_end_in_its_clients_ends(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    Beside a client's index stands when each session ends, as it was last touched.
+    """
+    (name,) = alike(1)
+    ends = space.ends(key_of(name), key_of("c"))
+
+    def end_of(record: Any) -> float:
+        return float(record.expires_at.timestamp() * 1_000_000)
+
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        made = registry.create(name, client_id="c", ttl=100)
+        assert client.zscore(ends, name) == pytest.approx(end_of(made), abs=1)
+        for ttl in (110, 10_000, None):
+            touched = registry.touch(name, ttl=ttl)
+            assert client.zscore(ends, name) == pytest.approx(end_of(touched), abs=1)
+            assert client.pttl(ends) >= client.pttl(where(space, name))
+        registry.end(name)
+        assert client.exists(ends) == 0
+        registry.create(name, client_id="c")
+        assert client.zscore(ends, name) == math.inf
+        touched = registry.touch(name, ttl=50)
+        assert client.zscore(ends, name) == pytest.approx(end_of(touched), abs=1)
