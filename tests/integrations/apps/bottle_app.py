@@ -4,15 +4,14 @@ The contract's routes on Bottle.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from bottle import Bottle, HTTPError, abort, request, response
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
-from idlanyard import Policy, carry, get_session_id, identify
+from apps.seen import Boom, Gate, building, ids, note_background, seen, three, without_end
+from idlanyard import carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 
 WAITING = Gate()
@@ -47,33 +46,16 @@ def own() -> str:
     return "own"
 
 
-def three() -> Iterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-def without_end() -> Iterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 @VIEWS.get("/stream")
-def stream() -> Iterator[str]:
+def stream() -> Iterator[bytes]:
     response.content_type = "text/plain; charset=utf-8"
     return three()
 
 
 @VIEWS.get("/endless")
-def endless() -> Iterator[str]:
+def endless() -> Iterator[bytes]:
     response.content_type = "text/plain; charset=utf-8"
     return without_end()
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
 
 
 @VIEWS.get("/background")
@@ -93,7 +75,7 @@ def handle(error: HTTPError) -> str:
     return f"handled {get_session_id()}"
 
 
-def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+def bare(handler: bool = False) -> Any:
     """
     Return the application that knows nothing of IDs.
     """
@@ -101,24 +83,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> An
     site.merge(VIEWS)
     if handler:
         site.error(500)(handle)
-    app: Any = site
-    for wrap in reversed(middle):
-        app = wrap(app)
-    return app
+    return site
 
 
-def build(
-    policy: Policy | None = None,
-    *,
-    handler: bool = False,
-    middle: Sequence[Callable[..., Any]] = (),
-) -> SessionContextMiddleware:
-    """
-    Return a fresh application that has the IDs.
-
-    Args:
-        policy: the rules.
-        handler: whether it has a handler of its own for any ``Exception``.
-        middle: WSGI middlewares between ours and the application, outermost first.
-    """
-    return SessionContextMiddleware(bare(handler, middle), policy)
+build = building(bare, SessionContextMiddleware)

@@ -4,10 +4,8 @@ The contract's routes on Django, sync and async.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +15,18 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 
 from apps.django_settings import OURS
-from apps.seen import JOURNAL, AsyncGate, Boom, Gate, ids, seen
+from apps.seen import (
+    AsyncGate,
+    Boom,
+    Gate,
+    ids,
+    note_background,
+    seen,
+    three,
+    three_async,
+    without_end,
+    without_end_async,
+)
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 
@@ -54,33 +63,6 @@ def own(request: HttpRequest) -> HttpResponse:
     return HttpResponse("own", headers={"X-Session-ID": "app-set"})
 
 
-def three() -> Iterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-async def three_async() -> AsyncIterator[str]:
-    for line in three():
-        yield line
-
-
-def without_end() -> Iterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
-async def without_end_async() -> AsyncIterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-            await asyncio.sleep(0)
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(three())
 
@@ -95,10 +77,6 @@ def endless(request: HttpRequest) -> StreamingHttpResponse:
 
 async def endless_async(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(without_end_async())
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
 
 
 def background(request: HttpRequest) -> HttpResponse:

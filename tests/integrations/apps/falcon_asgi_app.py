@@ -7,15 +7,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response, SSEvent, WebSocket
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
-from idlanyard import Policy, carry, get_session_id, identify
+from apps.seen import (
+    JOURNAL,
+    AsyncGate,
+    Boom,
+    building,
+    ids,
+    note_background_async,
+    seen,
+    three_async,
+)
+from idlanyard import carry, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = AsyncGate()
@@ -53,11 +62,6 @@ class Own:
         resp.text = "own"
 
 
-async def three() -> AsyncIterator[bytes]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n".encode()
-
-
 async def without_end() -> AsyncIterator[SSEvent]:
     try:
         for number in itertools.count():
@@ -70,7 +74,7 @@ async def without_end() -> AsyncIterator[SSEvent]:
 class Stream:
     async def on_get(self, req: Request, resp: Response) -> None:
         resp.content_type = falcon.MEDIA_TEXT
-        resp.stream = three()
+        resp.stream = three_async()
 
 
 class Endless:
@@ -83,13 +87,9 @@ class Endless:
         resp.sse = without_end()
 
 
-async def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
-
-
 class Background:
     async def on_get(self, req: Request, resp: Response) -> None:
-        resp.schedule(note_background)
+        resp.schedule(note_background_async)
         resp.content_type = falcon.MEDIA_TEXT
         resp.text = "ok"
 
@@ -142,7 +142,7 @@ ROUTES: dict[str, object] = {
 }
 
 
-def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+def bare(handler: bool = False) -> Any:
     """
     Return the application that knows nothing of IDs.
     """
@@ -151,24 +151,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> An
         api.add_route(path, resource)
     if handler:
         api.add_error_handler(Exception, handle)
-    app: Any = api
-    for wrap in reversed(middle):
-        app = wrap(app)
-    return app
+    return api
 
 
-def build(
-    policy: Policy | None = None,
-    *,
-    handler: bool = False,
-    middle: Sequence[Callable[..., Any]] = (),
-) -> SessionContextMiddleware:
-    """
-    Return a fresh application that has the IDs.
-
-    Args:
-        policy: the rules.
-        handler: whether it has a handler of its own for any ``Exception``.
-        middle: ASGI middlewares between ours and the application, outermost first.
-    """
-    return SessionContextMiddleware(bare(handler, middle), policy)
+build = building(bare, SessionContextMiddleware)

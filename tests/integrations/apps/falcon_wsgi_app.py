@@ -4,16 +4,14 @@ The contract's routes on Falcon's WSGI side.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import falcon
 from falcon import Request, Response
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
-from idlanyard import Policy, carry, get_session_id, identify
+from apps.seen import Boom, Gate, building, ids, note_background, seen, three, without_end
+from idlanyard import carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 
 WAITING = Gate()
@@ -47,19 +45,6 @@ class Own:
         resp.text = "own"
 
 
-def three() -> Iterator[bytes]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n".encode()
-
-
-def without_end() -> Iterator[bytes]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n".encode()
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 class Stream:
     def on_get(self, req: Request, resp: Response) -> None:
         resp.content_type = falcon.MEDIA_TEXT
@@ -70,10 +55,6 @@ class Endless:
     def on_get(self, req: Request, resp: Response) -> None:
         resp.content_type = falcon.MEDIA_TEXT
         resp.stream = without_end()
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
 
 
 class Background:
@@ -110,7 +91,7 @@ ROUTES: dict[str, object] = {
 }
 
 
-def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+def bare(handler: bool = False) -> Any:
     """
     Return the application that knows nothing of IDs.
     """
@@ -119,24 +100,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> An
         api.add_route(path, resource)
     if handler:
         api.add_error_handler(Exception, handle)
-    app: Any = api
-    for wrap in reversed(middle):
-        app = wrap(app)
-    return app
+    return api
 
 
-def build(
-    policy: Policy | None = None,
-    *,
-    handler: bool = False,
-    middle: Sequence[Callable[..., Any]] = (),
-) -> SessionContextMiddleware:
-    """
-    Return a fresh application that has the IDs.
-
-    Args:
-        policy: the rules.
-        handler: whether it has a handler of its own for any ``Exception``.
-        middle: WSGI middlewares between ours and the application, outermost first.
-    """
-    return SessionContextMiddleware(bare(handler, middle), policy)
+build = building(bare, SessionContextMiddleware)

@@ -4,15 +4,13 @@ The contract's routes on FastAPI.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
+from apps.seen import AsyncGate, Boom, ids, note_background, seen, three_async, without_end_async
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.fastapi import install
 
@@ -51,32 +49,14 @@ def own() -> Response:
     return PlainTextResponse("own", headers={"X-Session-ID": "app-set"})
 
 
-async def three() -> AsyncIterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-async def without_end() -> AsyncIterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-            await asyncio.sleep(0)
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 @VIEWS.get("/stream")
 async def stream() -> Response:
-    return StreamingResponse(three())
+    return StreamingResponse(three_async())
 
 
 @VIEWS.get("/endless")
 async def endless() -> Response:
-    return StreamingResponse(without_end())
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
+    return StreamingResponse(without_end_async())
 
 
 @VIEWS.get("/background", response_class=PlainTextResponse)

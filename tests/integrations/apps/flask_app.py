@@ -4,14 +4,13 @@ The contract's routes on Flask.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, request, stream_with_context
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
+from apps.seen import Boom, Gate, ids, note_background, seen, three, without_end, wrap_app
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.integrations.flask import IDLanyard
 
@@ -45,19 +44,6 @@ def own() -> tuple[str, dict[str, str]]:
     return "own", {"X-Session-ID": "app-set"}
 
 
-def three() -> Iterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-def without_end() -> Iterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 @VIEWS.get("/stream")
 def stream() -> Response:
     return Response(stream_with_context(three()))
@@ -66,10 +52,6 @@ def stream() -> Response:
 @VIEWS.get("/endless")
 def endless() -> Response:
     return Response(stream_with_context(without_end()))
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
 
 
 @VIEWS.get("/background")
@@ -99,8 +81,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Fl
     app.logger.disabled = True
     if handler:
         app.register_error_handler(Exception, handle)
-    for wrap in reversed(middle):
-        app.wsgi_app = wrap(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = wrap_app(app.wsgi_app, middle)  # type: ignore[method-assign]
     return app
 
 

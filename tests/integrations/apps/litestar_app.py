@@ -4,9 +4,6 @@ The contract's routes on Litestar.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from litestar import Litestar, Request, Response, WebSocket, get, websocket
@@ -14,8 +11,17 @@ from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.response import Stream
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
-from idlanyard import Policy, get_session_id, identify
+from apps.seen import (
+    AsyncGate,
+    Boom,
+    building,
+    ids,
+    note_background_async,
+    seen,
+    three_async,
+    without_end_async,
+)
+from idlanyard import get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = AsyncGate()
@@ -47,37 +53,19 @@ async def own() -> Response[str]:
     return Response("own", headers={"X-Session-ID": "app-set"})
 
 
-async def three() -> AsyncIterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-async def without_end() -> AsyncIterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-            await asyncio.sleep(0)
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 @get("/stream")
 async def stream() -> Stream:
-    return Stream(three(), media_type="text/plain")
+    return Stream(three_async(), media_type="text/plain")
 
 
 @get("/endless")
 async def endless() -> Stream:
-    return Stream(without_end(), media_type="text/plain")
-
-
-async def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
+    return Stream(without_end_async(), media_type="text/plain")
 
 
 @get("/background", media_type="text/plain")
 async def background() -> Response[str]:
-    return Response("ok", background=BackgroundTask(note_background))
+    return Response("ok", background=BackgroundTask(note_background_async))
 
 
 @get("/wait", media_type="text/plain")
@@ -107,28 +95,11 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
 VIEWS = [read, login, wrong, boom, own, stream, endless, background, wait, talk, deny]
 
 
-def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+def bare(handler: bool = False) -> Any:
     """
     Return the application that knows nothing of IDs.
     """
-    app: Any = Litestar(VIEWS, exception_handlers={Exception: handle} if handler else {})
-    for wrap in reversed(middle):
-        app = wrap(app)
-    return app
+    return Litestar(VIEWS, exception_handlers={Exception: handle} if handler else {})
 
 
-def build(
-    policy: Policy | None = None,
-    *,
-    handler: bool = False,
-    middle: Sequence[Callable[..., Any]] = (),
-) -> SessionContextMiddleware:
-    """
-    Return a fresh application that has the IDs.
-
-    Args:
-        policy: the rules.
-        handler: whether it has a handler of its own for any ``Exception``.
-        middle: ASGI middlewares between ours and the application, outermost first.
-    """
-    return SessionContextMiddleware(bare(handler, middle), policy)
+build = building(bare, SessionContextMiddleware)

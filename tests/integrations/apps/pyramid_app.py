@@ -4,9 +4,7 @@ The contract's routes on Pyramid.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pyramid.config import Configurator
@@ -14,8 +12,8 @@ from pyramid.httpexceptions import HTTPConflict
 from pyramid.request import Request
 from pyramid.response import Response
 
-from apps.seen import JOURNAL, Boom, Gate, ids, seen
-from idlanyard import Policy, carry, get_session_id, identify
+from apps.seen import Boom, Gate, building, ids, note_background, seen, three, without_end
+from idlanyard import carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
 
 WAITING = Gate()
@@ -44,29 +42,12 @@ def own(request: Request) -> Response:
     return response
 
 
-def three() -> Iterator[bytes]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n".encode()
-
-
-def without_end() -> Iterator[bytes]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n".encode()
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 def stream(request: Request) -> Response:
     return Response(app_iter=three(), content_type="text/plain")
 
 
 def endless(request: Request) -> Response:
     return Response(app_iter=without_end(), content_type="text/plain")
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
 
 
 def background(request: Request) -> Response:
@@ -97,7 +78,7 @@ VIEWS = {
 }
 
 
-def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Any:
+def bare(handler: bool = False) -> Any:
     """
     Return the application that knows nothing of IDs.
     """
@@ -107,24 +88,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> An
             config.add_view(view, route_name=name)
         if handler:
             config.add_exception_view(handle, context=Exception)
-        app: Any = config.make_wsgi_app()
-    for wrap in reversed(middle):
-        app = wrap(app)
-    return app
+        return config.make_wsgi_app()
 
 
-def build(
-    policy: Policy | None = None,
-    *,
-    handler: bool = False,
-    middle: Sequence[Callable[..., Any]] = (),
-) -> SessionContextMiddleware:
-    """
-    Return a fresh application that has the IDs.
-
-    Args:
-        policy: the rules.
-        handler: whether it has a view of its own for any ``Exception``.
-        middle: WSGI middlewares between ours and the application, outermost first.
-    """
-    return SessionContextMiddleware(bare(handler, middle), policy)
+build = building(bare, SessionContextMiddleware)

@@ -4,15 +4,22 @@ The contract's routes on Quart.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from quart import Blueprint, Quart, abort, current_app, request, websocket
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
+from apps.seen import (
+    AsyncGate,
+    Boom,
+    ids,
+    note_background_async,
+    seen,
+    three_async,
+    without_end_async,
+    wrap_app,
+)
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 
@@ -47,37 +54,19 @@ async def own() -> tuple[str, dict[str, str]]:
     return "own", TEXT | {"X-Session-ID": "app-set"}
 
 
-async def three() -> AsyncIterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-async def without_end() -> AsyncIterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-            await asyncio.sleep(0)
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 @VIEWS.get("/stream")
-async def stream() -> tuple[AsyncIterator[str], dict[str, str]]:
-    return three(), TEXT
+async def stream() -> tuple[AsyncIterator[bytes], dict[str, str]]:
+    return three_async(), TEXT
 
 
 @VIEWS.get("/endless")
-async def endless() -> tuple[AsyncIterator[str], dict[str, str]]:
-    return without_end(), TEXT
-
-
-async def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
+async def endless() -> tuple[AsyncIterator[bytes], dict[str, str]]:
+    return without_end_async(), TEXT
 
 
 @VIEWS.get("/background")
 async def background() -> tuple[str, dict[str, str]]:
-    current_app.add_background_task(note_background)
+    current_app.add_background_task(note_background_async)
     return "ok", TEXT
 
 
@@ -114,8 +103,7 @@ def bare(handler: bool = False, middle: Sequence[Callable[..., Any]] = ()) -> Qu
     app.logger.disabled = True
     if handler:
         app.register_error_handler(Exception, handle)
-    for wrap in reversed(middle):
-        app.asgi_app = wrap(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = wrap_app(app.asgi_app, middle)  # type: ignore[method-assign]
     return app
 
 

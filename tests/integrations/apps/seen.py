@@ -1,15 +1,17 @@
 """
-What every framework's test application says, and where it waits.
+The parts that the test applications of all frameworks share: their answers, their streams, the
+journal of what they did, and the gates at which requests wait for each other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from idlanyard import get_session_context
+from idlanyard import Policy, get_session_context, get_session_id
 
 DEADLINE: Final = 30.0
 
@@ -86,6 +88,93 @@ class Journal:
 
 
 JOURNAL: Final = Journal()
+
+
+def note_background() -> None:
+    """
+    Write down the IDs of work that goes on after its request.
+    """
+    JOURNAL.note("background", ids()["ids"])
+
+
+async def note_background_async() -> None:
+    """
+    The same as a task.
+    """
+    note_background()
+
+
+def _line(number: int) -> bytes:
+    return f"{number} {get_session_id()}\n".encode()
+
+
+def three() -> Iterator[bytes]:
+    """
+    Stream three lines, each with the session in which it is made.
+    """
+    for number in range(3):
+        yield _line(number)
+
+
+async def three_async() -> AsyncIterator[bytes]:
+    """
+    The same, async.
+    """
+    for number in range(3):
+        yield _line(number)
+
+
+def without_end() -> Iterator[bytes]:
+    """
+    Stream lines for as long as somebody reads, and write down in which session that ended.
+    """
+    try:
+        for number in itertools.count():
+            yield _line(number)
+    finally:
+        JOURNAL.note("left", get_session_id())
+
+
+async def without_end_async() -> AsyncIterator[bytes]:
+    """
+    The same, async.
+    """
+    try:
+        for number in itertools.count():
+            yield _line(number)
+            await asyncio.sleep(0)
+    finally:
+        JOURNAL.note("left", get_session_id())
+
+
+def wrap_app(app: Any, middle: Sequence[Callable[..., Any]]) -> Any:
+    """
+    Return an application inside of middlewares, the outermost first.
+    """
+    for wrap in reversed(middle):
+        app = wrap(app)
+    return app
+
+
+def building(bare: Callable[[bool], Any], middleware: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Return a function that builds a fresh application inside the middleware of ours.
+
+    Args:
+        bare: makes the application without IDs, with a handler of its own for any
+            ``Exception`` or without one.
+        middleware: ours, for the application's protocol.
+    """
+
+    def build(
+        policy: Policy | None = None,
+        *,
+        handler: bool = False,
+        middle: Sequence[Callable[..., Any]] = (),
+    ) -> Any:
+        return middleware(wrap_app(bare(handler), middle), policy)
+
+    return build
 
 
 class Gate:

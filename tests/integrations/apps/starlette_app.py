@@ -4,9 +4,7 @@ The contract's routes on Starlette.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from apps.seen import JOURNAL, AsyncGate, Boom, ids, seen
+from apps.seen import AsyncGate, Boom, ids, note_background, seen, three_async, without_end_async
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.starlette import install
 
@@ -45,30 +43,12 @@ async def own(request: Request) -> Response:
     return PlainTextResponse("own", headers={"X-Session-ID": "app-set"})
 
 
-async def three() -> AsyncIterator[str]:
-    for number in range(3):
-        yield f"{number} {get_session_id()}\n"
-
-
-async def without_end() -> AsyncIterator[str]:
-    try:
-        for number in itertools.count():
-            yield f"{number} {get_session_id()}\n"
-            await asyncio.sleep(0)
-    finally:
-        JOURNAL.note("left", get_session_id())
-
-
 async def stream(request: Request) -> Response:
-    return StreamingResponse(three())
+    return StreamingResponse(three_async())
 
 
 async def endless(request: Request) -> Response:
-    return StreamingResponse(without_end())
-
-
-def note_background() -> None:
-    JOURNAL.note("background", ids()["ids"])
+    return StreamingResponse(without_end_async())
 
 
 async def background(request: Request) -> Response:
