@@ -1,7 +1,7 @@
 """
 A support desk of two agents, a tool, a search and a made-up model. Two conversations
-run at once; every span of each has its session, user and customer, and nothing but
-the first line of a conversation names them.
+run at once. Every span of each has its session, user and customer, and only the first
+line of a conversation names them.
 
     python examples/agent_workflow.py
 """
@@ -36,7 +36,7 @@ tracer = provider.get_tracer("support")
 @contextmanager
 def operation(name: str, target: str, **attributes: str) -> Iterator[None]:
     """
-    A span as the conventions for generative AI want it.
+    Start a span as the conventions for generative AI ask for it.
     """
     known = {"gen_ai.operation.name": name, **attributes}
     with tracer.start_as_current_span(f"{name} {target}", attributes=known):
@@ -45,7 +45,7 @@ def operation(name: str, target: str, **attributes: str) -> Iterator[None]:
 
 async def ask_model(prompt: str) -> str:
     """
-    Stands for the model.
+    Answer as a model would.
     """
     with operation("chat", "tiny"):
         await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def ask_model(prompt: str) -> str:
 
 def look_up(order: str) -> str:
     """
-    A tool that blocks, and so runs in a thread.
+    Look an order up: a tool that blocks, and so runs in a thread.
     """
     with operation("execute_tool", "look_up"):
         return f"{order} is on its way"
@@ -62,7 +62,7 @@ def look_up(order: str) -> str:
 
 async def search(text: str) -> str:
     """
-    Find what was said about it before.
+    Find a text in the handbook.
     """
     with operation("embeddings", "tiny"):
         await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def search(text: str) -> str:
 
 async def researcher(question: str) -> str:
     """
-    The agent that gathers.
+    Run the agent that gathers facts.
     """
     with operation("invoke_agent", "researcher"):
         found = await asyncio.gather(asyncio.to_thread(look_up, question), search(question))
@@ -81,7 +81,7 @@ async def researcher(question: str) -> str:
 
 async def writer(facts: str) -> str:
     """
-    The agent that answers. The house pays for the review, and its span says so itself.
+    Run the agent that answers. The span of the review sets its own customer.
     """
     with operation("invoke_agent", "writer"):
         draft = await ask_model(facts)
@@ -91,7 +91,7 @@ async def writer(facts: str) -> str:
 
 async def converse(session: str, user: str, customer: str, question: str) -> str:
     """
-    One conversation; only here is it said whose it is.
+    Hold one conversation; only this function names its session, user and customer.
     """
     async with session_context(session, user, customer_id=customer):
         with operation("invoke_workflow", "support"):

@@ -1,9 +1,9 @@
 """
-A chat: tenant and user come in headers from the proxy, the session in the JSON
-body, which the middleware never reads. The endpoint names it for the request,
-so that it is on the response, in the log lines and wherever the model is asked.
-A first turn has none, or an empty one: the middleware's own ID stays and names
-the conversation from then on. A value that is no ID is answered 422.
+A chat: tenant and user arrive in headers from the proxy, the session in the JSON
+body, which the middleware never reads. The endpoint identifies the session, so
+that it is on the response, in the log lines and in the function that asks the
+model. A first turn has no session, or an empty one: the middleware's own ID stays
+and is the session from then on. A value that is no ID is answered with 422.
 
     uvicorn --app-dir examples --no-proxy-headers chat_body_session:app
 """
@@ -33,7 +33,7 @@ conversations: dict[tuple[str, str, str], list[str]] = {}
 
 class Message(BaseModel):
     """
-    What the client posts.
+    The JSON body of a request.
     """
 
     session_id: str | None = None
@@ -42,7 +42,7 @@ class Message(BaseModel):
 
 async def ask_model(text: str) -> str:
     """
-    Stands for the model; it sees the IDs of the conversation without being told.
+    Answer as a model would; the IDs of the conversation are current here as well.
     """
     log.info("asking the model for %s", get_session_context())
     return text.upper()
@@ -56,7 +56,7 @@ async def chat(
         identify(session_id=message.session_id)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-    # A session ID is no permission: what it opens belongs to this tenant and user.
+    # A session ID is no permission: the key has tenant and user, too.
     turns = conversations.setdefault((tenant, user, require("session_id")), [])
     turns.append(message.text)
     answer = await ask_model(message.text)

@@ -1,5 +1,5 @@
 """
-A job that is handed to another process, with the IDs of who asked for it.
+A message that passes its sender's IDs to another process.
 
     python examples/consumer.py
 """

@@ -1,6 +1,6 @@
 """
-Django in one file: a line in ``MIDDLEWARE`` for the IDs, one for who has logged
-in, and the application in ``INSTALLED_APPS`` for the checks.
+Django in one file: a line in ``MIDDLEWARE`` for the IDs, one for the user who has
+logged in, and the application in ``INSTALLED_APPS`` for the checks.
 
     python examples/django_app.py runserver --noreload 127.0.0.1:8000
 

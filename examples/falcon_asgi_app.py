@@ -17,7 +17,7 @@ from idlanyard.asgi import SessionContextMiddleware
 
 def log_in() -> None:
     """
-    Stands for a login; it runs in a worker thread and still names the user.
+    Identify a user as a login would, in a worker thread.
     """
     identify(user_id="alice")
 
@@ -34,7 +34,7 @@ class Hello:
 
 class Me:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        # Falcon's threads see nothing of the request, unless it is carried there.
+        # Falcon runs the function in a thread without the request's context: carry takes it there.
         await falcon.sync_to_async(carry(log_in))
         resp.media = {"user": require("user_id")}
 

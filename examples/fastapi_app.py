@@ -1,6 +1,6 @@
 """
-FastAPI: ``install`` on the application, so that a 404 and an unhandled 500 carry
-the IDs as well. A proxy on this machine is believed; a login names its user.
+FastAPI: ``install`` on the application, so that a 404 and an unhandled 500 have
+the IDs as well. A proxy on this machine is trusted; a login identifies its user.
 
     uvicorn --app-dir examples --no-proxy-headers fastapi_app:app
 """
@@ -22,7 +22,7 @@ log = logging.getLogger("uvicorn.error")
 
 def current_user(authorization: Annotated[str | None, Header()] = None) -> str:
     """
-    Stands for a login.
+    Return the user of a token, as a login would.
     """
     if authorization != "Bearer alice-s":
         raise HTTPException(401)

@@ -1,6 +1,6 @@
 """
-Flask: an extension, in an application factory. ``/login/alice`` names the user,
-from there on and on its own response.
+Flask: an extension, in an application factory. ``/login/alice`` identifies the user,
+also on its own response.
 
     flask --app examples/flask_app.py run --port 8000
 """
@@ -14,7 +14,7 @@ from idlanyard.integrations.flask import IDLanyard, current_context
 
 def logged_in_user() -> str | None:
     """
-    Stands for what Flask-Login knows: ``current_user.get_id()``.
+    Return the user's ID, as ``current_user.get_id()`` of Flask-Login does.
     """
     return session.get("user")
 

@@ -1,8 +1,8 @@
 """
-Flask: tenant and user come in headers from the proxy, the session in the JSON body,
-which the middleware never reads. A body without a session keeps the middleware's own,
-which is echoed and names the conversation from then on. What is no session ID is
-answered 400, and what a stranger says of a user never reaches the view.
+Flask: tenant and user arrive in headers from the proxy, the session in the JSON body,
+which the middleware never reads. If the body has no session, the middleware's own ID
+stays; it is echoed and is the session from then on. A value that is no session ID is
+answered with 400. A user ID that did not come from the proxy never reaches the view.
 
     flask --app examples/flask_body_app.py run --port 8000
 """
@@ -29,7 +29,7 @@ conversations: dict[tuple[str, str, str], list[str]] = {}
 
 def ask_model(text: str) -> str:
     """
-    Stands for the model; it sees the IDs of the conversation without being told.
+    Answer as a model would; the IDs of the conversation are current here as well.
     """
     app.logger.warning("asking the model for %s", get_session_context())
     return text.upper()
@@ -45,7 +45,7 @@ def chat() -> dict[str, object]:
         identify(session_id=body.get("session_id"))
     except (TypeError, ValueError) as error:
         raise BadRequest(str(error)) from error
-    # A session ID is no permission: what it opens belongs to this tenant and user.
+    # A session ID is no permission: the key has tenant and user, too.
     owner = require("tenant_id"), require("user_id"), require("session_id")
     turns = conversations.setdefault(owner, [])
     turns.append(body["message"])

@@ -1,7 +1,7 @@
 """
-A bus of hooks, as frameworks for agents have one. Hooks run where they are called, so
-they read the IDs of the work that they are told of; what binds IDs tells so itself,
-through subscribe.
+A bus of hooks, as frameworks for agents have one. A hook runs in the code that emits an
+event, so it reads the IDs of that work. For each binding of IDs, idlanyard emits an event
+of its own to the functions that ``subscribe`` has added.
 
     python examples/hook_bus.py
 """
@@ -21,7 +21,7 @@ Hook = Callable[..., object]
 
 class Hooks:
     """
-    First in, first out; the same hook may be there twice, take itself back, or fail.
+    Hooks by name, called first in, first out; one may be registered twice, remove itself or fail.
     """
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class Hooks:
 
     def register(self, name: str, hook: Hook) -> Callable[[], None]:
         """
-        Call *hook* whenever *name* happens; what is returned takes it back.
+        Call *hook* for each event *name*, until the function that is returned is called.
         """
-        # A tuple of its own marks this registration, also where one hook is there twice.
+        # A new tuple per registration, since undo removes this one, not the same hook's other one.
         entry = (hook,)
         self._hooks[name] = (*self._hooks.get(name, ()), entry)
 
@@ -43,7 +43,7 @@ class Hooks:
 
     async def emit(self, name: str, **facts: str) -> None:
         """
-        Tell every hook; one that fails is logged, and the next one still runs.
+        Call every hook; the failure of one is logged, and the next one still runs.
         """
         for (hook,) in self._hooks.get(name, ()):
             try:
@@ -77,7 +77,7 @@ def once(tool: str) -> None:
 
 async def use(tool: str) -> None:
     """
-    Use a tool, and tell the hooks before and after.
+    Use a tool, and emit an event before and after.
     """
     await hooks.emit("before_tool", tool=tool)
     await asyncio.sleep(0)

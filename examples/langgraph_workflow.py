@@ -1,6 +1,6 @@
 """
-A LangGraph workflow whose nodes, tools and models know the conversation without being
-told: two conversations at once, and one that is streamed to somebody who reads it later.
+A LangGraph workflow whose nodes read the IDs of the conversation, which are in none of
+their arguments: two conversations at once, and one that is streamed and read later.
 
     python examples/langgraph_workflow.py
 """
@@ -18,7 +18,7 @@ from idlanyard import get_session_context, new_session_id, scoped_iter, session_
 
 class State(TypedDict, total=False):
     """
-    What the nodes hand on; the session is not in it.
+    The values that the nodes pass on; the session is not among them.
     """
 
     input: str
@@ -28,14 +28,14 @@ class State(TypedDict, total=False):
 
 def look_up(state: State) -> State:
     """
-    A node that blocks; LangGraph runs it in a thread.
+    Look an order up: a node that blocks, which LangGraph runs in a thread.
     """
     return {"facts": f"{state['input']} is on its way"}
 
 
 async def write(state: State) -> State:
     """
-    The node that answers.
+    Write the answer.
     """
     await asyncio.sleep(0)
     ids = get_session_context()
@@ -56,7 +56,7 @@ async def run_workflow(text: str, user: str, session: str | None = None) -> str:
     Answer in one piece.
 
     Raises:
-        ValueError: the session, as a client may have sent it, is no ID.
+        ValueError: *session* is no ID, as when a client has sent it.
     """
     with session_context(session or new_session_id(), user_id=user):
         result = await workflow.ainvoke({"input": text})
@@ -65,7 +65,7 @@ async def run_workflow(text: str, user: str, session: str | None = None) -> str:
 
 def stream_workflow(text: str, user: str, session: str) -> AsyncIterator[Any]:
     """
-    Answer in pieces, which are worked out as they are read: in the session, wherever that is.
+    Answer in pieces; each is made when it is read, with the IDs of this conversation.
     """
     with session_context(session, user_id=user):
         return scoped_iter(workflow.astream({"input": text}, stream_mode="updates"))

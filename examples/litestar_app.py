@@ -1,6 +1,6 @@
 """
 Litestar: the middleware around the whole application, so that a 404 of its
-router carries the IDs as well.
+router has the IDs as well.
 
     uvicorn --app-dir examples --no-proxy-headers litestar_app:app
 """

@@ -1,6 +1,6 @@
 """
 An MCP server over Streamable HTTP. Its tool answers with the IDs of the request
-that it serves, whoever opened the MCP session.
+that calls it, and not of the one that opened the MCP session.
 
     uvicorn --app-dir examples --no-proxy-headers mcp_app:app
 """
@@ -24,7 +24,7 @@ server = MCPServer("whoami")
 
 def reachable(mcp: ASGIApp) -> ASGIApp:
     """
-    Put carry, as it works inside each request, where the tools find it.
+    Put ``carry``, bound to each request, into the ``scope`` where tools find it.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -37,7 +37,7 @@ def reachable(mcp: ASGIApp) -> ASGIApp:
 
 def of_request(context: Context, fn: Callable[P, R]) -> Callable[P, R]:
     """
-    Return fn run with what is bound for the request that this call came with.
+    Return *fn*, run with the IDs of the request that this call came with.
     """
     request = context.request_context.request
     if request is None:
@@ -49,7 +49,7 @@ def of_request(context: Context, fn: Callable[P, R]) -> Callable[P, R]:
 @server.tool()
 def whoami(context: Context) -> dict[str, str]:
     """
-    Say whose request this is.
+    Return the IDs of the request.
     """
     return of_request(context, get_session_context)().as_dict()
 

@@ -3,12 +3,13 @@ The session registry over HTTP: a FastAPI application in which other systems ass
 session IDs, and input is answered in the session. The proxy on this machine says who
 the user is.
 
-Who may what:
+Permissions:
 
-- A user, named by the proxy's X-User-ID, owns the sessions that he creates, whatever
-  ``client_id`` he sends, and alone reads, changes, ends and talks to them.
-- A caller whom nobody vouches for creates sessions that are nobody's. All who know the
-  ID of such a session may send it input, and nothing else. Return ``False`` where
+- A user, named by the proxy's X-User-ID, owns the sessions that they create, also if they
+  send another ``client_id``. Only the owner reads, changes and ends a session or sends it
+  input.
+- A caller without a proven user creates sessions without an owner. Anybody who knows the
+  ID of such a session may send it input, and nothing else. Return ``False`` for
   ``user is None`` if your service is for users only.
 
     uvicorn --app-dir examples --no-proxy-headers --port 8090 registry_app:app
@@ -49,23 +50,23 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def authorize(request: SessionRequest) -> bool | Grant:
     """
-    Give each user sessions of his own, and everybody else sessions that are nobody's.
+    Allow users their own sessions, and other callers input to sessions without an owner.
     """
     user = get_user_id()
     if request.action == "create":
-        # Without a user this is client_id=None: nobody's, also where the body names somebody.
+        # Without a user, client_id is None: the session has no owner, also if the body names one.
         return Grant(client_id=user, ttl=DAY)
     if request.record is None or request.record.client_id != user:
         return False
     if user is None:
         return request.action == "input"
-    # How long a session lives is up to the server.
+    # Only the server decides how long a session lives.
     return not (request.action == "update" and "ttl" in request.body)
 
 
 async def answer(record: SessionRecord, body: dict[str, Any]) -> dict[str, Any]:
     """
-    Stands for a conversation.
+    Answer as a conversation would.
     """
     log.info("input in session %s", get_session_id())
     return {"session_id": record.session_id, "heard": body.get("user_input")}

@@ -1,6 +1,6 @@
 """
-Work that tells what it is doing, and an endpoint that streams the events of one
-session, as server-sent events, to the user whose session it is.
+Work that publishes its progress, and an endpoint that streams the events of one
+session, as server-sent events, to the user of that session.
 
     uvicorn --app-dir examples --no-proxy-headers session_events_app:app
 
@@ -24,7 +24,7 @@ app = FastAPI()
 install(
     app,
     Policy(
-        # Without one in the request there is no session, and so nobody to tell.
+        # Minted for a request without one, a session would have no listeners.
         session=session_spec(mint=None),
         user=user_spec(required=True),
         trusted_peers=["127.0.0.1"],
@@ -36,20 +36,20 @@ listeners: dict[tuple[str, str], list[Queue]] = {}
 
 def publish(kind: str, **facts: str) -> None:
     """
-    Tell everybody who listens to the session that is bound; where none is, nobody.
+    Send an event to the listeners of the current session; without a session, to none.
     """
     context = get_session_context()
     if context.session_id is None or context.user_id is None:
         return
     event = {"event": kind, "session_id": context.session_id, **facts}
-    # A session ID is no permission: what happens in it belongs to its user.
+    # A session ID is no permission: the key has the user, too.
     for queue in listeners.get((context.user_id, context.session_id), ()):
         queue.put_nowait(event)
 
 
 async def listen(user: str, session: str) -> AsyncIterator[str]:
     """
-    Write the events of one session of one user, for as long as somebody reads.
+    Write the events of one session of one user, until the reader leaves.
     """
     queue = Queue()
     queues = listeners.setdefault((user, session), [])
@@ -76,7 +76,7 @@ async def events(user: RequiredUserID, session: RequiredSessionID) -> StreamingR
 
 async def step(fail: bool) -> None:
     """
-    Stands for the work.
+    Do a part of the work.
     """
     await asyncio.sleep(0)
     publish("step")

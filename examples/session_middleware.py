@@ -1,7 +1,7 @@
 """
-FastAPI with a middleware of one's own that takes the session from somewhere else, here a
-query parameter. A client's value that is no session ID counts as none, and the ID that
-was minted for the request stays. (For a query parameter alone a policy would do:
+FastAPI with a middleware of your own that reads the session from another place, here a
+query parameter. A value that is no session ID counts as none, and the ID that was minted
+for the request stays. (For a query parameter a policy is enough:
 ``session_spec(sources=["X-Session-ID", Query("session")])``.)
 
     uvicorn --app-dir examples --no-proxy-headers session_middleware:app
@@ -26,14 +26,14 @@ async def attach_session(
     request: Request, call_next: Callable[[Request], Awaitable[Response]]
 ) -> Response:
     sent = request.query_params.get("session")
-    # Handed on unchecked, a value that is no ID would raise, and the answer be a 500.
+    # identify would raise for a value that is no ID, and the response would be a 500.
     identify(session_id=extract({"session_id": sent}).session_id)
     return await call_next(request)
 
 
 def background_process() -> None:
     """
-    Work that goes on when the response has been sent; nobody tells it the session.
+    Work after the response, which reads the session by itself.
     """
     done.append(context.get())
 

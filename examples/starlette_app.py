@@ -1,6 +1,6 @@
 """
-Starlette: ``install`` on the application; a stream, each part of which has the
-request's session, a WebSocket, and work after the response.
+Starlette: ``install`` on the application, a stream whose parts have the session of
+the request, a WebSocket, and work after the response.
 
     uvicorn --app-dir examples --no-proxy-headers starlette_app:app
 """

@@ -150,7 +150,7 @@ PRIVATES: Final = [
     Private(
         "opentelemetry.sdk:",
         "_logs",
-        "integrations/opentelemetry/_records.py",
+        "integrations/opentelemetry/_processors.py",
         "log records of the SDK have no public module yet",
     ),
     Private(

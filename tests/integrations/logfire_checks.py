@@ -72,7 +72,7 @@ def test_the_session_arrives_by_every_preset(
     preset: str, configured: Callable[..., Logfire], exporter: InMemorySpanExporter
 ) -> None:
     """
-    Feature D5: with install(), Logfire's own scrubbing leaves session, user and tenant.
+    With install(), Logfire's own scrubbing leaves session, user and tenant.
     """
     made = configured()
     undo = install(tracer_provider=made.config.get_tracer_provider(), names=preset)
@@ -86,7 +86,7 @@ def test_the_preset_is_enough_without_install(
     configured: Callable[..., Logfire], exporter: InMemorySpanExporter
 ) -> None:
     """
-    Feature D5: a processor that is added by hand takes the preset.
+    A processor that is added by hand takes the preset.
     """
     made = configured(SessionContextSpanProcessor("logfire"))
     with session_context("s1", user_id="u1", tenant_id="t1"), made.span("work"):
@@ -115,7 +115,7 @@ def test_the_callback_of_the_page_keeps_every_id(
     preset: str, configured: Callable[..., Logfire], exporter: InMemorySpanExporter
 ) -> None:
     """
-    Feature D5: IDs that look like a secret arrive too, and what is no ID is scrubbed as before.
+    IDs that look like a secret arrive too, and what is no ID is scrubbed as before.
     """
     (block,) = [block for block in BLOCKS if "ScrubMatch" in block]
     recipe: dict[str, Any] = {}

@@ -87,7 +87,7 @@ def test_a_view_that_is_a_generator_runs_to_its_first_part_before_the_echo() -> 
 
 def test_without_catchall_the_exception_carries_the_ids() -> None:
     """
-    Design, section 2: an exception that Bottle lets out is as it was, and has the IDs with it.
+    An exception that Bottle lets out is as it was, and has the IDs with it.
     """
 
     def boom() -> None:

@@ -614,7 +614,7 @@ def test_who_subscribed_is_told() -> None:
 
 def test_access_logs_find_the_ids() -> None:
     """
-    Design, section 2: over WSGI the environ has the IDs, as they are at the end.
+    Over WSGI the environ has the IDs, as they are at the end.
     """
     request = RequestFactory().get("/", headers=BOB)
 

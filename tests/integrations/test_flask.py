@@ -290,7 +290,7 @@ def test_the_name_to_write_is_accepted() -> None:
             {"IDLANYARD_ENABLED": False},
             {},
             ["IDLANYARD_ENABLED"],
-            "the policy given to IDLanyard is in force",
+            "the policy passed to IDLanyard applies",
             id="beside a policy",
         ),
         pytest.param(None, {"IDLANYARD_ENABLED": True}, {}, [], "", id="none"),

@@ -13,7 +13,7 @@ CHECKS = Path(__file__).with_name("logfire_checks.py")
 
 def test_the_ids_arrive_in_logfire() -> None:
     """
-    Feature D5: with every preset, with a processor by hand, and with the page's callback.
+    With every preset, with a processor by hand, and with the page's callback.
     """
     command = [sys.executable, "-m", "pytest", "-q", str(CHECKS), "-p", "no:randomly"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
@@ -22,7 +22,7 @@ def test_the_ids_arrive_in_logfire() -> None:
 
 def test_elsewhere_nothing_is_added() -> None:
     """
-    Feature D5: without Logfire a span has the names of the preset and no others.
+    Without Logfire a span has the names of the preset and no others.
     """
     program = """
 from opentelemetry.sdk.trace import TracerProvider

@@ -333,7 +333,7 @@ def test_a_formatter_says_that_nothing_is_installed(
     made: Callable[..., Callable[..., str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Newcomer, silently accepted: lines without the IDs that are bound are said once, and what the
+    Lines without the IDs that are bound are said once, and what the
     warning says to call mends them.
     """
     line = made(SessionContextFormatter("%(session_id)s %(user_id)s"))
@@ -355,7 +355,7 @@ def test_a_record_from_before_the_install_is_no_mistake(
     made: Callable[..., Callable[..., str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Newcomer, silently accepted: where install was called, an older record is only unset.
+    Where install was called, an older record is only unset.
     """
     record = logging.makeLogRecord({"msg": "x"})
     made(SessionContextFormatter("%(session_id)s"), installed=True)
@@ -368,7 +368,7 @@ def test_a_misspelt_field_is_said(
     made: Callable[..., Callable[..., str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Newcomer, silently accepted: the field that is meant is named once, and it works; a field of
+    The field that is meant is named once, and it works; a field of
     the application's own is let be.
     """
     text = "sess_id=%(sesion_id)s %(order_id)s %(message)s"

@@ -395,7 +395,7 @@ def test_wrong_names_are_refused_at_once(names: Any, error: type[Exception], sen
 )
 def test_a_misspelt_id_is_refused(name: str, meant: str, kind: Any) -> None:
     """
-    Newcomer, silently accepted: a mapping names the ID that is meant, and that is accepted.
+    A mapping names the ID that is meant, and that is accepted.
     """
     policy = Policy(extra=[request_spec(name="device_id", header="X-Device-ID")])
     with pytest.raises(ValueError, match=f"write '{meant}'"):
@@ -408,7 +408,7 @@ def test_an_id_may_be_declared_after_the_processor_is_made(
     provider: TracerProvider, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Newcomer, silently accepted: tracing is often set up before the policy; what no policy has
+    Tracing is often set up before the policy; what no policy has
     declared by the first request is said once.
     """
     names = {"floor": "app.floor", "colour": "app.colour"}

@@ -86,7 +86,7 @@ class TestPyramid(Contract):
 
     def test_the_servers_500_has_no_echo_and_the_exception_has_the_ids(self, ask: Ask) -> None:
         """
-        Design, section 2: Pyramid does not answer what nobody handles; the exception carries
+        Pyramid does not answer what nobody handles; the exception carries
         the IDs to whoever does.
         """
         answer = ask("/boom", S1)

@@ -74,7 +74,7 @@ def ids_of(sent: Sent) -> list[dict[str, Any]]:
 
 def test_a_log_has_the_ids_in_force(sent: Sent) -> None:
     """
-    Feature D11: each item has the IDs of where it is logged; one of the application's own stays.
+    Each item has the IDs of where it is logged; one of the application's own stays.
     """
     with session_context("s1", user_id="alice"):
         logger.info("an order")
@@ -114,7 +114,7 @@ def test_a_failure_of_ours_loses_no_log() -> None:
 
 def test_a_conversation_is_named_by_the_session(sent: Sent) -> None:
     """
-    Feature D11: the recipe of the page puts the session on the spans of agents and models.
+    The recipe of the page puts the session on the spans of agents and models.
     """
     with session_context("chat-1"):
         with sentry_sdk.new_scope() as scope:

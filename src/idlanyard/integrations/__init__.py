@@ -1,5 +1,5 @@
 """
-One module for each framework or library; import the one that you use.
+One module for each framework or library, and ``custom`` for integrations of your own.
 """
 
 from __future__ import annotations

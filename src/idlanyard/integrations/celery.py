@@ -1,5 +1,5 @@
 """
-Celery: ``install(app)`` lets tasks have the IDs of who published them.
+Celery: ``install(app)`` runs tasks with the IDs of the code that published them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _BLOCK: Final = "_idlanyard_block"
 
 def install(app: Celery) -> Callable[[], None]:
     """
-    Carry the IDs in force where a task is published to where it runs.
+    Send the current IDs with each task that is published, and bind them where it runs.
 
-    Call it in the module that makes *app*, so that clients and workers both
-    have it. A task has a scope of its own, and what was bound around it is
-    put back. What it publishes itself, links, chains, chords and retries
-    among it, has its IDs. A message without IDs means: in a worker none are
-    in force, and an eager task has those of its caller. Installing again
-    does nothing.
+    Call it in the module that makes *app*, so that it runs in clients and in
+    workers. A task has IDs of its own, and leaves those around it as they
+    were. Everything that it publishes has its IDs, such as links, chains,
+    chords and retries. A task that was published without IDs has none in a
+    worker; run eagerly, it has the IDs of its caller. Installing again does
+    nothing.
 
     Args:
         app: the application.
 
     Returns:
-        A function that takes this back; calling it again does nothing.
+        A function that undoes this; calling it again does nothing.
 
     Raises:
         TypeError: *app* is no Celery application.
@@ -52,14 +52,15 @@ def install(app: Celery) -> Callable[[], None]:
 
 class _Installation:
     """
-    What ``install`` has connected to Celery's signals for one application.
+    The receivers that ``install`` connects to Celery's signals for one application.
     """
 
     __slots__ = ("_app", "_uid")
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        # Celery 5.5 takes one method of two objects for the same receiver.
+        # Celery 5.5 tells receivers apart by their function: without an ID of its own, the method
+        # of a second installation would count as connected already.
         self._uid = f"idlanyard-{id(self)}"
 
     def connect(self) -> None:
@@ -69,7 +70,7 @@ class _Installation:
 
     def undo(self) -> None:
         """
-        Take the installation back, unless that is done.
+        Disconnect from the signals; calling it again does nothing.
         """
         if vars(self._app).get(_INSTALLED) is not self:
             return
@@ -78,7 +79,8 @@ class _Installation:
             signal.disconnect(dispatch_uid=self._uid)
 
     def publish(self, headers: dict[str, Any], **_: Any) -> None:
-        # A retry brings the headers of its first try along; text is nobody's carrier.
+        # A retry has the headers of its first try. A carrier is a dictionary: text under our name
+        # is not ours.
         if isinstance(headers.get(_HEADER), dict):
             return
         headers.pop(_HEADER, None)
@@ -92,7 +94,7 @@ class _Installation:
         request = task.request
         block = bind_job(_carrier(request), inherit=request.is_eager)
         block.__enter__()
-        # Each run has a request of its own, also of one task inside itself.
+        # On the request, since each run has its own, also a task that runs inside itself.
         setattr(request, _BLOCK, block)
 
     def leave(self, task: Any, **_: Any) -> None:
@@ -105,5 +107,5 @@ class _Installation:
 
 def _carrier(request: Any) -> object:
     headers = request.headers
-    # Whoever can write to the broker may have put anything there.
+    # Anybody who can write to the broker can put anything there.
     return cast("dict[str, object]", headers).get(_HEADER) if isinstance(headers, dict) else None

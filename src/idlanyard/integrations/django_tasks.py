@@ -1,5 +1,5 @@
 """
-Django's tasks: ``CarryingBackendMixin`` lets them have the IDs of who enqueued them.
+Django's tasks: ``CarryingBackendMixin`` runs them with the IDs of the code that enqueued them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     AnyTask: TypeAlias = Task[..., Any]
 else:
-    # Django has tasks of its own from 6.0 on; before that, the package brings them.
+    # Django has tasks from 6.0 on; before that, the package django-tasks has them.
     home = "django.tasks.base" if find_spec("django.tasks") else "django_tasks.base"
     AnyTask = import_module(home).Task
 
@@ -30,7 +30,7 @@ _KEYWORD: Final = "_idlanyard"
 
 class _CarryingTask(AnyTask):
     """
-    A task that binds what was enqueued with it, and takes that out of its arguments.
+    A task that binds the IDs among its arguments, and runs without that argument.
     """
 
     __slots__ = ()
@@ -46,43 +46,43 @@ class _CarryingTask(AnyTask):
 
 class CarryingBackendMixin:
     """
-    Carry the IDs in force where a task is enqueued to where it runs.
+    Store the current IDs with each task that is enqueued, and bind them where it runs.
 
     Put it before the backend, and name the class in ``TASKS``::
 
         class CarryingBackend(CarryingBackendMixin, DatabaseBackend):
             pass
 
-    A task has a scope of its own, and what was bound around it is put back.
-    What it enqueues has its IDs. Without any, none are in force in a worker,
-    and a task that runs at once has those of its caller. They are stored
-    among the task's keyword arguments, as ``_idlanyard``; the function never
-    gets that one. An argument of that name that a caller gives is replaced,
-    since keyword arguments may be a client's JSON.
+    A task has IDs of its own, and leaves those around it as they were. The
+    tasks that it enqueues have its IDs. A task that was enqueued without IDs
+    has none in a worker; run at once, it has the IDs of its caller. The IDs
+    are stored among the task's keyword arguments, as ``_idlanyard``, which the
+    function never gets. An argument of that name that a caller passes is
+    replaced, since keyword arguments may be a client's JSON.
     """
 
     task_class: Any = _CarryingTask
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """
-        Enqueue the task with the IDs in force.
+        Enqueue the task with the current IDs.
 
         Args:
             task: the task.
-            args: its arguments.
-            kwargs: its keyword arguments; they stay as they are.
+            args: the positional arguments.
+            kwargs: the keyword arguments, which are not changed.
         """
         backend: Any = super()
         return backend.enqueue(task, args, _with_ids(kwargs))
 
     async def aenqueue(self, task: Any, args: Any, kwargs: Any) -> Any:
         """
-        Enqueue the task with the IDs in force.
+        Enqueue the task with the current IDs.
 
         Args:
             task: the task.
-            args: its arguments.
-            kwargs: its keyword arguments; they stay as they are.
+            args: the positional arguments.
+            kwargs: the keyword arguments, which are not changed.
         """
         backend: Any = super()
         return await backend.aenqueue(task, args, _with_ids(kwargs))

@@ -1,5 +1,5 @@
 """
-Dramatiq: ``IDLanyardMiddleware`` lets actors have the IDs of who sent the message.
+Dramatiq: ``IDLanyardMiddleware`` runs actors with the IDs of the code that sent the message.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = ["IDLanyardMiddleware"]
 _OPTION: Final = "idlanyard"
 
 
-class _Here(threading.local):
+class _Thread(threading.local):
     """
-    What this thread of a worker is about: one message.
+    The block of the one message that this thread of a worker processes.
     """
 
     block: AbstractContextManager[object] | None = None
 
 
-class _Ours(dict[str, list[str]]):
+class _WrittenHere(dict[str, list[str]]):
     """
-    A carrier that was written here; one that has come through a broker is a plain dict.
+    A carrier that this process wrote; one that has passed through a broker is a plain dict.
 
-    Brokers call nothing when a sending fails, and so it may be left behind in
-    a message that is sent again for somebody else.
+    Dramatiq calls no middleware when sending fails. The carrier is then left in
+    the message, which may be sent again for another user.
     """
 
     __slots__ = ()
@@ -46,51 +46,52 @@ class _Ours(dict[str, list[str]]):
 
 class IDLanyardMiddleware(Middleware):
     """
-    Carry the IDs in force where a message is sent to the actor.
+    Send the current IDs with each message, and bind them where its actor runs.
 
     Add it to the broker of clients and workers:
-    ``broker.add_middleware(IDLanyardMiddleware())``. An actor has a scope of
-    its own, and none of its IDs are left in the worker's thread. What it
-    sends has its IDs, and so have pipelines, groups and callbacks; a retry
-    has those of the first try. A message without IDs has none.
+    ``broker.add_middleware(IDLanyardMiddleware())``. An actor has IDs of its
+    own, and leaves none in the worker's thread. The messages that it sends
+    have its IDs, and so have pipelines, groups and callbacks; a retry has
+    those of the first try. An actor whose message has no IDs has none.
     """
 
     def __init__(self) -> None:
-        self._here = _Here()
+        self._thread = _Thread()
 
     def before_enqueue(self, broker: Broker, message: Message[Any], delay: int) -> None:  # noqa: ARG002
         """
-        Write the IDs in force into the message's options.
+        Write the current IDs into the message's options.
 
-        What came with it stays: a worker sends again what was delayed or
-        failed. What a sending that failed has left behind is replaced.
+        IDs that arrived with the message stay, since a worker sends delayed
+        and failed messages again. IDs that a failed sending has left in it are
+        replaced.
         """
         _remove_leftovers(message.options)
         if _OPTION in message.options:
             return
         carrier = dump()
         if carrier:
-            message.options[_OPTION] = _Ours(carrier)
+            message.options[_OPTION] = _WrittenHere(carrier)
 
     def after_enqueue(self, broker: Broker, message: Message[Any], delay: int) -> None:  # noqa: ARG002
         """
-        Take the IDs out again, since the same object may be sent for somebody else.
+        Remove the IDs, since the same object may be sent again for another user.
         """
         _remove_leftovers(message.options)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
         """
-        Bind what the message carries, checked, and nothing else.
+        Bind the IDs of the message, checked, and no others.
         """
         block = bind_job(message.options.get(_OPTION))
         block.__enter__()
-        self._here.block = block
+        self._thread.block = block
 
     def before_ack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
         """
-        Put back what was bound, after every other middleware is through with the message.
+        Restore the binding, after every other middleware has handled the message.
         """
-        block, self._here.block = self._here.block, None
+        block, self._thread.block = self._thread.block, None
         if block is not None:
             block.__exit__(None, None, None)
 
@@ -99,9 +100,9 @@ class IDLanyardMiddleware(Middleware):
 
 def _remove_leftovers(options: dict[str, Any]) -> None:
     """
-    Take out what we wrote into a message, and into those that are sent when it is done.
+    Remove the IDs that we wrote into a message, and into those that follow it.
     """
-    if isinstance(options.get(_OPTION), _Ours):
+    if isinstance(options.get(_OPTION), _WrittenHere):
         del options[_OPTION]
     for following in (options.get("pipe_target"), *options.get("group_completion_callbacks", ())):
         if following is not None:

@@ -41,21 +41,20 @@ class IDLanyard:
         policy: the rules. Left out, those in ``app.config``: the fields of
             ``Policy`` in capitals, as in ``IDLANYARD_TRUSTED_PEERS`` and
             ``IDLANYARD_SESSION``; and without any, ``Policy.from_env()``.
-        user_loader: returns the current user's ID or ``None``, as Flask-Login
-            knows it: ``lambda: current_user.get_id()``. It is called before
-            the view and once more after it, so that the response to a login
-            names who has logged in. It returns text, a number or a UUID.
-            Anything else, an ID that is refused, and an error that it raises
-            leave nobody's name: the reason is logged once, and the request
-            goes on without a user ID, whatever a proxy has said before.
-            ``None`` leaves the user ID as it is.
+        user_loader: returns the current user's ID or ``None``, for Flask-Login
+            ``lambda: current_user.get_id()``. It is called before the view and
+            once more after it, so that the response to a login has the new
+            user ID. It returns text, a number or a UUID. If it returns
+            anything else or an ID that is refused, or raises an error, the
+            reason is logged once, and the request goes on without a user ID,
+            also if a proxy has sent one. ``None`` leaves the user ID as it is.
 
     Raises:
         IDLanyardError: *app* has another policy already.
-        PolicyError: configuration or environment describe no policy, or the
-            configuration has ``IDLANYARD`` or another name of ours that is none.
-        TypeError: an argument is something else, or the policy's options
-            are given here, which ``Policy(...)`` takes.
+        PolicyError: the configuration or the environment describes no policy,
+            or a name in the configuration begins as ours do and is no option.
+        TypeError: an argument has the wrong type, or an option of ``Policy``
+            is passed here.
     """
 
     __slots__ = ("_policy", "_user_loader")
@@ -78,21 +77,23 @@ class IDLanyard:
 
     def init_app(self, app: Flask) -> None:
         """
-        Put the middleware around *app*; a second time with the same rules does nothing.
+        Wrap *app* in the middleware; a second time with the same rules does nothing.
 
         Args:
-            app: with its configuration loaded; what is set later is not
-                read, which is logged at the first request.
+            app: the application with its configuration loaded. A setting that
+                is changed later is not read, which is logged at the first
+                request.
 
         Raises:
             IDLanyardError: *app* has another policy already.
-            PolicyError: configuration or environment describe no policy, or
-                the configuration has a name of ours that is none.
-            TypeError: it is no Flask application.
+            PolicyError: the configuration or the environment describes no
+                policy, or a name in the configuration begins as ours do and
+                is no option.
+            TypeError: *app* is no Flask application.
         """
         if not isinstance(app, Flask):
             raise TypeError(f"init_app takes the Flask application, not {type(app).__name__}")
-        policy = self._policy or _configured(app)
+        policy = self._policy or _policy_from_config(app)
         mine = policy, self._user_loader
         installed = app.extensions.setdefault(_NAME, mine)
         if installed != mine:
@@ -103,30 +104,32 @@ class IDLanyard:
         if installed is not mine:
             return
         app.wsgi_app = SessionContextMiddleware(app.wsgi_app, policy)  # type: ignore[method-assign]
-        _report_unread(app, _settings_of(app) if self._policy is None else None)
+        _report_unread(app, _our_settings(app) if self._policy is None else None)
         if self._user_loader is not None:
-            _name_users(app, self._user_loader)
+            _identify_users(app, self._user_loader)
 
 
-def _settings_of(app: Flask) -> dict[str, Any]:
+def _our_settings(app: Flask) -> dict[str, Any]:
     """
-    Return the part of the configuration that is meant for us, however it is spelt.
+    Return the settings whose names begin with ours, in any spelling.
     """
     config: dict[str, Any] = dict(app.config)
-    return {key: value for key, value in config.items() if _is_ours(key)}
+    return {key: value for key, value in config.items() if _is_our_name(key)}
 
 
-def _is_ours(key: object) -> bool:
+def _is_our_name(key: object) -> bool:
     return str(key).upper().replace("_", "").replace("-", "").startswith(_NAME.upper())
 
 
-def _configured(app: Flask) -> Policy:
-    settings = _settings_of(app)
+def _policy_from_config(app: Flask) -> Policy:
+    settings = _our_settings(app)
     if not settings:
         return Policy.from_env()
     for key, value in settings.items():
         if not key.startswith(_PREFIX):
-            raise PolicyError(f"{key} is no option: write {_spelt(key, value)}", option=key)
+            raise PolicyError(
+                f"{key} is no option: write {_suggest_setting(key, value)}", option=key
+            )
     return _policy_of({key.removeprefix(_PREFIX): value for key, value in settings.items()})
 
 
@@ -134,12 +137,12 @@ def _policy_of(options: Mapping[str, Any]) -> Policy:
     return policy_from_settings(options, written=f"{_PREFIX}{{}}")
 
 
-def _spelt(key: str, value: object) -> str:
+def _suggest_setting(key: str, value: object) -> str:
     """
-    Return what to write in the place of a key without our prefix.
+    Return the code to write in place of a setting without our prefix.
 
     Raises:
-        PolicyError: what it says could not be followed under the right key either.
+        PolicyError: the value would be wrong under the right name, too.
     """
     option = re.sub(r"^ID_?LANYARD_?", "", key.upper().replace("-", "_"))
     if option:
@@ -153,14 +156,14 @@ def _spelt(key: str, value: object) -> str:
 
 def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
     """
-    Log at the first request which settings nobody has read.
+    Log at the first request which settings have been changed too late to be read.
 
     Args:
         app: the application.
-        read: the settings that were read, or ``None`` where a policy was given.
+        read: the settings that were read, or ``None`` if a policy was passed.
     """
     if read is None:
-        remedy = "the policy given to IDLanyard is in force: say it there, and take this out"
+        remedy = "the policy passed to IDLanyard applies: write it there, and remove it here"
     else:
         remedy = "set it before IDLanyard(app) or init_app, which has read the configuration"
     waiting = iter([read or {}])
@@ -169,16 +172,16 @@ def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
         before = next(waiting, None)
         if before is None:
             return
-        for key, value in _settings_of(app).items():
+        for key, value in _our_settings(app).items():
             if key not in before or before[key] != value:
                 _failures.LOGGER.warning("idlanyard: app.config[%r] is not read: %s", key, remedy)
 
     app.before_request(report)
 
 
-def _name_users(app: Flask, user_loader: UserLoader) -> None:
+def _identify_users(app: Flask, user_loader: UserLoader) -> None:
     """
-    Identify the user whom *user_loader* finds, before the view and after it.
+    Identify the user that *user_loader* finds, before the view and after it.
     """
 
     def find() -> dict[str, object]:
@@ -186,10 +189,10 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
         return {} if user is None else {"user_id": user}
 
     def identify_user() -> None:
-        # A test that pushes a request context by hand would stay bound to its user.
+        # In a test that pushes a request context by hand, the user would stay bound.
         if current_request() is None:
             return
-        # What the view says itself stands, unless somebody came or went meanwhile.
+        # A user that the view itself identified stays, unless there was a login or logout since.
         request.environ[_LOADED] = identify_login(
             "user_loader",
             ["user_id"],
@@ -206,17 +209,17 @@ def _name_users(app: Flask, user_loader: UserLoader) -> None:
     app.after_request(identify_again)
 
 
-def _context() -> SessionContext:
+def _read_context() -> SessionContext:
     if not is_bound() and has_request_context():
-        # Kept by a test client or a shell after the request itself is over.
+        # A test client or a shell keeps the request context when the request is over.
         inner = request.environ.get(KEY)
         if isinstance(inner, RequestIDs):
             return RequestContext(inner)
     return get_session_context()
 
 
-current_context: SessionContext = LocalProxy(_context)  # type: ignore[assignment]
+current_context: SessionContext = LocalProxy(_read_context)  # type: ignore[assignment]
 """
-What is in force, as ``get_session_context()`` says; where Flask keeps the
-context of a request that is over, as a test client does, what that request had.
+The current IDs, as ``get_session_context()`` returns them. While Flask keeps the context of
+a request that is over, as a test client does, the IDs of that request.
 """

@@ -1,5 +1,5 @@
 """
-Logging: every record has the IDs that are in force where it is made.
+Logging: every record has the IDs that are current when it is made.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["SessionContextFilter", "SessionContextFormatter", "install"]
 # A field of a format in any of the three styles.
 _FIELD: Final = re.compile(r"(?:%\(|\{|\$\{?)([a-z][a-z0-9_]*)")
 
-# Names that others use, and how to have them.
+# Common names in formats, and the code that declares them.
 _USUAL: Final = {
     "customer_id": "tenant_id",
     "request_id": "Policy(extra=[request_spec()])",
@@ -46,22 +46,21 @@ _USUAL: Final = {
 
 def install(policy: Policy | None = None) -> Callable[[], None]:
     """
-    Let every log record have the IDs in force as attributes.
+    Add the current IDs to every log record, as attributes.
 
-    Call it once per process. Records are made as before, by the factory that
-    was in place, and get ``session_id``, ``user_id``, ``tenant_id`` and every
-    ID that is declared besides, as its log sink shows it; ``None`` where it is
-    unset. They are those of the moment in which the record is made, or, where
-    nothing is bound, those that its exception has carried out of a request.
-    An attribute of that name that comes from ``extra``, or from the factory
-    before, stays.
+    Call it once per process. Records are made by the factory that was in place
+    before, and then get ``session_id``, ``user_id``, ``tenant_id`` and every
+    other declared ID, as its rule for logs shows it; an ID that is unset is
+    ``None``. The IDs are those of the moment when the record is made or, if
+    none are bound, those of the request that raised its exception. An
+    attribute of that name from ``extra`` or from the earlier factory stays.
 
     Args:
         policy: the rules outside requests; left out, those of ``use_policy``.
 
     Returns:
-        A function that takes this back, also when another factory has been
-        set since; calling it again does nothing.
+        A function that undoes this, also if another factory has been set
+        since; calling it again does nothing.
 
     Raises:
         TypeError: *policy* is not a ``Policy``.
@@ -73,21 +72,21 @@ def install(policy: Policy | None = None) -> Callable[[], None]:
 
 class SessionContextFilter(logging.Filter):
     """
-    Gives records the IDs where ``install`` is not wanted: by handler or by logger.
+    Add the current IDs to the records of one handler or logger; ``install`` does so for all.
 
-    The IDs are those in force when the record passes: put it on the handler
-    that the logging code calls, not behind a queue. Where nothing is bound any
-    more, they are those of the request in the record's ``extra``, where lines
-    of Django have it. A record gets every ID that a policy of this process
-    declares, unset ones too. What a record has already stays. It lets through
-    what ``logging.Filter`` would.
+    The IDs are those that are current when the record passes: put the filter
+    on the handler that the logging code calls, not behind a queue. If none are
+    bound any more, they are those of the request in the record's ``extra``,
+    where Django puts it. A record gets every ID that a policy of this process
+    declares, also unset ones. An attribute that a record has already stays.
+    Records are dropped only by *name*, as by ``logging.Filter``.
 
     Args:
         name: as in ``logging.Filter``.
         policy: the rules outside requests; left out, those of ``use_policy``.
         default: the text for an ID that is unset, such as ``"-"``; left out,
-            it is ``None``.
-        length: how many characters of an ID are kept; left out, all.
+            ``None``.
+        length: the number of characters of an ID to keep; left out, all.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -109,18 +108,18 @@ class SessionContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """
-        Complete the record.
+        Add the IDs to the record.
 
         Args:
-            record: what is logged.
+            record: the record that is logged.
 
         Returns:
             Whether the record is logged.
         """
         try:
-            ids = _of_request(record) if get_binding() is UNBOUND else {}
+            ids = _ids_of_request(record) if get_binding() is UNBOUND else {}
             record.__dict__.update(ids)
-            shown = dict.fromkeys(Declared.names) | _shown(*_in_force(record, self._policy))
+            shown = dict.fromkeys(Declared.names) | _show_ids(*_read_parts(record, self._policy))
             self._complete(record.__dict__, shown | ids)
         except Exception as error:
             report_failure("log filter", error)
@@ -128,7 +127,7 @@ class SessionContextFilter(logging.Filter):
 
     def _complete(self, there: dict[str, Any], shown: Mapping[str, str | None]) -> None:
         for name, text in shown.items():
-            # Whatever is there is either of ``install`` or the application's own.
+            # An attribute that is there comes from ``install`` or from the application.
             found = there.setdefault(name, text)
             if found is None:
                 there[name] = self._default
@@ -140,15 +139,15 @@ class SessionContextFormatter(logging.Formatter):
     """
     A ``logging.Formatter`` that prints ``-`` for an ID that is unset.
 
-    An ID that a record lacks, since it was made before ``install``, is unset
-    as well. IDs are the fields that a policy of this process declares, and
-    those whose names end in ``_id``. A record that has no ID and, as those of
-    Django have it, a request in its ``extra`` is printed with the IDs of that
-    request. The record is left as it is.
+    An ID that a record lacks, since it was made before ``install``, counts as
+    unset. IDs are the fields that a policy of this process declares, and those
+    whose names end in ``_id``. If a record has no ID and a request in its
+    ``extra``, where Django puts it, the IDs of that request are printed. The
+    record is not changed.
 
     Args:
         fmt: as in ``logging.Formatter``, like the next three.
-        datefmt: how times are written.
+        datefmt: the format of times.
         style: ``"%"``, ``"{"`` or ``"$"``.
         validate: whether *fmt* is checked.
         defaults: texts for fields that are absent; one for an ID is printed
@@ -156,7 +155,7 @@ class SessionContextFormatter(logging.Formatter):
         policy: a policy that declares further IDs; those of the policies that
             are built in this process are known without.
         default: the text for an ID that is unset.
-        length: how many characters of an ID are printed; left out, all.
+        length: the number of characters of an ID to print; left out, all.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -187,9 +186,9 @@ class SessionContextFormatter(logging.Formatter):
         Return the line without traceback and stack.
 
         Args:
-            record: what is logged.
+            record: the record that is logged.
         """
-        there: Mapping[str, Any] = {**record.__dict__, **_of_request(record)}
+        there: Mapping[str, Any] = {**record.__dict__, **_ids_of_request(record)}
         ids: dict[str, Any] = {}
         for name in self._fields:
             if name.endswith("_id") or name in Declared.names:
@@ -200,7 +199,7 @@ class SessionContextFormatter(logging.Formatter):
                         _warn_of_absent(name)
                 elif self._length is not None and isinstance(found, str):
                     ids[name] = found[: self._length]
-        # A style reads the attributes and nothing else; other handlers see them unchanged.
+        # A copy of the attributes: another handler formats the same record.
         return self._style.format(SimpleNamespace(**{**there, **ids}))
 
 
@@ -226,7 +225,7 @@ def _checked_length(length: int | None) -> int | None:
 
 def _warn_of_absent(name: str) -> None:
     """
-    Warn once of a format whose lines stay without an ID while IDs are bound.
+    Log a warning once if a format names an ID that the record lacks while IDs are bound.
     """
     if get_binding() is UNBOUND:
         return
@@ -254,10 +253,13 @@ def _warn_of_absent(name: str) -> None:
 
 class _Attributes(dict[str, Any]):
     """
-    What a record has as ``__dict__``: our names are in it, and free for ``extra``.
+    The ``__dict__`` of a record, which has our names and leaves them free for ``extra``.
 
-    ``Logger.makeRecord`` raises KeyError for an ``extra`` that is in a record
-    already. It is the only one that is told that our names are not.
+    ``Logger.makeRecord`` raises KeyError if a name in ``extra`` is in the
+    record already. It alone is told that our names are not.
+
+    Attributes:
+        ours: the names of the IDs.
     """
 
     __slots__ = ("ours",)
@@ -266,23 +268,26 @@ class _Attributes(dict[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         if name in self.ours:
+            # A dict whose __missing__ answers our names needs no frame, and serves "%" formats
+            # only: attributes, "{" and "$" formats, and formatters of JSON read past it. A dict
+            # that hides the names from everybody fails code that asks for them by "in".
             asking = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if asking.f_code.co_name == "makeRecord":
                 return False
         return super().__contains__(name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy or a pickle is an ordinary record, which may be read without us.
+        # A copied or pickled record is read in processes that may lack this package.
         return dict, (dict(self),)
 
 
-class _Plain(NamedTuple):
+class _Names(NamedTuple):
     """
-    What records under one policy need, where nothing is hidden.
+    The names for the records of one policy whose rules hide no ID from logs.
 
     Attributes:
-        policy: the rules.
-        known: ``Declared.names``, as it was when this was made.
+        policy: the rules; ``None`` if they hide an ID.
+        known: ``Declared.names`` at the time when this was made.
         absent: the IDs that only other policies declare.
         ours: all names.
     """
@@ -295,10 +300,10 @@ class _Plain(NamedTuple):
 
 class _Factory:
     """
-    Makes records as the factory before does, with the IDs.
+    A factory that adds the IDs to the records of the factory before it.
     """
 
-    __slots__ = ("_plain", "_policy", "before", "installed")
+    __slots__ = ("_names", "_policy", "before", "installed")
 
     def __init__(
         self, before: Callable[..., logging.LogRecord], policy: CheckedPolicy | None
@@ -306,7 +311,7 @@ class _Factory:
         self.before = before
         self.installed = True
         self._policy = policy
-        self._plain = _Plain(None, (), {}, ())
+        self._names = _Names(None, (), {}, ())
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self.before(*args, **kwargs)
@@ -315,24 +320,25 @@ class _Factory:
         try:
             binding = get_binding()
             policy, values = binding.policy, binding.values
-            plain = self._plain
-            # In one frame, since nearly every record is made under the rules of the last one.
+            usual = self._names
+            # Written out here and not in a function, since nearly every record takes this way: the
+            # policy is that of the last record.
             if (
-                policy is plain.policy
-                and plain.known is Declared.names
+                policy is usual.policy
+                and usual.known is Declared.names
                 and (
                     binding.__class__ is RequestIDs
                     or (None not in values and self._policy is None)
-                    or _is_said(binding, values, self._policy)
+                    or _has_every_id(binding, values, self._policy)
                 )
             ):
                 session, user, tenant = values[:3]
                 attributes = _Attributes(session_id=session, user_id=user, tenant_id=tenant)
                 if policy.further:
                     attributes.update(zip(policy.names, values, strict=False))
-                if plain.absent:
-                    attributes.update(plain.absent)
-                attributes.ours = plain.ours
+                if usual.absent:
+                    attributes.update(usual.absent)
+                attributes.ours = usual.ours
                 attributes.update(record.__dict__)
                 record.__dict__ = attributes
             else:
@@ -343,51 +349,51 @@ class _Factory:
 
     def _complete(self, record: logging.LogRecord) -> None:
         before = record.__dict__
-        policy, names, values = _in_force(record, self._policy)
-        attributes = _Attributes(dict.fromkeys(Declared.names) | _shown(policy, names, values))
+        policy, names, values = _read_parts(record, self._policy)
+        attributes = _Attributes(dict.fromkeys(Declared.names) | _show_ids(policy, names, values))
         inner = before.ours if isinstance(before, _Attributes) else ()
         attributes.ours = {*attributes, *inner}
-        # What the record has by now is the application's own, and wins.
+        # An attribute that the record has by now is the application's own.
         attributes.update(before)
         record.__dict__ = attributes
         if not isinstance(before, _Attributes):
-            self._plain = _plain_under(policy)
+            self._names = _names_for(policy)
 
     def undo(self) -> None:
         """
-        Add nothing from now on, and leave the chain as soon as we stand at its end.
+        Add nothing from now on, and leave the chain of factories when ours is the last one.
         """
         self.installed = False
         while isinstance(last := logging.getLogRecordFactory(), _Factory) and not last.installed:
             logging.setLogRecordFactory(last.before)
 
 
-def _plain_under(policy: CheckedPolicy) -> _Plain:
+def _names_for(policy: CheckedPolicy) -> _Names:
     """
-    Return what records under *policy* need; nothing is plain where its log sinks hide an ID.
+    Return the names for records of *policy*, which may hide an ID from logs.
     """
     known = Declared.names
     if any(spec.log != "clear" for spec in policy.specs.values()):
-        return _Plain(None, known, {}, ())
+        return _Names(None, known, {}, ())
     absent = dict.fromkeys(name for name in known if name not in policy.index)
-    return _Plain(policy, known, absent, {*known, *policy.names})
+    return _Names(policy, known, absent, {*known, *policy.names})
 
 
-def _is_said(binding: Binding, values: Values, given: CheckedPolicy | None) -> bool:
+def _has_every_id(binding: Binding, values: Values, given: CheckedPolicy | None) -> bool:
     """
-    Say whether *node* answers for every ID by its own rules, and the environment for none.
+    Return whether the binding alone has every ID, so that the environment is not asked.
     """
     if isinstance(binding, Overlay) and binding.over is None:
         return given is None and None not in values
     return binding is not UNBOUND
 
 
-def _in_force(record: logging.LogRecord, given: CheckedPolicy | None) -> Parts:
+def _read_parts(record: logging.LogRecord, given: CheckedPolicy | None) -> Parts:
     """
-    Return the rules, the names and the values that hold for a record made here.
+    Return the policy, the names and the values for a record that is made now.
     """
     binding = get_binding()
-    if _is_said(binding, binding.values, given):
+    if _has_every_id(binding, binding.values, given):
         return binding.policy, binding.policy.names, binding.values
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     carried = ids_of_error(error) if error is not None and binding is UNBOUND else None
@@ -395,16 +401,16 @@ def _in_force(record: logging.LogRecord, given: CheckedPolicy | None) -> Parts:
     return bound_by if carried else given or binding.policy, names, values
 
 
-def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
+def _ids_of_request(record: logging.LogRecord) -> dict[str, str | None]:
     """
-    Return the IDs of the request in a record's ``extra``, where the record has none.
+    Return the IDs of the request in a record's ``extra``, if the record has none.
 
-    Django logs ``Not Found: /x`` when its middlewares have returned and nothing is bound.
+    Django logs ``Not Found: /x`` when its middlewares have returned and no IDs are bound.
     """
     if "request" not in record.__dict__:
         return {}
     context: object = None
-    # It may be anybody's, and refuse in any way it likes.
+    # Any object may be there, and its attributes may raise any exception.
     with contextlib.suppress(Exception):
         context = record.__dict__["request"].session_context
     if not isinstance(context, RequestContext):
@@ -412,12 +418,14 @@ def _of_request(record: logging.LogRecord) -> dict[str, str | None]:
     policy, names, values = parts_of(context)
     if any(record.__dict__.get(name) is not None for name in names):
         return {}
-    return _shown(policy, names, values)
+    return _show_ids(policy, names, values)
 
 
-def _shown(policy: CheckedPolicy, names: tuple[str, ...], values: Values) -> dict[str, str | None]:
+def _show_ids(
+    policy: CheckedPolicy, names: tuple[str, ...], values: Values
+) -> dict[str, str | None]:
     """
-    Return the IDs by name, as their log sinks show them (S25).
+    Return the IDs by name, as their rules for logs show them.
     """
     return {
         name: None if value is None else policy.show("log", name, value)

@@ -1,5 +1,5 @@
 """
-loguru: a patcher that adds the IDs in force.
+loguru: a patcher that adds the current IDs to each record.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ __all__ = ["patcher"]
 
 def patcher(record: Record) -> None:
     """
-    Add the IDs in force to a record's ``extra``, as their log sinks show them.
+    Add the current IDs to a record's ``extra``, as the rules for logs show them.
 
     An ID that is unset is ``None``, so that formats may name every ID that a
-    policy of this process declares, and a key that is there stays. Where
-    nothing is bound, the IDs are those that the exception of the record has
-    carried out of its request. They are read in the thread that logs, also
-    where the sink has ``enqueue=True``.
+    policy of this process declares. A key that ``extra`` has already stays. If
+    no IDs are bound, those of the request that raised the record's exception
+    are added. The IDs are read in the thread that logs, also if the sink has
+    ``enqueue=True``.
 
     Write ``logger.configure(patcher=patcher)``.
 
     Args:
-        record: what is logged.
+        record: the record that is logged.
     """
     try:
         error = record["exception"].value if record["exception"] else None

@@ -1,5 +1,5 @@
 """
-RQ: ``IDLanyardJob`` has the IDs of who enqueued it.
+RQ: ``IDLanyardJob`` runs with the IDs of the code that enqueued it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ _KEY: Final = "idlanyard"
 
 class IDLanyardJob(Job):
     """
-    A job that carries the IDs in force where it is enqueued.
+    A job that keeps the IDs that were current when it was enqueued.
 
     Queues and workers both need it: ``Queue(..., job_class=IDLanyardJob)``,
     and ``rq worker --job-class idlanyard.integrations.rq.IDLanyardJob``. The
-    IDs are in ``job.meta["idlanyard"]``. The job and its callbacks have a
-    scope of their own, and what was bound around them is put back. What it
-    enqueues has its IDs, and a retry has them again. Without IDs none are in
-    force in a worker, and with ``is_async=False`` those of the caller are.
+    IDs are in ``job.meta["idlanyard"]``. The job and each of its callbacks
+    have IDs of their own, and leave those around them as they were. The jobs
+    that it enqueues have its IDs, and a retry has them again. A job that was
+    enqueued without IDs has none in a worker; with ``is_async=False`` it has
+    the IDs of its caller.
     """
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Any:
         """
-        Return a new job with the IDs in force, unless its *meta* has some.
+        Return a new job with the current IDs, unless its *meta* has some.
 
         Args:
             args: as for ``rq.job.Job.create``.
@@ -44,15 +45,15 @@ class IDLanyardJob(Job):
         job = queued.create(*args, **kwargs)
         carrier = dump()
         if carrier:
-            # The caller's own dict stays as it is.
+            # A new dictionary, since the old one belongs to the caller.
             job.meta = {_KEY: carrier} | job.meta
         return job
 
     def perform(self) -> Any:
         """
-        Run the function with what the job carries, checked.
+        Run the function with the IDs of the job, checked.
 
-        An exception takes the IDs along, for the worker's log line.
+        An exception keeps the IDs, so that the worker's log line shows them.
         """
         with self._block():
             return super().perform()

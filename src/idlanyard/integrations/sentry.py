@@ -1,5 +1,5 @@
 """
-Sentry: events and transactions carry the IDs of their request.
+Sentry: events, transactions and logs have the IDs of their request.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _LONGEST_TAG: Final = 200
 
 def install() -> Callable[[], None]:
     """
-    Let every event and every transaction carry the IDs in force.
+    Add the current IDs to every event and every transaction.
 
     Call it once, before ``sentry_sdk.init`` or after it. Events are completed
-    by ``event_processor``. A transaction that Sentry ends when our middleware
-    has let go carries the IDs of the request or job that was bound in it
-    first, as they are when it ends. Nothing is written to a scope of Sentry's.
+    by ``event_processor``. A transaction that Sentry ends when the request is
+    no longer bound gets the IDs of the first request or job that was bound
+    during it, as they are when it ends. No scope of Sentry's is changed.
 
     Returns:
-        A function that takes this back; calling it again does nothing.
+        A function that undoes this; calling it again does nothing.
     """
     requests: WeakValueDictionary[tuple[str, str], _Request] = WeakValueDictionary()
 
     def keep(_: object) -> None:
         _keep_request(requests)
 
-    # A function of its own, so that each install is taken back by itself.
+    # A new function for each install, since Sentry removes processors by identity.
     def processor(event: Event, hint: Hint) -> Event:
         return event_processor(event, hint)
 
@@ -60,20 +60,20 @@ def install() -> Callable[[], None]:
 
 def event_processor(event: Event, hint: Hint) -> Event:
     """
-    Add the IDs in force to an event, as user, tags and context.
+    Add the current IDs to an event, as user, tags and context.
 
-    They are read when the event is captured. Where nothing is bound, they are
-    those of the request that the exception in ``hint["exc_info"]`` has left,
-    or of the request that a transaction belongs to. Errors show what the log
-    sink of each ID shows, transactions what its span sink shows. A user, a
-    tag or a context that is there already stays.
+    The IDs are read when the event is captured. If none are bound, they are
+    those of the request that raised the exception in ``hint["exc_info"]``, or
+    of the request that a transaction belongs to. Errors follow each ID's rule
+    for logs, transactions its rule for spans. A user, a tag or a context that
+    the event has already stays.
 
     ``install`` puts it in place; it may also be a ``before_send``, which
     Sentry calls last.
 
     Args:
-        event: what Sentry is about to send.
-        hint: what Sentry knows about it.
+        event: the event that Sentry is about to send.
+        hint: Sentry's own notes on the event.
 
     Returns:
         The same event.
@@ -87,9 +87,10 @@ def event_processor(event: Event, hint: Hint) -> Event:
 
 def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature of before_send_log
     """
-    Add the IDs in force to an item of Sentry's logs, as their log sinks show them.
+    Add the current IDs to an item of Sentry's logs, as the rules for logs show them.
 
-    They are read when it is logged. An attribute that is there already stays.
+    The IDs are read when the item is logged. An attribute that it has already
+    stays.
     Write ``sentry_sdk.init(before_send_log=log_processor)``.
 
     Args:
@@ -141,7 +142,7 @@ def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> N
         return
     request = _Request(context)
     key = transaction.trace_id, transaction.span_id
-    # It lives as long as the transaction, which holds it.
+    # The dictionary holds it weakly: it lives as long as the transaction, which has it below.
     if requests.setdefault(key, request) is request:
         transaction.set_context(_NAME, cast("dict[str, Any]", request))
 
@@ -154,14 +155,14 @@ def _complete(event: Event, hint: Hint) -> None:
     event["contexts"] = cast("Any", ({_NAME: ids} if ids else {}) | others)
     tags = {name: text for name, text in ids.items() if len(text) <= _LONGEST_TAG}
     event["tags"] = tags | dict(event.get("tags") or {})
-    # What is there may be the scope's own: it is left alone, not completed.
+    # A user that is there may be the scope's own object, so no ID is added to it.
     if "user_id" in ids and not event.get("user"):
         event["user"] = {"id": ids["user_id"]}
 
 
 def _context_of(hint: Hint, kept: object) -> SessionContext:
     """
-    Return what is bound here, or else what the exception or the transaction has kept.
+    Return the current IDs, or those of the transaction's request, or those of the exception.
     """
     if not is_bound() and isinstance(kept, _Request):
         return kept.context
@@ -170,6 +171,6 @@ def _context_of(hint: Hint, kept: object) -> SessionContext:
 
 def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:
     """
-    Return the IDs by name, as *sink* shows them under the rules they were bound by (S25).
+    Return the IDs by name as *sink* may show them, without those that are unset or omitted.
     """
     return {name: text for name, text in show_ids(context, sink).items() if text is not None}

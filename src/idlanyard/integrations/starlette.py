@@ -1,5 +1,5 @@
 """
-Starlette: ``install(app)`` puts the middleware around the finished application.
+Starlette: ``install(app)`` puts the middleware around the whole application.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ _INSTALLED: Final = "_idlanyard_policy"
 @refuse_options("install(app, {})")
 def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
     """
-    Bind IDs for every request of *app*, outside everything else it does.
+    Bind IDs for every request of *app*, outside of all other middleware.
 
-    The type of *app* stays, middleware may still be added, and responses that
-    it writes itself, an unhandled 500 among them, have the echo. The request
-    has ``request.state.session_context``. Installing the same policy again
-    does nothing.
+    *app* keeps its type, and middleware may still be added. All responses have
+    the echo, also an unhandled 500. The IDs are in
+    ``request.state.session_context``. Installing the same policy again does
+    nothing.
 
     Args:
         app: an application that has not started yet.
         policy: the rules; left out, ``Policy.from_env()``.
 
     Returns:
-        A function that takes this back.
+        A function that undoes this.
 
     Raises:
         IDLanyardError: *app* has started, or has another policy.
         PolicyError: the environment describes no policy.
-        TypeError: *app* or *policy* is something else, or the policy's
-            options are given here, which ``Policy(...)`` takes.
+        TypeError: *app* or *policy* has the wrong type, or an option of
+            ``Policy`` is passed here.
     """
     policy = _checked(app, policy)
     installed = _installed(app)
@@ -58,7 +58,7 @@ def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
 
 class _Installation:
     """
-    What ``install`` has put between an application and its stack.
+    A wrapper around the function by which an application builds its middleware stack.
     """
 
     __slots__ = ("_app", "_build", "build", "policy", "undo")
@@ -67,7 +67,7 @@ class _Installation:
         self.policy = policy
         self._app = app
         self._build = app.build_middleware_stack
-        # Bound once each, so that they can be told from another installation's.
+        # Stored, since each access to a method makes a new object, and these are compared.
         self.build = self._build_stack
         self.undo = self._take_back
 
@@ -82,7 +82,7 @@ class _Installation:
         if _installed(app) is not self:
             return
         delattr(app, _INSTALLED)
-        # What was put around us since then stays, and finds us out of the way.
+        # A wrapper that was put around ours since then stays: ours then adds nothing.
         if app.__dict__.get("build_middleware_stack") is self.build:
             app.build_middleware_stack = self._build  # type: ignore[method-assign]
         if app.middleware_stack is not None:
@@ -100,7 +100,7 @@ def _checked(app: Starlette, policy: Policy | None) -> Policy:
 
 def _instead_of(given: object) -> str:
     """
-    Return what to write where something else than the application was given.
+    Return the code to write if *given* is not the application.
     """
     if isinstance(given, type):
         return "write install(app) for the application that was made of it"
@@ -133,9 +133,10 @@ def _refuse_late(app: Starlette, installed: _Installation | None) -> None:
 
 class _Outermost(ServerErrorMiddleware):
     """
-    What instrumentations rebuild the stack from: its app, no handler, no debug.
+    The outermost layer, of the class that instrumentations look for.
 
-    The errors are answered by the application's own, inside.
+    OpenTelemetry rebuilds the stack from its ``app``, ``handler`` and
+    ``debug``. Errors are answered by the application's own layer, inside.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -144,7 +145,7 @@ class _Outermost(ServerErrorMiddleware):
 
 class _WithState:
     """
-    The application, with the IDs in the state of each request.
+    The application, with the current IDs in the state of each request.
     """
 
     __slots__ = ("app",)
@@ -164,7 +165,7 @@ class _WithState:
 
 def _put_into_state(scope: Any, inner: RequestIDs) -> None:
     """
-    Put the IDs into a state of the request's own, once in applications inside another.
+    Put the IDs into a state of this request alone, once if applications are nested.
     """
     state: Any = scope.get("state", {})
     found = state.get("session_context")

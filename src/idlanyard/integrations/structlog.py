@@ -1,5 +1,5 @@
 """
-structlog: a processor that adds the IDs in force.
+structlog: a processor that adds the current IDs to each event.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def add_session_context(
     event_dict: EventDict,
 ) -> EventDict:
     """
-    Add the IDs in force to an event, as their log sinks show them.
+    Add the current IDs to an event, as the rules for logs show them.
 
-    An ID that is unset adds no key, and a key that is there stays. Where
-    nothing is bound, the IDs are those that the exception of the event has
-    carried out of its request. A record of the standard library that
-    ``ProcessorFormatter`` passes on keeps those that it was made with, if
-    ``idlanyard.integrations.logging`` is installed. Put it before
+    An ID that is unset adds no key, and a key that the event has already
+    stays. If no IDs are bound, those of the request that raised the event's
+    exception are added. A record of the standard library that
+    ``ProcessorFormatter`` passes on keeps the IDs that it was made with, if
+    ``idlanyard.integrations.logging`` is installed. Put the processor before
     ``format_exc_info`` and the renderer.
 
     Args:
@@ -42,16 +42,16 @@ def add_session_context(
         The same event.
     """
     try:
-        for name, text in _shown(event_dict).items():
+        for name, text in _ids_of(event_dict).items():
             event_dict.setdefault(name, text)
     except Exception as error:
         report_failure("structlog processor", error)
     return event_dict
 
 
-def _shown(event_dict: EventDict) -> dict[str, str]:
+def _ids_of(event_dict: EventDict) -> dict[str, str]:
     """
-    Return the IDs of an event by name, without those that are unset or left out (S25).
+    Return the IDs of an event by name, without those that are unset or omitted.
     """
     record = event_dict.get("_record")
     made_with: Mapping[str, Any] = record.__dict__ if isinstance(record, logging.LogRecord) else {}
@@ -65,7 +65,7 @@ def _shown(event_dict: EventDict) -> dict[str, str]:
 
 def _error_of(exc_info: object) -> BaseException | None:
     """
-    Return the exception that an event is about, in whatever way it says so.
+    Return the exception of an event, whose ``exc_info`` may be one, a tuple or true.
     """
     error = exc_info
     if isinstance(exc_info, tuple):

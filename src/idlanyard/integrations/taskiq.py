@@ -1,5 +1,5 @@
 """
-Taskiq: ``IDLanyardMiddleware`` lets tasks have the IDs of who sent them.
+Taskiq: ``IDLanyardMiddleware`` runs tasks with the IDs of the code that sent them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _MOST: Final = 2048
 
 class IDLanyardMiddleware(TaskiqMiddleware):
     """
-    Carry the IDs in force where a task is sent to where it runs.
+    Send the current IDs with each task, and bind them where it runs.
 
     Give it to the broker of clients and workers:
     ``broker.with_middlewares(IDLanyardMiddleware())``. A task, sync or async,
-    has a scope of its own, and what was bound around it is put back. What it
-    sends has its IDs; a retry has those of the first try. A message without
-    IDs means: in a worker none are in force, and a task that runs in the
-    sender's process has those of the sender.
+    has IDs of its own, and leaves those around it as they were. The tasks that
+    it sends have its IDs; a retry has those of the first try. A task that was
+    sent without IDs has none in a worker; in the process of its sender it has
+    the IDs of the sender.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,9 @@ class IDLanyardMiddleware(TaskiqMiddleware):
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
         """
-        Write the IDs in force into the message's labels, as a text.
+        Write the current IDs into the message's labels, as JSON text.
 
-        A label that is there, as on a retry, stays.
+        A label that the message has already stays, as on a retry.
         """
         carrier = dump()
         if carrier:
@@ -50,10 +50,10 @@ class IDLanyardMiddleware(TaskiqMiddleware):
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """
-        Bind what the message carries, checked.
+        Bind the IDs of the message, checked.
         """
         inherit = not self.broker.is_worker_process
-        block = bind_job(_parsed(message.labels.get(_LABEL)), inherit=inherit)
+        block = bind_job(_parse_label(message.labels.get(_LABEL)), inherit=inherit)
         block.__enter__()
         inner = find_request_ids()
         self._open[id(inner)] = inner, block
@@ -61,16 +61,16 @@ class IDLanyardMiddleware(TaskiqMiddleware):
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:  # noqa: ARG002
         """
-        Put back what was bound before the task.
+        Restore the binding from before the task.
         """
         _, block = self._open.pop(id(find_request_ids()), (None, None))
         if block is not None:
             block.__exit__(None, None, None)
 
 
-def _parsed(label: object) -> object:
+def _parse_label(label: object) -> object:
     """
-    Return the carrier in a label; what cannot be read is one without IDs.
+    Return the carrier in a label, or the label itself, which binds no IDs, if it is none.
     """
     if not isinstance(label, str) or len(label) > _MOST:
         return label

@@ -133,7 +133,7 @@ def test_a_task_called_without_a_backend_inherits(tasks: Any) -> None:
 
 def test_what_a_task_raises_has_its_ids(tasks: Any) -> None:
     """
-    Design, section 2: the exception carries the task's IDs to where it is logged.
+    The exception carries the task's IDs to where it is logged.
     """
     for call in (tasks.look.call, lambda **ids: asyncio.run(tasks.look.acall(**ids))):
         with pytest.raises(Failed) as caught:

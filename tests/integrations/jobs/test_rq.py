@@ -146,7 +146,7 @@ def test_a_job_without_ids_inherits_what_is_bound_around_it(queue: Any) -> None:
 
 def test_what_a_job_raises_has_its_ids(queue: Any) -> None:
     """
-    Design, section 2: the exception carries the job's IDs to where the worker logs it.
+    The exception carries the job's IDs to where the worker logs it.
     """
     with session_context("s1"):
         job = IDLanyardJob.create(boom, connection=queue.connection)

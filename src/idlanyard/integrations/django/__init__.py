@@ -1,6 +1,6 @@
 """
-Django: a line in ``MIDDLEWARE`` binds IDs for every request, another names who
-is logged in; in ``INSTALLED_APPS`` it brings system checks.
+Django: a line in ``MIDDLEWARE`` binds IDs for every request, another one identifies
+the user who has logged in, and one in ``INSTALLED_APPS`` adds system checks.
 
     MIDDLEWARE = [
         "idlanyard.integrations.django.SessionContextMiddleware",

@@ -1,6 +1,5 @@
 """
-System checks: does the middleware stand where it works, and do the settings say
-what they are meant to say?
+System checks for the order of ``MIDDLEWARE``, and for settings that have no effect.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _OF_OTHERS: Final = frozenset(
 
 def check_middleware(**_: Any) -> Messages:
     """
-    Return what is wrong with the places in ``MIDDLEWARE``.
+    Return the faults in the order of ``MIDDLEWARE``.
     """
     lines: list[str] = list(settings.MIDDLEWARE)
     wrong = [line for line in lines if line in _OF_OTHERS]
@@ -50,7 +49,7 @@ def check_middleware(**_: Any) -> Messages:
                 id="idlanyard.W001",
             )
         ]
-    return [*_misplaced(lines)]
+    return [*_check_order(lines)]
 
 
 def _wrong_class(line: str) -> checks.CheckMessage:
@@ -61,7 +60,7 @@ def _wrong_class(line: str) -> checks.CheckMessage:
     )
 
 
-def _misplaced(lines: list[str]) -> Iterator[checks.CheckMessage]:
+def _check_order(lines: list[str]) -> Iterator[checks.CheckMessage]:
     place = lines.index(SESSION_CONTEXT)
     if place > 0:
         yield checks.Warning(
@@ -72,7 +71,7 @@ def _misplaced(lines: list[str]) -> Iterator[checks.CheckMessage]:
         )
     if lines.count(SESSION_CONTEXT) > 1:
         yield checks.Warning(
-            f"{SESSION_CONTEXT} stands in MIDDLEWARE more than once: only the first does anything.",
+            f"{SESSION_CONTEXT} is in MIDDLEWARE more than once: only the first has an effect.",
             hint="Remove the others.",
             id="idlanyard.W005",
         )
@@ -85,7 +84,7 @@ def _misplaced(lines: list[str]) -> Iterator[checks.CheckMessage]:
         )
     if IDENTIFY_USER in lines and not _follows_authentication(lines):
         yield checks.Error(
-            f"{IDENTIFY_USER} finds no user where it stands in MIDDLEWARE.",
+            f"{IDENTIFY_USER} is too early in MIDDLEWARE to find a user.",
             hint=f"Move it below {_AUTHENTICATION} and {SESSION_CONTEXT}.",
             id="idlanyard.E001",
         )
@@ -93,7 +92,7 @@ def _misplaced(lines: list[str]) -> Iterator[checks.CheckMessage]:
 
 def _follows_authentication(lines: list[str]) -> bool:
     """
-    Return whether users are found, by whatever class, before they are identified.
+    Return whether the line that identifies users comes after the lines that find them.
     """
     place = lines.index(IDENTIFY_USER)
     if lines.index(SESSION_CONTEXT) > place:
@@ -103,7 +102,7 @@ def _follows_authentication(lines: list[str]) -> bool:
 
 def check_settings(**_: Any) -> Messages:
     """
-    Return what is wrong with the rules in the settings, and with who is believed.
+    Return the faults of the policy in the settings, and of its trust in peers.
     """
     messages: Messages = []
     idle = settings_without_effect()
@@ -125,32 +124,34 @@ def check_settings(**_: Any) -> Messages:
                 id="idlanyard.W004",
             )
         )
-    return messages + _dropped(_unproven(rules) if _are_meant(rules) else [])
+    return messages + _warn_of_dropped(
+        _unprovable_headers(rules) if _change_proven_ids(rules) else []
+    )
 
 
 def check_deployment(**_: Any) -> Messages:
     """
-    Return whether the headers that gateways send are dropped, where nothing says that one does.
+    Return a warning if the settings trust no gateway, so that its headers are dropped.
     """
     try:
         rules = checked_policy(policy_from_settings())
     except ImproperlyConfigured:
         return []
-    return _dropped([] if _are_meant(rules) else _unproven(rules))
+    return _warn_of_dropped([] if _change_proven_ids(rules) else _unprovable_headers(rules))
 
 
-def _unproven(rules: CheckedPolicy) -> list[str]:
+def _unprovable_headers(rules: CheckedPolicy) -> list[str]:
     """
-    Return the headers that need a proof which nobody can give.
+    Return the headers that need a proof under a policy that accepts no proof.
     """
     if not rules.enabled or not rules.peers.nobody or rules.secrets:
         return []
     return [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
 
 
-def _are_meant(rules: CheckedPolicy) -> bool:
+def _change_proven_ids(rules: CheckedPolicy) -> bool:
     """
-    Return whether the settings have rules of their own for an ID that needs a proof.
+    Return whether the settings change the rules of an ID that needs a proof.
     """
     usual = checked_policy(Policy()).specs
     return any(
@@ -158,7 +159,7 @@ def _are_meant(rules: CheckedPolicy) -> bool:
     )
 
 
-def _dropped(headers: list[str]) -> Messages:
+def _warn_of_dropped(headers: list[str]) -> Messages:
     if not headers:
         return []
     return [

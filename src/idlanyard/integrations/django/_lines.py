@@ -1,9 +1,9 @@
 """
 The line that Django logs about a response of 400 or more, with the request's IDs.
 
-Django logs ``Not Found: /x`` when the last middleware has returned, and then
-nothing is bound any more. Logged by us while it is, it is the same line of the
-same function, and the response says that it has been logged.
+Django logs ``Not Found: /x`` when the last middleware has returned, and then no
+IDs are bound any more. The middleware logs the same line earlier, by the same
+function, which marks the response as logged.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
 
 _ERROR: Final = 400
-# Around these as well: they return the very response that they get, so that
-# what is an error here is one at the end. Of others nobody knows: Django's
-# CommonMiddleware, for one, redirects a 404 to the path with a slash, and
-# Django logs no line then.
-_HANDING_ON: Final = frozenset(
+# These return the response that they get, so that an error inside is an error at the end. Another
+# middleware may not: Django's CommonMiddleware redirects a 404 to the path with a slash, and then
+# Django logs no line.
+_PASSING_ON: Final = frozenset(
     {
         "corsheaders.middleware.CorsMiddleware",
         "django.middleware.gzip.GZipMiddleware",
@@ -40,11 +39,11 @@ def answers_last(middleware: type) -> bool:
     """
     Return whether the responses of *middleware* are those that Django sends.
 
-    They are where the class is the first line of ``MIDDLEWARE``, or the lines
-    before it hand on what they get.
+    They are if the class is the first line of ``MIDDLEWARE``, or if the lines
+    before it return the response that they get.
     """
     for line in settings.MIDDLEWARE:
-        if line not in _HANDING_ON:
+        if line not in _PASSING_ON:
             return import_string(line) is middleware
     return False
 
@@ -53,8 +52,8 @@ def log_error(request: Any, response: Any, inner: RequestIDs) -> None:
     """
     Log the line about a response of 400 or more, unless it has been logged.
 
-    Like an access line it has what the request's scope has, whatever the view
-    has bound or cleared for itself.
+    Like an access line it has the IDs of the request, also if the view has
+    bound or cleared some for itself.
     """
     if response.status_code >= _ERROR:
         with SteppedBinding(inner):
@@ -65,7 +64,7 @@ def log_error(request: Any, response: Any, inner: RequestIDs) -> None:
 
 async def log_error_async(request: Any, response: Any, inner: RequestIDs) -> None:
     """
-    Log the same line from a thread, as Django does: a handler may send mail.
+    Log the same line in a thread, as Django does, since a handler may send mail.
     """
     if response.status_code >= _ERROR:
         await sync_to_async(log_error, thread_sensitive=False)(request, response, inner)

@@ -7,20 +7,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
 from idlanyard._binding.state import attach_to_error, bound, reset_binding
 from idlanyard._decision.known_sessions import check_sync_admission
 from idlanyard._decision.reporting import report_bound
 from idlanyard._policy.policy import checked_policy
 from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
-from idlanyard.integrations.django._requests import ASGIRequests, WSGIRequests, admit, admit_async
-from idlanyard.integrations.django._responses import echo, keep_bound
+from idlanyard.integrations.django._requests import (
+    ASGIRequests,
+    WSGIRequests,
+    admit_request,
+    admit_request_async,
+)
+from idlanyard.integrations.django._responses import keep_bound, write_echo
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -41,13 +46,13 @@ class SessionContextMiddleware:
     Bind session, user and tenant IDs for each request.
 
     Put it first in ``MIDDLEWARE``, so that every response has the echo, and
-    every line that Django logs about one has the IDs. The rules are
+    every line that Django logs about a response has the IDs. The rules are
     ``settings.IDLANYARD``: a mapping of the fields of ``Policy`` in capitals,
     or a ``Policy``; without it, ``Policy.from_env()``. The request has
     ``request.session_context``, which follows ``identify``.
 
     Args:
-        get_response: what Django hands over, sync or async.
+        get_response: the next layer, sync or async, which Django passes.
 
     Raises:
         ImproperlyConfigured: the settings describe no policy.
@@ -58,15 +63,16 @@ class SessionContextMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
-        self._is_async = is_coroutine_function(get_response)
+        # asgiref chooses the function by the version of Python.
+        self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
         idle = settings_without_effect()
         if idle is not None:
             _failures.LOGGER.warning("idlanyard: %s", idle)
         self._answers_last = answers_last(type(self))
-        self._kinds: Kinds | None = _compiled(self._is_async)
+        self._kinds: Kinds | None = _compile_policies(self._is_async)
         if self._is_async:
-            mark_coroutine_function(self)
-        # Tests change settings while the application stands; the reference is weak.
+            markcoroutinefunction(self)
+        # Tests change settings while the application runs. The signal refers to us weakly.
         setting_changed.connect(self._forget)
 
     def __call__(self, request: Any) -> Any:
@@ -79,7 +85,7 @@ class SessionContextMiddleware:
         inner, nested, refusal = requests.open(request)
         known_sessions = requests.known_sessions
         if known_sessions is not None and not nested and refusal is None:
-            refusal = admit(requests, request, inner, known_sessions)
+            refusal = admit_request(requests, request, inner, known_sessions)
         if refusal is not None:
             response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
@@ -95,9 +101,9 @@ class SessionContextMiddleware:
             response = self.get_response(request)
             if self._answers_last:
                 log_error(request, response, inner)
-            return _finished(requests, request, method, inner, response)
+            return _finish_response(requests, request, method, inner, response)
         except BaseException as error:
-            _fail(inner, error)
+            _fail_request(inner, error)
             raise
         finally:
             reset_binding(token)
@@ -107,7 +113,7 @@ class SessionContextMiddleware:
         inner, nested, refusal = requests.open(request)
         known_sessions = requests.known_sessions
         if known_sessions is not None and not nested and refusal is None:
-            refusal = await admit_async(requests, request, inner, known_sessions)
+            refusal = await admit_request_async(requests, request, inner, known_sessions)
         if refusal is not None:
             response = requests.refuse(inner, refusal)
             if self._answers_last and not nested:
@@ -123,9 +129,9 @@ class SessionContextMiddleware:
             response = await self.get_response(request)
             if self._answers_last:
                 await log_error_async(request, response, inner)
-            return _finished(requests, request, method, inner, response)
+            return _finish_response(requests, request, method, inner, response)
         except BaseException as error:
-            _fail(inner, error)
+            _fail_request(inner, error)
             raise
         finally:
             reset_binding(token)
@@ -133,7 +139,7 @@ class SessionContextMiddleware:
     def _requests(self, request: Any) -> Requests:
         kinds = self._kinds
         if kinds is None:
-            kinds = self._kinds = _compiled(self._is_async)
+            kinds = self._kinds = _compile_policies(self._is_async)
         return kinds[1] if hasattr(request, "scope") else kinds[0]
 
     def _forget(self, *, setting: str, **_: Any) -> None:
@@ -141,7 +147,7 @@ class SessionContextMiddleware:
             self._kinds = None
 
 
-def _compiled(is_async: bool) -> Kinds:
+def _compile_policies(is_async: bool) -> Kinds:
     rules = policy_from_settings()
     if not is_async:
         try:
@@ -151,27 +157,27 @@ def _compiled(is_async: bool) -> Kinds:
     return WSGIRequests(rules), ASGIRequests(rules)
 
 
-def _finished(
+def _finish_response(
     requests: Requests, request: Any, method: str, inner: RequestIDs, response: Any
 ) -> Any:
     """
     Return the response with the echo, and its stream with the IDs.
     """
-    echo(requests.responses, method, response, requests.echo(inner))
+    write_echo(requests.responses, method, response, requests.echo(inner))
     # A file is sent by the server's own means.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
-        keep_bound(response, inner, partial(_end, requests, request, inner))
+        keep_bound(response, inner, partial(_end_request, requests, request, inner))
     else:
-        _end(requests, request, inner)
+        _end_request(requests, request, inner)
     return response
 
 
-def _end(requests: Requests, request: Any, inner: RequestIDs) -> None:
+def _end_request(requests: Requests, request: Any, inner: RequestIDs) -> None:
     inner.open = False
     if inner.echo is None:
         requests.publish(request, inner)
 
 
-def _fail(inner: RequestIDs, error: BaseException) -> None:
+def _fail_request(inner: RequestIDs, error: BaseException) -> None:
     inner.open = False
     attach_to_error(error, inner)

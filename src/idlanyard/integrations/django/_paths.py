@@ -1,6 +1,6 @@
 """
-The path of a request as Django's routes see it: below the prefix of the
-deployment, decoded, on both protocols.
+The path of a request as Django's routes match it: decoded, and below the prefix
+of the deployment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _WSGIRequest(protocols.WSGIRequest):
     @property
     def path(self) -> str:
         """
-        ``PATH_INFO``, which Django has decoded by now.
+        ``PATH_INFO``, which Django has decoded.
         """
         return str(self.environ["PATH_INFO"])
 

@@ -1,8 +1,8 @@
 """
-What a Django request has, decided by ``resolve``, and what it shows afterwards.
+The IDs of a Django request, decided by ``resolve``, and its headers afterwards.
 
-Django makes one kind of ``request`` of both protocols. Over ASGI the decision
-is taken on the raw header lines, which ``META`` has joined already.
+Django has one kind of ``request`` for both protocols. Over ASGI the raw header
+lines are read, since ``META`` has joined repeated ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
 from idlanyard._decision.resolve import find_open_ids, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
-from idlanyard.integrations.django._responses import refusal_response
+from idlanyard.integrations.django._responses import make_refusal_response
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     Opened = tuple[RequestIDs, bool, Refusal | None]
     """
-    The request's scope; whether it is a middleware's around this one (R15);
-    and the refusal, or ``None``.
+    The IDs of the request, whether they are those of an outer middleware, and the
+    refusal or ``None``.
     """
 
 
@@ -51,18 +51,18 @@ class WSGIRequests:
 
     def open(self, request: Any) -> Opened:
         """
-        Decide what *request* has, and let it show that.
+        Decide the IDs of *request*, and change its headers accordingly.
         """
         meta: Any = request.META
         found: list[Pair] = []
         for key in self._keys:
             if key in meta:
                 found.append((key, meta[key]))
-        return _opened(self, request, meta, found)
+        return _open_request(self, request, meta, found)
 
     def raw(self, request: Any) -> Any:
         """
-        Return what the server handed over.
+        Return the server's own object for the request.
         """
         return request.META
 
@@ -74,19 +74,19 @@ class WSGIRequests:
 
     def show(self, request: Any, edits: Edits) -> None:
         """
-        Let the request's headers say what is in force.
+        Change the request's headers to the current IDs.
         """
         edit_headers(request.META, edits)
 
     def publish(self, request: Any, inner: RequestIDs) -> None:
         """
-        Set the keys that access logs read.
+        Set the keys of ``environ`` that access logs read.
         """
         publish_ids(request.META, inner.policy, inner.values)
 
     def echo(self, inner: RequestIDs) -> list[Pair]:
         """
-        Return what the response is to carry.
+        Return the echo for the response.
         """
         return self.plan.echo_pairs(inner.values) if inner.echo is None else [*inner.echo]
 
@@ -94,7 +94,7 @@ class WSGIRequests:
         """
         Return the response that refuses a request.
         """
-        return refusal_response(self.responses, refusal, self.echo(inner))
+        return make_refusal_response(self.responses, refusal, self.echo(inner))
 
 
 class ASGIRequests:
@@ -109,22 +109,22 @@ class ASGIRequests:
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, ASGI)
         self.known_sessions = make_known_sessions(self.plan)
-        # Django's responses spell headers as text, on both protocols.
+        # Headers of Django's responses are text, on both protocols.
         self.responses = compile_policy(policy, WSGI)
 
     def open(self, request: Any) -> Opened:
         """
-        Decide what *request* has, and let it show that.
+        Decide the IDs of *request*, and change its headers accordingly.
         """
         scope = request.scope
-        headers: list[Pair] = _lines_of(request)
+        headers: list[Pair] = _header_lines(request)
         scope["headers"] = headers
         found = [pair for pair in headers if pair[0] in self.plan.watched]
-        return _opened(self, request, scope, found)
+        return _open_request(self, request, scope, found)
 
     def raw(self, request: Any) -> Any:
         """
-        Return what the server handed over.
+        Return the server's own object for the request.
         """
         return request.scope
 
@@ -136,7 +136,7 @@ class ASGIRequests:
 
     def show(self, request: Any, edits: Edits) -> None:
         """
-        Let the request's headers say what is in force, the raw lines and ``META``.
+        Change the request's headers to the current IDs: the raw lines and ``META``.
         """
         removed, added = edits
         scope = request.scope
@@ -152,12 +152,12 @@ class ASGIRequests:
 
     def publish(self, _request: Any, _inner: RequestIDs) -> None:
         """
-        Nothing: access logs over ASGI do not read the scope.
+        Do nothing, since access logs over ASGI do not read the scope.
         """
 
     def echo(self, inner: RequestIDs) -> list[Pair]:
         """
-        Return what the response is to carry, as text.
+        Return the echo for the response, as text.
         """
         return [] if inner.echo is NO_ECHO else self.responses.echo_pairs(inner.values)
 
@@ -165,17 +165,17 @@ class ASGIRequests:
         """
         Return the response that refuses a request.
         """
-        return refusal_response(self.responses, refusal, self.echo(inner))
+        return make_refusal_response(self.responses, refusal, self.echo(inner))
 
 
-def _lines_of(request: Any) -> list[Pair]:
+def _header_lines(request: Any) -> list[Pair]:
     """
-    Return the header lines of an ASGI request, as a list that is nobody else's.
+    Return the header lines of an ASGI request, as a new list.
     """
     lines: Any = request.scope.get("headers") or ()
     if not isinstance(lines, Iterator):
         return list(lines)
-    # Django has read what can be read but once: META is all that is left.
+    # Django has exhausted the iterator, so the headers are left in META only.
     names = ((key.removeprefix("HTTP_"), key) for key in request.META if key.startswith("HTTP_"))
     return [
         (name.lower().replace("_", "-").encode("latin-1"), request.META[key].encode("latin-1"))
@@ -183,7 +183,7 @@ def _lines_of(request: Any) -> list[Pair]:
     ]
 
 
-def _opened(
+def _open_request(
     requests: WSGIRequests | ASGIRequests, request: Any, raw: Any, found: list[Pair]
 ) -> Opened:
     plan, key, outer = requests.plan, requests.key, None
@@ -194,48 +194,48 @@ def _opened(
         report_rejections(plan, raw, inner, rejected)
     if outer is not None:
         if refusal is None:
-            _show(requests, request, edits, outer)
+            _show_ids(requests, request, edits, outer)
         return outer, True, refusal
-    # Of a refused request too, whose access line reads them.
+    # Also for a refused request, whose access line reads them.
     requests.publish(request, inner)
     if refusal is None:
         raw[key] = inner
-        _show(requests, request, edits, inner)
+        _show_ids(requests, request, edits, inner)
     else:
-        # Nothing is bound for it, but the line that is logged about it has the IDs.
+        # No IDs are bound for a refused request, but the line that is logged about it has them.
         request.session_context = RequestContext(inner)
     return inner, False, refusal
 
 
-def admit(
+def admit_request(
     requests: WSGIRequests | ASGIRequests,
     request: Any,
     inner: RequestIDs,
     known_sessions: KnownSessions,
 ) -> Refusal | None:
     """
-    Ask whether an opened request's session is known; return the refusal, if any.
+    Return the refusal if the session of a request is not known, else ``None``.
     """
     raw = requests.raw(request)
     edits, refusal = known_sessions.admit(raw, inner, None)
-    return _followed(requests, request, inner, edits, refusal)
+    return _apply_admission(requests, request, inner, edits, refusal)
 
 
-async def admit_async(
+async def admit_request_async(
     requests: WSGIRequests | ASGIRequests,
     request: Any,
     inner: RequestIDs,
     known_sessions: KnownSessions,
 ) -> Refusal | None:
     """
-    Ask the same on an event loop.
+    Return the same, awaited on an event loop.
     """
     raw = requests.raw(request)
     edits, refusal = await known_sessions.admit_async(raw, inner, None)
-    return _followed(requests, request, inner, edits, refusal)
+    return _apply_admission(requests, request, inner, edits, refusal)
 
 
-def _followed(
+def _apply_admission(
     requests: WSGIRequests | ASGIRequests,
     request: Any,
     inner: RequestIDs,
@@ -246,15 +246,15 @@ def _followed(
         inner.open = False
     elif edits is not None:
         requests.publish(request, inner)
-        _show(requests, request, edits, inner)
+        _show_ids(requests, request, edits, inner)
     return refusal
 
 
-def _show(
+def _show_ids(
     requests: WSGIRequests | ASGIRequests, request: Any, edits: Edits | None, inner: RequestIDs
 ) -> None:
     if edits is not None:
         requests.show(request, edits)
-        # What a middleware outside this one has read before is read anew.
+        # Django caches the headers, and a middleware outside of this one may have read them.
         request.__dict__.pop("headers", None)
     request.session_context = RequestContext(inner)

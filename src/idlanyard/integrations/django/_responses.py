@@ -1,5 +1,5 @@
 """
-What a Django response says, as ``_echo`` decides, and how it keeps its IDs.
+The echo on a Django response, and the binding of a stream.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 _WRITTEN: Final = "_idlanyard_echo"
 
 
-def echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair]) -> None:
+def write_echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair]) -> None:
     """
-    Set the headers that the response is to carry (R9); a failure is only logged.
+    Add the echo to a response; a failure is only logged.
 
     Args:
         plan: the policy, compiled for text.
-        method: the request's, as it came in.
-        response: any response of Django's.
-        pairs: what the request's scope is to be echoed as.
+        method: the method of the request, as it arrived.
+        response: any response of Django.
+        pairs: the headers of the echo.
     """
     try:
-        _take_back(response)
+        _remove_echo(response)
         status = response.status_code
         more = choose_plain_echo(plan, method, status, pairs) if _is_plain(plan, response) else None
         if more is None:
@@ -53,9 +53,9 @@ def echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair]) ->
         report_failure("echo", error)
 
 
-def _take_back(response: Any) -> None:
+def _remove_echo(response: Any) -> None:
     """
-    Undo the echo of an earlier request: a view may return one object again and again.
+    Remove the echo of an earlier request, since a view may return one object again and again.
     """
     for name, value, before in response.__dict__.pop(_WRITTEN, ()):
         if response.headers.get(name) != value:
@@ -68,7 +68,7 @@ def _take_back(response: Any) -> None:
 
 def _is_plain(plan: CompiledPolicy, response: Any) -> bool:
     """
-    Return whether no header of a response matters to its echo, as with most.
+    Return whether no header of a response affects its echo, as is usual.
     """
     for name in response.headers:
         if name not in plan.plain_names and affects_echo(plan, name):
@@ -76,9 +76,11 @@ def _is_plain(plan: CompiledPolicy, response: Any) -> bool:
     return True
 
 
-def refusal_response(plan: CompiledPolicy, refusal: Refusal, pairs: list[Pair]) -> HttpResponse:
+def make_refusal_response(
+    plan: CompiledPolicy, refusal: Refusal, pairs: list[Pair]
+) -> HttpResponse:
     """
-    Return the problem that answers a refused request (R8).
+    Return the problem document that answers a refused request.
     """
     status, phrase, headers, body = build_refusal(plan, refusal, pairs)
     return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
@@ -86,29 +88,30 @@ def refusal_response(plan: CompiledPolicy, refusal: Refusal, pairs: list[Pair]) 
 
 def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> None:
     """
-    Let a streaming response have what is bound here while it is made and closed (R4).
+    Bind the current IDs while the parts of a streaming response are made, and when it is closed.
 
     Args:
-        response: streams parts that application code makes.
+        response: a response whose parts are made by the application.
         inner: the IDs of the request, which an error of theirs carries.
         ended: called when the response is closed.
     """
-    # The application's own iterator: around it, Django closes nothing.
+    # The application's own iterator, since Django does not close the map() that it puts around.
     parts: Any = response._iterator
     hold = partial(SteppedBinding, get_binding())
     if not response.is_async:
-        response.streaming_content = _carrying(cast("Any", scoped_iter(parts)), inner)
+        response.streaming_content = _attaching(cast("Any", scoped_iter(parts)), inner)
     elif hasattr(parts, "athrow"):
-        # Stepped from its first step on, so that only we close it, bound.
-        stepped = wrap_function(_async_carrying, enter=hold, hold=hold, call=lambda: parts)()
-        response.streaming_content = _async_carrying(stepped, inner)
+        # Wrapped from its first step on, so that it is closed by us, with the IDs bound, and not by
+        # the event loop.
+        stepped = wrap_function(_async_attaching, enter=hold, hold=hold, call=lambda: parts)()
+        response.streaming_content = _async_attaching(stepped, inner)
     else:
-        response.streaming_content = _async_carrying(cast("Any", scoped_iter(parts)), inner)
-    # Django's own way to end a response, which a server calls once.
-    response.close = partial(_close, hold(), response.close, ended)
+        response.streaming_content = _async_attaching(cast("Any", scoped_iter(parts)), inner)
+    # Servers call close once, at the end of every response.
+    response.close = partial(_close_bound, hold(), response.close, ended)
 
 
-def _carrying(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
+def _attaching(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
     try:
         yield from parts
     except Exception as error:
@@ -116,7 +119,7 @@ def _carrying(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
         raise
 
 
-async def _async_carrying(parts: AsyncIterator[Any], inner: RequestIDs) -> AsyncIterator[Any]:
+async def _async_attaching(parts: AsyncIterator[Any], inner: RequestIDs) -> AsyncIterator[Any]:
     try:
         async for part in parts:
             yield part
@@ -125,7 +128,9 @@ async def _async_carrying(parts: AsyncIterator[Any], inner: RequestIDs) -> Async
         raise
 
 
-def _close(held: SteppedBinding, close: Callable[[], None], ended: Callable[[], None]) -> None:
+def _close_bound(
+    held: SteppedBinding, close: Callable[[], None], ended: Callable[[], None]
+) -> None:
     try:
         with held:
             close()

@@ -1,6 +1,6 @@
 """
-The server of ``manage.py runserver``, which writes its access lines with the IDs
-of their requests.
+The server of ``manage.py runserver``, whose access lines have the IDs of their
+requests.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def command_behind(label: str) -> type[Any]:
     """
     Return the class of the ``runserver`` that Django would run without ours.
 
-    As for any command, the application that stands first in
-    ``INSTALLED_APPS`` has it: ours wraps what the next one brings, such as
-    that of ``django.contrib.staticfiles``.
+    Django takes a command from the first application in ``INSTALLED_APPS`` that
+    has it. Ours wraps the one of the next application, such as
+    ``django.contrib.staticfiles``.
 
     Args:
-        label: our application's.
+        label: the label of our application.
     """
     behind = False
     for config in apps.get_app_configs():
@@ -45,8 +45,8 @@ def command_with_ids(label: str, module: str) -> type[Any]:
     Return the class of a ``runserver`` whose access lines have the IDs.
 
     Args:
-        label: our application's.
-        module: where Django finds the command.
+        label: the label of our application.
+        module: the module in which Django finds the command.
     """
     behind = command_behind(label)
     own = {"__module__": module, "server_cls": with_ids(behind.server_cls)}
@@ -58,14 +58,14 @@ def with_ids(server: type[Any]) -> type[Any]:
     Return the class of a server whose access lines have the IDs of their requests.
 
     Args:
-        server: Django's ``WSGIServer``, or what takes its place.
+        server: Django's ``WSGIServer``, or a class in its place.
     """
     return type(server.__name__, (_Server, server), {})
 
 
 class _Server:
     """
-    A server that tells its handlers what each request has had.
+    A server that passes the IDs of each request to its handler.
     """
 
     def __init__(self, address: Any, handler: type[Any], **options: Any) -> None:
@@ -74,7 +74,7 @@ class _Server:
 
     def set_app(self, application: Callable[..., Any]) -> None:
         """
-        Serve *application*, and remember the IDs of each request for its line.
+        Serve *application*, and remember the IDs of each request for its access line.
         """
 
         def remembered(environ: Any, start_response: Any) -> Any:
@@ -95,7 +95,7 @@ class _Lines:
 
     def get_environ(self) -> dict[str, Any]:
         """
-        Return the request; a server passes a copy on, with the list that is in it.
+        Return the ``environ`` with a list in it, which the server's copy shares.
         """
         environ = cast("dict[str, Any]", super().get_environ())  # type: ignore[misc]
         self._served = environ[_SERVED] = []
@@ -103,7 +103,7 @@ class _Lines:
 
     def log_request(self, *args: Any) -> None:
         """
-        Write the line about a request; what follows on the connection has its own.
+        Write the line of one request; the next one on the connection has its own IDs.
         """
         served, self._served = getattr(self, "_served", []), []
         inner = served[-1] if served else None

@@ -1,5 +1,5 @@
 """
-The policy that Django's settings describe, and settings that describe nothing.
+The policy that Django's settings describe, and settings that have no effect.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ def policy_from_settings() -> Policy:
     """
     Return the policy that the project's settings describe.
 
-    It is the one that the middleware of ``MIDDLEWARE`` has, for another one
-    around the whole application, in ``asgi.py`` or ``wsgi.py``::
+    The middleware in ``MIDDLEWARE`` has the same policy. Use this function to
+    pass it to a middleware around the whole application, in ``asgi.py`` or
+    ``wsgi.py``::
 
         application = SessionContextMiddleware(get_asgi_application(), policy_from_settings())
 
-    Without ``IDLANYARD`` in the settings it is ``Policy.from_env()``.
+    Without ``IDLANYARD`` in the settings, the policy is ``Policy.from_env()``.
 
     Raises:
         ImproperlyConfigured: ``IDLANYARD`` is neither a ``Policy`` nor a
@@ -54,39 +55,37 @@ def policy_from_settings() -> Policy:
 
 def settings_without_effect() -> str | None:
     """
-    Return what is wrong with settings that look like ours and are read by nothing.
+    Return a sentence about settings that look like ours and are not read, or ``None``.
 
-    They are spelt as Flask's configuration is, one for each option. One that
-    ``IDLANYARD`` itself has been given is only a name of the project's own.
-
-    Returns:
-        A sentence that says what to write, or ``None``.
+    Such a setting is called like an option in Flask's configuration, as in
+    ``IDLANYARD_SESSION``. If ``IDLANYARD`` has the option as well, the setting
+    counts as a name of the project's own.
     """
     given: object = getattr(settings, NAME, None)
-    idle = {name: _meant(name) for name in dir(settings) if name.startswith(_PREFIX)}
-    idle = {name: option for name, option in idle.items() if not _has(given, option)}
+    idle = {name: _option_of(name) for name in dir(settings) if name.startswith(_PREFIX)}
+    idle = {name: option for name, option in idle.items() if not _has_option(given, option)}
     if not idle:
         return None
     known = {name: option for name, option in idle.items() if option is not None}
     said = f"{', '.join(idle)} in the settings: nothing reads a name of its own for each option"
     if len(known) < len(idle):
         return f"{said}: write {NAME} = {{...}} with keys of {', '.join(_OPTIONS)}"
-    return f"{said}: write {_assignment(given, known)}"
+    return f"{said}: write {_write_assignment(given, known)}"
 
 
-def _meant(name: str) -> str | None:
+def _option_of(name: str) -> str | None:
     """
-    Return the option that is spelt as a setting of its own.
+    Return the option that the name of a setting spells, or ``None``.
     """
     if name.endswith("_ID"):
-        # A static ID of the environment is none of the policy's options.
+        # IDLANYARD_USER_ID and its like are static IDs, and no options.
         return None
     return find_meant(name.removeprefix(_PREFIX), _OPTIONS)
 
 
-def _has(given: object, option: str | None) -> bool:
+def _has_option(given: object, option: str | None) -> bool:
     """
-    Return whether ``IDLANYARD`` says something about an option.
+    Return whether ``IDLANYARD`` has the option.
     """
     if option is None or given is None:
         return False
@@ -95,9 +94,9 @@ def _has(given: object, option: str | None) -> bool:
     return isinstance(given, Mapping) and option in given
 
 
-def _assignment(given: object, options: Mapping[str, str]) -> str:
+def _write_assignment(given: object, options: Mapping[str, str]) -> str:
     """
-    Return the code that gives ``IDLANYARD`` the values of settings of their own.
+    Return the code that moves the values of such settings into ``IDLANYARD``.
     """
     if isinstance(given, Policy):
         arguments = ", ".join(f"{option.lower()}={name}" for name, option in options.items())

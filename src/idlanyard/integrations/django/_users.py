@@ -1,5 +1,5 @@
 """
-Whoever Django or an authentication class finds becomes the request's user ID.
+The user that Django or an authentication class finds becomes the request's user ID.
 """
 
 from __future__ import annotations
@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, cast
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.utils.functional import LazyObject, SimpleLazyObject, empty
 
 from idlanyard._binding.changing import identify
-from idlanyard._binding.functions import is_coroutine_function, mark_coroutine_function
 from idlanyard._binding.logins import PLAIN, identify_login
 from idlanyard._binding.snapshot import UNSET
 from idlanyard._binding.state import RequestContext, find_request_ids
@@ -22,19 +22,19 @@ _REMEDY: Final = "identify(user_id=...) in a middleware of your own, in the plac
 
 class IdentifyUserMiddleware:
     """
-    Make the authenticated user's primary key the user ID, once anything looks.
+    Make the primary key of the authenticated user the user ID, once the user is read.
 
-    Put it after ``AuthenticationMiddleware``. It is lazy: as soon as the
-    application reads ``request.user`` or awaits ``request.auser()`` the user
-    is identified, and where nothing does, the session is left alone and the
+    Put it after ``AuthenticationMiddleware``. It is lazy: the user is
+    identified when the application reads ``request.user`` or awaits
+    ``request.auser()``. If nothing does, the session is not read, and the
     response does not vary by cookie. A login or logout in the view counts at
-    once, and so does whom an inner layer has put at ``request.user``.
-    Anonymous users leave the user ID as it is. A user whose key is no ID, or
-    who cannot be loaded, leaves nobody's name: the reason is logged once, and
-    the request goes on without a user ID, whatever a proxy has said before.
+    once, and so does a user that an inner layer sets as ``request.user``.
+    Anonymous users leave the user ID as it is. If the key of a user is no ID,
+    or the user cannot be loaded, the reason is logged once, and the request
+    goes on without a user ID, also if a proxy has sent one.
 
     Args:
-        get_response: what Django hands over, sync or async.
+        get_response: the next layer, sync or async, which Django passes.
     """
 
     sync_capable = True
@@ -42,10 +42,11 @@ class IdentifyUserMiddleware:
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         self.get_response = get_response
-        self._is_async = is_coroutine_function(get_response)
+        # asgiref chooses the function by the version of Python.
+        self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
         if self._is_async:
-            mark_coroutine_function(self)
-        # The references are weak: they go with the middleware.
+            markcoroutinefunction(self)
+        # The signals refer to us weakly, so that they end with the middleware.
         user_logged_in.connect(self._logged_in)
         user_logged_out.connect(self._logged_out)
 
@@ -55,38 +56,38 @@ class IdentifyUserMiddleware:
         """
         if self._is_async:
             return self._serve_async(request)
-        lazy = _watch(request)
+        lazy = _replace_user(request)
         response = self.get_response(request)
         _identify_other(request, lazy)
         return response
 
     async def _serve_async(self, request: Any) -> Any:
-        lazy = _watch(request)
+        lazy = _replace_user(request)
         response = await self.get_response(request)
         _identify_other(request, lazy)
         return response
 
     def _logged_in(self, *, request: Any, user: Any, **_: Any) -> None:
-        _name(request, user)
+        _identify_user(request, user)
 
     def _logged_out(self, *, request: Any, **_: Any) -> None:
         if _is_served(request):
             identify(user_id=UNSET)
 
 
-def _watch(request: Any) -> Any:
+def _replace_user(request: Any) -> Any:
     """
-    Let whoever is found at ``request.user`` be identified when it is found.
+    Replace ``request.user`` by a lazy one that is identified when it is read.
     """
     user: Any = request.__dict__.get("user")
     if user is None:
         return None
-    request.user = lazy = SimpleLazyObject(lambda: _name(request, user))
+    request.user = lazy = SimpleLazyObject(lambda: _identify_user(request, user))
     find: Callable[[], Awaitable[Any]] | None = getattr(request, "auser", None)
     if find is not None:
 
         async def auser() -> Any:
-            return _name(request, await find())
+            return _identify_user(request, await find())
 
         request.auser = auser
     return lazy
@@ -94,29 +95,29 @@ def _watch(request: Any) -> Any:
 
 def _identify_other(request: Any, lazy: Any) -> None:
     """
-    Identify who was put in the place of the lazy user, as Django REST framework does.
+    Identify a user that has replaced the lazy one, as Django REST framework's does.
     """
     user: Any = request.__dict__.get("user")
     if user is not None and user is not lazy and not _is_waiting(user):
-        _name(request, user)
+        _identify_user(request, user)
 
 
 def _is_waiting(user: Any) -> bool:
     """
-    Return whether a lazy user of somebody else's has not been looked for yet.
+    Return whether a lazy user of another middleware has not been read yet.
     """
     return issubclass(type(user), LazyObject) and getattr(user, "_wrapped", None) is empty
 
 
 def _is_served(request: Any) -> bool:
     """
-    Return whether this is the request that is served here, and not one made up by a test client.
+    Return whether the request is the current one, and not one that a test has made.
     """
     context = getattr(request, "session_context", None)
     return isinstance(context, RequestContext) and context.reads_from(find_request_ids())
 
 
-def _name(request: Any, user: Any) -> Any:
+def _identify_user(request: Any, user: Any) -> Any:
     """
     Identify a user unless it is anonymous, and return it; a failure is only logged.
     """
@@ -131,7 +132,7 @@ def _name(request: Any, user: Any) -> Any:
 
 def _key_of(user: Any) -> object:
     """
-    Return the primary key; of a type of the model's own, as MongoDB's, the text Django stores.
+    Return the primary key, or its text if it has a type of its own, as MongoDB's has.
     """
     key, model = user.pk, getattr(user, "_meta", None)
     if key is None or isinstance(key, PLAIN) or model is None:
@@ -141,10 +142,11 @@ def _key_of(user: Any) -> object:
 
 def identified(authentication: Authentication) -> Authentication:
     """
-    Return an authentication class of Django REST framework that identifies whom it finds.
+    Return a class of Django REST framework that identifies the user whom it authenticates.
 
-    It authenticates in the view, so the middleware hears of it only after
-    the view. With this the view's own log lines name the user as well::
+    The framework authenticates in the view, so that the middleware finds the
+    user only after it. With this decorator the log lines of the view have the
+    user ID as well::
 
         @identified
         class Bearer(TokenAuthentication):
@@ -157,7 +159,7 @@ def identified(authentication: Authentication) -> Authentication:
     def authenticate(self: Any, request: Any) -> Any:
         found: tuple[Any, Any] | None = cast("Any", super(subclass, self)).authenticate(request)
         if found is not None:
-            _name(request, found[0])
+            _identify_user(request, found[0])
         return found
 
     namespace = {"authenticate": authenticate, "__doc__": authentication.__doc__}

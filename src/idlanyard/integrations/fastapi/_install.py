@@ -1,5 +1,5 @@
 """
-``install``: the stack of Starlette's, the answer to a missing ID, and the schema.
+``install``: the one of Starlette, the response to a missing ID, and the schema.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ _ADDED: Final = "_idlanyard_fastapi"
 @refuse_options("install(app, {})")
 def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
     """
-    Bind IDs for every request of *app*, outside everything else it does.
+    Bind IDs for every request of *app*, outside of all other middleware.
 
-    As Starlette's ``install``; besides, a required ID that is missing is
-    answered as a problem, and the schema names this policy's headers.
+    Like ``install`` of Starlette. In addition, the response to a missing
+    required ID is a problem document, and the schema has the headers of this
+    policy.
 
     Args:
         app: an application that has not started yet.
         policy: the rules; left out, ``Policy.from_env()``.
 
     Returns:
-        A function that takes this back.
+        A function that undoes this.
 
     Raises:
         IDLanyardError: *app* has started, or has another policy.
         PolicyError: the environment describes no policy.
-        TypeError: *app* or *policy* is something else, or the policy's
-            options are given here, which ``Policy(...)`` takes.
+        TypeError: *app* or *policy* has the wrong type, or an option of
+            ``Policy`` is passed here.
     """
     if not isinstance(cast("object", app), FastAPI) and hasattr(app, "build_middleware_stack"):
         raise TypeError(
@@ -57,7 +58,7 @@ def install(app: FastAPI, policy: Policy | None = None) -> Callable[[], None]:
 
 class _Additions:
     """
-    What FastAPI has besides the stack: the answer to a missing ID, and the schema.
+    The response to a missing ID, and the schema: FastAPI's additions to Starlette.
     """
 
     __slots__ = ("_app", "_openapi", "_specs", "openapi", "undo", "undo_stack")
@@ -67,10 +68,10 @@ class _Additions:
         self._specs = checked_policy(policy).specs
         self.undo_stack = undo_stack
         self._openapi = app.openapi
-        # Bound once each, so that they can be told from another installation's.
+        # Stored, since each access to a method makes a new object, and these are compared.
         self.openapi = self._describe
         self.undo = self._take_back
-        app.exception_handlers[RefusedID] = cast("Any", _answer)
+        app.exception_handlers[RefusedID] = cast("Any", _respond_to_refusal)
         app.openapi = self.openapi  # type: ignore[method-assign]
 
     def _take_back(self) -> None:
@@ -90,12 +91,12 @@ class _Additions:
         for path in paths:
             for operation in path.values():
                 if "parameters" in operation:
-                    operation["parameters"] = self._named(operation["parameters"])
+                    operation["parameters"] = self._rename_headers(operation["parameters"])
         return schema
 
-    def _named(self, parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _rename_headers(self, parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """
-        Return the parameters with our headers as this policy calls them, if it has them.
+        Return the parameters with the header names of this policy, without IDs that it lacks.
         """
         named: list[dict[str, Any]] = []
         for parameter in parameters:
@@ -108,9 +109,9 @@ class _Additions:
         return named
 
 
-async def _answer(_: object, error: RefusedID) -> Response:
+async def _respond_to_refusal(_: object, error: RefusedID) -> Response:
     """
-    Answer as the middleware answers.
+    Return the response by which the middleware refuses a request.
     """
     _, headers, body = build_problem(error.refusal)
     return Response(body, error.refusal.status, headers)

@@ -1,5 +1,5 @@
 """
-The IDs as annotated parameters, documented by their headers.
+The IDs as annotated parameters, documented as headers.
 """
 
 from __future__ import annotations
@@ -30,38 +30,38 @@ _HEADERS: Final = {
 
 class RefusedID(HTTPException):
     """
-    An endpoint asked for an ID that the request does not have.
+    An ID that an endpoint requires and the request does not have.
 
     Attributes:
-        refusal: status, field and reason.
+        refusal: the status, the ID and the reason.
     """
 
     def __init__(self, refusal: Refusal) -> None:
         _, headers, _ = build_problem(refusal)
-        # Without ``install`` FastAPI writes a body of its own, of another length.
+        # If ``install`` was not called, FastAPI writes a body of another length.
         del headers["Content-Length"]
         super().__init__(refusal.status, f"{refusal.field}: {refusal.reason}", headers)
         self.refusal = refusal
 
 
-def _documented(name: str) -> Any:
+def _header_of(name: str) -> Any:
     header, meaning = _HEADERS[name]
     return Header(None, alias=header, description=meaning, json_schema_extra={MARK: name})
 
 
-# The headers are parameters for the schema's sake: what is in force may come from elsewhere.
-def _reading(name: str) -> Callable[..., Awaitable[str | None]]:
-    async def read(header: str | None = _documented(name)) -> str | None:
+# The header parameters are for the schema only: the IDs may have come from another source.
+def _make_reader(name: str) -> Callable[..., Awaitable[str | None]]:
+    async def read(header: str | None = _header_of(name)) -> str | None:
         warn_of_no_request(name)
         return get_id(name)
 
     return read
 
 
-def _requiring(name: str, *, proven: bool | None = None) -> Callable[..., Awaitable[str]]:
-    async def read(connection: HTTPConnection, header: str | None = _documented(name)) -> str:
+def _make_requirer(name: str, *, proven: bool | None = None) -> Callable[..., Awaitable[str]]:
+    async def read(connection: HTTPConnection, header: str | None = _header_of(name)) -> str:
         warn_of_no_request(name)
-        refusal = _missing(name, proven=proven)
+        refusal = _find_refusal(name, proven=proven)
         if refusal is None:
             return str(get_id(name))
         offered: Any = connection.scope.get("extensions") or ()
@@ -72,10 +72,10 @@ def _requiring(name: str, *, proven: bool | None = None) -> Callable[..., Awaita
     return read
 
 
-async def _context(
-    session: str | None = _documented("session_id"),
-    user: str | None = _documented("user_id"),
-    tenant: str | None = _documented("tenant_id"),
+async def _read_context(
+    session: str | None = _header_of("session_id"),
+    user: str | None = _header_of("user_id"),
+    tenant: str | None = _header_of("tenant_id"),
 ) -> SessionContext:
     warn_of_no_request("CurrentContext")
     binding = get_binding()
@@ -84,10 +84,10 @@ async def _context(
 
 def warn_of_no_request(asked: str) -> None:
     """
-    Warn once of an endpoint that asks for IDs where no middleware has bound any.
+    Log a warning once if an endpoint asks for IDs and no middleware has bound any.
 
     Args:
-        asked: what the endpoint asks for.
+        asked: the name of the ID, or of the function that asks.
     """
     if not is_bound():
         _failures.warn_once(
@@ -99,9 +99,9 @@ def warn_of_no_request(asked: str) -> None:
         )
 
 
-def _missing(name: str, *, proven: bool | None) -> Refusal | None:
+def _find_refusal(name: str, *, proven: bool | None) -> Refusal | None:
     """
-    Return why an ID may not be had, or ``None`` where it may.
+    Return the refusal if an ID is missing or not proven, else ``None``.
     """
     try:
         require(name, proven=proven)
@@ -115,16 +115,16 @@ def _missing(name: str, *, proven: bool | None) -> Refusal | None:
     return Refusal(400 if spec is not None and spec.accept == "anyone" else 401, name, reason)
 
 
-# Never from the cache: a dependency may have identified since it was first asked.
-SessionID: TypeAlias = Annotated[str | None, Depends(_reading("session_id"), use_cache=False)]
-UserID: TypeAlias = Annotated[str | None, Depends(_reading("user_id"), use_cache=False)]
-TenantID: TypeAlias = Annotated[str | None, Depends(_reading("tenant_id"), use_cache=False)]
+# Not cached by FastAPI: a dependency may call identify between two of these.
+SessionID: TypeAlias = Annotated[str | None, Depends(_make_reader("session_id"), use_cache=False)]
+UserID: TypeAlias = Annotated[str | None, Depends(_make_reader("user_id"), use_cache=False)]
+TenantID: TypeAlias = Annotated[str | None, Depends(_make_reader("tenant_id"), use_cache=False)]
 RequiredSessionID: TypeAlias = Annotated[
-    str, Depends(_requiring("session_id", proven=False), use_cache=False)
+    str, Depends(_make_requirer("session_id", proven=False), use_cache=False)
 ]
-RequiredUserID: TypeAlias = Annotated[str, Depends(_requiring("user_id"), use_cache=False)]
-RequiredTenantID: TypeAlias = Annotated[str, Depends(_requiring("tenant_id"), use_cache=False)]
-CurrentContext: TypeAlias = Annotated[SessionContext, Depends(_context, use_cache=False)]
+RequiredUserID: TypeAlias = Annotated[str, Depends(_make_requirer("user_id"), use_cache=False)]
+RequiredTenantID: TypeAlias = Annotated[str, Depends(_make_requirer("tenant_id"), use_cache=False)]
+CurrentContext: TypeAlias = Annotated[SessionContext, Depends(_read_context, use_cache=False)]
 """
-The request's IDs, which follow ``identify``; outside requests, what is bound.
+The IDs of the request, which follow ``identify``; outside of requests, the current IDs.
 """

@@ -1,5 +1,5 @@
 """
-``identified``: the application's own current-user dependency names its user.
+``identified``: a dependency that identifies the user whom another dependency returns.
 """
 
 from __future__ import annotations
@@ -26,30 +26,28 @@ def identified(
     dependency: Callable[..., Any], **ids: Callable[[Any], object]
 ) -> Callable[..., Any]:
     """
-    Return a dependency that names the user whom the application's own one returns.
+    Return a dependency that identifies the user whom *dependency* returns.
 
-    Use it in its place, as in ``Depends(identified(current_user))``: it
-    returns the same user, for whom the request is then identified. ``None``
-    identifies nobody, and the IDs stay as they are. A user who is found and
-    cannot be named leaves nobody's name: the reason is logged once, and the
-    request goes on without each of these IDs, whatever a proxy has said
-    before. The same holds where one of the functions raises; an
-    ``HTTPException`` of theirs is answered.
+    Use it in place of *dependency*, as in
+    ``Depends(identified(current_user))``: it returns the same user. ``None``
+    identifies nobody and leaves the IDs as they are. If a user is found and
+    has no valid ID, or if one of *ids* raises, the reason is logged once, and
+    the request goes on without these IDs, also if a proxy has sent some. An
+    ``HTTPException`` that one of *ids* raises is answered.
 
     Args:
         dependency: returns the current user; sync, async or with ``yield``.
-        ids: what to take from the user for each ID, as in
-            ``tenant_id=lambda user: user.organisation_id``: text, a number, a
-            UUID, or ``None`` for an ID that this user does not have. Left
-            out, the user ID is the user where it is text, a number or a UUID,
-            and else its ``user_id``, ``id``, ``pk`` or ``sub``, as attribute
-            or key.
+        ids: a function for each ID that takes the user and returns the ID, as
+            in ``tenant_id=lambda user: user.organisation_id``: text, a number,
+            a UUID, or ``None`` if this user has no such ID. Left out, the user
+            ID is the user itself if it is text, a number or a UUID, or else
+            its ``user_id``, ``id``, ``pk`` or ``sub``, as attribute or key.
 
     Raises:
         TypeError: *dependency* or one of *ids* is no function, or an ID is
             misspelt.
     """
-    _check(dependency, ids)
+    _check_arguments(dependency, ids)
     takes = ids or {"user_id": _id_of}
     remedy = _REMEDY.format(next(iter(takes)))
 
@@ -65,7 +63,7 @@ def identified(
     return identified_user
 
 
-def _check(dependency: object, ids: Mapping[str, object]) -> None:
+def _check_arguments(dependency: object, ids: Mapping[str, object]) -> None:
     if not callable(dependency):
         kind = type(dependency).__name__
         raise TypeError(
@@ -84,12 +82,12 @@ def _id_of(user: Any) -> object:
         return user
     keyed = isinstance(user, Mapping)
     for name in _ID_NAMES:
-        value = _part(user, name, keyed=keyed)
+        value = _read_part(user, name, keyed=keyed)
         if value is not None:
             return value
     kind, names = user.__class__.__name__, ", ".join(_ID_NAMES)
     raise TypeError(f"no {names} on {kind}: {_REMEDY.format('user_id')}")
 
 
-def _part(user: Any, name: str, *, keyed: bool) -> object:
+def _read_part(user: Any, name: str, *, keyed: bool) -> object:
     return user.get(name) if keyed else getattr(user, name, None)

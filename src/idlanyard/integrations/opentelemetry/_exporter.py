@@ -1,5 +1,5 @@
 """
-Finished spans as files, one for each session.
+An exporter that writes finished spans to files, one file per session.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard.ids import safe_filename
 from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames, Names
+from idlanyard.integrations.opentelemetry._processors import Unbuffered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-# Of the last two each is missing on one kind of system.
+# Windows has no O_NOFOLLOW, and other systems have no O_BINARY.
 _APPEND: Final = (
     os.O_WRONLY
     | os.O_APPEND
@@ -31,18 +32,18 @@ _APPEND: Final = (
 )
 
 
-class SessionFileSpanExporter(SpanExporter):
+class SessionFileSpanExporter(Unbuffered, SpanExporter):
     """
     Append finished spans to ``DIRECTORY/SESSION.jsonl``, one line each.
 
-    The session is read from the span itself, never from the thread that
-    exports, which serves them all; its file is named by
-    ``ids.safe_filename``. A span without a session is not written. Files are
-    for their owner alone, and nothing limits how many there are.
+    The session is read from the span's attributes, since the thread that
+    exports handles the spans of all sessions. ``ids.safe_filename`` names the
+    file. A span without a session is not written. Only the owner can read the
+    files, and their number is not limited.
 
     Args:
-        directory: where the files go; made when the first one is written.
-        names: as given to ``SessionContextSpanProcessor``.
+        directory: the directory of the files; it is created with the first one.
+        names: as for ``SessionContextSpanProcessor``.
 
     Raises:
         TypeError: a name is neither a ``str`` nor ``None``.
@@ -56,23 +57,22 @@ class SessionFileSpanExporter(SpanExporter):
             raise ValueError("names leaves session_id off, which names the files: give it a name")
         self._attribute = attribute
         self._writing = threading.Lock()
-        self._open = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """
-        Append *spans*, each to its session's file.
+        Append *spans* to the files of their sessions.
 
         Args:
-            spans: finished ones, of any sessions.
+            spans: finished spans of any sessions.
 
         Returns:
-            ``FAILURE`` where a file cannot be written, and after ``shutdown``.
+            ``FAILURE`` if a file cannot be written, and after ``shutdown``.
         """
         try:
             with self._writing:
-                if not self._open:
+                if not self._enabled:
                     return SpanExportResult.FAILURE
-                for session, lines in self._sorted(spans).items():
+                for session, lines in self._lines_by_session(spans).items():
                     self._append(f"{safe_filename(session)}.jsonl", lines)
         except Exception as error:
             report_failure("span file exporter", error)
@@ -81,24 +81,12 @@ class SessionFileSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """
-        Write nothing any more.
+        Write nothing any more, once an export that is running has ended.
         """
         with self._writing:
-            self._open = False
+            super().shutdown()
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the SDK's signature
-        """
-        Say that nothing waits here.
-
-        Args:
-            timeout_millis: not used.
-
-        Returns:
-            ``True``.
-        """
-        return True
-
-    def _sorted(self, spans: Sequence[ReadableSpan]) -> dict[str, str]:
+    def _lines_by_session(self, spans: Sequence[ReadableSpan]) -> dict[str, str]:
         sessions: dict[str, str] = {}
         for span in spans:
             session = (span.attributes or {}).get(self._attribute)

@@ -1,5 +1,5 @@
 """
-What the IDs are called on spans, on log records and in baggage.
+The names of the IDs on spans, on log records and in baggage.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _PRESETS: Final[dict[str, tuple[dict[str, str], str]]] = {
 
 class AttributeNames:
     """
-    A preset, or names of one's own per ID.
+    The attribute name of each ID, by a preset or a mapping.
 
     Args:
-        names: the name of a preset, or a mapping of IDs to attribute names;
-            ``None`` in it leaves an ID off. An ID that neither knows is
-            called as its spec says.
-        besides: further attributes for IDs that are not left off.
+        names: the name of a preset, or a mapping of IDs to attribute names, in
+            which ``None`` omits an ID. An ID that is in neither has the name
+            that its spec gives it.
+        besides: second attributes for IDs that are not omitted.
 
     Raises:
         TypeError: a name is neither a ``str`` nor ``None``.
@@ -70,13 +70,13 @@ class AttributeNames:
             preset, self._prefix = _PRESETS[names]
             self._names = {**preset}
         else:
-            self._names, self._prefix = _checked(names), ""
-            # The policy that declares it may not have been built yet.
+            self._names, self._prefix = _check_names(names), ""
+            # Not an error yet: the policy that declares it may be built later.
             self._unknown = tuple(name for name in self._names if name not in Declared.names)
 
     def of(self, policy: CheckedPolicy, name: str) -> str | None:
         """
-        Return what the ID *name* is called, or ``None`` where it is left off.
+        Return the attribute name of the ID *name*, or ``None`` if it is omitted.
         """
         if name in self._names:
             return self._names[name]
@@ -85,18 +85,18 @@ class AttributeNames:
         spec = policy.specs.get(name)
         return (spec.attribute if spec else None) or ".".join(name.rsplit("_", 1))
 
-    def in_force(
+    def current_attributes(
         self, sink: Literal["log", "span"], *, without: Container[str] = ()
     ) -> dict[str, str]:
         """
-        Return the attributes of what is bound here, as *sink* shows them.
+        Return the current IDs as attributes, as *sink* may show them.
 
         Args:
             sink: ``"log"`` or ``"span"``.
-            without: IDs that are left off.
+            without: IDs that are omitted.
         """
         if self._unknown and current_request() is not None:
-            self._say_unknown()
+            self._warn_of_unknown()
         policy = get_binding().policy
         attributes: dict[str, str] = {}
         for name, value in get_session_context().as_dict().items():
@@ -107,9 +107,9 @@ class AttributeNames:
                     attributes[self._besides[name]] = text
         return attributes
 
-    def _say_unknown(self) -> None:
+    def _warn_of_unknown(self) -> None:
         """
-        Warn of IDs that no policy declares, once a request shows that policies are in use.
+        Log a warning for IDs that no policy declares; called when the policies are known.
         """
         unknown, self._unknown = self._unknown, ()
         for name in unknown:
@@ -123,7 +123,7 @@ class AttributeNames:
                 )
 
 
-def _checked(names: Mapping[str, str | None]) -> dict[str, str | None]:
+def _check_names(names: Mapping[str, str | None]) -> dict[str, str | None]:
     if not isinstance(names, Mapping):
         raise TypeError(
             f"names is a preset or a mapping of IDs to attribute names, not {type(names).__name__}"
@@ -132,7 +132,7 @@ def _checked(names: Mapping[str, str | None]) -> dict[str, str | None]:
     for name, attribute in given.items():
         if not isinstance(name, str):
             raise TypeError(f"an ID is named by a str, not {type(name).__name__}")
-        meant = _meant(name)
+        meant = _suggest_name(name)
         if meant is not None:
             raise ValueError(f"names has {name!r}, which is no declared ID: write {meant!r}")
         if attribute is not None and not isinstance(attribute, str):
@@ -142,18 +142,18 @@ def _checked(names: Mapping[str, str | None]) -> dict[str, str | None]:
     return {"tenant_id" if name == "customer_id" else name: names[name] for name in names}
 
 
-def _meant(name: str) -> str | None:
+def _suggest_name(name: str) -> str | None:
     """
-    Return the ID that a name stands for that is none, if one is plain to see.
+    Return the ID that a misspelt name was probably to be, or ``None``.
     """
     known = {**dict.fromkeys(Declared.names), "customer_id": None}
     if name in known:
         return None
-    plain = _letters(name).removesuffix("id")
-    same = [one for one in known if _letters(one).removesuffix("id") == plain]
+    plain = _letters_of(name).removesuffix("id")
+    same = [one for one in known if _letters_of(one).removesuffix("id") == plain]
     close = same or difflib.get_close_matches(name, known, n=1, cutoff=0.85)
     return close[0] if close else None
 
 
-def _letters(name: str) -> str:
+def _letters_of(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())

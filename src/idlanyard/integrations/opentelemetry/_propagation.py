@@ -1,10 +1,10 @@
 """
 The IDs in outgoing W3C baggage, written by OpenTelemetry's own propagators.
 
-Nothing is attached to OpenTelemetry's context when IDs are bound, so nothing
-stays behind when they are not any more: what is in force is put into the
-context at the moment that is injected (R11), over whatever a client or an
-earlier binding has left there.
+Binding IDs attaches nothing to OpenTelemetry's context, so nothing stays in it
+when they are no longer bound. The current IDs are put into the context at the
+moment of each injection, over the members that a client or an earlier binding
+has left there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from idlanyard._policy.peers import Everyone
 from idlanyard.integrations.custom import report_failure
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 
-# These follow redirects below the one span and the one inject that they make of a call.
+# The libraries behind these follow redirects below the one span and the one inject of a call.
 _SEE_ONE_HOP: Final = frozenset(
     f"opentelemetry.instrumentation.{client}"
     for client in ("aiohttp_client", "requests", "urllib", "urllib3")
@@ -40,13 +40,13 @@ _SEE_ONE_HOP: Final = frozenset(
 
 class SessionContextPropagator(TextMapPropagator):
     """
-    A propagator that writes the IDs in force as baggage, by way of another one.
+    A propagator that passes the current IDs as baggage to another propagator.
 
     Args:
-        propagator: what reads and writes headers.
-        names: the keys.
-        to: the origins that client spans may carry IDs to.
-        traced: whether calls have spans at all, by which they are told.
+        propagator: the propagator that reads and writes headers.
+        names: the keys of the IDs.
+        to: the origins that may be sent IDs inside client spans.
+        traced: whether calls have spans at all, whose URLs name their origins.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SessionContextPropagator(TextMapPropagator):
         getter: Getter[CarrierT] = default_getter,
     ) -> Context:
         """
-        Return what the other propagator reads, as it is.
+        Return the context that the other propagator reads.
         """
         return self._propagator.extract(carrier, context, getter)
 
@@ -81,7 +81,7 @@ class SessionContextPropagator(TextMapPropagator):
         setter: Setter[CarrierT] = default_setter,
     ) -> None:
         """
-        Let the other propagator write *context* with the IDs in force.
+        Write *context* with the current IDs, by the other propagator.
         """
         context = get_current() if context is None else context
         if self._active:
@@ -99,9 +99,9 @@ class SessionContextPropagator(TextMapPropagator):
         """
         return self._propagator.fields
 
-    def take_back(self) -> None:
+    def uninstall(self) -> None:
         """
-        Put the other propagator back; where ours is wrapped by now, step aside.
+        Restore the other propagator; if another one wraps ours by now, only pass calls on.
         """
         self._active = False
         if propagate.get_global_textmap() is self:
@@ -116,10 +116,10 @@ class SessionContextPropagator(TextMapPropagator):
         }
         if not keys:
             return context
-        _take_off(carrier, keys)
+        _remove_members(carrier, keys)
         may = self._may_reach(trace.get_current_span(context))
         values = {key: find_id(name)[0] for key, name in keys.items() if may}
-        # First, so that the codec's limits are met by the others.
+        # First, so that the limits of the codec drop other members and not these.
         members: dict[str, object] = {key: v for key, v in values.items() if v is not None}
         there = baggage.get_all(context).items()
         members.update((key, value) for key, value in there if key not in keys)
@@ -130,7 +130,7 @@ class SessionContextPropagator(TextMapPropagator):
 
     def _may_reach(self, span: trace.Span) -> bool:
         """
-        Say whether IDs may go where this call goes, as far as its span tells (R12).
+        Return whether the current call may be sent IDs, judged by its span.
         """
         if self._to is None:
             return True
@@ -138,7 +138,8 @@ class SessionContextPropagator(TextMapPropagator):
             return self._traced
         if not isinstance(span, ReadableSpan) or not span.is_recording():
             return False
-        # Instrumentations of clients inject inside their span; elsewhere code calls by itself.
+        # Instrumentations of clients inject inside of a client span; in any other span it is the
+        # application that injects, for a call that it knows.
         if span.kind is not trace.SpanKind.CLIENT:
             return True
         scope = span.instrumentation_scope
@@ -149,9 +150,9 @@ class SessionContextPropagator(TextMapPropagator):
         return isinstance(url, str) and self._to.allow(url)
 
 
-def _take_off(carrier: object, keys: Container[str]) -> None:
+def _remove_members(carrier: object, keys: Container[str]) -> None:
     """
-    Take our members off the headers, where an earlier hop of the same call has left them (S14).
+    Remove our members from headers in which an earlier hop of the same call has left them.
     """
     if not isinstance(carrier, MutableMapping):
         return
