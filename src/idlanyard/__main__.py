@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _MISSING: Final = 2
-_ABOUT: Final = "Session, user and tenant IDs that go along with a request. Pages: docs/index.md"
+_ABOUT: Final = "Session, user and tenant IDs that travel with a request. Pages: docs/index.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ LOGGER: Final = logging.getLogger("idlanyard")
 
 failures: Counter[str] = Counter()
 """
-How often a hook or a sink has failed, by its description in the log.
+The number of failures of each hook or sink, by its description in the log.
 """
 
 warned: set[str] = set()
@@ -30,10 +30,10 @@ def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
     Count a failure, log it once, or raise it under test.
 
     Args:
-        where: what failed, in words for the log and the count.
-        error: what was raised.
-        reason: one of few, each of which is counted and logged by itself;
-            never a value.
+        where: the hook or sink that failed, in words for the log and the count.
+        error: the exception that was raised.
+        reason: one of a few texts, each of which is counted and logged by
+            itself; never a value.
     """
     if count_failure(f"{where}: {reason}" if reason else where, error) == 1:
         LOGGER.error(
@@ -46,7 +46,7 @@ def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
 
 def count_failure(where: str, error: Exception) -> int:
     """
-    Return how often this has failed by now, or raise the failure under test.
+    Count a failure and return the number of failures so far, or raise it under test.
     """
     if _strict:
         raise error
@@ -60,9 +60,9 @@ def warn_once(about: str, message: str, *args: object) -> None:
     Log a warning unless this process has logged one about the same.
 
     Args:
-        about: what the warning is about, one of a few fixed words.
+        about: the subject of the warning, one of a few fixed texts.
         message: the warning, with ``%`` fields; never a value of an ID.
-        args: what the fields stand for.
+        args: the values of the fields.
     """
     with _writing:
         first = about not in warned

@@ -1,8 +1,8 @@
 """
 The smallest API: one session ID. Use it as ``from idlanyard import context``.
 
-``get`` answers ``"unknown"`` where none is bound; nothing else in the package
-uses a placeholder. Everything here is the same binding as the rest.
+``get`` returns ``"unknown"`` if no session ID is bound; no other function of the
+package has a placeholder. All functions share the binding with the rest of the package.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ __all__ = ["bind", "clear", "get", "set"]
 
 def set(session_id: str | None) -> None:
     """
-    Bind a session ID here and below; ``None`` and ``""`` are ``clear``.
+    Bind a session ID as ``set_session_id`` does; ``None`` and ``""`` clear it.
 
     Raises:
         TypeError: the value is not a ``str``.
-        ValueError: the value is no ID.
+        ValueError: the value is not a valid ID.
     """
     set_session_id(session_id)
 
 
 def get(default: str = "unknown") -> str:
     """
-    Return the session ID in force here, or *default*.
+    Return the current session ID, or *default*.
     """
     return get_session_id(default)
 
 
 def clear() -> None:
     """
-    Hide the session ID here and below, as ``clear_session_id`` does.
+    Hide the session ID, as ``clear_session_id`` does.
     """
     clear_session_id()

@@ -1,7 +1,7 @@
 """
-For tests: force IDs, speak as a trusted peer, fail loudly.
+For tests: force IDs, send headers as a trusted proxy does, raise failures.
 
-Nothing here can be switched on by a header or an environment variable.
+No header and no environment variable switches any of this on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["client_headers", "override", "raise_failures", "session_ids"]
 
 raise_failures = FailuresRaised
 """
-A block in which a failing hook or sink of ours raises instead of being logged.
+A block in which a failing hook or sink raises instead of being logged.
 """
 
 
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 class override(Block):  # noqa: N801 - it reads as a verb where it is used
     """
-    Let every request handled meanwhile have these IDs, and this code too.
+    Force these IDs for the block and for every request handled during it, in any thread.
 
-    The requests may run in any thread of this process. The IDs have the
-    provenance ``CODE``; ``UNSET`` makes one absent, ``None`` and ``""`` mean
-    "not given". Failures of hooks are raised meanwhile. What a block forces
-    ends with it, in whatever order several of them end.
+    The IDs have the provenance ``CODE``; ``UNSET`` makes one absent, ``None``
+    and ``""`` mean "not given". Failures of hooks are raised during the
+    block. The IDs are forced until the block ends; several blocks may end in
+    any order.
 
     Args:
         ids: IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, or its value is not a ``str``.
+        ValueError: a value is not a valid ID.
         RuntimeError: this instance is entered while it is open.
     """
 
@@ -96,7 +96,7 @@ class override(Block):  # noqa: N801 - it reads as a verb where it is used
 
 class _Entry(dict[str, tuple[str | None, Provenance | None]]):
     """
-    What one block forces; equal to no other, whatever it forces.
+    The IDs that one block forces; equal to no other entry, also with the same IDs.
     """
 
     __slots__ = ()
@@ -108,7 +108,7 @@ class _Entry(dict[str, tuple[str | None, Provenance | None]]):
 
 class _Changes(Mapping[str, tuple[str | None, Provenance | None]]):
     """
-    What is changed here: what was below the block, and what the block still forces.
+    The changes of the binding below, and the IDs that the block still forces.
     """
 
     __slots__ = ("_below", "_entry")
@@ -117,22 +117,22 @@ class _Changes(Mapping[str, tuple[str | None, Provenance | None]]):
         self._below: Delta = under.delta if isinstance(under, Overlay) else {}
         self._entry = entry
 
-    def _now(self) -> Delta:
+    def _current_changes(self) -> Delta:
         return {**self._below, **self._entry} if self._entry in forced else self._below
 
     def __getitem__(self, name: str) -> tuple[str | None, Provenance | None]:
-        return self._now()[name]
+        return self._current_changes()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._now())
+        return iter(self._current_changes())
 
     def __len__(self) -> int:
-        return len(self._now())
+        return len(self._current_changes())
 
 
 class _Layer(Overlay):
     """
-    The overlay of a block, which changes nothing any more once the block has ended.
+    The overlay of a block; it changes no ID once the block has ended.
     """
 
     __slots__ = ("entry", "under")
@@ -145,34 +145,34 @@ class _Layer(Overlay):
     @property
     def values(self) -> Values:
         """
-        The values of the scope below with what is still forced, made anew each time.
+        The values of the request below with the IDs that are still forced, made anew each time.
         """
         return Overlay(self.over, self.delta).values
 
 
 def client_headers(policy: Policy | None = None, **ids: ID) -> dict[str, str]:
     """
-    Return request headers that carry *ids* as a proxy would send them.
+    Return the request headers by which a trusted proxy would send *ids*.
 
     ``None``, ``""`` and ``UNSET`` leave a header out.
 
     Args:
         policy: the application's; its headers are used, and its shared
-            secret is added where it has one. Left out, the one in force.
+            secret is added if it has one. Left out, the current policy.
         ids: IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, or its value is not a ``str``.
+        ValueError: a value is not a valid ID.
     """
     rules = checked_policy(policy) if policy else get_binding().policy
     headers: dict[str, str] = {}
-    for name, said in ids.items():
+    for name, given in ids.items():
         spec = rules.specs.get("tenant_id" if name == "customer_id" else name)
         if spec is None:
             rules.check(name)
             raise TypeError(f"{name} is left out of this policy, so no header carries it")
-        value = call_for_id(name, said) if callable(said) else said
+        value = call_for_id(name, given) if callable(given) else given
         if value not in (None, "", UNSET):
             headers[spec.header] = check_of(spec).require(name, value)
     if rules.secret_header is not None:
@@ -182,11 +182,11 @@ def client_headers(policy: Policy | None = None, **ids: ID) -> dict[str, str]:
 
 def __getattr__(name: str) -> Any:
     if name == "session_ids":
-        return _fixture()
+        return _make_fixture()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _fixture() -> Any:
+def _make_fixture() -> Any:
     """
     Make the pytest fixture ``session_ids``: a function that calls ``override`` for the test.
 

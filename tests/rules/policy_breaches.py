@@ -81,7 +81,7 @@ POLICY_BREACHES = [
         "R6",
         "a misspelt parameter of bind is left to clients, and nobody is told",
         "_binding/functions.py",
-        "    _warn_of_misspelt(fn, signature, known)\n",
+        "    _warn_of_similar_names(fn, signature, known)\n",
         "",
         "tests/test_bind.py::test_a_misspelt_parameter_is_said[a letter]",
     ),

@@ -1,6 +1,6 @@
 """
-Blocks that bind and put back: ``session_context`` and ``without``, and
-``scoped_iter`` for the steps of an iterable.
+Blocks that bind IDs and restore what was bound before, and ``scoped_iter`` for the
+steps of an iterable.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ANY_ID: Final = IDCheck("visible", 1024)
 
 class Block:
     """
-    A block that binds something on entry and puts back what was bound before on exit.
+    A block that binds something on entry and restores the binding from before on exit.
     """
 
     __slots__ = ("_token",)
@@ -90,13 +90,14 @@ class session_context(Block):  # noqa: N801 - it reads as a verb where it is use
     """
     Bind IDs for a block: ``with``, ``async with`` or as a decorator.
 
-    Only the IDs given change; leaving the block restores what was there.
+    Only the given IDs change; leaving the block restores the IDs from before.
     ``None`` and ``""`` mean "not given", ``UNSET`` hides an ID. A function
     without arguments is called for its value at each entry, so that
-    ``@session_context(new_session_id)`` mints per call. The block yields the
-    ``SessionContext`` in force in it. As a decorator it binds anew per call
-    and keeps the function's kind; a decorated generator has the binding
-    during its steps and never between them.
+    ``@session_context(new_session_id)`` mints an ID per call. The block
+    yields the IDs that are current in it. As a decorator it binds the IDs for
+    each call, and a function of any kind (plain, coroutine, generator) keeps
+    its kind; the IDs are bound during the steps of a decorated generator and
+    never between them.
 
     A plain ``with`` inside a generator is open while the generator waits:
     decorate the generator instead.
@@ -109,9 +110,9 @@ class session_context(Block):  # noqa: N801 - it reads as a verb where it is use
         extra: further declared IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, its value is no ``str``, or a class
-            is decorated.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, its value is not a ``str``, or a
+            class is decorated.
+        ValueError: a value is not a valid ID.
         RuntimeError: this instance is entered while it is open.
     """
 
@@ -157,18 +158,18 @@ class session_context(Block):  # noqa: N801 - it reads as a verb where it is use
     else:
 
         def __call__(self, *given: Any, **named: Any) -> Any:
-            # Without its parentheses the decorator has taken the function for an ID.
+            # @session_context without parentheses has taken the function for the session ID.
             if len(given) != 1 or named or not _is_decoratable(given[0]):
                 raise TypeError(_HOW_TO_DECORATE)
-            return wrap_function(given[0], enter=self._anew, hold=self._hold)
+            return wrap_function(given[0], enter=self._make_equal, hold=self._make_stepped)
 
-    def _anew(self) -> session_context:
+    def _make_equal(self) -> session_context:
         block = session_context()
         block._given = self._given
         return block
 
-    def _hold(self) -> SteppedBinding:
-        with self._anew():
+    def _make_stepped(self) -> SteppedBinding:
+        with self._make_equal():
             return SteppedBinding(get_binding())
 
 
@@ -184,11 +185,11 @@ def _is_decoratable(fn: object) -> bool:
 
 def _check_early(name: str, value: object) -> None:
     """
-    Refuse at once, before any block is entered, a value that no policy would accept.
+    Check that some policy may accept a value, at once and not only when the block is entered.
 
     Raises:
-        TypeError: the value is no ``str`` and no function that may give one.
-        ValueError: no rule allows it.
+        TypeError: the value is neither a ``str`` nor a function that may return one.
+        ValueError: no policy accepts the value.
     """
     if isinstance(value, property | classmethod):
         raise TypeError(_HOW_TO_DECORATE)
@@ -197,16 +198,17 @@ def _check_early(name: str, value: object) -> None:
     elif value in (None, "", UNSET):
         return
     elif not isinstance(value, str) or _ANY_ID.reason(value) is not None:
-        # The message is that of the rule in force, which is narrower.
+        # The current policy is narrower, and its message says what to write.
         get_binding().policy.check(name).require(name, value)
 
 
 class without(Block):  # noqa: N801 - it reads as a preposition where it is used
     """
-    A block in which nothing is bound, to start long-lived tasks in.
+    A block in which no IDs are bound, to start long-lived tasks in.
 
-    A task started in a request shares its scope for as long as it lives;
-    started in this block it has none. ``with`` and ``async with``.
+    A task that is started in a request shares the IDs of that request for as
+    long as it lives; a task that is started in this block has none. Use
+    ``with`` or ``async with``.
 
     Raises:
         RuntimeError: this instance is entered while it is open.
@@ -228,7 +230,7 @@ class without(Block):  # noqa: N801 - it reads as a preposition where it is used
 
 class ScopedIterator(Iterator[T]):
     """
-    An iterator whose every step has the binding of where it was made.
+    An iterator whose steps run with the IDs that were current where it was made.
     """
 
     __slots__ = ("_binding", "_inner")
@@ -238,7 +240,7 @@ class ScopedIterator(Iterator[T]):
         self._inner = iter(iterable)
 
     def __next__(self) -> T:
-        # Steps may overlap in several threads: each puts back what was there for it.
+        # Steps may overlap in several threads: each restores the binding of its own thread.
         held = SteppedBinding(self._binding)
         try:
             with held:
@@ -248,7 +250,7 @@ class ScopedIterator(Iterator[T]):
 
     def close(self) -> None:
         """
-        Close the iterable, if it can be closed.
+        Close the iterable, if it has a method for that.
         """
         close = getattr(self._inner, "close", None)
         if close is not None:
@@ -258,7 +260,7 @@ class ScopedIterator(Iterator[T]):
 
 class AsyncScopedIterator(AsyncIterator[T]):
     """
-    An async iterator whose every step has the binding of where it was made.
+    An async iterator whose steps run with the IDs that were current where it was made.
     """
 
     __slots__ = ("_binding", "_inner")
@@ -277,7 +279,7 @@ class AsyncScopedIterator(AsyncIterator[T]):
 
     async def aclose(self) -> None:
         """
-        Close the iterable, if it can be closed.
+        Close the iterable, if it has a method for that.
         """
         close = getattr(self._inner, "aclose", None)
         if close is not None:
@@ -293,16 +295,17 @@ def scoped_iter(
     iterable: Iterable[T] | AsyncIterable[T],
 ) -> ScopedIterator[T] | AsyncScopedIterator[T]:
     """
-    Return an iterator that keeps the binding of here during its steps.
+    Return an iterator whose steps run with the current IDs.
 
-    Between the steps the consumer has its own IDs, also when it breaks off
-    early, closes the iterator from another task or leaves it to collection.
+    Between the steps the consumer has its own IDs, also if it breaks off
+    early, closes the iterator from another task or leaves it to the garbage
+    collector.
 
     Args:
         iterable: any iterable or async iterable.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: *iterable* is neither.
     """
     if isinstance(iterable, AsyncIterable):
         return AsyncScopedIterator(iterable)

@@ -34,7 +34,7 @@ Claim: TypeAlias = tuple[str | None, Provenance | None]
 
 MOST_BYTES: Final = 2048
 """
-How long a carrier may be, as JSON.
+The greatest length of a carrier as JSON.
 """
 
 _PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
@@ -45,14 +45,14 @@ _OTHER_TENANT: Final = "customer_id"
 
 def check_carrier(carrier: object, verb: str) -> None:
     """
-    Refuse what no sender can have sent, since only the code can have put it there.
+    Check that a carrier has a type that a message may have; any other is a mistake of the code.
 
     Args:
-        carrier: what a caller has handed over.
+        carrier: the value that a caller has passed.
         verb: the function that was called, for the message.
 
     Raises:
-        TypeError: it is JSON text, or of a type that no JSON text becomes.
+        TypeError: *carrier* is JSON text, or of a type that JSON cannot produce.
     """
     if isinstance(carrier, str | bytes | bytearray):
         brace = "{" if isinstance(carrier, str) else b"{"
@@ -69,39 +69,41 @@ def check_carrier(carrier: object, verb: str) -> None:
 
 def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
     """
-    Return the IDs that a carrier has; what does not pass is left out.
+    Return the IDs of a carrier, without those that are not valid.
 
-    A provenance counts where every key is a declared name, as in what
-    ``dump`` returns, and the key is no header's name. Headers may have any
-    case, stand in a mapping or in pairs, and have text, bytes or a list of
-    lines as values. More than one value for an ID is none.
+    A provenance is accepted if every key is a declared name, as in a mapping
+    from ``dump``, and the key is not a header's name. Headers may be in any
+    case, in a mapping or in pairs, with text, bytes or a list of lines as
+    values. If an ID has several values, all are dropped.
 
     Args:
-        carrier: what came.
-        as_headers: whether it may be headers, which may be longer than what
-            ``dump`` returns.
+        carrier: the value that arrived.
+        as_headers: whether it may be headers, which may be longer than a
+            mapping from ``dump``.
     """
     policy = get_binding().policy
     dumped = _is_dump(carrier)
     if (dumped or not as_headers) and _is_too_long(carrier):
-        _refuse("whole carrier", f"longer than {MOST_BYTES} bytes")
+        _warn_of_refusal("whole carrier", f"longer than {MOST_BYTES} bytes")
         return {}
     headers = {spec.header.lower(): name for name, spec in policy.specs.items()}
     names = {name: name for name in policy.specs}
     if "tenant_id" in policy.specs:
         names[_OTHER_TENANT] = "tenant_id"
     claims: dict[str, list[Claim]] = {}
-    for key, entry in _lines(carrier):
+    for key, entry in _iterate_entries(carrier):
         name = names.get(key) or headers.get(key)
         if name is not None:
             proves = dumped and key not in headers
-            claims.setdefault(name, []).append(_claim(entry, named=key in names, proves=proves))
-    return _accept(claims)
+            claims.setdefault(name, []).append(
+                _read_claim(entry, named=key in names, proves=proves)
+            )
+    return _accept_claims(claims)
 
 
-def _accept(claims: Mapping[str, list[Claim]]) -> Delta:
+def _accept_claims(claims: Mapping[str, list[Claim]]) -> Delta:
     """
-    Return the claims that are one value that may be an ID.
+    Return the claims that have one value, and a valid one.
     """
     specs = get_binding().policy.specs
     delta: dict[str, Claim] = {}
@@ -112,13 +114,13 @@ def _accept(claims: Mapping[str, list[Claim]]) -> Delta:
         if reason is None:
             delta[name] = value, how
         else:
-            _refuse(name, reason)
+            _warn_of_refusal(name, reason)
     return delta
 
 
 def _is_dump(carrier: object) -> bool:
     """
-    Return whether all keys are names that this policy knows, as ``dump`` writes them.
+    Return whether all keys are names that this policy declares, as ``dump`` writes them.
     """
     if not isinstance(carrier, Mapping):
         return False
@@ -131,17 +133,17 @@ def _is_too_long(carrier: object) -> bool:
     is_mapping = isinstance(carrier, Mapping)
     plain = dict(cast("Mapping[object, object]", carrier)) if is_mapping else carrier
     try:
-        # What JSON cannot say counts as nothing, since it is no ID either.
-        return len(json.dumps(plain, skipkeys=True, default=_nothing)) > MOST_BYTES
+        # An object that JSON cannot express is no ID: count it as null.
+        return len(json.dumps(plain, skipkeys=True, default=_replace_by_null)) > MOST_BYTES
     except (ValueError, RecursionError):
         return True
 
 
-def _nothing(_: object) -> None:
+def _replace_by_null(_: object) -> None:
     return None
 
 
-def _lines(carrier: object) -> Iterator[tuple[str, object]]:
+def _iterate_entries(carrier: object) -> Iterator[tuple[str, object]]:
     """
     Yield each key in lower case with its entry; a mapping may have a key twice.
     """
@@ -150,25 +152,25 @@ def _lines(carrier: object) -> Iterator[tuple[str, object]]:
     elif isinstance(carrier, list | tuple):
         pairs = cast("Sequence[object]", carrier)
     else:
-        _refuse("whole carrier", "not a mapping")
+        _warn_of_refusal("whole carrier", "not a mapping")
         return
     for pair in pairs:
         if isinstance(pair, list | tuple) and len(cast("Sequence[object]", pair)) == 2:
             key, entry = cast("Sequence[object]", pair)
             key = key.decode("latin-1") if isinstance(key, bytes) else key
-            # Outside ASCII, lower case can make a header's name of what is none.
+            # Lower case can turn a character beyond ASCII, as the Kelvin sign, into a letter.
             if isinstance(key, str) and key.isascii() and entry is not None:
                 yield key.lower(), entry
 
 
-def _claim(entry: object, *, named: bool, proves: bool) -> Claim:
+def _read_claim(entry: object, *, named: bool, proves: bool) -> Claim:
     """
     Read one entry: a value, or a value and its provenance, or the lines of a header.
 
     Args:
-        entry: what stands under the key.
+        entry: the value of the key.
         named: whether the key is an ID's name.
-        proves: whether a provenance counts.
+        proves: whether a provenance is accepted.
     """
     if isinstance(entry, list | tuple):
         parts = cast("Sequence[object]", entry)
@@ -177,7 +179,7 @@ def _claim(entry: object, *, named: bool, proves: bool) -> Claim:
             if proves:
                 return parts[0], how or _CLIENT
             if how is not None:
-                _note_unproven()
+                _warn_of_unproven()
                 return parts[0], _CLIENT
         if proves or len(parts) != 1:
             return None, _CLIENT
@@ -187,12 +189,12 @@ def _claim(entry: object, *, named: bool, proves: bool) -> Claim:
     return (entry if isinstance(entry, str) else None), _CLIENT
 
 
-def _refuse(what: str, reason: str) -> None:
+def _warn_of_refusal(what: str, reason: str) -> None:
     about = f"carrier {what} {reason}"
     _failures.warn_once(about, "idlanyard: the %s of a message is refused: %s", what, reason)
 
 
-def _note_unproven() -> None:
+def _warn_of_unproven() -> None:
     _failures.warn_once(
         "carrier unproven",
         "idlanyard: a carrier has a key that is no declared ID, so nothing in it is proven: keep "
@@ -212,25 +214,24 @@ def inject(
     lower: bool = False,
 ) -> None:
     """
-    Add the IDs in force to outgoing headers, in place.
+    Add the current IDs to outgoing headers, in place.
 
-    A header that is there already, in any case, wins. Where the request goes
-    is looked at once, here: a client that follows a redirect by itself takes
-    the headers along, also to an origin that is not in *to*.
-    Switch redirects off (``redirect=False``, ``follow_redirects=False``) and
-    inject anew for each hop, or use the ``install`` of an integration.
+    A header that is there already, in any case, wins. The URL is checked
+    once, by this call: a client that follows a redirect by itself sends the
+    headers again, also to an origin that is not in *to*. Switch redirects off
+    (``redirect=False``, ``follow_redirects=False``) and call ``inject`` for
+    each hop, or use the ``install`` of an integration.
 
     Args:
         headers: any mutable mapping of header names.
-        to: the origins that may have them, such as ``"https://api.example"``
-            or ``"https://*.internal.example"``; left out, the call itself is
-            the permission.
-        url: where the request goes; needed with *to*.
-        lower: whether names are written in lower case, as gRPC metadata and
-            HTTP/2 ask for.
+        to: the origins that may be sent the IDs, such as
+            ``"https://api.example"`` or ``"https://*.internal.example"``;
+            without it, the call itself is the permission.
+        url: the URL of the request; needed with *to*.
+        lower: write names in lower case, as gRPC metadata and HTTP/2 require.
 
     Raises:
-        PolicyError: an entry of *to* is no origin.
+        PolicyError: an entry of *to* is not an origin.
         TypeError: *to* is given without *url*, or *headers* is no mapping.
     """
     if not isinstance(headers, MutableMapping):
@@ -244,8 +245,8 @@ def inject(
             raise TypeError("inject(to=...) decides by the URL: give url=... as well")
         if not origins.allow(url):
             return
-    for spec, value, _ in _in_force("propagate"):
-        _set_absent(headers, spec.header.lower() if lower else spec.header, value)
+    for spec, value, _ in _iterate_current("propagate"):
+        _add_if_absent(headers, spec.header.lower() if lower else spec.header, value)
 
 
 def ids_to_send() -> dict[str, str]:
@@ -316,16 +317,16 @@ def prepare_request_headers(
     headers: MutableMapping[str, Any], *, env_headers: Mapping[str, str] | None = None
 ) -> None:
     """
-    Add the IDs to a script's outgoing headers, in place.
+    Add the IDs to the outgoing headers of a script, in place.
 
-    Like ``inject``; where no session is in force, ``process_session_id()``
-    is sent.
+    Like ``inject``, but without a current session ``process_session_id()`` is
+    sent.
 
     Args:
         headers: any mutable mapping of header names.
-        env_headers: headers whose value an environment variable holds, as in
-            ``{"X-API-KEY": "MY_API_KEY"}``; added where the variable is set
-            and the header is not.
+        env_headers: headers and the environment variables that hold their
+            values, as in ``{"X-API-KEY": "MY_API_KEY"}``; a header is added
+            if its variable is set and the header is absent.
 
     Raises:
         ValueError: a variable holds a control character.
@@ -333,27 +334,27 @@ def prepare_request_headers(
     inject(headers)
     session = get_binding().policy.specs.get("session_id")
     if session is not None:
-        _set_absent(headers, session.header, process_session_id())
+        _add_if_absent(headers, session.header, process_session_id())
     for header, variable in (env_headers or {}).items():
         value = os.environ.get(variable)
         if value and _LINE_BREAK.search(value):
             raise ValueError(f"{variable} holds a control character, which no header may")
         if value:
-            _set_absent(headers, header, value)
+            _add_if_absent(headers, header, value)
 
 
 def dump() -> dict[str, list[str]]:
     """
-    Return the IDs in force as a small JSON mapping for a job or a message.
+    Return the current IDs as a small JSON mapping for a job or a message.
 
-    Each declared ID with ``job=True`` is a name with its value and its
-    provenance; one that would make the mapping longer than 2 KiB is left
-    out. ``restore`` is the way back.
+    The mapping has the value and the provenance of each declared ID with
+    ``job=True``, by name; an ID that would make it longer than 2 KiB is left
+    out. The receiver calls ``restore``.
     """
     import json
 
     carrier: dict[str, list[str]] = {}
-    for spec, value, how in _in_force("job"):
+    for spec, value, how in _iterate_current("job"):
         longer = carrier | {spec.name: [value, how.value]}
         if len(json.dumps(longer)) <= MOST_BYTES:
             carrier = longer
@@ -362,21 +363,21 @@ def dump() -> dict[str, list[str]]:
 
 def extract(carrier: object) -> SessionContext:
     """
-    Return the IDs that a carrier has; nothing is bound.
+    Return the IDs of a carrier without binding them.
 
-    A carrier is what ``dump`` returns, or headers in any case, as a mapping
-    or in pairs. A value has the provenance that ``dump`` wrote beside it
-    where every key is the name of a declared ID; anywhere else, under a
-    header's name above all, it has ``CLIENT``. What does not pass the ID's
-    check is dropped, as are two values for one ID, anything unknown, and
-    whatever ``dump`` would not have made so long.
+    A carrier is a mapping from ``dump``, or headers in any case, as a mapping
+    or in pairs. A value has the provenance that ``dump`` wrote beside it if
+    every key is the name of a declared ID; otherwise, as always under a
+    header's name, it has ``CLIENT``. Dropped are values that do not pass the
+    check of their ID, several values for one ID, unknown keys, and a mapping
+    that is longer than ``dump`` makes it.
 
     Args:
         carrier: hostile input.
 
     Raises:
-        TypeError: it is JSON text, or a type that JSON does not know: a
-            mistake of the code that no sender can make.
+        TypeError: *carrier* is JSON text, or of a type that JSON does not
+            know: a mistake of the code, which no sender can make.
     """
     check_carrier(carrier, "extract")
     policy = get_binding().policy
@@ -386,18 +387,19 @@ def extract(carrier: object) -> SessionContext:
 
 class restore(Block):  # noqa: N801 - it reads as a verb where it is used
     """
-    Bind what a carrier has for a block, in a scope of its own.
+    Bind the IDs of a carrier, and no others, for a block.
 
     For consumers of jobs and messages: ``with``, ``async with``. An ID that
-    the carrier lacks is absent in the block, whatever was bound around it;
-    no carrier at all (``None`` or empty) changes nothing.
+    the carrier lacks is absent in the block, also if it was bound outside;
+    without a carrier (``None`` or empty) nothing changes.
 
     Args:
-        carrier: what ``dump`` returned, or headers; checked as in
+        carrier: a mapping from ``dump``, or headers; checked as in
             ``extract``.
 
     Raises:
-        TypeError: *carrier* is JSON text, or a type that JSON does not know.
+        TypeError: *carrier* is JSON text, or of a type that JSON does not know.
+        RuntimeError: this instance is entered while it is open.
     """
 
     __slots__ = ("_carrier", "_request_ids")
@@ -430,13 +432,13 @@ class restore(Block):  # noqa: N801 - it reads as a verb where it is used
 
 def make_job_block(carrier: object, *, inherit: bool) -> AbstractContextManager[None]:
     """
-    Return the block that a job runs in: always in a scope of its own.
+    Return the block that a job runs in, with IDs of its own.
 
     Args:
-        carrier: what came with the job, of any type; checked as in
-            ``extract``.
-        inherit: whether a job without a carrier has what is in force here,
-            because it runs in the process of who sent it.
+        carrier: the value that arrived with the job, of any type; checked as
+            in ``extract``.
+        inherit: use the current IDs if there is no carrier, for a job that
+            runs in the process that sent it.
     """
     policy = get_binding().policy
     if carrier:
@@ -477,9 +479,9 @@ class _JobBlock(Block):
         reset_binding(token)
 
 
-def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
+def _iterate_current(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
     """
-    Yield each ID in force that the sink is declared for.
+    Yield each current ID that is declared for the sink.
     """
     for spec in get_binding().policy.specs.values():
         value, how = find_id(spec.name)
@@ -487,6 +489,6 @@ def _in_force(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
             yield spec, value, how
 
 
-def _set_absent(headers: MutableMapping[str, Any], name: str, value: str) -> None:
+def _add_if_absent(headers: MutableMapping[str, Any], name: str, value: str) -> None:
     if name.lower() not in {str(key).lower() for key in headers}:
         headers[name] = value

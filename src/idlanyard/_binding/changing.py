@@ -1,5 +1,5 @@
 """
-Change what is bound: here and below, or for the whole request.
+Change the current IDs: for this code and the code that it calls, or for the whole request.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from idlanyard.ids import Provenance
 
 ID: TypeAlias = str | Unset | Callable[[], str | Unset | None] | None
 """
-What a verb takes for an ID.
+An ID as the verbs take it; ``None`` and ``""`` mean "not given".
 """
 
 
 def check_ids(given: Mapping[str, object]) -> Delta:
     """
-    Return the delta of what code gave, each value checked.
+    Return the changes that code asks for, each value checked.
 
     ``None`` and ``""`` mean "not given", ``UNSET`` removes, and a function
     without arguments is called for its value.
@@ -46,14 +46,14 @@ def check_ids(given: Mapping[str, object]) -> Delta:
         given: IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, or its value is not a ``str``.
+        ValueError: a value is not a valid ID.
     """
     policy = get_binding().policy
     delta: dict[str, tuple[str | None, Provenance | None]] = {}
-    for name, said in merge_tenant_names(given).items():
+    for name, given_value in merge_tenant_names(given).items():
         check = policy.check(name)
-        value = call_for_id(name, said) if callable(said) else said
+        value = call_for_id(name, given_value) if callable(given_value) else given_value
         if value is UNSET:
             delta[name] = None, None
         elif value not in (None, ""):
@@ -63,15 +63,15 @@ def check_ids(given: Mapping[str, object]) -> Delta:
 
 def call_for_id(name: str, fn: Callable[..., object]) -> object:
     """
-    Return what a function gives for the ID *name*.
+    Return the ID *name* that a function returns.
 
     Raises:
-        TypeError: the function cannot give an ID.
+        TypeError: the function cannot return an ID.
     """
     try:
         value = fn()
     except TypeError:
-        # A function that cannot be called so is the fault; else the error is its own.
+        # If the function needs arguments, say so; otherwise the error is from inside it.
         check_id_function(name, fn)
         raise
     if isinstance(value, str) or value is None or value is UNSET:
@@ -87,12 +87,12 @@ def call_for_id(name: str, fn: Callable[..., object]) -> object:
 
 def check_id_function(name: str, fn: Callable[..., object]) -> None:
     """
-    Check that a call of *fn* without arguments may give an ID.
+    Check that a call of *fn* without arguments may return an ID.
 
     Raises:
-        TypeError: it cannot; the message says how a decorator is written.
+        TypeError: it cannot return one; the message shows how to write a decorator.
     """
-    kind = _unfit(fn)
+    kind = _describe_unfit(fn)
     if kind is not None:
         raise TypeError(
             f"{name} is an ID or a function without arguments that returns one, not {kind}: "
@@ -101,9 +101,9 @@ def check_id_function(name: str, fn: Callable[..., object]) -> None:
         )
 
 
-def _unfit(fn: Callable[..., object]) -> str | None:
+def _describe_unfit(fn: Callable[..., object]) -> str | None:
     """
-    Return in words why *fn* gives no ID, or ``None`` where it may.
+    Return in words the kind of a function that returns no ID, or ``None`` if *fn* may.
     """
     if isinstance(fn, type):
         return f"the class {fn.__name__}"
@@ -116,7 +116,7 @@ def _unfit(fn: Callable[..., object]) -> str | None:
     try:
         signature = signature_of(fn)
     except Exception:
-        # The call itself will tell.
+        # Without a signature only the call can show it.
         return None
     try:
         signature.bind()
@@ -127,7 +127,7 @@ def _unfit(fn: Callable[..., object]) -> str | None:
 
 def emit_event(event: str, *, begins: Literal["job"] | None = None) -> None:
     """
-    Emit an event about what is in force here, where somebody listens.
+    Emit an event about the current IDs, if the event has subscribers.
     """
     if event in events.subscribers:
         events.notify_subscribers(events.Event(event, get_session_context(), begins=begins))
@@ -142,16 +142,16 @@ def set_session_context(
     **extra: ID,
 ) -> None:
     """
-    Bind the given IDs here and below, until something else is.
+    Bind the given IDs for this code and the code that it calls, until others are bound.
 
-    For scripts and consumers. In a request, ``identify`` sets IDs for the
-    whole request and ``session_context`` for a block. ``None`` and ``""``
+    For scripts and consumers. In a request use ``identify`` to set IDs for
+    the whole request, or ``session_context`` for a block. ``None`` and ``""``
     mean "not given", ``UNSET`` hides an ID. A function without arguments is
-    called for its value, once.
+    called once for its value.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, or its value is not a ``str``.
+        ValueError: a value is not a valid ID.
     """
     given = {"session_id": session_id, "user_id": user_id, "tenant_id": tenant_id}
     bound.set(make_overlay(check_ids(given | {"customer_id": customer_id} | extra)))
@@ -160,7 +160,7 @@ def set_session_context(
 
 def set_session_id(id: ID) -> None:
     """
-    Bind a session ID here and below; ``None`` and ``""`` are ``clear_session_id``.
+    Bind a session ID as ``set_session_context`` does; ``None`` and ``""`` clear it.
     """
     if id in (None, ""):
         clear_session_id()
@@ -170,25 +170,26 @@ def set_session_id(id: ID) -> None:
 
 def clear_session_id() -> None:
     """
-    Hide the session ID here and below; the request, and so the echo, keeps it.
+    Hide the session ID from this code and the code that it calls.
 
-    Outside a request this takes back what was set here, and the environment
-    speaks again.
+    The request keeps it, and so does the echo. Outside a request this removes
+    the ID that was set, and a static ID of the environment is current again.
     """
-    _clear(frozenset({"session_id"}))
+    _clear_ids(frozenset({"session_id"}))
 
 
 def clear_session_context() -> None:
     """
-    Hide every ID here and below; the request, and so the echo, keeps them.
+    Hide every ID from this code and the code that it calls.
 
-    Outside a request this takes back what was set here, and the environment
-    speaks again.
+    The request keeps them, and so does the echo. Outside a request this
+    removes the IDs that were set, and static IDs of the environment are
+    current again.
     """
-    _clear(frozenset(get_binding().policy.names))
+    _clear_ids(frozenset(get_binding().policy.names))
 
 
-def _clear(names: frozenset[str]) -> None:
+def _clear_ids(names: frozenset[str]) -> None:
     if find_request_ids() is not None:
         bound.set(make_overlay(dict.fromkeys(names, (None, None))))
     else:
@@ -201,28 +202,28 @@ def identify(**ids: ID) -> None:
     """
     Set IDs for the whole request, from any thread or task of it.
 
-    Endpoint, echo, access log and later log lines see them. ``None`` and
+    Endpoint, echo, access log and later log lines have them. ``None`` and
     ``""`` mean "not given"; ``UNSET`` removes an ID, as a logout does. Once
-    the response has started its header changes no more. A function without
-    arguments is called for its value, once.
+    the response has started, its header changes no more. A function without
+    arguments is called once for its value.
 
-    Outside a request this is ``set_session_context``. In a thread that has
-    no request, such as one of a plain pool, that is logged once: write
-    ``carry(fn)``, or use ``ContextThreadPoolExecutor``.
+    Outside a request this does the same as ``set_session_context``. In a
+    thread without a request, such as that of a plain pool, a warning is
+    logged once: write ``carry(fn)``, or use ``ContextThreadPoolExecutor``.
 
     Args:
         ids: IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value not a ``str``.
-        ValueError: a value is no ID.
+        TypeError: an ID is not declared, or its value is not a ``str``.
+        ValueError: a value is not a valid ID.
     """
     identify_delta(check_ids(ids))
 
 
 def identify_delta(delta: Delta) -> None:
     """
-    Set IDs as ``identify`` does, each with its own provenance; the values are checked already.
+    Set IDs as ``identify`` does, with their provenances; the values have been checked.
     """
     request_ids = find_request_ids()
     if request_ids is None:
@@ -237,10 +238,10 @@ def identify_delta(delta: Delta) -> None:
 
 def _warn_of_lost_request() -> None:
     """
-    Warn once where ``identify`` runs in a thread that a request may have handed work to.
+    Warn once if ``identify`` runs in a thread that a request may have passed work to.
 
-    A task is no such thread: the loop's thread has requests of its own, and
-    a task of theirs has their scope.
+    A thread with an event loop is no such thread: it has requests of its own,
+    whose tasks share their IDs.
     """
     if is_main_thread() or is_event_loop_running():
         return

@@ -28,11 +28,11 @@ _writing: Final = threading.Lock()
 
 class Event(NamedTuple):
     """
-    What a subscriber is told.
+    An event as subscribers get it.
 
     Attributes:
         name: ``"bind"``, ``"mint"``, ``"reject"``, ``"identify"`` or ``"registry"``.
-        context: the IDs in force after it.
+        context: the current IDs after the event.
         field: the ID that was minted or rejected, else ``None``.
         reason: why it was rejected, else ``None``; never the value.
         begins: ``"request"`` or ``"job"`` where one begins with a ``bind``,
@@ -63,22 +63,22 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
     Call *fn* with an ``Event`` whenever *event* happens.
 
     Subscribers are called first in, first out, in the thread or task in which
-    it happens, after the IDs are in force. One that raises is logged once and
-    the next one still runs; nothing reaches the request.
+    it happens, when the IDs are current. If one raises, that is logged once
+    and the next one is still called; the request never sees the error.
 
     Args:
         event: ``"bind"``, ``"mint"``, ``"reject"``, ``"identify"`` or
             ``"registry"`` (each verb of a registry, when it is done).
-        fn: takes the event; what it returns is ignored. The same function
-            twice is called twice.
+        fn: takes the event; its result is ignored. A function that is
+            subscribed twice is called twice.
 
     Returns:
-        A function that takes this subscription back; calling it again does
+        A function that removes this subscription; calling it again does
         nothing.
 
     Raises:
-        ValueError: there is no such event.
-        TypeError: *fn* is no plain function of one argument.
+        ValueError: no event has this name.
+        TypeError: *fn* is not a plain function of one argument.
     """
     if event not in NAMES:
         raise ValueError(f"no event is called {event!r}: write one of {', '.join(NAMES)}")
@@ -86,9 +86,9 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
     if fault is not None:
         raise TypeError(f"subscribe {fault}: write subscribe({event!r}, print)")
 
-    # A wrapper of its own makes each subscription distinct, also of one function.
-    def subscription(told: Event) -> object:
-        return fn(told)
+    # One function may be subscribed twice: undo finds its own subscription by the wrapper.
+    def subscription(emitted: Event) -> object:
+        return fn(emitted)
 
     with _writing:
         subscribers[event] = (*subscribers.get(event, ()), subscription)
@@ -106,7 +106,7 @@ def subscribe(event: EventName, fn: Callable[[Event], object]) -> Callable[[], N
 
 def notify_subscribers(event: Event) -> None:
     """
-    Tell everybody who listens to the event.
+    Call the subscribers of the event.
     """
     for fn in subscribers.get(event.name, ()):
         try:

@@ -1,5 +1,5 @@
 """
-Functions of any kind (plain, coroutine, generator), wrapped in a block or given IDs.
+Functions of any kind (plain, coroutine, generator): wrapped in a block, or passed IDs by ``bind``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from idlanyard._policy.callables import signature_of
 
 def mark_before_3_12(fn: Any) -> None:
     """
-    Mark a coroutine function where ``inspect`` cannot yet; its mark has no public name.
+    Mark a coroutine function before Python 3.12, whose mark has no public name.
     """
     from asyncio import coroutines
 
@@ -40,7 +40,7 @@ def find_coroutine_mark() -> dict[str, Any]:
 
 def mark_coroutine_function(fn: object) -> None:
     """
-    Mark a plain callable whose calls return an awaitable, for who asks before calling.
+    Mark a plain callable whose calls return an awaitable, for code that asks before it calls.
     """
     vars(fn).update(find_coroutine_mark())
 
@@ -54,23 +54,23 @@ def is_coroutine_function(fn: Any) -> bool:
     )
 
 
-def _is(kind: Callable[[Any], bool], fn: Any) -> bool:
+def _is_kind(kind: Callable[[Any], bool], fn: Any) -> bool:
     """
-    Return whether *fn* is of this kind, or is an object whose ``__call__`` is.
+    Return whether *fn*, or the ``__call__`` of an object, is of this kind.
     """
     return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
 
 
 def is_awaited(fn: Any) -> bool:
     """
-    Return whether calls of *fn* are awaited, as far as that can be told without calling it.
+    Return whether calls of *fn* are to be awaited, as far as is known without a call.
 
-    So they are of a coroutine function, of an object whose ``__call__`` is
-    one, and of a ``functools.partial`` of either.
+    Calls of a coroutine function are, of an object whose ``__call__`` is one,
+    and of a ``functools.partial`` of either.
     """
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return _is(is_coroutine_function, fn)
+    return _is_kind(is_coroutine_function, fn)
 
 
 Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
@@ -78,13 +78,13 @@ Enter: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 class SteppedBinding:
     """
-    A binding that is in force during steps and nowhere between.
+    A binding that is current during the steps of a generator and never between them.
 
-    What a step binds is still bound in the next one. A step that is closed
-    in another Context has bound nothing of ours there.
+    IDs that a step binds are still bound in the next one. A generator that is
+    closed in another Context leaves the binding there as it was.
 
     Attributes:
-        node: what the next step has.
+        binding: the binding of the next step.
     """
 
     __slots__ = ("_token", "binding")
@@ -107,30 +107,30 @@ def wrap_function(
     fn: Callable[..., Any], *, enter: Enter, hold: Enter, call: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     """
-    Return *fn* run inside a binding that is made anew per call.
+    Return a function that calls *fn* inside a block, which is made for each call.
 
-    A function stays a function, a coroutine function, a generator function
-    or an async generator function, as ``inspect`` tells them apart.
+    The result is of the same kind as *fn*: plain, coroutine function,
+    generator function or async generator function, as ``inspect`` reports it.
 
     Args:
-        fn: says what kind it is, and lends its name and docstring.
+        fn: the function, whose kind, name and docstring the result has.
         enter: makes the block around a call that is one step.
         hold: makes the block around each step of a generator, once per call.
-        call: what is called; left out, *fn*.
+        call: the function that is called in place of *fn*.
     """
     call = call or fn
-    if _is(inspect.isasyncgenfunction, fn):
-        wrapper = _async_generator(call, hold)
-    elif _is(inspect.isgeneratorfunction, fn):
-        wrapper = _generator(call, hold)
-    elif _is(is_coroutine_function, fn):
-        wrapper = _coroutine(call, enter)
+    if _is_kind(inspect.isasyncgenfunction, fn):
+        wrapper = _wrap_async_generator(call, hold)
+    elif _is_kind(inspect.isgeneratorfunction, fn):
+        wrapper = _wrap_generator(call, hold)
+    elif _is_kind(is_coroutine_function, fn):
+        wrapper = _wrap_coroutine(call, enter)
     else:
-        wrapper = _function(call, enter)
+        wrapper = _wrap_plain(call, enter)
     return functools.update_wrapper(wrapper, fn)
 
 
-def _function(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+def _wrap_plain(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         with enter():
             return call(*args, **kwargs)
@@ -138,7 +138,7 @@ def _function(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     return called
 
 
-def _coroutine(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+def _wrap_coroutine(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     async def awaited(*args: Any, **kwargs: Any) -> Any:
         with enter():
             return await call(*args, **kwargs)
@@ -146,7 +146,7 @@ def _coroutine(call: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     return awaited
 
 
-def _generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
+def _wrap_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
     def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         held = hold()
         inner = call(*args, **kwargs)
@@ -167,30 +167,31 @@ def _generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
     return stepped
 
 
-def _begun(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+def _start_unhooked(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
     """
-    Return the first step of the generator inside, which its event loop never hears of.
+    Return the first step of the inner generator, without telling the event loop about it.
 
-    The loop knows the generator around it, which closes this one, bound.
-    Closed by the loop as well it would be closed twice, and unbound.
+    The loop knows the outer generator, which closes the inner one with the
+    IDs bound. Closed by the loop as well, the inner one would be closed
+    twice, and without the IDs.
     """
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(firstiter=None, finalizer=_left_to_the_outer)
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=_leave_to_outer)
     try:
         return anext(inner)
     finally:
         sys.set_asyncgen_hooks(*hooks)
 
 
-def _left_to_the_outer(inner: AsyncGenerator[Any, Any]) -> None:
+def _leave_to_outer(inner: AsyncGenerator[Any, Any]) -> None:
     pass
 
 
-def _async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
+def _wrap_async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
     async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         held = hold()
         inner = call(*args, **kwargs)
-        step: Callable[[], Any] = functools.partial(_begun, inner)
+        step: Callable[[], Any] = functools.partial(_start_unhooked, inner)
         while True:
             try:
                 with held:
@@ -213,19 +214,19 @@ R = TypeVar("R")
 
 def bind(fn: Callable[..., R]) -> Callable[..., R]:
     """
-    Pass the IDs in force to parameters of their names that the caller leaves out.
+    Pass the current IDs to parameters of their names that the caller leaves out.
 
-    A function stays what it is (sync, async, generator); methods, classes
-    and ``functools.partial`` work too. An argument that the caller gives,
-    even ``None``, wins. An absent ID leaves the parameter's default, or
-    passes ``None`` where it has none. The visible signature loses these
-    parameters, so that a framework that builds its inputs from it can never
-    let a client supply them.
+    A function keeps its kind (plain, async, generator); methods, classes and
+    ``functools.partial`` work too. An argument that the caller gives, even
+    ``None``, wins. An absent ID leaves the parameter's default, or passes
+    ``None`` if the parameter has none. The visible signature loses these
+    parameters, so that a framework that reads its inputs from the signature
+    never takes them from a client.
 
     Args:
-        fn: has parameters such as ``session_id``, ``user_id``,
-            ``tenant_id``, ``customer_id`` or a further ID of the policy in
-            force when ``bind`` is called.
+        fn: a function with parameters such as ``session_id``, ``user_id``,
+            ``tenant_id``, ``customer_id`` or another ID of the policy that is
+            current when ``bind`` is called.
 
     Raises:
         TypeError: *fn* cannot be called, or its parameters cannot be read.
@@ -238,7 +239,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
             else "above a function whose parameters are called as the IDs are"
         )
         raise TypeError(f"bind takes a function, not {kind}: write @bind {where}")
-    signature = _signature(fn)
+    signature = _read_signature(fn)
     if signature is None:
         return fn
     known = {*get_binding().policy.names, "customer_id"}
@@ -247,25 +248,25 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
         for p in signature.parameters.values()
         if p.name in known and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    _warn_of_misspelt(fn, signature, known)
+    _warn_of_similar_names(fn, signature, known)
     if not filled:
         return fn
 
-    call = _filling(fn, signature, filled)
+    call = _fill_parameters(fn, signature, filled)
     wrapper = wrap_function(fn, enter=nullcontext, hold=nullcontext, call=call)
     rest = [p for p in signature.parameters.values() if p not in filled]
     wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     return wrapper
 
 
-def _warn_of_misspelt(
+def _warn_of_similar_names(
     fn: Callable[..., Any], signature: inspect.Signature, known: set[str]
 ) -> None:
     """
-    Warn of a parameter that is nearly called as an ID is: the caller supplies it.
+    Warn of a parameter whose name is close to that of an ID, as it is left to the caller.
     """
     for name in signature.parameters.keys() - known:
-        meant = "" if name.endswith("s") else _nearest(name, known)
+        meant = "" if name.endswith("s") else _find_similar_name(name, known)
         if meant:
             place = f"{fn.__module__}.{getattr(fn, '__qualname__', type(fn).__name__)}"
             _failures.warn_once(
@@ -278,7 +279,7 @@ def _warn_of_misspelt(
             )
 
 
-def _nearest(name: str, known: set[str]) -> str:
+def _find_similar_name(name: str, known: set[str]) -> str:
     from difflib import get_close_matches
 
     plain = {each.replace("_", ""): each for each in known}
@@ -286,18 +287,18 @@ def _nearest(name: str, known: set[str]) -> str:
     return plain[close[0]] if close else ""
 
 
-def _filling(
+def _fill_parameters(
     fn: Callable[..., Any], signature: inspect.Signature, filled: list[inspect.Parameter]
 ) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind_partial(*args, **kwargs)
         for parameter in filled:
             if parameter.name not in given.arguments:
-                value = _in_force(parameter.name)
+                value = _find_declared_id(parameter.name)
                 if value is not None or parameter.default is parameter.empty:
                     given.arguments[parameter.name] = value
         for parameter in signature.parameters.values():
-            # What stands before a filled one can be left out only by its default.
+            # An argument before a filled one can be left out only by passing its default.
             if (
                 parameter.kind is parameter.POSITIONAL_ONLY
                 and parameter.default is not parameter.empty
@@ -312,25 +313,25 @@ def _filling(
     return call
 
 
-def _in_force(name: str) -> str | None:
+def _find_declared_id(name: str) -> str | None:
     """
-    Return the ID, or ``None`` also where the policy of this request declares no such ID.
+    Return the current ID, ``None`` also if the policy of this request does not declare it.
     """
     declared = name == "customer_id" or name in get_binding().policy.index
     return get_id(name) if declared else None
 
 
-def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+def _read_signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     """
-    Return the signature of *fn*, or ``None`` for a built-in of Python, which has no ID of ours.
+    Return the signature of *fn*, or ``None`` for a built-in of Python, which takes no ID of ours.
 
     Raises:
-        TypeError: the parameters cannot be read, so none could be protected.
+        TypeError: the parameters cannot be read, so that no client could be kept from them.
     """
     try:
         return signature_of(fn)
     except Exception as error:
-        if isinstance(error, ValueError) and _is_pythons_own(fn):
+        if isinstance(error, ValueError) and _is_builtin(fn):
             return None
         name = getattr(fn, "__qualname__", type(fn).__name__)
         raise TypeError(
@@ -339,9 +340,9 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         ) from error
 
 
-def _is_pythons_own(fn: Callable[..., Any]) -> bool:
+def _is_builtin(fn: Callable[..., Any]) -> bool:
     """
-    Return whether what is called is a built-in function, or a class made as a built-in one is.
+    Return whether *fn* is a built-in function, or a class without constructors of its own.
     """
     if not isinstance(fn, type):
         return getattr(fn, "__module__", None) == "builtins"

@@ -1,5 +1,5 @@
 """
-A login names its user; one whose ID is refused leaves nobody's name.
+Login hooks: a login identifies its user, and a user without a valid ID removes the IDs.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ def identify_login(
     refusals: tuple[type[Exception], ...] = (),
 ) -> IDs:
     """
-    Identify the user that a login hook has found, or nobody.
+    Identify the user that a login hook has found, or remove the IDs.
 
-    A user who is found and cannot be named is somebody else than the header,
-    or the login before, has named: none of the names may stay. The same holds
-    where the hook fails. The reason is logged once, without the value.
+    A user who logs in and has no valid ID is another user than the one that
+    the header, or an earlier login, has named: none of the IDs may stay. The
+    same holds if the hook fails. The reason is logged once, without the value.
 
     Args:
-        hook: how the hook is called, for the log.
+        hook: the name of the hook, for the log.
         names: the IDs that the hook is asked for.
-        find: returns the values found, by name, ``None`` for one that the
-            user does not have; an empty mapping where nobody has logged in.
-        remedy: what to write where a value is no ID.
-        before: what this returned earlier in the request; said again, it
-            changes nothing.
-        refusals: what *find* raises to refuse the request, which is passed on.
+        find: returns the values found, by name, ``None`` for an ID that the
+            user does not have; an empty mapping if no user has logged in.
+        remedy: the end of the message for a value that is not an ID.
+        before: the result of an earlier call in this request; the same IDs
+            again change nothing.
+        refusals: exceptions by which *find* refuses the request; they pass.
 
     Returns:
-        What was identified, ``UNSET`` for each name where it was nobody.
+        The IDs that were set, ``UNSET`` for each name if they were removed.
     """
-    nobody: IDs = dict.fromkeys(_declared(names), UNSET)
+    nobody: IDs = dict.fromkeys(_declared_names(names), UNSET)
     try:
-        found, failure = _found(find, remedy, refusals)
+        found, failure = _find_ids(find, remedy, refusals)
     except refusals:
         identify(**nobody)
         raise
@@ -62,56 +62,56 @@ def identify_login(
     return ids
 
 
-def _found(
+def _find_ids(
     find: Callable[[], Mapping[str, object]], remedy: str, refusals: tuple[type[Exception], ...]
 ) -> tuple[IDs | None, tuple[Exception, str] | None]:
     """
-    Return the IDs that were found, or ``None`` and why there are none.
+    Return the IDs that were found, or ``None`` and the reason.
     """
     try:
         found = find()
     except refusals:
         raise
     except Exception as error:
-        # Its message may have the value in it, and is only in the traceback.
+        # The message may contain the value: the log line has the type only.
         return None, (error, type(error).__name__)
     try:
-        texts = {name: _text(name, value, remedy) for name, value in found.items()}
+        texts = {name: _read_text(name, value, remedy) for name, value in found.items()}
         texts = merge_tenant_names(texts)
-        return {name: _checked(name, text) for name, text in texts.items()}, None
+        return {name: _check_text(name, text) for name, text in texts.items()}, None
     except (TypeError, ValueError) as error:
         return None, (error, str(error).partition(":")[0])
 
 
-def _declared(names: Iterable[str]) -> list[str]:
+def _declared_names(names: Iterable[str]) -> list[str]:
     """
-    Return those of *names* that the policy in force declares.
+    Return the names that the current policy declares.
     """
     index = get_binding().policy.index
     return [name for name in merge_tenant_names(dict.fromkeys(names)) if name in index]
 
 
-def _text(name: str, value: object, remedy: str) -> str | None:
+def _read_text(name: str, value: object, remedy: str) -> str | None:
     """
-    Return the text of an ID: text itself, a number or a UUID, and nothing else.
+    Return the text of an ID, which may be given as a ``str``, a number or a UUID.
 
     Raises:
-        TypeError: it is something else, such as the user itself.
+        TypeError: *value* is something else, such as the user object.
     """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, PLAIN):
-        # A lazy value, as Flask-Login's current_user, says what it stands for.
+        # type() of a lazy value, as Flask-Login's current_user, would name the proxy.
         kind = value.__class__.__name__
         raise TypeError(f"{name} is text, a number or a UUID, not {kind}: {remedy}")
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, str) and issubclass(type(value), str):
-        # A subclass may have a text of its own, as members of an enumeration have.
+        # str() of a subclass may differ from its value, as with members of an enumeration.
         return str.__str__(value)
     return str(value)
 
 
-def _checked(name: str, text: str | None) -> str | Unset:
+def _check_text(name: str, text: str | None) -> str | Unset:
     check = get_binding().policy.check(name)
     return UNSET if text is None else check.require(name, text)

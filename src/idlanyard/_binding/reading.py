@@ -1,5 +1,5 @@
 """
-Read what is in force here: one ID, all of them, or an error.
+Read the current IDs: one of them, all of them, or an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ call_after_fork(_process.clear)
 
 def find_id(name: str) -> tuple[str | None, Provenance | None]:
     """
-    Return an ID and its provenance: bound here, or else from the environment.
+    Return a current ID and its provenance: the bound one, else the environment's.
 
     Raises:
         TypeError: no such ID is declared.
@@ -46,7 +46,7 @@ def find_environment_id(
     binding: Binding, name: str, check: IDCheck
 ) -> tuple[str | None, Provenance | None]:
     """
-    Return a static ID where no scope and no overlay says anything about it.
+    Return the static ID of the environment, unless a request or an overlay decides about it.
     """
     if isinstance(binding, RequestIDs):
         return None, None
@@ -58,7 +58,7 @@ def find_environment_id(
 
 def get_session_context() -> SessionContext:
     """
-    Return what is in force here; never ``None``.
+    Return the current IDs; never ``None``.
     """
     binding = get_binding()
     if isinstance(binding, RequestIDs):
@@ -72,7 +72,7 @@ def get_session_context() -> SessionContext:
 
 def get_context_for(error: BaseException | None) -> SessionContext:
     """
-    Return what is in force here; where nothing is bound, what *error* has carried out of a request.
+    Return the current IDs, or outside a request those that a middleware attached to *error*.
     """
     carried = ids_of_error(error) if error is not None and get_binding() is UNBOUND else None
     return get_session_context() if carried is None else carried
@@ -84,12 +84,12 @@ def get_session_id() -> str | None: ...
 def get_session_id(default: Default) -> str | Default: ...
 def get_session_id(default: object = None) -> object:
     """
-    Return the session ID in force here, or *default*.
+    Return the current session ID, or *default*.
     """
     value = get_binding().values[0]
     if value is not None:
         return value
-    return _otherwise("session_id", default)
+    return _find_static("session_id", default)
 
 
 @overload
@@ -98,12 +98,12 @@ def get_user_id() -> str | None: ...
 def get_user_id(default: Default) -> str | Default: ...
 def get_user_id(default: object = None) -> object:
     """
-    Return the user ID in force here, or *default*.
+    Return the current user ID, or *default*.
     """
     value = get_binding().values[1]
     if value is not None:
         return value
-    return _otherwise("user_id", default)
+    return _find_static("user_id", default)
 
 
 @overload
@@ -112,12 +112,12 @@ def get_tenant_id() -> str | None: ...
 def get_tenant_id(default: Default) -> str | Default: ...
 def get_tenant_id(default: object = None) -> object:
     """
-    Return the tenant ID in force here, or *default*.
+    Return the current tenant ID, or *default*.
     """
     value = get_binding().values[2]
     if value is not None:
         return value
-    return _otherwise("tenant_id", default)
+    return _find_static("tenant_id", default)
 
 
 @overload
@@ -126,7 +126,7 @@ def get_id(name: str) -> str | None: ...
 def get_id(name: str, default: Default) -> str | Default: ...
 def get_id(name: str, default: object = None) -> object:
     """
-    Return the ID *name* in force here, or *default*.
+    Return the current ID *name*, or *default*.
 
     Raises:
         TypeError: no such ID is declared.
@@ -135,7 +135,7 @@ def get_id(name: str, default: object = None) -> object:
     return default if value is None else value
 
 
-def _otherwise(name: str, default: object) -> object:
+def _find_static(name: str, default: object) -> object:
     binding = get_binding()
     value, _ = find_environment_id(binding, name, binding.policy.check(name))
     return default if value is None else value
@@ -143,18 +143,18 @@ def _otherwise(name: str, default: object) -> object:
 
 def require(name: str, *, proven: bool | None = None) -> str:
     """
-    Return the ID *name*, or raise.
+    Return the current ID *name*, or raise.
 
     Args:
         name: as in ``"user_id"``.
-        proven: ``None`` asks for what the ID's rules ask for: a field that
-            anyone may set is returned with any provenance, another must be
-            proven. ``True`` refuses what only a client or the environment
-            says, ``False`` takes anything.
+        proven: ``None`` follows the rules of the ID: one that anyone may set
+            is returned with any provenance, any other must be proven.
+            ``True`` refuses a value that only a client or the environment
+            has given, ``False`` accepts every value.
 
     Raises:
-        MissingID: nothing is bound.
-        UntrustedID: nobody vouches for the value.
+        MissingID: there is no such ID.
+        UntrustedID: the value is not proven.
         TypeError: no such ID is declared.
     """
     name = "tenant_id" if name == "customer_id" else name
@@ -179,6 +179,6 @@ def process_session_id() -> str:
 
 def effective_session_id() -> str:
     """
-    Return the session ID bound here, else the environment's, else the process-wide one.
+    Return the bound session ID, else the environment's, else the process-wide one.
     """
     return get_session_id() or process_session_id()

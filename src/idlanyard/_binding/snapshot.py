@@ -1,5 +1,5 @@
 """
-``SessionContext``: what is in force, as an immutable value.
+``SessionContext``: the current IDs as an immutable value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 """
-Removes an ID: hides it in a block, and says in ``identify`` that the request has none.
+Removes an ID: hides it in a block, and takes it from the request in ``identify``.
 """
 
 
@@ -42,7 +42,7 @@ provenance of each in the same order. One object, so that a change is atomic.
 
 _WIDTH: Final = len(STANDARD)
 NO_VALUES: Final[Values] = (None,) * (2 * _WIDTH)
-# The echo of an excluded path, which has none whatever is identified.
+# The echo of a request to an excluded path: no header, also if IDs are identified.
 NO_ECHO: Final = ()
 _set: Final = object.__setattr__
 
@@ -66,7 +66,7 @@ def merge_tenant_names(given: Mapping[str, Any]) -> dict[str, Any]:
 
 class SessionContext:
     """
-    An immutable snapshot of the IDs in force.
+    An immutable snapshot of the current IDs.
 
     IDs are attributes; one that is absent is ``None``. Snapshots are equal
     when their IDs are. ``customer_id`` is another name of ``tenant_id``.
@@ -79,7 +79,7 @@ class SessionContext:
 
     Raises:
         TypeError: a value is not a ``str``.
-        ValueError: a value is no ID.
+        ValueError: a value is not a valid ID.
     """
 
     __slots__ = ("_names", "_policy", "_values")
@@ -151,14 +151,14 @@ class SessionContext:
 
     def get(self, name: str) -> str | None:
         """
-        Return the ID *name*, or ``None`` where it is absent or unknown.
+        Return the ID *name*, or ``None`` if it is absent or unknown.
         """
         name = "tenant_id" if name == "customer_id" else name
         return self._values[self._names.index(name)] if name in self._names else None
 
     def provenance(self, name: str) -> Provenance | None:
         """
-        Return the rule that let the ID *name* in, or ``None`` where it is absent.
+        Return the provenance of the ID *name*, or ``None`` if it is absent.
         """
         name = "tenant_id" if name == "customer_id" else name
         if name not in self._names:
@@ -214,7 +214,7 @@ class SessionContext:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self._names, self._values)
+        return _rebuild_snapshot, (self._names, self._values)
 
 
 Parts: TypeAlias = tuple[CheckedPolicy, tuple[str, ...], Values]
@@ -226,7 +226,7 @@ Returns the policy that a snapshot's IDs were bound by, their names and their va
 
 def make_snapshot(values: Values, policy: CheckedPolicy) -> SessionContext:
     """
-    Return the snapshot of values that were checked before, under *policy*.
+    Return the snapshot of values that have been checked by *policy*.
     """
     context = SessionContext.__new__(SessionContext)
     _set(context, "_names", policy.names)
@@ -251,7 +251,7 @@ def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str,
     }
 
 
-def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:
+def _rebuild_snapshot(names: tuple[str, ...], values: Values) -> SessionContext:
     context = make_snapshot(values, DEFAULT_POLICY)
     _set(context, "_names", names)
     return context
@@ -259,5 +259,5 @@ def _rebuilt(names: tuple[str, ...], values: Values) -> SessionContext:
 
 DEFAULT_POLICY: Final = checked_policy(Policy())
 """
-The rules in force where nobody has given any.
+The policy outside requests until ``use_policy`` is called.
 """

@@ -1,5 +1,5 @@
 """
-Take what is bound here along to a thread, a pool or another process.
+Carry the current IDs to a thread, a pool or another process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 class _Carried(Generic[P, R]):
     """
-    A function with a binding of ours, and no other variable.
+    A function that runs with a binding, and with no other context variable of its maker.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_binding", "_fn", "_run")
@@ -37,7 +37,7 @@ class _Carried(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self._fn = fn
         self._binding = binding
-        self._run = wrap_function(fn, enter=self._hold, hold=self._hold)
+        self._run = wrap_function(fn, enter=self._make_stepped, hold=self._make_stepped)
         if inspect.iscoroutinefunction(self._run):
             mark_coroutine_function(self)
 
@@ -45,7 +45,7 @@ class _Carried(Generic[P, R]):
         result: R = self._run(*args, **kwargs)
         return result
 
-    def _hold(self) -> SteppedBinding:
+    def _make_stepped(self) -> SteppedBinding:
         return SteppedBinding(self._binding)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -55,10 +55,10 @@ class _Carried(Generic[P, R]):
         binding = self._binding
         with SteppedBinding(binding):
             in_request = find_request_ids() is not None
-            return _arrived, (self._fn, get_session_context(), in_request)
+            return _rebuild_carried, (self._fn, get_session_context(), in_request)
 
 
-def _arrived(fn: Callable[..., Any], context: SessionContext, in_request: bool) -> Any:
+def _rebuild_carried(fn: Callable[..., Any], context: SessionContext, in_request: bool) -> Any:
     policy = get_binding().policy
     delta = {
         name: (value, context.provenance(name))
@@ -71,11 +71,11 @@ def _arrived(fn: Callable[..., Any], context: SessionContext, in_request: bool) 
 
 def carry(fn: Callable[P, R]) -> Callable[P, R]:
     """
-    Return *fn* run with what is bound here, wherever it is called.
+    Return a function that calls *fn* with the current IDs, in any thread or task.
 
-    It shares the scope and the overlay of here, so that ``identify`` in a
-    thread reaches the request. Only our own variable goes along. Pickled,
-    for a process pool, it takes the IDs by value.
+    The binding is shared, so that ``identify`` in a thread reaches the
+    request. No other context variable is carried. Pickled, for a process
+    pool, the function takes copies of the IDs.
 
     Args:
         fn: a function of any kind; async functions stay async.
@@ -92,7 +92,7 @@ def _check_function(verb: str, fn: object) -> None:
         return
     kind = type(fn).__name__
     if inspect.iscoroutine(fn):
-        # Nobody can await it any more, and nobody need be told so.
+        # It can be awaited no more, and Python would warn of that beside our error.
         fn.close()
     if isinstance(fn, property | classmethod):
         raise TypeError(f"{verb} takes a function, not {kind}: write @{verb} below @{kind}")
@@ -103,12 +103,12 @@ def _check_function(verb: str, fn: object) -> None:
 
 class ContextThreadPoolExecutor(ThreadPoolExecutor):
     """
-    A ``ThreadPoolExecutor`` whose jobs run with what was bound at ``submit``.
+    A ``ThreadPoolExecutor`` whose jobs run with the IDs that were current at ``submit``.
     """
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """
-        Schedule ``fn(*args, **kwargs)`` with what is bound here.
+        Schedule ``fn(*args, **kwargs)`` with the current IDs.
 
         Raises:
             TypeError: *fn* cannot be called.
