@@ -1,7 +1,7 @@
 """
-Starts a real PostgreSQL on a free loopback port, or takes the one that is named.
+Start a real PostgreSQL on a free loopback port, or use a given one.
 
-``IDLANYARD_TEST_POSTGRES_URL`` names one whose role may create databases. Tests
+``IDLANYARD_TEST_POSTGRES_URL`` names a server whose role may create databases. Tests
 that stop, kill or freeze a server always start their own.
 """
 
@@ -48,16 +48,16 @@ def programs() -> Path | None:
 
 class PostgreSQL:
     """
-    One server of our own: as the user ``postgres`` where we are root, else as ourselves.
+    A server of the tests' own. For root, it runs as the user ``postgres``.
 
-    Use it with ``with``, which starts it, and stops and forgets it.
+    Use it in a ``with`` block, which starts it, and kills and deletes it.
 
     Args:
         encoding: of the databases, as in ``"UTF8"`` or ``"SQL_ASCII"``.
         settings: more of the server's settings, as in ``fsync="off"``.
 
     Attributes:
-        port: where it listens on 127.0.0.1, the same after a restart.
+        port: the port on 127.0.0.1, the same after a restart.
         sockets: the directory of its unix socket.
     """
 
@@ -115,7 +115,7 @@ class PostgreSQL:
 
     def stop(self) -> None:
         """
-        Stop it in order: connections are ended, nothing is lost.
+        Stop it in order: connections are closed, nothing is lost.
         """
         self._control("stop", "-m", "fast")
 
@@ -137,20 +137,20 @@ class PostgreSQL:
         while family & _processes().keys():
             assert time.monotonic() < deadline, "the server's processes are still there"
             time.sleep(0.005)
-        # A zombie that nobody has waited for yet would pass for a running server.
+        # A zombie process with the number in these files would look like a running server.
         for lock in (self._data / "postmaster.pid", self.sockets / f".s.PGSQL.{self.port}.lock"):
             lock.unlink(missing_ok=True)
 
     def freeze(self) -> None:
         """
-        Stop every process of it where it stands: the kernel takes connections, nobody answers.
+        Stop all its processes (SIGSTOP): the kernel accepts connections, nobody answers.
         """
         for process in self._family():
             _send(process, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """
-        Let it run on after ``freeze``.
+        Continue all its processes.
         """
         for process in self._family():
             _send(process, signal.SIGCONT)
@@ -170,7 +170,7 @@ class PostgreSQL:
 
     def _run(self, program: str, *words: str) -> None:
         user = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
-        # A file: the server would keep a pipe open.
+        # A file, since the server would keep a pipe open, and reading it would not end.
         with (self.sockets / "said").open("w+") as said:
             done = subprocess.run(
                 [*user, str(self._home / program), *words],
@@ -189,7 +189,7 @@ class PostgreSQL:
 
     def _postmaster(self) -> int:
         """
-        Return the number of its first process, 0 where there is none.
+        Return the number of its first process, or 0 if it does not run.
         """
         try:
             return int((self._data / "postmaster.pid").read_text().split()[0])
@@ -221,10 +221,10 @@ def _send(process: int, number: signal.Signals) -> None:
 
 def free_port() -> int:
     """
-    Return a port of 127.0.0.1 on which nobody listens.
+    Return a free port of 127.0.0.1.
 
-    It is none that the kernel hands out to connections, which could take it
-    while a server is down.
+    It is outside the range from which the kernel takes ports for connections,
+    so none of those takes it while a server is down.
     """
     while True:
         with socket.socket() as listener:
@@ -239,11 +239,11 @@ def free_port() -> int:
 @contextmanager
 def fresh_database(url: str, options: str = "") -> Iterator[str]:
     """
-    Make a database beside the one that a URL names, and drop it afterwards.
+    Create a database on the server of a URL, yield its URL, and drop it.
 
     Args:
-        url: of a database whose role may create others.
-        options: of ``CREATE DATABASE``.
+        url: the URL of a database whose role may create others.
+        options: the options of ``CREATE DATABASE``.
     """
     name = f"idlanyard_{uuid4().hex}"
     asked = f"{options} TEMPLATE template0" if options else ""
@@ -258,7 +258,7 @@ def fresh_database(url: str, options: str = "") -> Iterator[str]:
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:
     """
-    Run one statement by hand, and return its rows.
+    Run one statement, and return its rows.
     """
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
         answer = connection.execute(statement.encode())

@@ -1,5 +1,5 @@
 """
-``postgresql://`` keeps what every store keeps behind PgBouncer, which gives each
+``postgresql://`` keeps the contract of every store behind PgBouncer, which gives each
 transaction another connection.
 """
 
@@ -36,8 +36,8 @@ def pgbouncer(url: str, **settings: str) -> Iterator[str]:
     Start a PgBouncer before the server of a URL, and yield the URL that leads through it.
 
     Args:
-        url: of a database.
-        settings: more of its settings, as in ``pool_mode="transaction"``.
+        url: the URL of a database.
+        settings: further settings, as in ``pool_mode="transaction"``.
     """
     program = shutil.which("pgbouncer")
     if program is None:
@@ -60,7 +60,7 @@ def pgbouncer(url: str, **settings: str) -> Iterator[str]:
         (folder / "ini").write_text("\n".join(["[databases]", where, "[pgbouncer]", *lines]))
         user: tuple[str, ...] = ()
         if os.geteuid() == 0:
-            # It refuses to be root.
+            # PgBouncer refuses to run as root.
             user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--")
             for path in (folder, folder / "users", folder / "ini"):
                 shutil.chown(path, "postgres", "postgres")
@@ -76,7 +76,7 @@ def pgbouncer(url: str, **settings: str) -> Iterator[str]:
 
 def is_listening(port: object) -> bool:
     """
-    Say whether somebody takes connections there.
+    Return whether connections are accepted there.
     """
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", int(str(port)))) == 0
@@ -108,20 +108,20 @@ def url(pooled: tuple[str, str]) -> str:
 
 class TestPooled(RegistryContract):
     """
-    The contract behind a pooler, by the registry that waits.
+    The contract behind a pooler, with the sync registry.
     """
 
 
 class TestPooledAwaited(AwaitedContract):
     """
-    The contract behind a pooler, by the registry that is awaited.
+    The contract behind a pooler, with the async registry.
     """
 
 
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    The sync and the async registry.
     """
     chosen: Face = request.param
     return chosen
@@ -141,7 +141,7 @@ def test_more_threads_than_connections_create_each_id_once(url: str) -> None:
 
 def test_a_pooler_that_refuses_options_is_told_or_given_none(postgres: str, face: Face) -> None:
     """
-    A pooler without options is named in a sentence, and serves who sends none.
+    A pooler that refuses options is a fault with a sentence; without options it works.
     """
     with (
         fresh_database(postgres) as straight,

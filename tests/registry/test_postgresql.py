@@ -1,5 +1,5 @@
 """
-``postgresql://`` keeps what every store keeps, and what PostgreSQL may do to it.
+``postgresql://`` keeps the contract of every store, whatever its server does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ OURS = "pg_stat_activity WHERE datname = current_database() AND application_name
 @pytest.fixture(scope="module")
 def shared(postgres: str) -> Iterator[str]:
     """
-    A database for many tests, which costs less than one for each.
+    A database for many tests, which is cheaper than one for each.
     """
     with fresh_database(postgres) as url:
         yield url
@@ -72,7 +72,7 @@ def shared(postgres: str) -> Iterator[str]:
 @pytest.fixture
 def emptied(shared: str) -> str:
     """
-    The same without a table: what expires of one test is not purged by another.
+    The same database without a table, so that no test purges the sessions of another.
     """
     execute(shared, "DROP TABLE IF EXISTS idlanyard_sessions")
     return shared
@@ -80,7 +80,7 @@ def emptied(shared: str) -> str:
 
 class TestPostgresql(RacingContract):
     """
-    The contract, by the registry that waits.
+    The contract, with the sync registry.
     """
 
     @pytest.fixture
@@ -93,7 +93,7 @@ class TestPostgresql(RacingContract):
 
 class TestPostgresqlAwaited(AwaitedContract):
     """
-    The contract, by the registry that is awaited.
+    The contract, with the async registry.
     """
 
     @pytest.fixture
@@ -107,7 +107,7 @@ class TestPostgresqlAwaited(AwaitedContract):
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    The sync and the async registry.
     """
     chosen: Face = request.param
     return chosen
@@ -116,7 +116,7 @@ def face(request: pytest.FixtureRequest) -> Face:
 @contextmanager
 def blocked(url: str, name: str) -> Iterator[None]:
     """
-    Let creates of a name wait: somebody is creating it, and does not finish.
+    Block creates of an ID by an uncommitted insert of it.
     """
     row = "decode(%s, 'hex'), %s, '{}', clock_timestamp()"
     with closing(psycopg.connect(url)) as connection:
@@ -131,7 +131,7 @@ def blocked(url: str, name: str) -> Iterator[None]:
 @contextmanager
 def garbage() -> Iterator[None]:
     """
-    Let nobody take away what is left lying.
+    Turn off the garbage collector.
     """
     gc.disable()
     try:
@@ -142,7 +142,7 @@ def garbage() -> Iterator[None]:
 
 def waiting(url: str) -> int:
     """
-    Return how many statements wait for a lock in a database.
+    Return the number of statements in a database that wait for a lock.
     """
     counted = execute(
         url,
@@ -154,7 +154,7 @@ def waiting(url: str) -> int:
 
 def is_unavailable(ask: Callable[[], object]) -> BaseException:
     """
-    Check that a question is answered by RegistryUnavailable, and return the cause.
+    Check that a question raises RegistryUnavailable, and return the cause.
     """
     with pytest.raises(RegistryUnavailable) as raised:
         ask()
@@ -165,7 +165,7 @@ def is_unavailable(ask: Callable[[], object]) -> BaseException:
 
 def is_answered(ask: Callable[[], object]) -> bool:
     """
-    Return whether a question is answered, as soon as a known outage is over.
+    Return whether a question is answered; a known outage may still be answered at once.
     """
     try:
         ask()
@@ -193,7 +193,7 @@ def is_answered(ask: Callable[[], object]) -> bool:
 )
 def test_a_url_that_libpq_does_not_take_is_told(registry: type[SessionRegistry], url: str) -> None:
     """
-    Such a URL is a PolicyError when opened, which has nothing of the password.
+    A URL that libpq does not understand is a PolicyError at once, without the password.
     """
     with pytest.raises(PolicyError) as raised:
         registry.open(url)
@@ -204,7 +204,7 @@ def test_a_url_that_libpq_does_not_take_is_told(registry: type[SessionRegistry],
 
 def test_opening_asks_nobody() -> None:
     """
-    Open is a plain call that connects on first use, not before.
+    ``open`` connects to nothing; the first use does.
     """
     url = f"postgresql://127.0.0.1:{free_port()}/db"
     SessionRegistry.open(url).close()
@@ -213,7 +213,7 @@ def test_opening_asks_nobody() -> None:
 
 def test_what_the_url_says_goes_before_what_we_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Timeouts are bounded unless the URL says otherwise; text is always UTF-8.
+    The URL takes precedence over our timeouts, but text is always UTF-8.
     """
     monkeypatch.delenv("PGOPTIONS", raising=False)
     ours = connection_parameters("postgresql://", 5.0)
@@ -234,7 +234,7 @@ def test_what_the_url_says_goes_before_what_we_say(monkeypatch: pytest.MonkeyPat
 
 def test_a_unix_socket_and_a_list_of_hosts_do(own_server: PostgreSQL, face: Face) -> None:
     """
-    Whatever libpq takes is connected to; a dead host gives way to the next.
+    Unix sockets and lists of hosts work, and a dead host gives way to the next.
     """
     name, who = fresh(), f"lanyard:{QUOTED}"
     port, folder = own_server.port, quote(str(own_server.sockets), safe="")
@@ -264,7 +264,7 @@ def shape(url: str) -> list[tuple[object, ...]]:
 
 def documented() -> str:
     """
-    Return the statements of the documentation.
+    Return the statements in the docstring of the module.
     """
     _, _, rest = str(inspect.getdoc(_schema)).partition("code-block:: sql\n")
     return textwrap.dedent(rest.partition("\nThe keys")[0])
@@ -272,7 +272,7 @@ def documented() -> str:
 
 def test_the_documented_table_is_the_one_that_is_made(database: str, face: Face) -> None:
     """
-    R16: whoever makes the table by hand makes the same.
+    R16: the documented SQL creates the same tables and indexes as the first use.
     """
     with face(database) as registry:
         registry.create(fresh())
@@ -286,7 +286,7 @@ def test_the_documented_table_is_the_one_that_is_made(database: str, face: Face)
 
 def restricted(url: str, privileges: str) -> str:
     """
-    Return the URL for a role of fewer privileges.
+    Return the URL for a new role with few privileges.
     """
     role = fresh("role").replace("-", "_")
     execute(url, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -298,7 +298,7 @@ def restricted(url: str, privileges: str) -> str:
 
 def test_a_role_that_may_not_create_uses_the_table_that_is_there(face: Face) -> None:
     """
-    R16: a role with SELECT, INSERT, UPDATE and DELETE on the table needs no more.
+    R16: SELECT, INSERT, UPDATE and DELETE on an existing table are enough.
     """
     with PostgreSQL() as server:
         for statement in documented().split(";")[:-1]:
@@ -313,7 +313,7 @@ def test_a_role_that_may_not_create_uses_the_table_that_is_there(face: Face) -> 
 
 def test_many_make_the_table_at_one_moment(database: str) -> None:
     """
-    R16: of many that use a database first, one makes the table, and all go on.
+    R16: if many use a database first at the same time, the table is created once, without errors.
     """
     start = threading.Barrier(12)
 
@@ -329,7 +329,7 @@ def test_many_make_the_table_at_one_moment(database: str) -> None:
 
 def test_the_rows_are_what_a_person_can_read(database: str, face: Face) -> None:
     """
-    The key is the SHA-256 of the ID, the ID stands beside it.
+    A row has the SHA-256 of the ID as its key, and the ID itself as text.
     """
     with face(database) as registry:
         registry.create("Stra\u00dfe", client_id="c", metadata={"a": "\x00"}, ttl=0.5)
@@ -344,7 +344,7 @@ def test_the_rows_are_what_a_person_can_read(database: str, face: Face) -> None:
 
 def test_pages_and_purges_go_by_an_index(database: str) -> None:
     """
-    A page is read in order from an index and never sorted.
+    A page is read from an index in order, without sorting; purges and reads use an index, too.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -365,7 +365,7 @@ def test_pages_and_purges_go_by_an_index(database: str) -> None:
 
 def explained(url: str, name: str, values: dict[str, str]) -> str:
     """
-    Return the plan of a verb's statement.
+    Return the plan of a statement.
     """
     statements = Statements(_schema.sessions_table("idlanyard"))
     text = str(
@@ -377,7 +377,7 @@ def explained(url: str, name: str, values: dict[str, str]) -> str:
 
 def test_purging_goes_in_batches_and_leaves_what_is_in_use(database: str, face: Face) -> None:
     """
-    Any number of expired sessions goes, in statements of bounded size, nobody waiting.
+    A purge deletes any number of sessions in batches, and skips a locked one.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -432,7 +432,7 @@ def test_isolation_of_the_servers_choice_changes_nothing(database: str, level: s
 )
 def test_settings_of_the_database_change_nothing(database: str, face: Face, setting: str) -> None:
     """
-    R14: what is kept comes back whatever the database's own settings are.
+    R14: sessions come back unchanged under any settings of the database.
     """
     _, _, name = database.rpartition("/")
     execute(database, f"ALTER DATABASE {name} SET {setting}")
@@ -447,7 +447,7 @@ def test_settings_of_the_database_change_nothing(database: str, face: Face, sett
 
 def test_an_encoding_that_changes_text_is_refused(postgres: str, face: Face) -> None:
     """
-    A database that cannot hold every ID is told from the first, none is bent.
+    A database whose encoding cannot hold every ID is refused on first use.
     """
     with (
         fresh_database(postgres, "ENCODING 'LATIN1' LOCALE 'C'") as url,
@@ -460,7 +460,7 @@ def test_an_encoding_that_changes_text_is_refused(postgres: str, face: Face) -> 
 
 def test_bytes_as_they_are_do(postgres: str, face: Face) -> None:
     """
-    SQL_ASCII keeps the bytes of UTF-8, in their order.
+    SQL_ASCII works: it keeps the bytes of UTF-8 and their order.
     """
     names = ["a", "\u00e9", "\uffee", "\N{GRINNING FACE}"]
     with (
@@ -474,7 +474,7 @@ def test_bytes_as_they_are_do(postgres: str, face: Face) -> None:
 
 def test_a_database_that_is_only_read_says_so(database: str, face: Face) -> None:
     """
-    A standby, or a database that takes no writes, is unavailable to create.
+    Creates on a standby or a read-only database are unavailable.
     """
     name = fresh()
     with face(database) as registry:
@@ -492,7 +492,7 @@ def test_a_server_that_is_not_there_is_unavailable_until_it_is(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    Nothing stands in for a server that is down; once up, it is used.
+    While the server is down the registry is unavailable, and afterwards it works.
     """
     own_server.stop()
     with face(own_server.url) as registry:
@@ -504,7 +504,7 @@ def test_a_server_that_is_not_there_is_unavailable_until_it_is(
 
 def test_no_failure_tells_the_password(postgres: str, face: Face) -> None:
     """
-    S6: neither the error nor its cause has the password.
+    S6: no error and no cause contains the password.
     """
     with (
         face(postgres.replace(QUOTED, "wr0ng-pass", 1)) as registry,
@@ -518,7 +518,7 @@ def test_no_failure_tells_the_password(postgres: str, face: Face) -> None:
 
 def test_no_failure_tells_what_was_to_be_kept(database: str, face: Face) -> None:
     """
-    S6: a failing statement is told without its parameters.
+    S6: the error of a failed statement does not contain its parameters.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -535,7 +535,7 @@ def test_a_restart_between_two_questions_is_not_noticed(
     own_server: PostgreSQL, face: Face, end: Callable[[PostgreSQL], None]
 ) -> None:
     """
-    Connections that ended with the server are replaced before they are used.
+    Connections that a restart has closed are replaced before they are used.
     """
     name = fresh()
     with face(own_server.url) as registry:
@@ -565,7 +565,7 @@ def test_a_server_killed_in_mid_question_is_unavailable_once(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    The question at hand fails, is not repeated, and the next one is answered.
+    The current question fails and is not repeated, and the next one is answered.
     """
     with face(own_server.url) as registry, ThreadPoolExecutor(1) as pool:
         registry.exists("x")
@@ -582,7 +582,7 @@ def test_a_server_killed_in_mid_question_is_unavailable_once(
 
 def test_a_server_that_stands_still_is_unavailable(own_server: PostgreSQL, face: Face) -> None:
     """
-    An open connection without an answer, and a new one, end in time.
+    A server that hangs is unavailable in time, on an open connection and on a new one.
     """
     name = fresh()
     with face(own_server.url, timeout=SHORT) as used, face(own_server.url, timeout=SHORT) as unused:
@@ -597,7 +597,7 @@ def test_a_server_that_stands_still_is_unavailable(own_server: PostgreSQL, face:
 
 def test_a_socket_that_never_answers_is_unavailable(face: Face) -> None:
     """
-    Who takes a connection and says nothing is given up in time, and hung up on.
+    A server that accepts a connection and never answers is unavailable in time.
     """
     with socket.create_server(("127.0.0.1", 0)) as silent, garbage():
         url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db"
@@ -612,7 +612,7 @@ def test_a_socket_that_never_answers_is_unavailable(face: Face) -> None:
 
 def test_a_statement_that_waits_too_long_is_ended_by_the_server(database: str, face: Face) -> None:
     """
-    A question that waits for a lock ends in time, there and here.
+    A statement that waits for a lock is ended in time, at the server too.
     """
     with face(database, timeout=4) as registry:
         registry.exists("x")
@@ -625,7 +625,7 @@ def test_a_statement_that_waits_too_long_is_ended_by_the_server(database: str, f
 
 def test_without_options_the_waiting_ends_here(database: str, face: Face) -> None:
     """
-    Behind a pooler that takes no options, the time is kept by the registry.
+    Without ``statement_timeout`` at the server the registry keeps its timeout itself.
     """
     with face(f"{database}?options=", timeout=SHORT) as registry:
         registry.exists("x")
@@ -636,7 +636,7 @@ def test_without_options_the_waiting_ends_here(database: str, face: Face) -> Non
 
 def test_waiting_for_a_connection_ends_in_time(database: str) -> None:
     """
-    Where every connection is busy, the next question is given up in time.
+    If every connection is busy, the next question is unavailable in time.
     """
     with SessionRegistry.open(f"{database}?options=", timeout=SHORT) as registry:
         registry.exists("x")
@@ -675,7 +675,7 @@ class Relay(threading.Thread):
 
     def swallow(self, *, questions: bool) -> None:
         """
-        Swallow every answer on the connections that there are now, and the questions too.
+        Drop the answers on all current connections, and the questions too.
         """
         self._silent |= {one for one in self._peers if questions or self._is_answering(one)}
 
@@ -684,7 +684,7 @@ class Relay(threading.Thread):
 
     def run(self) -> None:
         """
-        Pass on what comes.
+        Forward all data.
         """
         while True:
             ready, _, _ = select.select([self._listener, self._woken, *self._peers], [], [])
@@ -713,7 +713,7 @@ class Relay(threading.Thread):
 
 def test_a_lost_answer_is_not_asked_for_again(database: str, face: Face) -> None:
     """
-    A create whose answer is lost fails as unavailable, and is not repeated.
+    A create whose answer is lost is unavailable, and is not repeated.
     """
     with Relay(database) as relay, face(relay.url, timeout=SHORT) as registry:
         registry.exists("x")
@@ -726,14 +726,14 @@ def test_a_lost_answer_is_not_asked_for_again(database: str, face: Face) -> None
 
 def are_answers(errors: Iterable[BaseException | None]) -> bool:
     """
-    Say whether of five creates of one ID one was done, and the others refused.
+    Return whether one of five creates of an ID was done, and the others refused.
     """
     return sorted(type(error).__name__ for error in errors) == ["NoneType"] + ["SessionExists"] * 4
 
 
 def test_one_dead_connection_is_told_of_all(database: str) -> None:
     """
-    Connections that died without a word cost one question, not one each.
+    If all connections die silently, one question fails, not one for each connection.
     """
     with Relay(database) as relay, SessionRegistry.open(relay.url, timeout=3) as registry:
 
@@ -753,7 +753,7 @@ def test_one_dead_connection_is_told_of_all(database: str) -> None:
 
 def test_one_dead_connection_is_told_of_all_on_a_loop(database: str) -> None:
     """
-    The same on an event loop.
+    If all connections die silently, one question fails, on an event loop too.
     """
 
     async def five_at_once(registry: AsyncSessionRegistry, name: str) -> None:
@@ -781,7 +781,7 @@ def test_a_server_that_stands_still_holds_up_no_task(
     own_server: PostgreSQL, is_cancelled: bool
 ) -> None:
     """
-    Neither the time that is up nor a cancellation waits for the server's consent.
+    A timeout or cancellation does not wait for a server that hangs.
     """
 
     async def use() -> None:
@@ -831,7 +831,7 @@ registry.close()
 
 def test_a_forked_child_connects_for_itself(database: str) -> None:
     """
-    After a fork both processes go on, each with connections of its own.
+    After a fork both processes work, each with its own connections.
     """
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", FORK, database],
@@ -844,7 +844,7 @@ def test_a_forked_child_connects_for_itself(database: str) -> None:
 
 def test_a_second_loop_is_told(database: str) -> None:
     """
-    R14: an asynchronous registry belongs to the loop that used it first, until it is closed.
+    R14: an async registry raises on a second event loop until it is closed.
     """
     registry = AsyncSessionRegistry.open(database)
 
@@ -868,7 +868,7 @@ def test_a_second_loop_is_told(database: str) -> None:
 
 def test_closing_on_another_loop_is_harmless(database: str) -> None:
     """
-    R14: a registry whose loop is gone can still be closed, and used on another one.
+    R14: a registry whose loop is closed can be closed and used on another loop.
     """
     registry = AsyncSessionRegistry.open(database)
 
@@ -884,7 +884,7 @@ def test_closing_on_another_loop_is_harmless(database: str) -> None:
 
 def test_a_cancelled_verb_leaves_the_registry_usable(database: str) -> None:
     """
-    R14: verbs cancelled while they wait, for a lock or for a connection, take nothing with them.
+    R14: calls cancelled while they wait for a lock or a connection leave no connection in use.
     """
 
     async def cancel() -> None:
@@ -906,7 +906,7 @@ def test_a_cancelled_verb_leaves_the_registry_usable(database: str) -> None:
 
 def test_verbs_cancelled_at_any_moment_leave_the_registry_usable(database: str) -> None:
     """
-    R14: wherever a cancellation hits, connecting included, the next verb is answered.
+    R14: after a cancellation at any moment, also while connecting, the next call works.
     """
 
     async def cancel() -> None:
@@ -931,7 +931,7 @@ def test_verbs_cancelled_at_any_moment_leave_the_registry_usable(database: str) 
 
 def test_the_loop_goes_on_while_a_verb_waits(database: str) -> None:
     """
-    While verbs wait for the server, the loop serves others.
+    While a call waits for the server, the event loop runs other tasks.
     """
 
     async def count() -> int:
@@ -951,7 +951,7 @@ def test_the_loop_goes_on_while_a_verb_waits(database: str) -> None:
 
 def test_unknown_sessions_stay_unknown_behind_a_pooler(database: str, face: Face) -> None:
     """
-    R16: nothing is kept in a connection: every statement can go through another one.
+    R16: every statement works on another connection; none depends on the state of one.
     """
     with face(f"{database}?options=") as registry:
         for _ in range(10):

@@ -1,5 +1,5 @@
 """
-``postgresql://`` with few connections, with servers that change sides, and on loops that end.
+``postgresql://`` with few connections, with failovers, and on event loops that end.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ OURS = "pg_stat_activity WHERE datname = current_database() AND application_name
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    The sync and the async registry.
     """
     chosen: Face = request.param
     return chosen
@@ -60,7 +60,7 @@ def face(request: pytest.FixtureRequest) -> Face:
 @contextmanager
 def role_of(url: str, options: str = "") -> Iterator[str]:
     """
-    Make a role that may use a registry's table, and yield its URL.
+    Create a role that may use a registry's table, and yield its URL.
     """
     role = fresh("role").replace("-", "_")
     execute(url, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' {options}")
@@ -73,7 +73,7 @@ def role_of(url: str, options: str = "") -> Iterator[str]:
 
 def made(url: str) -> str:
     """
-    Make a registry's table, and return the URL of its database.
+    Create a registry's table, and return the URL of its database.
     """
     with SessionRegistry.open(url) as registry:
         registry.exists("x")
@@ -82,14 +82,14 @@ def made(url: str) -> str:
 
 def pids(url: str) -> set[object]:
     """
-    Return the registry's connections, as the server knows them.
+    Return the process numbers of the registry's connections at the server.
     """
     return {row[0] for row in execute(url, f"SELECT pid FROM {OURS}")}
 
 
 def waits(url: str) -> list[tuple[object, ...]]:
     """
-    Return the registry's connections that wait for a lock.
+    Return those of the registry's connections that wait for a lock.
     """
     return execute(url, f"SELECT pid FROM {OURS} AND wait_event_type = 'Lock'")
 
@@ -97,7 +97,7 @@ def waits(url: str) -> list[tuple[object, ...]]:
 @contextmanager
 def holding(url: str, number: int) -> Iterator[list[psycopg.Connection[Any]]]:
     """
-    Hold so many of a server's connections.
+    Hold a number of a server's connections open.
     """
     with ExitStack() as stack:
         yield [stack.enter_context(closing(psycopg.connect(url))) for _ in range(number)]
@@ -106,7 +106,7 @@ def holding(url: str, number: int) -> Iterator[list[psycopg.Connection[Any]]]:
 @contextmanager
 def held_up(url: str, mode: str = "SHARE") -> Iterator[None]:
     """
-    Let creates wait, or with ``"ACCESS EXCLUSIVE"`` all verbs, as behind a slow statement.
+    Block creates or, with ``"ACCESS EXCLUSIVE"``, all statements by a lock.
     """
     with closing(psycopg.connect(url)) as connection:
         connection.execute(f"LOCK TABLE idlanyard_sessions IN {mode} MODE".encode())
@@ -116,7 +116,7 @@ def held_up(url: str, mode: str = "SHARE") -> Iterator[None]:
 
 def together(registry: Opened, url: str, number: int) -> None:
     """
-    Let a registry that threads share have so many connections at once.
+    Make a registry that threads share open a number of connections at once.
     """
     with ThreadPoolExecutor(number) as pool:
         with held_up(url):
@@ -128,7 +128,7 @@ def together(registry: Opened, url: str, number: int) -> None:
 
 def demote(server: PostgreSQL) -> None:
     """
-    Let a server take no writes from now on.
+    Make a server read-only.
     """
     execute(server.url, "ALTER SYSTEM SET default_transaction_read_only = on")
     execute(server.url, "SELECT pg_reload_conf()")
@@ -167,7 +167,7 @@ registry.close()
 
 def test_no_worker_is_left_with_nothing() -> None:
     """
-    Finding 8: six workers of ten threads share a server that has fewer connections.
+    Six workers with ten threads each share a server with fewer connections.
     """
     with PostgreSQL(max_connections="12") as server, ExitStack() as stack:
         made(server.url)
@@ -179,7 +179,7 @@ def test_no_worker_is_left_with_nothing() -> None:
             )
             stack.callback(worker.kill)
             workers.append(worker)
-            # The last ones find a server whose connections are all in use.
+            # The last workers find a server whose connections are all in use.
             assert worker.stdout is not None
             assert worker.stdout.readline() == "begun\n"
         for worker in workers:
@@ -194,7 +194,7 @@ def test_no_worker_is_left_with_nothing() -> None:
 
 def test_who_has_connections_waits_for_one_of_them() -> None:
     """
-    Finding 8: "too many clients" is "no more", and ten threads share the one that there is.
+    At a full server ten threads share the one connection of their process.
     """
     with PostgreSQL(max_connections="8") as server:
         made(server.url)
@@ -207,7 +207,7 @@ def test_who_has_connections_waits_for_one_of_them() -> None:
 
 def test_who_has_connections_waits_for_one_of_them_on_a_loop() -> None:
     """
-    Finding 8: the same for tasks.
+    At a full server ten tasks share the one connection of their loop.
     """
 
     async def use(url: str) -> None:
@@ -225,7 +225,7 @@ def test_who_has_connections_waits_for_one_of_them_on_a_loop() -> None:
 
 def test_who_has_none_tries_again_until_there_is_one(face: Face) -> None:
     """
-    Finding 8: a server that is full for a moment is waited for within the timeout.
+    A server that is full for a moment is tried again within the timeout.
     """
     with PostgreSQL(max_connections="8") as server:
         made(server.url)
@@ -244,7 +244,7 @@ def test_who_has_none_tries_again_until_there_is_one(face: Face) -> None:
 @pytest.mark.parametrize("kind", ["server", "role", "database", "pooler"])
 def test_a_server_that_stays_full_is_unavailable_in_time(face: Face, kind: str) -> None:
     """
-    Finding 8: where nobody gives a connection back, the question ends with its time.
+    A server that stays full is unavailable in time.
     """
     with ExitStack() as stack:
         settings = {"max_connections": "6"} if kind == "server" else {}
@@ -269,7 +269,7 @@ def test_a_server_that_stays_full_is_unavailable_in_time(face: Face, kind: str) 
 
 def test_the_pools_size_and_maximum_are_kept(database: str) -> None:
     """
-    Finding 8: as many connections as asked for at once, and as many as asked for afterwards.
+    At most ``pool_max`` connections are open, and ``pool_size`` of them stay open.
     """
     made(database)
     with synchronous(f"{database}?pool_size=2&pool_max=5") as registry:
@@ -285,7 +285,7 @@ def test_the_pools_size_and_maximum_are_kept(database: str) -> None:
 
 def test_the_wait_for_a_connection_is_bounded(database: str, face: Face) -> None:
     """
-    Finding 8: pool_wait ends the wait before the timeout, and takes nothing from others.
+    ``pool_wait`` ends the wait before the timeout, and leaves other waits alone.
     """
     made(database)
     with face(f"{database}?pool_max=1&pool_wait=0.2", timeout=DEADLINE) as registry:
@@ -304,7 +304,7 @@ def test_the_wait_for_a_connection_is_bounded(database: str, face: Face) -> None
 
 def test_connections_are_handed_on_in_the_order_of_asking(database: str) -> None:
     """
-    Finding 8: with one connection for ten threads, none is overtaken for long.
+    Ten threads get their single connection in turn.
     """
     made(database)
     counts = [0] * 10
@@ -325,7 +325,7 @@ def test_connections_are_handed_on_in_the_order_of_asking(database: str) -> None
 
 def test_a_connection_that_may_only_read_is_replaced(database: str, face: Face) -> None:
     """
-    Finding 6: a refused write is asked once more by a new connection, which may write.
+    A write that a read-only connection refuses is repeated on a new connection.
     """
     made(database)
     with role_of(database, "") as url:
@@ -341,7 +341,7 @@ def test_a_connection_that_may_only_read_is_replaced(database: str, face: Face) 
 
 def test_one_refusal_closes_all_older_connections(database: str) -> None:
     """
-    Finding 6: what was connected before the refused connection is as wrong as that one.
+    If a new connection accepts a refused write, all older connections are replaced.
     """
     made(database)
     with role_of(database) as url, synchronous(url) as registry, ThreadPoolExecutor(5) as pool:
@@ -359,7 +359,7 @@ def test_one_refusal_closes_all_older_connections(database: str) -> None:
 
 def test_one_refusal_is_told_of_all_connections() -> None:
     """
-    Finding 6: the whole pool is given up, also what reads, and what is in use at that moment.
+    One refused write replaces the whole pool, also connections that are in use.
     """
     with (
         PostgreSQL() as old,
@@ -384,7 +384,7 @@ def test_one_refusal_is_told_of_all_connections() -> None:
 
 def test_a_database_that_may_only_be_read_keeps_its_connections(database: str, face: Face) -> None:
     """
-    Finding 6: where a new connection is refused as well, the pool stays for those who read.
+    If a new connection refuses the write too, the pool keeps its connections for reads.
     """
     made(database)
     with role_of(database, "") as url:
@@ -403,7 +403,7 @@ def test_a_database_that_may_only_be_read_keeps_its_connections(database: str, f
 
 def test_a_server_that_says_that_it_may_only_be_read_is_left(face: Face) -> None:
     """
-    Finding 6: a demoted server says so beside an answer, and is asked no second time.
+    A demoted server reports it beside an answer, and is not asked again.
     """
     with PostgreSQL() as old, PostgreSQL() as new, Relay(old.port) as relay:
         for server in (old, new):
@@ -425,7 +425,7 @@ def test_a_server_that_says_that_it_may_only_be_read_is_left(face: Face) -> None
 
 def test_a_route_that_moved_is_followed(face: Face) -> None:
     """
-    Finding 6: a write that the demoted server refuses goes to the one behind the address now.
+    A write that the demoted server refuses reaches the server now behind the address.
     """
     with PostgreSQL() as old, PostgreSQL() as new, Relay(old.port) as relay:
         for server in (old, new):
@@ -445,7 +445,7 @@ def test_a_statement_that_an_ending_server_refused_is_asked_again(
     database: str, face: Face
 ) -> None:
     """
-    Finding 6: "terminating connection" says that nothing was done, so the verb goes on.
+    After "terminating connection" nothing was done, so the statement is repeated.
     """
     made(database)
     with face(database, timeout=2 * DEADLINE) as registry, ThreadPoolExecutor(1) as pool:
@@ -463,7 +463,7 @@ def test_a_failed_connection_says_whether_it_had_answered(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    Finding 7: where a pooled connection died, asking again may help; where a new one failed, not.
+    ``stale`` is true if a pooled connection died, and false if a new one failed.
     """
     with face(own_server.url, timeout=SHORT) as registry:
         registry.exists("x")
@@ -479,7 +479,7 @@ def test_a_failed_connection_says_whether_it_had_answered(
 
 def test_a_check_opens_a_connection_of_its_own(database: str, face: Face) -> None:
     """
-    What would refuse a new connection is told, though a pooled one answers.
+    ``check`` finds out that new connections are refused, though a pooled one still works.
     """
     made(database)
     with role_of(database, "") as url, face(url) as registry:
@@ -496,7 +496,7 @@ def test_a_check_opens_a_connection_of_its_own(database: str, face: Face) -> Non
 
 def test_each_loop_that_begins_when_the_last_one_is_closed_is_served(database: str) -> None:
     """
-    Finding 9: as under TestClient without "with", and Flask's asynchronous views.
+    A registry works on one event loop after another, each closed before the next.
     """
     registry = AsyncSessionRegistry.open(database)
 
@@ -511,7 +511,7 @@ def test_each_loop_that_begins_when_the_last_one_is_closed_is_served(database: s
 
 def test_a_loop_that_ends_in_the_middle_leaves_no_connection(database: str) -> None:
     """
-    Finding 9: what was in use when its loop was closed hangs up too.
+    Connections that were in use when their loop was closed are closed.
     """
     registry = AsyncSessionRegistry.open(made(database), timeout=2 * DEADLINE)
 
@@ -533,7 +533,7 @@ def test_a_loop_that_ends_in_the_middle_leaves_no_connection(database: str) -> N
 
 def test_a_registry_is_closed_from_another_loop_while_its_own_runs(database: str) -> None:
     """
-    Finding 9: close works from any loop; what is in use there ends first.
+    ``close`` works from any loop; calls in progress end first.
     """
     registry = AsyncSessionRegistry.open(made(database), timeout=2 * DEADLINE)
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as pool:
@@ -552,7 +552,7 @@ def test_a_registry_is_closed_from_another_loop_while_its_own_runs(database: str
 
 def test_a_forked_child_has_a_loop_and_connections_of_its_own(database: str) -> None:
     """
-    Finding 9: an asynchronous registry that the parent has used works in the child, and still here.
+    An async registry that the parent has used works in the child, and in the parent.
     """
     registry = AsyncSessionRegistry.open(database)
     reader, writer = os.pipe()
@@ -578,7 +578,7 @@ def test_a_forked_child_has_a_loop_and_connections_of_its_own(database: str) -> 
 
 def test_many_threads_begin_at_one_moment(postgres: str) -> None:
     """
-    R14: threads that use a registry first, all at once, share one pool.
+    R14: threads that use a registry for the first time at once share one pool.
     """
     with fresh_database(postgres) as url, synchronous(url, pool_max=4) as registry:
         start = threading.Barrier(12)

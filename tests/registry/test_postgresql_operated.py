@@ -1,5 +1,5 @@
 """
-``postgresql://`` as operators meet it: layouts, rights, settings, litter, and what is asked for it.
+``postgresql://`` in operation: layouts, rights, settings, expired sessions, pages and moves.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ EARLIER_ASKS = (
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    The sync and the async registry.
     """
     chosen: Face = request.param
     return chosen
@@ -115,7 +115,7 @@ def digest(name: str) -> bytes:
 
 def make_earlier(url: str) -> None:
     """
-    Make the table as the version before made it.
+    Create the table as the previous version did.
     """
     for statement in EARLIER:
         execute(url, statement)
@@ -125,7 +125,7 @@ def fill(
     url: str, count: int, *, name: str, ends: str, client: str = "c", ttl: int = 1_000_000
 ) -> None:
     """
-    Put sessions into the table by hand; ``n`` is the number in a name.
+    Insert sessions by hand; ``n`` is the number in *name* and *ends*.
     """
     execute(
         url,
@@ -157,7 +157,7 @@ WHOLE = {"pkey": True, "by_client": True, "by_expiry": True, "by_retry": True, "
 
 def test_an_earlier_layout_becomes_todays(database: str, face: Face) -> None:
     """
-    The first use of an earlier layout makes it today's, and the sessions that were there stay.
+    The first use upgrades an earlier layout and keeps its sessions.
     """
     make_earlier(database)
     fill(database, 3, name="'old' || n", ends="NULL")
@@ -171,7 +171,7 @@ def test_an_earlier_layout_becomes_todays(database: str, face: Face) -> None:
 
 def test_processes_of_the_version_before_go_on(database: str) -> None:
     """
-    While a layout is changed and afterwards, what the version before asks is answered.
+    During and after an upgrade, statements of the previous version are answered.
     """
     make_earlier(database)
     fill(database, 20_000, name="'old' || n", ends="now() + interval '1 hour'")
@@ -211,7 +211,7 @@ def test_processes_of_the_version_before_go_on(database: str) -> None:
 
 def test_a_key_ends_with_its_session_whoever_replaces_it(database: str, face: Face) -> None:
     """
-    A session that a process of the version before put in place of an expired one has no key of it.
+    If the previous version replaces an expired session, the idempotency key is no longer its.
     """
     with face(database) as registry:
         first = registry.create("s", ttl=0.001, idempotency_key="k")
@@ -231,7 +231,7 @@ def test_a_key_ends_with_its_session_whoever_replaces_it(database: str, face: Fa
 
 def test_many_change_a_layout_at_one_moment(database: str) -> None:
     """
-    Of many that meet an earlier layout first, one changes it, and all go on, keys included.
+    If many processes meet an earlier layout at once, one upgrades it, and all work.
     """
     make_earlier(database)
     start = threading.Barrier(8)
@@ -250,7 +250,7 @@ def test_many_change_a_layout_at_one_moment(database: str) -> None:
 
 def test_an_index_that_a_killed_process_left_is_made_anew(database: str, face: Face) -> None:
     """
-    An index that is not valid is no index: it is dropped and made.
+    An invalid index is dropped and created again.
     """
     make_earlier(database)
     for name in ("idempotency", "request"):
@@ -273,7 +273,7 @@ def test_an_index_that_a_killed_process_left_is_made_anew(database: str, face: F
 @contextmanager
 def locked(url: str) -> Iterator[None]:
     """
-    Hold the lock that making an index holds.
+    Hold the lock that CREATE INDEX CONCURRENTLY holds.
     """
     with closing(psycopg.connect(url)) as connection:
         connection.execute("LOCK TABLE idlanyard_sessions IN SHARE UPDATE EXCLUSIVE MODE")
@@ -284,7 +284,7 @@ def test_all_but_keys_work_while_another_process_makes_the_indexes(
     database: str, face: Face
 ) -> None:
     """
-    Where an index is being made elsewhere, verbs go on, and a create with a key does not pretend.
+    While another process creates the indexes, only creates with idempotency keys are unavailable.
     """
     make_earlier(database)
     for statement in _schema.upgrade_sql(_schema.sessions_table("idlanyard")).split(";", 2)[2:]:
@@ -306,7 +306,7 @@ def test_all_but_keys_work_while_another_process_makes_the_indexes(
 @contextmanager
 def unfinished(url: str) -> Iterator[None]:
     """
-    Hold a transaction that has written to the table, for which the making of an index waits.
+    Hold open a transaction that has written to the table, for which CREATE INDEX waits.
     """
     with closing(psycopg.connect(url)) as connection:
         connection.execute("DELETE FROM idlanyard_sessions WHERE session_id = 'nobody''s'")
@@ -318,7 +318,7 @@ def test_an_index_that_takes_long_holds_up_one_verb(
     database: str, face: Face, options: str
 ) -> None:
     """
-    Where an index takes longer than a verb may, the server goes on, and so do all other verbs.
+    If an index takes longer than the timeout, one call fails and the server completes it.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -336,7 +336,7 @@ def test_an_index_that_takes_long_holds_up_one_verb(
 
 def test_a_claim_whose_process_was_killed_lapses(database: str) -> None:
     """
-    Who was killed before an index was begun keeps others from it for some seconds only.
+    The claim of a killed process keeps others from creating the indexes for some seconds only.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -354,7 +354,7 @@ def test_a_claim_whose_process_was_killed_lapses(database: str) -> None:
 
 def test_a_layout_without_its_version_gets_one(database: str, face: Face) -> None:
     """
-    A table that somebody made by hand, without a version, is given one.
+    A table created by hand without a version gets one.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -366,7 +366,7 @@ def test_a_layout_without_its_version_gets_one(database: str, face: Face) -> Non
 
 def test_the_longest_namespace_has_names_of_its_own(database: str, face: Face) -> None:
     """
-    A namespace of forty characters has tables and indexes whose names are not cut.
+    The tables and indexes of a namespace of forty characters have names that are not truncated.
     """
     with face(database, namespace="n" * 40) as registry:
         made = registry.create(idempotency_key="k")
@@ -377,7 +377,7 @@ def test_the_longest_namespace_has_names_of_its_own(database: str, face: Face) -
 
 def test_a_dropped_table_is_made_anew(database: str, face: Face) -> None:
     """
-    After DROP TABLE the next verb makes the table, without an error, also where it was closed.
+    After DROP TABLE the next call creates the table, without an error.
     """
     with face(database) as registry:
         registry.create("a", idempotency_key="k")
@@ -393,7 +393,7 @@ def test_a_dropped_table_is_made_anew(database: str, face: Face) -> None:
 
 def test_a_table_of_an_earlier_backup_is_changed(database: str, face: Face) -> None:
     """
-    A table that was put back from before its layout was changed is changed again.
+    A table restored from a backup of an earlier layout is upgraded again.
     """
     with face(database) as registry:
         registry.create("a")
@@ -402,13 +402,13 @@ def test_a_table_of_an_earlier_backup_is_changed(database: str, face: Face) -> N
         assert registry.create("a").session_id == "a"
 
 
-# What waiting will not mend
+# Faults, as opposed to outages
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[PostgreSQL]:
     """
-    A server of these tests' own, on which they make roles.
+    A server on which the tests of this file create roles.
     """
     with PostgreSQL() as server:
         yield server
@@ -417,7 +417,7 @@ def guarded() -> Iterator[PostgreSQL]:
 @pytest.fixture
 def owned(guarded: PostgreSQL) -> Iterator[str]:
     """
-    The URL of an empty database on it, by its owner.
+    The URL of an empty database on it, for its owner.
     """
     with fresh_database(guarded.url) as url:
         yield url
@@ -425,7 +425,7 @@ def owned(guarded: PostgreSQL) -> Iterator[str]:
 
 def restricted(url: str, privileges: str = "") -> str:
     """
-    Return the URL for a role of fewer privileges.
+    Return the URL for a new role with few privileges.
     """
     role = fresh("role").replace("-", "_")
     execute(url, f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -437,7 +437,7 @@ def restricted(url: str, privileges: str = "") -> str:
 
 def misconfigured(ask: Callable[[], object]) -> str:
     """
-    Check that a question is answered by RegistryMisconfigured, and return the sentence.
+    Check that a question raises RegistryMisconfigured, and return the sentence.
     """
     with pytest.raises(RegistryMisconfigured) as raised:
         ask()
@@ -447,7 +447,7 @@ def misconfigured(ask: Callable[[], object]) -> str:
 
 def follow(url: str, fault: str) -> None:
     """
-    Run the SQL that a sentence tells, as the owner.
+    Run the SQL in a sentence as the owner.
     """
     _, _, sql = fault.partition(": let ")
     for statement in sql.partition(": ")[2].split(";"):
@@ -466,7 +466,7 @@ def test_a_role_that_may_not_create_is_told_the_sql(
     owned: str, face: Face, before: tuple[str, ...]
 ) -> None:
     """
-    Without the right to make what is missing, the sentence has the SQL, which works as it is.
+    Without the right to create what is missing, the sentence has the SQL, which works.
     """
     for statement in before:
         execute(owned, statement)
@@ -484,7 +484,7 @@ def test_a_role_that_may_not_create_is_told_the_sql(
 @pytest.mark.parametrize("verb", ["SELECT", "INSERT", "UPDATE", "DELETE"])
 def test_a_role_without_a_right_is_told_it(owned: str, face: Face, verb: str) -> None:
     """
-    A role that lacks one of the rights is told the SQL that gives it.
+    If a role lacks a right, the sentence has the SQL that grants it.
     """
     with SessionRegistry.open(owned) as registry:
         registry.exists("x")
@@ -498,7 +498,7 @@ def test_a_role_without_a_right_is_told_it(owned: str, face: Face, verb: str) ->
 
 def test_a_right_that_is_taken_away_is_told(owned: str, face: Face) -> None:
     """
-    A right that goes while a registry is in use is no outage.
+    A right that is revoked while a registry is in use is a fault, not an outage.
     """
     with SessionRegistry.open(owned) as registry:
         registry.exists("x")
@@ -542,7 +542,7 @@ MORE = f"{COLUMNS.replace('text', 'text', 1)}, ttl bigint, created_at timestampt
 )
 def test_a_table_of_others_is_told(database: str, face: Face, made: str, told: str) -> None:
     """
-    A table of that name which is no registry's is told, left alone, and avoided by a namespace.
+    A foreign table of that name is a fault and left alone; a namespace avoids it.
     """
     execute(database, made)
     with face(database) as registry:
@@ -563,7 +563,7 @@ def test_a_table_of_others_is_told(database: str, face: Face, made: str, told: s
 )
 def test_a_table_that_refuses_sessions_is_told(database: str, face: Face, change: str) -> None:
     """
-    A table that somebody changed so that it takes no sessions is no outage.
+    A table changed so that it refuses sessions is a fault, not an outage.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -574,7 +574,7 @@ def test_a_table_that_refuses_sessions_is_told(database: str, face: Face, change
 
 def test_a_schema_that_is_not_there_is_told(database: str, face: Face) -> None:
     """
-    A search path that leads nowhere is told, and the one that is suggested works.
+    A search path without a schema is a fault, and the suggested one works.
     """
     with face(f"{database}?options=-csearch_path%3Dnowhere") as registry:
         fault = misconfigured(lambda: registry.create("a"))
@@ -585,7 +585,7 @@ def test_a_schema_that_is_not_there_is_told(database: str, face: Face) -> None:
 
 def test_a_later_layout_is_told(database: str, face: Face) -> None:
     """
-    A layout of a later version is left alone, and told with what to do.
+    A layout of a later version is left alone, and is a fault with a sentence.
     """
     with face(database) as registry:
         registry.create("a")
@@ -601,7 +601,7 @@ def test_a_later_layout_is_told(database: str, face: Face) -> None:
 
 class Refusal(psycopg.Error):
     """
-    What a server says by a code.
+    An error of the server with a SQLSTATE code.
     """
 
     def __init__(self, sqlstate: str | None) -> None:
@@ -643,7 +643,7 @@ def test_codes_tell_an_outage_from_what_waiting_will_not_mend(
     sqlstate: str | None, told: str | None
 ) -> None:
     """
-    Each code of a server is an outage or has a sentence, also through SQLAlchemy's errors.
+    Each SQLSTATE code is an outage or has a sentence, also inside SQLAlchemy's errors.
     """
     error = Refusal(sqlstate)
     wrapped = DBAPIError("SELECT 1", {}, error)
@@ -662,7 +662,7 @@ PLAIN = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 @pytest.fixture
 def careless() -> Iterator[str]:
     """
-    The URL of a server whose settings void what a registry promises.
+    The URL of a server whose settings void the promises of a registry.
     """
     with PostgreSQL(fsync="off", full_page_writes="off", synchronous_commit="off") as server:
         yield server.url
@@ -672,7 +672,7 @@ def test_careless_settings_are_said_once(
     careless: str, face: Face, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Each setting that voids a promise is warned of at first use, once, and told by ``check``.
+    Each setting that voids a promise is logged once, at first use, and returned by ``check``.
     """
     caplog.set_level(logging.WARNING, "idlanyard")
     with face(careless) as registry, face(careless) as another:
@@ -693,7 +693,7 @@ def test_what_is_suggested_against_careless_settings_works(
     own_server: PostgreSQL, face: Face
 ) -> None:
     """
-    The SQL of the sentences, run as it is, leaves nothing to say.
+    After running the SQL of the sentences, ``check`` returns none.
     """
     url = own_server.url
     for name in PLAIN:
@@ -728,7 +728,7 @@ def test_a_sound_server_has_nothing_to_say(database: str, face: Face) -> None:
 @contextmanager
 def held(url: str, change: str) -> Iterator[None]:
     """
-    Change a session and hold it, and let the change stand at the end of the block.
+    Change a session, hold its row lock, and commit at the end of the block.
     """
     with psycopg.connect(url) as connection:
         connection.execute(f"UPDATE idlanyard_sessions SET {change}".encode())
@@ -737,7 +737,7 @@ def held(url: str, change: str) -> Iterator[None]:
 
 def waiting(url: str) -> int:
     """
-    Return how many statements wait for a lock in a database.
+    Return the number of statements in a database that wait for a lock.
     """
     counted = execute(
         url,
@@ -760,7 +760,7 @@ def test_a_touch_that_waited_moves_no_end_backwards(
     database: str, face: Face, change: str, asked: dict[str, float], told: float
 ) -> None:
     """
-    A touch that waited for another one begins its time when it has its turn.
+    A touch that waited for another one counts from the end of its wait.
     """
     with face(database) as registry, ThreadPoolExecutor(1) as pool:
         registry.create("a", ttl=60)
@@ -779,7 +779,7 @@ def test_a_touch_that_waited_moves_no_end_backwards(
 
 def test_a_create_gives_up_a_bounded_number(database: str, face: Face) -> None:
     """
-    A create in passing gives up some of what has expired, never all of it at once.
+    A create deletes some expired sessions, never all of them at once.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -794,7 +794,7 @@ def test_a_create_gives_up_a_bounded_number(database: str, face: Face) -> None:
 
 def test_a_create_with_a_key_gives_up_what_expired(database: str, face: Face) -> None:
     """
-    Creates that bring idempotency keys give up what has expired as well.
+    Creates with idempotency keys delete expired sessions, too.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -805,7 +805,7 @@ def test_a_create_with_a_key_gives_up_what_expired(database: str, face: Face) ->
 
 def test_a_create_may_replace_what_it_would_give_up(database: str, face: Face) -> None:
     """
-    The expired session whose ID a create takes over is replaced, and not given up as well.
+    A create that replaces an expired session does not also delete it.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -831,7 +831,7 @@ def test_a_page_is_filled_whatever_has_expired(
     database: str, face: Face, living: int, dead: int
 ) -> None:
     """
-    Pages have all that lives in order, behind any number of sessions that have expired.
+    Pages contain the living sessions in order, behind any number of expired ones.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -851,7 +851,7 @@ def test_a_page_is_in_order_whatever_the_terms(
     database: str, face: Face, ttls: list[float | None]
 ) -> None:
     """
-    Sessions of any lengths of life, touched or not, are on their pages in the order of their IDs.
+    Sessions with any times to live, touched or not, are paged in the order of their IDs.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -871,7 +871,7 @@ def test_a_page_has_the_sessions_that_are_about_to_end(
     database: str, face: Face, living: int
 ) -> None:
     """
-    Sessions that end soon are on their client's pages, beside any number that have just expired.
+    Sessions that expire soon are on the pages, beside any number that have just expired.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -888,7 +888,7 @@ def test_a_page_has_the_sessions_that_are_about_to_end(
 
 def test_a_page_is_filled_before_there_is_an_index_of_terms(database: str, face: Face) -> None:
     """
-    While the index of terms is being made, pages have all that lives.
+    While the index by term is being created, pages contain all living sessions.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -912,7 +912,7 @@ def test_what_finding_costs_does_not_grow_with_what_expired(
     database: str, is_analyzed: bool, ttl: int
 ) -> None:
     """
-    Among 50,000 dead sessions a page of many living ones takes the work it takes among 1,000.
+    A page of many living sessions reads as many blocks among 50,000 expired ones as among 1,000.
     """
     with SessionRegistry.open(database) as registry:
         registry.exists("x")
@@ -933,7 +933,7 @@ def test_what_finding_costs_does_not_grow_with_what_expired(
 
 def blocks_of_a_page(url: str) -> int:
     """
-    Return how many blocks of 8 KB the statements look at for the first 100 sessions of a client.
+    Return the number of 8 KB blocks that the statements read for the first 100 sessions.
     """
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
     table, looked = _schema.sessions_table("idlanyard"), 0
@@ -958,7 +958,7 @@ def blocks_of_a_page(url: str) -> int:
 
 def test_a_walk_passes_what_expired(database: str, face: Face) -> None:
     """
-    A walk goes on through parts of which nothing lives.
+    A walk continues through parts without living sessions.
     """
     with face(database) as registry:
         registry.exists("x")
@@ -979,14 +979,14 @@ def test_a_walk_passes_what_expired(database: str, face: Face) -> None:
 
 def kept(name: str, **more: Any) -> Kept:
     """
-    Return a session from elsewhere.
+    Return a session from another store.
     """
     return Kept(name, "c", "{}", None, 1_600_000_000_000_001, None)._replace(**more)
 
 
 def test_sessions_that_come_twice_are_put_one_after_another(database: str, face: Face) -> None:
     """
-    Of sessions put at once that have an ID or a key in common, the first is there for the second.
+    Sessions with the same ID or key in one put are put one after another.
     """
     key, request = digest("k"), digest("r")
     sessions = [
@@ -1006,7 +1006,7 @@ def test_sessions_that_come_twice_are_put_one_after_another(database: str, face:
 
 def test_a_thousand_are_put_at_once(database: str, face: Face) -> None:
     """
-    The most that may be put at once are, with keys, and are the same when they are put again.
+    A thousand sessions with keys are put at once, and are the same when put again.
     """
     ends = int(datetime.now(UTC).timestamp() + 3600) * 1_000_000
     sessions = [
@@ -1022,7 +1022,7 @@ def test_a_thousand_are_put_at_once(database: str, face: Face) -> None:
 
 def test_an_expired_session_gives_its_key_to_one_that_is_put(database: str, face: Face) -> None:
     """
-    The idempotency key of a session whose time is over is free for a session that is put.
+    The idempotency key of an expired session is free for a session that is put.
     """
     with face(database) as registry:
         registry.create("a", ttl=0.001, idempotency_key="k")
@@ -1034,7 +1034,7 @@ def test_an_expired_session_gives_its_key_to_one_that_is_put(database: str, face
 
 def test_a_create_that_never_has_its_turn_is_taken() -> None:
     """
-    A create with a key that others come before, again and again, ends as a duplicate.
+    A create with a key that is overtaken again and again ends as a duplicate.
     """
     table = _schema.sessions_table("idlanyard")
     migration = Migration(table)
@@ -1046,7 +1046,7 @@ def test_a_create_that_never_has_its_turn_is_taken() -> None:
 
 def answered(asking: Any) -> object:
     """
-    Return what a verb makes of answers without a row.
+    Return the answer of a question whose statements return no rows.
     """
     try:
         next(asking)
@@ -1058,7 +1058,7 @@ def answered(asking: Any) -> object:
 
 def documented() -> list[str]:
     """
-    Return the documented change of an earlier layout, once for each place where it stands.
+    Return the documented upgrade of layout 1, from the module and from the page.
     """
     _, _, rest = str(inspect.getdoc(_schema)).partition("Layout 1 had")
     _, _, rest = rest.partition("code-block:: sql\n")
@@ -1069,7 +1069,7 @@ def documented() -> list[str]:
 
 def test_the_documented_change_of_a_layout_is_the_one_that_is_made(database: str) -> None:
     """
-    Whoever changes an earlier layout by hand, as the page says, leaves nothing to be done.
+    After the documented upgrade by hand, nothing is left to change.
     """
     told, page = documented()
     assert told == page
@@ -1086,11 +1086,11 @@ def test_the_documented_change_of_a_layout_is_the_one_that_is_made(database: str
 
 def test_a_table_that_is_made_while_a_server_looks_is_not_there_yet(database: str) -> None:
     """
-    A process that finds the table half made, as another one makes it, takes it for none.
+    A table that is half visible, since another process creates it now, counts as missing.
     """
     engine = create_engine(make_url(database).set(drivername="postgresql+psycopg"))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        # What is made after its first question, this transaction sees by some of its own only.
+        # From now on, this transaction sees new tables in to_regclass() only, not in pg_class.
         connection.exec_driver_sql("SELECT 1")
         with SessionRegistry.open(database) as registry:
             registry.create()

@@ -97,7 +97,7 @@ REGISTRY_BREACHES = [
         "tests/registry/test_pgbouncer.py::TestPooled",
     ),
     Breach(
-        "Finding 6",
+        "R16",
         "a connection that may only read is kept",
         HOME + "_postgresql/_pool.py",
         "if is_read_only(error) and was_pooled and not is_last:",
@@ -106,7 +106,7 @@ REGISTRY_BREACHES = [
         "test_a_connection_that_may_only_read_is_replaced",
     ),
     Breach(
-        "Finding 6",
+        "R16",
         "one refusal is not told of the other connections",
         HOME + "_postgresql/_pool.py",
         "        self._pool.replace_all(first.generation)\n        connection.generation",
@@ -115,7 +115,7 @@ REGISTRY_BREACHES = [
         "test_one_refusal_closes_all_older_connections",
     ),
     Breach(
-        "Finding 8",
+        "R16",
         "a server without connections is taken for an outage",
         HOME + "_postgresql/_faults.py",
         '"too many clients|',
@@ -124,7 +124,7 @@ REGISTRY_BREACHES = [
         "test_who_has_none_tries_again_until_there_is_one",
     ),
     Breach(
-        "Finding 8",
+        "R16",
         "a process keeps all connections that it got",
         HOME + "_postgresql/_pool.py",
         "elif room < _RESERVE and self._open > 1:",
@@ -132,7 +132,7 @@ REGISTRY_BREACHES = [
         "tests/registry/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",
     ),
     Breach(
-        "Finding 9",
+        "R16",
         "a registry goes down with its first loop",
         HOME + "_loops.py",
         "if old is None or old.loop.is_closed():\n                self._held",

@@ -245,7 +245,7 @@ class ConnectionPool:
 
     def _free_slot(self) -> None:
         """
-        Count one connection less, and let the first waiter open one.
+        Count one connection less, and give the first waiter a permission.
         """
         self._open -= 1
         if self._waiting and self._may_open():

@@ -269,10 +269,10 @@ def _client_range(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool
     # One range of the index, so that the planner reads it in order. With two conditions it would
     # sort all sessions of the client while it has no statistics of a table just filled.
     columns = table.c
-    whose = bindparam("client", type_=LargeBinary)
+    client = bindparam("client", type_=LargeBinary)
     after = bindparam("after", type_=columns.session_id.type)
-    behind = tuple_(columns.client_key, columns.session_id) > tuple_(whose, after)
-    return behind, columns.client_key <= whose
+    behind = tuple_(columns.client_key, columns.session_id) > tuple_(client, after)
+    return behind, columns.client_key <= client
 
 
 def _build_page(table: Table) -> Any:

@@ -1,5 +1,5 @@
 """
-Places in a pool are handed on to whoever waits, and none is lost, whatever goes wrong.
+The slots of the pool go to the waiters in order, and none is lost after a failure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["database", "postgres"]
 
 class Line(PooledConnection):
     """
-    A connection that knows only whether it was closed.
+    A connection that only knows whether it was closed.
     """
 
     def __init__(self, generation: int = 0) -> None:
@@ -44,28 +44,28 @@ class Line(PooledConnection):
 
     def close(self) -> None:
         """
-        Hang up.
+        Close the connection.
         """
         self.is_closed = True
 
 
 def pool_of(size: int, most: int) -> ConnectionPool:
     """
-    Return a pool.
+    Return a pool with bounds.
     """
     return ConnectionPool(Pool(size, most, 1.0))
 
 
 def waiter() -> Waiter:
     """
-    Return one that waits.
+    Return a new waiter.
     """
     return Waiter(Event())
 
 
 def test_places_are_handed_on_in_the_order_of_asking() -> None:
     """
-    Finding 8: a connection goes to whoever has waited longest, and to nobody else.
+    A connection goes to the waiter that has waited longest.
     """
     pool, line = pool_of(1, 1), Line()
     assert pool.take(waiter()) is Permit.OPEN
@@ -80,7 +80,7 @@ def test_places_are_handed_on_in_the_order_of_asking() -> None:
 @pytest.mark.parametrize("is_open", [True, False])
 def test_whoever_leaves_hands_on_what_came_too_late(is_open: bool) -> None:
     """
-    R14: a place that was given to a question that is over goes to the next one.
+    R14: a slot given to a waiter that leaves goes to the next one.
     """
     pool, line = pool_of(1, 1), Line()
     pool.take(waiter())
@@ -98,7 +98,7 @@ def test_whoever_leaves_hands_on_what_came_too_late(is_open: bool) -> None:
 
 def test_whoever_leaves_twice_takes_nothing_away() -> None:
     """
-    R14: a waiter that was never in the queue, or is out of it, leaves without a trace.
+    R14: leaving the queue twice, or without being in it, changes nothing.
     """
     pool, one = pool_of(1, 1), waiter()
     pool.leave(one)
@@ -112,7 +112,7 @@ def test_whoever_leaves_twice_takes_nothing_away() -> None:
 
 def test_what_is_too_many_is_closed_when_it_comes_back() -> None:
     """
-    Finding 8: of those that were open at once, as many stay as were asked for.
+    Connections above the size of the pool are closed when they come back.
     """
     pool, lines = pool_of(1, 2), [Line(), Line()]
     assert [pool.take(waiter()) for _ in lines] == [Permit.OPEN] * 2
@@ -124,7 +124,7 @@ def test_what_is_too_many_is_closed_when_it_comes_back() -> None:
 
 def test_a_pool_that_was_given_up_takes_nothing_back() -> None:
     """
-    Finding 6: what was in use when the pool was given up is closed, and its place is free.
+    A connection in use when all are replaced is closed when it comes back.
     """
     pool, idle, used = pool_of(2, 2), Line(), Line()
     pool.take(waiter())
@@ -140,7 +140,7 @@ def test_a_pool_that_was_given_up_takes_nothing_back() -> None:
 
 def test_a_server_that_has_room_again_lets_all_open() -> None:
     """
-    Finding 8: once there is room for everybody, whoever waits may open a connection.
+    Once the server has room for the whole pool, all waiters may open connections.
     """
     pool, waiting = pool_of(4, 4), [waiter() for _ in range(3)]
     pool.take(waiter())
@@ -153,7 +153,7 @@ def test_a_server_that_has_room_again_lets_all_open() -> None:
 
 def test_a_server_with_some_room_keeps_everybody_as_they_are() -> None:
     """
-    Finding 8: where a few connections are left, nobody closes one and nobody hurries.
+    If the server has a few connections left, none is closed.
     """
     pool = pool_of(4, 4)
     pool.take(waiter())
@@ -178,7 +178,7 @@ def link(database: str) -> Iterator[PooledConnection]:
 
 def until_look(pool: ConnectionPool, link: PooledConnection) -> Any:
     """
-    Return the steps of a question that was answered, before it looks at the server's room.
+    Return the steps of an answered statement, up to the check of the server's room.
     """
     pool.take(waiter())
     steps = Attempts(pool, Event, until=monotonic() + 60).steps()
@@ -190,7 +190,7 @@ def until_look(pool: ConnectionPool, link: PooledConnection) -> Any:
 
 def test_a_look_that_fails_does_not_fail_the_question(link: PooledConnection) -> None:
     """
-    Finding 8: the answer is there already, whatever the server says about its connections.
+    If the check of the server's room fails, the answer is returned all the same.
     """
     pool = pool_of(2, 2)
     steps = until_look(pool, link)
@@ -202,7 +202,7 @@ def test_a_look_that_fails_does_not_fail_the_question(link: PooledConnection) ->
 
 def test_a_look_that_is_cancelled_leaves_no_place_taken(link: PooledConnection) -> None:
     """
-    R14: a cancellation goes through, and the connection is closed.
+    R14: a cancellation is passed on, and the connection is closed.
     """
     pool = pool_of(2, 2)
     steps = until_look(pool, link)
@@ -214,7 +214,7 @@ def test_a_look_that_is_cancelled_leaves_no_place_taken(link: PooledConnection) 
 
 def test_a_wait_that_is_cancelled_leaves_the_queue() -> None:
     """
-    R14: who is cancelled while it waits for a connection is given none.
+    R14: a cancelled wait gets no slot.
     """
     pool = pool_of(1, 1)
     pool.take(waiter())
@@ -228,7 +228,7 @@ def test_a_wait_that_is_cancelled_leaves_the_queue() -> None:
 
 def test_an_answer_that_is_no_servers_gives_the_connection_back(link: PooledConnection) -> None:
     """
-    R14: an error of our own, on a connection that is well, costs no connection.
+    R14: after an error of our own, a usable connection goes back into the pool.
     """
     pool = pool_of(1, 1)
     steps = Attempts(pool, Event, until=monotonic() + 60).steps()
@@ -243,7 +243,7 @@ def test_a_connection_that_ended_meanwhile_is_replaced(
     database: str, link: PooledConnection
 ) -> None:
     """
-    What the server has ended is seen before it is asked.
+    A connection that the server has closed is replaced before it is used.
     """
     pool = pool_of(1, 1)
     steps = Attempts(pool, Event, until=monotonic() + 60).steps()
@@ -265,7 +265,7 @@ def test_a_connection_that_ended_meanwhile_is_replaced(
 
 def test_a_registry_that_was_never_used_is_closed() -> None:
     """
-    R14: closing what has connected to nothing is harmless, twice too.
+    R14: a registry that was never used can be closed, also twice.
     """
     registry = AsyncSessionRegistry.open(f"postgresql://127.0.0.1:{free_port()}/d")
     asyncio.run(registry.close())
@@ -274,14 +274,14 @@ def test_a_registry_that_was_never_used_is_closed() -> None:
 
 def test_a_child_begins_with_nothing_of_its_parents() -> None:
     """
-    Finding 9: in a child the state is made anew, and the parent's is neither used nor given up.
+    A forked child has its own state, and neither uses nor closes its parent's.
     """
     assert outcome_of(fork_between_loops) == [[None, 2, []], 1]
 
 
 def test_a_full_server_is_told_from_a_silent_one() -> None:
     """
-    Finding 8: where a question found the server full until its time was over, that is the cause.
+    If the server was full until the timeout, the cause says so.
     """
     pool = pool_of(1, 1)
     attempts = Attempts(pool, Event, until=monotonic())
@@ -292,7 +292,7 @@ def test_a_full_server_is_told_from_a_silent_one() -> None:
 
 class Demoted(PooledConnection):
     """
-    A connection whose server has stopped to take writes.
+    A connection whose server no longer accepts writes.
     """
 
     def __init__(self) -> None:
@@ -301,26 +301,26 @@ class Demoted(PooledConnection):
 
     def is_alive(self) -> bool:
         """
-        Return that it can be asked.
+        Return True.
         """
         return True
 
     def is_demoted(self) -> bool:
         """
-        Return that its server was demoted.
+        Return True.
         """
         return True
 
     def close(self) -> None:
         """
-        Hang up.
+        Close the connection.
         """
         self.is_closed = True
 
 
 def test_a_demoted_connection_is_seen_before_it_is_asked() -> None:
     """
-    Finding 6: where the server said by itself that it is read-only, the connection is replaced.
+    A connection whose server reported that it is read-only is replaced before it is used.
     """
     pool, line = pool_of(1, 1), Demoted()
     pool.take(waiter())

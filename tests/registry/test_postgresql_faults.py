@@ -1,5 +1,5 @@
 """
-A ``postgresql://`` that is set up wrongly is told in a sentence; one that is down is an outage.
+A wrongly configured ``postgresql://`` is a fault with a sentence; one that is down is an outage.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from registry.postgres import (
 
 Face = Callable[..., AbstractContextManager[Opened]]
 SHORT = 2.0
-# What a machine that is busy with other tests may add.
+# The extra seconds on a machine that is busy with other tests.
 SLACK = 0.5
 
 
 @pytest.fixture(params=[synchronous, asynchronous])
 def face(request: pytest.FixtureRequest) -> Face:
     """
-    One of the two registries.
+    The sync and the async registry.
     """
     chosen: Face = request.param
     return chosen
@@ -80,7 +80,7 @@ def server(certificate: Path) -> Iterator[PostgreSQL]:
     with PostgreSQL() as one:
         data = one.sockets / "data"
         for name, behind in (("cert.pem", "server.crt"), ("key.pem", "server.key")):
-            # Its owner and its mode are as the server wants them.
+            # The server refuses files with another owner or mode.
             shutil.copy(data / "PG_VERSION", data / behind)
             stat = (data / "PG_VERSION").stat()
             (data / behind).write_bytes((certificate / name).read_bytes())
@@ -99,7 +99,7 @@ def server(certificate: Path) -> Iterator[PostgreSQL]:
 
 def put_into(pattern: str, server: PostgreSQL, certificate: Path) -> str:
     """
-    Return the URL that a pattern stands for.
+    Return a URL with the placeholders of its pattern replaced.
     """
     return pattern.format(
         port=server.port,
@@ -166,7 +166,7 @@ def test_what_waiting_will_not_mend_is_told(
     server: PostgreSQL, certificate: Path, face: Face, pattern: str, fault: str
 ) -> None:
     """
-    A fault of configuration is its own exception, a sentence without secrets.
+    A fault of configuration is RegistryMisconfigured, with a sentence without secrets.
     """
     url = put_into(pattern, server, certificate)
     with (
@@ -182,7 +182,7 @@ def test_what_waiting_will_not_mend_is_told(
 
 def test_a_server_without_tls_is_told(face: Face) -> None:
     """
-    TLS against a plain server will not get better by waiting.
+    TLS to a server without TLS is a fault of configuration.
     """
     with (
         PostgreSQL() as plain,
@@ -194,7 +194,7 @@ def test_a_server_without_tls_is_told(face: Face) -> None:
 
 def test_a_server_that_wants_tls_is_told(face: Face) -> None:
     """
-    A plain connection to a server that wants TLS names the way out.
+    A plain connection to a server that requires TLS is a fault with the option to write.
     """
     with PostgreSQL() as plain:
         rules = plain.sockets / "data" / "pg_hba.conf"
@@ -209,7 +209,7 @@ def test_a_server_that_wants_tls_is_told(face: Face) -> None:
 
 def test_an_address_of_something_else_is_told(face: Face) -> None:
     """
-    A server of another kind at the address is no outage.
+    A server of another kind at the address is a fault of configuration.
     """
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -254,7 +254,7 @@ def test_what_waiting_may_mend_is_unavailable_in_time(
     server: PostgreSQL, face: Face, pattern: str
 ) -> None:
     """
-    An outage is told within the timeout and half a second.
+    An outage is RegistryUnavailable within the timeout and half a second.
     """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         listening = silent.getsockname()[1]
@@ -283,7 +283,7 @@ def test_a_silent_host_leaves_time_for_the_next(server: PostgreSQL, face: Face) 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_both_schemes_lead_to_the_server(server: PostgreSQL, face: Face, scheme: str) -> None:
     """
-    Finding 25: what several hosts hand out, postgres://, is taken as it is.
+    ``postgres://`` is the same as ``postgresql://``.
     """
     url = server.url.replace("postgresql:", f"{scheme}:")
     with face(url) as registry:
@@ -292,7 +292,7 @@ def test_both_schemes_lead_to_the_server(server: PostgreSQL, face: Face, scheme:
 
 def test_the_message_of_a_wrong_url_works_when_it_is_written() -> None:
     """
-    Finding 25: what the message says to write is taken.
+    The URL that the message suggests is accepted.
     """
     with pytest.raises(PolicyError) as raised:
         SessionRegistry.open("postgres://u:p@h:5432,/d?=")
@@ -319,7 +319,7 @@ def test_the_message_of_a_wrong_url_works_when_it_is_written() -> None:
 )
 def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
     """
-    Libpq tells no code for a connection that was refused, only this.
+    Refused connections have no code, and are recognised by their text.
     """
     assert (connection_fault(psycopg.OperationalError(text)) is not None) is is_told
 
@@ -352,6 +352,6 @@ def test_refusals_are_told_by_their_text(text: str, is_told: bool) -> None:
 )
 def test_only_what_was_surely_not_done_is_asked_again(error: BaseException, is_ended: bool) -> None:
     """
-    A statement that may have been done is never repeated by itself.
+    A statement that may have been done is never repeated.
     """
     assert was_terminated(error) is is_ended
