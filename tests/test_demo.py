@@ -20,9 +20,9 @@ from idlanyard.__main__ import main
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import attach_to_error, make_request_ids
 from idlanyard._demo import rows as demo_rows
-from idlanyard._demo.asking import Answer
-from idlanyard._demo.rows import CASES, Row, failed, judged, streamed
-from idlanyard._demo.run import curls, demo, serve, show
+from idlanyard._demo.asking import DemoResponse
+from idlanyard._demo.rows import REQUESTS, DemoRow, judge_error, judge_request, judge_stream
+from idlanyard._demo.run import keep_serving, list_commands, print_table, run_demo
 from idlanyard._demo.servers import Tracebacks
 
 
@@ -46,7 +46,7 @@ def test_the_demo_is_right_on_every_row() -> None:
     Against uvicorn and waitress, every row of the demo is right, and the status is 0.
     """
     out = console()
-    assert demo(out) == 0
+    assert run_demo(out) == 0
     assert "22 of 22 rows right" in printed(out)
     assert "WRONG" not in printed(out)
 
@@ -56,8 +56,8 @@ def test_a_wrong_row_fails_the_demo() -> None:
     One row that is not right is called wrong, and the status is 1.
     """
     out = console()
-    good = Row("ASGI", "a", "b", "c", "d", right=True)
-    assert show([good, good._replace(right=False)], out) == 1
+    good = DemoRow("ASGI", "a", "b", "c", "d", right=True)
+    assert print_table([good, good._replace(right=False)], out) == 1
     assert "WRONG" in printed(out)
     assert "1 of 2 rows right" in printed(out)
 
@@ -65,15 +65,15 @@ def test_a_wrong_row_fails_the_demo() -> None:
 @pytest.mark.parametrize(
     ("case", "answer"),
     [
-        pytest.param(1, Answer(500, {"x-session-id": "chat-42"}, "oops"), id="no JSON"),
+        pytest.param(1, DemoResponse(500, {"x-session-id": "chat-42"}, "oops"), id="no JSON"),
         pytest.param(
             1,
-            Answer(200, {}, '{"ids": {"session_id": ["chat-42", "client"]}, "raw": null}'),
+            DemoResponse(200, {}, '{"ids": {"session_id": ["chat-42", "client"]}, "raw": null}'),
             id="no echo",
         ),
         pytest.param(
             3,
-            Answer(
+            DemoResponse(
                 200,
                 {"x-session-id": "chat-42"},
                 '{"ids": {"session_id": ["chat-42", "client"]}, "raw": "admin"}',
@@ -82,7 +82,7 @@ def test_a_wrong_row_fails_the_demo() -> None:
         ),
         pytest.param(
             0,
-            Answer(
+            DemoResponse(
                 200,
                 {"x-session-id": "not-minted"},
                 '{"ids": {"session_id": ["not-minted", "minted"]}, "raw": null}',
@@ -91,11 +91,11 @@ def test_a_wrong_row_fails_the_demo() -> None:
         ),
     ],
 )
-def test_a_row_is_judged_by_what_was_observed(case: int, answer: Answer) -> None:
+def test_a_row_is_judged_by_what_was_observed(case: int, answer: DemoResponse) -> None:
     """
     A response that is not what the case asks for makes a row wrong.
     """
-    assert not judged("ASGI", CASES[case], answer).right
+    assert not judge_request("ASGI", REQUESTS[case], answer).right
 
 
 def test_a_stream_and_an_error_are_judged_too() -> None:
@@ -103,10 +103,10 @@ def test_a_stream_and_an_error_are_judged_too() -> None:
     A part without its session, and an error whose log line lacks it, are wrong.
     """
     echo = {"x-session-id": "chat-42"}
-    assert streamed("WSGI", Answer(200, echo, "chat-42\n" * 3)).right
-    assert not streamed("WSGI", Answer(200, echo, "chat-42\nNone\n")).right
-    assert failed("WSGI", Answer(500, {}, ""), ["broken-WSGI"]).right
-    assert not failed("WSGI", Answer(500, {}, ""), ["another"]).right
+    assert judge_stream("WSGI", DemoResponse(200, echo, "chat-42\n" * 3)).right
+    assert not judge_stream("WSGI", DemoResponse(200, echo, "chat-42\nNone\n")).right
+    assert judge_error("WSGI", DemoResponse(500, {}, ""), ["broken-WSGI"]).right
+    assert not judge_error("WSGI", DemoResponse(500, {}, ""), ["another"]).right
 
 
 def test_tracebacks_without_a_snapshot_are_passed_over() -> None:
@@ -135,7 +135,7 @@ def test_serving_keeps_both_servers_up_until_interrupted() -> None:
                 statuses.append(response.status)
         raise KeyboardInterrupt
 
-    assert serve(wait, out) == 0
+    assert keep_serving(wait, out) == 0
     assert statuses == [200, 200]
     assert printed(out).endswith("stopped\n")
 
@@ -144,14 +144,14 @@ def test_serving_ends_by_itself_when_there_is_nothing_to_wait_for() -> None:
     """
     When the wait is over the servers stop without an interrupt.
     """
-    assert serve(lambda: None, console()) == 0
+    assert keep_serving(lambda: None, console()) == 0
 
 
 def test_the_lines_to_try_name_both_servers() -> None:
     """
     The curl lines reach both ports.
     """
-    text = "\n".join(curls(1, 2))
+    text = "\n".join(list_commands(1, 2))
     assert "127.0.0.1:1/" in text
     assert "127.0.0.1:2/" in text
 
@@ -178,7 +178,7 @@ def test_the_command_line_runs_the_demo(capsys: pytest.CaptureFixture[str]) -> N
         sys.argv = before
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("Of spoofed and invalid headers the log tells")
+    assert shown.startswith("The log warns of spoofed and invalid headers")
     assert "rows right" in shown
 
 

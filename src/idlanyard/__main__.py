@@ -48,7 +48,7 @@ def _demo(*, serve: bool) -> int:
             f"pip install '.[demo]'\n"
         )
         return _MISSING
-    return run.serve(threading.Event().wait) if serve else run.demo()
+    return run.keep_serving(threading.Event().wait) if serve else run.run_demo()
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def inject(
         _add_if_absent(headers, spec.header.lower() if lower else spec.header, value)
 
 
-def ids_to_send() -> dict[str, str]:
+def _headers_to_send() -> dict[str, str]:
     """
     Return the headers of the current IDs, for a client that sends a request now.
 
@@ -300,7 +300,7 @@ def add_ids_for_hop(
             del headers[name]
     if not origins.allow(url):
         return {}
-    added = {name: value for name, value in ids_to_send().items() if name not in headers}
+    added = {name: value for name, value in _headers_to_send().items() if name not in headers}
     for name, value in added.items():
         headers[name] = value
     return added

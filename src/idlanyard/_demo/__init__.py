@@ -1,5 +1,5 @@
 """
-What ``python -m idlanyard demo`` runs: two real servers and real requests.
+The code of ``python -m idlanyard demo``: two real servers and real requests.
 """
 
 from __future__ import annotations

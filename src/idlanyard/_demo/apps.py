@@ -1,5 +1,5 @@
 """
-The two applications of the demo, one for each protocol: they say what they see.
+The two applications of the demo, one for each protocol: they answer with the IDs that they see.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ PARTS: Final = 3
 
 class Boom(Exception):
     """
-    What the applications raise and nobody handles.
+    An error that no code of the applications handles.
     """
 
 
-def seen(header: str | None) -> bytes:
+def describe_binding(header: str | None) -> bytes:
     """
-    Return as JSON what is bound, who vouches for it, and the raw user header.
+    Return as JSON the current IDs with their provenances, and the user header as it arrived.
     """
     context = get_session_context()
     ids = {name: [value, context.provenance(name)] for name, value in context.as_dict().items()}
@@ -35,12 +35,12 @@ def seen(header: str | None) -> bytes:
 
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
     """
-    Answer what the paths of the demo ask for.
+    Serve the paths of the demo over ASGI.
     """
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": seen(None).decode()})
+        await send({"type": "websocket.send", "text": describe_binding(None).decode()})
         await send({"type": "websocket.close", "code": 1000})
         return
     path = scope["path"].removeprefix(TRUSTING_PATH)
@@ -57,12 +57,17 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b""})
         return
     header = dict(scope["headers"]).get(b"x-user-id")
-    await send({"type": "http.response.body", "body": seen(header and header.decode("latin-1"))})
+    await send(
+        {
+            "type": "http.response.body",
+            "body": describe_binding(header and header.decode("latin-1")),
+        }
+    )
 
 
 def wsgi_app(environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """
-    The same over WSGI.
+    Serve the paths of the demo over WSGI.
     """
     path = environ["PATH_INFO"].removeprefix(TRUSTING_PATH)
     if path == "/boom":
@@ -72,12 +77,12 @@ def wsgi_app(environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes
     start_response("404 Not Found" if path == "/missing" else "200 OK", [])
     if path == "/stream":
         return (f"{get_session_id()}\n".encode() for _ in range(PARTS))
-    return [seen(environ.get("HTTP_X_USER_ID"))]
+    return [describe_binding(environ.get("HTTP_X_USER_ID"))]
 
 
-def asgi() -> Any:
+def make_asgi_app() -> Any:
     """
-    Return the ASGI application, closed but for the paths that trust this machine.
+    Return the ASGI application, which trusts this machine on some paths only.
     """
     trusting, closed = ASGIMiddleware(asgi_app, TRUSTING), ASGIMiddleware(asgi_app, CLOSED)
 
@@ -88,9 +93,9 @@ def asgi() -> Any:
     return app
 
 
-def wsgi() -> Any:
+def make_wsgi_app() -> Any:
     """
-    Return the WSGI application, closed but for the paths that trust this machine.
+    Return the WSGI application, which trusts this machine on some paths only.
     """
     trusting, closed = WSGIMiddleware(wsgi_app, TRUSTING), WSGIMiddleware(wsgi_app, CLOSED)
 

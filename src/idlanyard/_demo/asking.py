@@ -1,5 +1,5 @@
 """
-Real requests over real sockets, and what comes back.
+Real requests over real sockets, and their responses.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ _TIMEOUT: Final = 20.0
 _ECHOED: Final = ("x-session-id", "x-user-id", "x-tenant-id")
 
 
-class Answer(NamedTuple):
+class DemoResponse(NamedTuple):
     """
     One response.
 
     Attributes:
-        status: its status; 101 for a WebSocket.
-        echo: our headers on it.
-        body: its body.
+        status: the status; 101 for a WebSocket.
+        echo: the headers of ours.
+        body: the body.
     """
 
     status: int
     echo: dict[str, str]
     body: str
 
-    def said(self) -> dict[str, Any]:
+    def read_body(self) -> dict[str, Any]:
         """
-        Return what the application says it saw; nothing where it says something else.
+        Return the body of an application that describes its binding, else an empty mapping.
         """
         try:
-            said: dict[str, Any] = json.loads(self.body)
+            described: dict[str, Any] = json.loads(self.body)
         except ValueError:
             return {}
-        return said
+        return described
 
-    def saw(self) -> dict[str, Any]:
+    def ids_seen(self) -> dict[str, Any]:
         """
         Return the IDs that the application saw, each with its provenance.
         """
-        ids: dict[str, Any] = self.said().get("ids", {})
+        ids: dict[str, Any] = self.read_body().get("ids", {})
         return ids
 
-    def raw(self) -> object:
+    def user_header(self) -> object:
         """
         Return the user header that the application saw.
         """
-        return self.said().get("raw")
+        return self.read_body().get("raw")
 
 
-def ask(port: int, path: str, headers: Mapping[str, str]) -> Answer:
+def ask(port: int, path: str, headers: Mapping[str, str]) -> DemoResponse:
     """
     Send one HTTP request.
     """
@@ -64,12 +64,12 @@ def ask(port: int, path: str, headers: Mapping[str, str]) -> Answer:
         connection.request("GET", path, headers=dict(headers))
         response = connection.getresponse()
         body = response.read().decode()
-        return Answer(response.status, _echo(dict(response.getheaders())), body)
+        return DemoResponse(response.status, _read_echo(dict(response.getheaders())), body)
     finally:
         connection.close()
 
 
-def ask_websocket(port: int, path: str, headers: Mapping[str, str]) -> Answer:
+def ask_websocket(port: int, path: str, headers: Mapping[str, str]) -> DemoResponse:
     """
     Open one WebSocket and read its one message.
     """
@@ -79,9 +79,9 @@ def ask_websocket(port: int, path: str, headers: Mapping[str, str]) -> Answer:
         body = socket.recv(timeout=_TIMEOUT)
         response = socket.response
         headers = {} if response is None else dict(response.headers.raw_items())
-        return Answer(101, _echo(headers), str(body))
+        return DemoResponse(101, _read_echo(headers), str(body))
 
 
-def _echo(headers: Mapping[str, str]) -> dict[str, str]:
+def _read_echo(headers: Mapping[str, str]) -> dict[str, str]:
     lower = {name.lower(): value for name, value in headers.items()}
     return {name: lower[name] for name in _ECHOED if name in lower}

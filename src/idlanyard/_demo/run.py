@@ -11,29 +11,29 @@ from rich.console import Console
 from rich.table import Table
 
 from idlanyard._demo import apps
-from idlanyard._demo.rows import Row, rows
-from idlanyard._demo.servers import HOST, listening, serving_asgi, serving_wsgi
+from idlanyard._demo.rows import DemoRow, judge_server
+from idlanyard._demo.servers import HOST, catch_tracebacks, serve_asgi, serve_wsgi
 
 
-def observed() -> list[Row]:
+def judge_servers() -> list[DemoRow]:
     """
-    Start both servers, send them everything, and return what was observed.
+    Start both servers, send every request to both, and return the judged rows.
     """
-    found: list[Row] = []
+    found: list[DemoRow] = []
     with ExitStack() as stack:
-        tracebacks = stack.enter_context(listening())
+        tracebacks = stack.enter_context(catch_tracebacks())
         ports = {
-            "ASGI": stack.enter_context(serving_asgi(apps.asgi())),
-            "WSGI": stack.enter_context(serving_wsgi(apps.wsgi())),
+            "ASGI": stack.enter_context(serve_asgi(apps.make_asgi_app())),
+            "WSGI": stack.enter_context(serve_wsgi(apps.make_wsgi_app())),
         }
         for server, port in ports.items():
-            found += rows(server, port, tracebacks)
+            found += judge_server(server, port, tracebacks)
     return found
 
 
-def show(found: Sequence[Row], console: Console) -> int:
+def print_table(found: Sequence[DemoRow], console: Console) -> int:
     """
-    Print the table; 0 only if every row is right.
+    Print the table and return 0 if every row is right, else 1.
     """
     table = Table(title="idlanyard: real requests to uvicorn (ASGI) and waitress (WSGI)")
     for heading in ("server", "what", "sent", "the application saw", "came back", ""):
@@ -47,18 +47,18 @@ def show(found: Sequence[Row], console: Console) -> int:
     return 1 if wrong else 0
 
 
-def demo(console: Console | None = None) -> int:
+def run_demo(console: Console | None = None) -> int:
     """
     Run the demo and return its exit status.
     """
     console = console or Console(width=132)
-    console.print("Of spoofed and invalid headers the log tells, as it will in your application:")
-    found = observed()
+    console.print("The log warns of spoofed and invalid headers, as it will in your application:")
+    found = judge_servers()
     console.print()
-    return show(found, console)
+    return print_table(found, console)
 
 
-def curls(asgi_port: int, wsgi_port: int) -> Iterable[str]:
+def list_commands(asgi_port: int, wsgi_port: int) -> Iterable[str]:
     """
     Return commands to try against the servers.
     """
@@ -73,13 +73,16 @@ def curls(asgi_port: int, wsgi_port: int) -> Iterable[str]:
         yield f"curl -i {url}/late"
 
 
-def serve(wait: Callable[[], object], console: Console | None = None) -> int:
+def keep_serving(wait: Callable[[], object], console: Console | None = None) -> int:
     """
     Keep the servers up until *wait* returns or Ctrl-C is pressed.
     """
     console = console or Console()
-    with serving_asgi(apps.asgi()) as asgi_port, serving_wsgi(apps.wsgi()) as wsgi_port:
-        for line in curls(asgi_port, wsgi_port):
+    with (
+        serve_asgi(apps.make_asgi_app()) as asgi_port,
+        serve_wsgi(apps.make_wsgi_app()) as wsgi_port,
+    ):
+        for line in list_commands(asgi_port, wsgi_port):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
         console.print("Ctrl-C stops the servers.")
         try:

@@ -24,7 +24,7 @@ _LOGGERS: Final = ("uvicorn.error", "waitress")
 
 class Tracebacks(logging.Handler):
     """
-    Keeps the IDs that the exceptions carry which a server logs.
+    A handler that keeps the IDs attached to the exceptions that a server logs.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Tracebacks(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """
-        Keep what the record's exception carries.
+        Keep the IDs that are attached to the record's exception.
         """
         error = record.exc_info[1] if record.exc_info else None
         context = None if error is None else ids_of_error(error)
@@ -48,9 +48,9 @@ class Tracebacks(logging.Handler):
 
 
 @contextmanager
-def listening() -> Generator[Tracebacks, None, None]:
+def catch_tracebacks() -> Generator[Tracebacks, None, None]:
     """
-    Hear the tracebacks that the servers log, instead of the terminal.
+    Catch the tracebacks that the servers log, in place of the terminal.
     """
     handler = Tracebacks()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
@@ -67,7 +67,7 @@ def listening() -> Generator[Tracebacks, None, None]:
 
 
 @contextmanager
-def serving_asgi(app: Any, port: int = 0) -> Generator[int, None, None]:
+def serve_asgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     """
     Serve *app* under uvicorn meanwhile; the port is yielded.
     """
@@ -89,7 +89,7 @@ def serving_asgi(app: Any, port: int = 0) -> Generator[int, None, None]:
 
 
 @contextmanager
-def serving_wsgi(app: Any, port: int = 0) -> Generator[int, None, None]:
+def serve_wsgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     """
     Serve *app* under waitress meanwhile; the port is yielded.
     """
@@ -105,7 +105,7 @@ def serving_wsgi(app: Any, port: int = 0) -> Generator[int, None, None]:
     try:
         yield server.effective_port
     finally:
-        # In the server's own thread: it would read from what another one closes.
+        # In the server's own thread, which may be reading from a socket closed elsewhere.
         server.trigger.pull_trigger(stop)
         thread.join()
         server.task_dispatcher.shutdown()
