@@ -89,7 +89,7 @@ def served(url: str) -> Iterator[int]:
 
 async def clients(port: int, number: int, seconds: float) -> Load:
     """
-    Let so many clients ask for so long.
+    Run so many clients for so long.
     """
     load = Load([], Counter())
     # The first request waits until the server has begun.

@@ -58,7 +58,7 @@ class Times(NamedTuple):
 
 class Candidate(NamedTuple):
     """
-    What is called, with which names, and what is done with them when a block is over.
+    The calls to time, their names, and the clean-up after a block.
     """
 
     call: Callable[[str], Any]
@@ -150,7 +150,7 @@ def _end(face: Face, registry: Any, names: list[str]) -> None:
 
 class Paging(NamedTuple):
     """
-    What going through all pages of a client's sessions takes, in bytes.
+    Return the bytes that all pages of a client's sessions take.
 
     Attributes:
         peak: the most that Python had at once.

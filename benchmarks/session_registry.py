@@ -31,7 +31,7 @@ MEBIBYTE = 2**20
 
 class Figure(NamedTuple):
     """
-    What was measured, and what it may be at most.
+    A measurement, and its limit.
     """
 
     name: str

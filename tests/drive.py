@@ -131,7 +131,7 @@ def environ_of(lines: Iterable[Line] = (), *, peer: str | None = STRANGER, **mor
 
 class Response(NamedTuple):
     """
-    What a WSGI application answered.
+    The answer of a WSGI application.
 
     Attributes:
         status: as in ``"200 OK"``.

@@ -607,7 +607,7 @@ def _not_mallory(value: str, request: Any) -> bool:
 
 def _as_claimed(value: str, request: Any) -> bool:
     """
-    Say whether the tenant is the one that the login named.
+    Return whether the tenant is the one that the login named.
     """
     claimed: str | None = request.headers.get("X-Claim")
     return claimed == value and request.path == "/orders" and request.peer == PROXY

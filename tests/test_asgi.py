@@ -284,7 +284,7 @@ def test_headers_may_be_missing(kind: str) -> None:
 )
 def test_an_error_unbinds_and_carries_a_snapshot(error: BaseException) -> None:
     """
-    Whatever leaves the app, nothing stays bound, and it takes a snapshot along (S28, R4).
+    After any exception of the app nothing stays bound, and the exception has a snapshot (S28, R4).
     """
     args = error.args
 

@@ -19,7 +19,7 @@ import driving
 @pytest.mark.parametrize("name", candidates.ASGI)
 def test_an_asgi_candidate_does_its_work(name: str) -> None:
     """
-    What is compared echoes the session, and the bare application and the pass-through do not.
+    Every candidate echoes the session, and the bare application and the pass-through do not.
     """
     sent: list[Any] = []
 
@@ -44,7 +44,7 @@ def test_an_asgi_candidate_does_its_work(name: str) -> None:
 @pytest.mark.parametrize("chunks", [0, 2], ids=["list", "generator"])
 def test_a_wsgi_candidate_does_its_work(name: str, chunks: int) -> None:
     """
-    What is compared echoes the session, and the bare application does not.
+    Every candidate echoes the session, and the bare application does not.
     """
     started: list[Any] = []
 

@@ -94,7 +94,7 @@ def answered() -> dict[str, Answers]:
 @pytest.mark.parametrize(("framework", "name"), CANDIDATES)
 def test_a_candidate_does_its_work(answered: dict[str, Answers], framework: str, name: str) -> None:
     """
-    What is compared answers as the bare application does, and echoes the IDs it reads (R9).
+    Every candidate answers as the bare application does, and echoes the IDs it reads (R9).
     """
     found = answered["trusted"][framework][name]
     assert found == {"status": "200 OK", "body": "hi", "echo": ECHOED[framework][name]}
@@ -103,7 +103,7 @@ def test_a_candidate_does_its_work(answered: dict[str, Answers], framework: str,
 @pytest.mark.parametrize(("framework", "name"), CANDIDATES)
 def test_a_candidate_mints(answered: dict[str, Answers], framework: str, name: str) -> None:
     """
-    What is compared mints a session where none is sent, and the last request's is gone (R15).
+    Every candidate mints a session for a request without one, and the last request's is gone (R15).
     """
     echo = answered["mint"][framework][name]["echo"]
     assert set(echo) == ({"X-Session-ID"} if name != "bare" else set())

@@ -137,7 +137,7 @@ class Called:
 )
 def test_parameters_left_out_are_filled(call: Any, result: object) -> None:
     """
-    What the caller leaves out is filled, what is given wins.
+    An argument that the caller leaves out is filled, and one that is given wins.
     """
     with session_context("s", user_id="u", tenant_id="t"):
         assert call() == result
@@ -329,7 +329,7 @@ SOURCES = {
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_annotations_of_any_kind_leave_bind_in_force(source: str) -> None:
     """
-    Whatever the annotations are, the ID is filled, and the visible signature has it not.
+    With any annotations the ID is filled, and the visible signature lacks it.
     """
     names: dict[str, Any] = {"__name__": "theirs"}
     exec(compile(source, "theirs", "exec", dont_inherit=True), names)

@@ -77,7 +77,7 @@ async def serve(
 
 def here() -> dict[str, str]:
     """
-    What is in force here.
+    Return the current IDs.
     """
     return get_session_context().as_dict()
 
@@ -239,7 +239,7 @@ def test_no_identification_is_lost_between_threads() -> None:
 
 def give_way(frame: FrameType, *_: object) -> Any:
     """
-    Let another thread run at each line that writes a scope, where one could be in the way.
+    Run another thread at each line that writes a scope, where one could be in the way.
     """
     if frame.f_code not in {update_request_ids.__code__, apply_delta.__code__}:
         return None

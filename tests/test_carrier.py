@@ -108,7 +108,7 @@ def test_inject_says_what_it_needs() -> None:
 )
 def test_inject_writes_names_in_lower_case(given: dict[str, str], sent: dict[str, str]) -> None:
     """
-    Where the carrier asks for lower case it is written so, and the caller's stays.
+    A carrier that asks for lower case gets it, and the caller's header stays.
     """
     with session_context("s", user_id="u"):
         inject(given, lower=True)
@@ -194,7 +194,7 @@ def test_scripts_send_the_process_id_and_what_the_environment_holds() -> None:
 
 def test_scripts_without_a_session_send_none() -> None:
     """
-    Where the session is left out, a script sends none.
+    A script sends no session under a policy that leaves the session out.
     """
     undo = use_policy(Policy(session=None))
     headers: dict[str, str] = {}

@@ -43,14 +43,14 @@ from idlanyard.asgi import SessionContextMiddleware
 
 def read() -> dict[str, str]:
     """
-    What is in force, for a process pool to pickle by name.
+    Return the current IDs, for a process pool to pickle by name.
     """
     return get_session_context().as_dict()
 
 
 def provenance(name: str) -> Provenance | None:
     """
-    Who vouches for an ID, for a process pool.
+    Return the provenance of an ID, for a process pool.
     """
     return get_session_context().provenance(name)
 

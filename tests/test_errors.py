@@ -118,7 +118,7 @@ class Closing:
 )
 def test_early_exits_have_their_id(app: Any, status: int) -> None:
     """
-    Whoever answers inside, the app that is wrapped whole sends the session.
+    An app that is wrapped whole sends the session, whichever part of it answers.
     """
     start = ask_asgi(asgi.SessionContextMiddleware(app), http_scope(S1, path="/nowhere"))[0]
     assert start["status"] == status

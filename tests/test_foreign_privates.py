@@ -262,7 +262,7 @@ def foreign_names(tree: ast.Module, own: set[str]) -> Iterator[str]:
 
 def test_the_list_is_complete() -> None:
     """
-    Whatever private name a file reads that the package has not made stands in the table.
+    Every private name that a file reads and the package has not made is in the table.
     """
     trees = {
         path.relative_to(SRC).as_posix(): ast.parse(path.read_text(encoding="utf-8"))

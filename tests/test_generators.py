@@ -63,7 +63,7 @@ def test_a_generator_that_turns_bad_fails_no_request(made: Any) -> None:
 
 def test_a_parse_passes_the_same_check() -> None:
     """
-    What a ``parse`` makes of a header is checked like a value of the wire (R7).
+    The result of a ``parse`` is checked like a value from a header (R7).
     """
 
     def parse(line: str) -> str:

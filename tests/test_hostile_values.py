@@ -60,7 +60,7 @@ def test_one_byte_breaks_nothing(value: str) -> None:
 @pytest.mark.parametrize("value", ["\x85" + HEX[1:], "abc\x85FAKE LINE", "abc\u00a0", "a\x0bb"])
 def test_no_line_break_is_smuggled_in(value: str, caplog: pytest.LogCaptureFixture) -> None:
     """
-    What ``str.splitlines`` would break is no ID, and reaches neither echo nor log.
+    A value that ``str.splitlines`` would break is no ID, and reaches neither echo nor log.
     """
     with caplog.at_level(logging.DEBUG):
         for header in ("X-Session-ID", "X-User-ID"):

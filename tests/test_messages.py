@@ -106,7 +106,7 @@ def test_a_name_that_nobody_declared_is_told_how(name: str, declared: str, spec:
 
 def test_a_further_id_joins_those_that_are_declared() -> None:
     """
-    Where a policy has further IDs, the message adds one and replaces none.
+    To a policy with further IDs the message adds one and replaces none.
     """
     undo = use_policy(Policy(extra=[request_spec()]))
     try:

@@ -212,7 +212,7 @@ def test_a_parent_may_say_nothing_of_an_id(
     entry: object, warnings: Callable[[], list[str]]
 ) -> None:
     """
-    What stands in IDLANYARD_CONTEXT for an ID and is none at all is passed over.
+    A value in IDLANYARD_CONTEXT that is no ID at all is passed over.
     """
     carried = {"IDLANYARD_CONTEXT": json.dumps({"session_id": entry})}
 

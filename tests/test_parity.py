@@ -33,7 +33,7 @@ from parity_cases import CASES, MINT, Case
 @dataclass
 class Answer:
     """
-    What one door made of a request.
+    The outcome of a request at one door.
 
     Attributes:
         context: what was bound, or would have been.

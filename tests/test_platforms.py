@@ -150,7 +150,7 @@ MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog",
 )
 def test_no_file_names_what_one_system_lacks(path: Path) -> None:
     """
-    What is not everywhere is asked for by getattr, in the integrations and stores as well.
+    A function that some platforms lack is looked up by getattr, in integrations and stores too.
     """
     named: list[str] = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):

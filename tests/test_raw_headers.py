@@ -77,7 +77,7 @@ WORDS = st.sampled_from(POLICIES)
 
 class Seen:
     """
-    What one request left behind.
+    The traces of one request.
 
     Attributes:
         contexts: what the application found bound, once if it was called.

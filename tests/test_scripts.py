@@ -161,7 +161,7 @@ def test_two_tasks_on_one_thread_keep_apart() -> None:
 
 def test_an_absent_id_sends_no_header() -> None:
     """
-    What is absent is not sent as the text None.
+    An absent ID is not sent as the text None.
     """
     headers: dict[str, str] = {}
     with session_context(user_id="u"):
@@ -259,7 +259,7 @@ def test_absent_ids_have_no_attribute() -> None:
 
 def test_a_stream_left_early_leaves_nothing() -> None:
     """
-    Who breaks out of a decorated async generator keeps its own session.
+    Code that breaks out of a decorated async generator keeps its own session.
     """
     complaints: list[Any] = []
 
@@ -319,7 +319,7 @@ def test_test_a_decorated_generator_yields_what_it_did(size: int) -> None:
 
 def test_a_test_may_set_at_its_start_and_read_at_its_end() -> None:
     """
-    What is set at the start of a piece of work is read at its end.
+    An ID that is set at the start of a piece of work is read at its end.
     """
 
     async def work() -> str:

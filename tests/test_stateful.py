@@ -36,7 +36,7 @@ Given = dict[str, Any]
 
 class Model:
     """
-    What R2 says, in its own words: a scope that is shared, and a delta that is not.
+    A model of R2: a scope that is shared, and a delta that is not.
     """
 
     def __init__(self, scope: dict[str, str] | None, delta: dict[str, str] | None = None) -> None:
@@ -158,7 +158,7 @@ class Bindings(RuleBasedStateMachine):
     @rule(given=GIVEN)
     def identifies(self, given: Given) -> None:
         """
-        Say who it is, for the whole request.
+        Identify the user, for the whole request.
         """
         self.here(lambda: identify(**given))
         self.model.identify(given)
@@ -217,7 +217,7 @@ class Bindings(RuleBasedStateMachine):
     @rule(given=GIVEN, is_identity=st.booleans())
     def a_step_changes_something(self, given: Given, is_identity: bool) -> None:
         """
-        What a step changes is in force in the next, and elsewhere only through the scope.
+        A change made in one step is current in the next, and elsewhere only through the scope.
         """
         assert self.stream is not None
         steps, model = self.stream
@@ -228,7 +228,7 @@ class Bindings(RuleBasedStateMachine):
     @invariant()
     def reads_what_the_model_says(self) -> None:
         """
-        What is in force here is what R2 says.
+        The current IDs are those of R2.
         """
         assert self.here(lambda: get_session_context().as_dict()) == self.model.read()
 

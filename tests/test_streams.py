@@ -460,7 +460,7 @@ def test_closing_what_has_not_begun_runs_nothing() -> None:
 @pytest.mark.parametrize("wrong", [None, 5, object()], ids=["none", "number", "object"])
 def test_only_iterables_can_be_scoped(wrong: Any) -> None:
     """
-    What is no iterable is a TypeError where scoped_iter is called.
+    An argument that is no iterable is a TypeError where scoped_iter is called.
     """
     with pytest.raises(TypeError, match="is not iterable"):
         scoped_iter(wrong)

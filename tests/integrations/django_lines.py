@@ -102,7 +102,7 @@ def ask(
 @contextmanager
 def printed(formatter: logging.Formatter, *filters: logging.Filter) -> Iterator[Callable[[], Any]]:
     """
-    Let a handler of Django's lines print them; yields a function that returns what it has.
+    Add a handler that prints Django's lines; yield a function that returns its text.
     """
     handler, logger = logging.StreamHandler(io.StringIO()), logging.getLogger("django")
     handler.setFormatter(formatter)

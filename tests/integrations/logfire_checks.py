@@ -28,7 +28,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     """
-    Where finished spans are kept, after Logfire has scrubbed them.
+    The list of finished spans, after Logfire has scrubbed them.
     """
     return InMemorySpanExporter()
 

@@ -114,7 +114,7 @@ class Seen:
     @property
     def host(self) -> str:
         """
-        Where a proxy would have sent it.
+        The address that a proxy would have sent it to.
         """
         host = self.target.removeprefix("http://").partition("/")[0].rpartition("@")[2]
         return host.removesuffix(":80").removesuffix(".").lower()
@@ -592,7 +592,7 @@ class OutgoingContract:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         """
-        What a request has left behind has its IDs, and one warning says what to check.
+        A task that a request has left behind has its IDs, and one warning says what to check.
         """
         with listening() as here, self.open([here.origin]) as client:
             request_ids = make_request_ids(DEFAULT_POLICY, {"user_id": ("u1", Provenance.PEER)})

@@ -176,7 +176,7 @@ SPOOF = {"X-Session-ID": "chat-42", "X-User-ID": "admin", "X-Tenant-ID": "acme"}
 
 async def look(request: web.Request) -> web.Response:
     """
-    Say what is bound before somebody logs in, and after.
+    Return the IDs that are bound before a login, and after.
     """
     before = get_session_context()
     raw = [name for name in SPOOF if name in request.headers]
@@ -343,7 +343,7 @@ def test_on_tornado_a_client_names_no_user() -> None:
 
 def test_the_line_to_avoid_believes_a_client_at_most() -> None:
     """
-    Whoever restores a request's headers all the same has the client's word, unproven.
+    Restoring a request's headers all the same gives the client's word, unproven.
     """
     found = extract(SPOOF)
     assert (found.user_id, found.provenance("user_id")) == ("admin", Provenance.CLIENT)

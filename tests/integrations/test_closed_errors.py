@@ -166,7 +166,7 @@ ASKS: list[Callable[[Exception], None]] = [
 @pytest.fixture(autouse=True)
 def logging_installed() -> Iterator[None]:
     """
-    Let records have the IDs.
+    Install the IDs on log records.
     """
     undo = install_logging()
     yield

@@ -64,7 +64,7 @@ def ask(way: str, session: str, known: Any, **choices: Any) -> Any:
 
 def knows(session_id: str) -> bool:
     """
-    Say whether it is the one that is known.
+    Return whether it is the one that is known.
     """
     return session_id == KNOWN
 
@@ -92,7 +92,7 @@ def test_a_known_session_is_let_in(way: str) -> None:
 @WAYS
 def test_an_unknown_session_is_minted_anew(way: str) -> None:
     """
-    Whatever a view reads says the fresh session, and so does the echo.
+    Everything that a view can read has the fresh session, and so has the echo.
     """
     answer = ask(way, "nobody", knows)
     fresh = answer.headers["X-Session-ID"]

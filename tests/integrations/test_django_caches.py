@@ -94,7 +94,7 @@ def configured(*middleware: str, policy: Policy = POLICY) -> Iterator[Client]:
 )
 def test_each_response_ends_as_over_the_protocols(case: Case, marks: bool) -> None:
     """
-    What the ASGI and the WSGI middleware decide of a response is decided of Django's too.
+    The decisions of the ASGI and the WSGI middleware about a response are Django's, too.
     """
     now[:] = [case]
     with configured(policy=Policy(trusted_peers=EVERYONE, mark_private=marks)) as client:
@@ -167,7 +167,7 @@ def test_the_cache_of_the_whole_site_keeps_pages_without_ids() -> None:
 )
 def test_a_response_that_is_returned_again_says_what_the_view_said(change: Any) -> None:
     """
-    What one request made of a response that a view returns again and again is taken back.
+    The changes that one request made to a response which a view returns again and again are undone.
     """
     response = HttpResponse("again", headers={"Cache-Control": "no-cache", "X-User-ID": "app"})
     with configured():

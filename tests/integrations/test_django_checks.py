@@ -80,7 +80,7 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
 @contextmanager
 def configured(**given: Any) -> Iterator[None]:
     """
-    Let Django have these settings, and otherwise those of the page.
+    Give Django these settings, and otherwise those of the page.
     """
     with override_settings(**{"MIDDLEWARE": LINES, "IDLANYARD": None} | given):
         yield

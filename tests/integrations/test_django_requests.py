@@ -124,7 +124,7 @@ HERE = f"{__name__}.ReadsHeaders"
 @contextmanager
 def configured(idlanyard: Any = None, *lines: str, **others: Any) -> Iterator[Client]:
     """
-    Let Django have these settings, and yield a client.
+    Give Django these settings, and yield a client.
     """
     everything = {
         "ROOT_URLCONF": Routes,

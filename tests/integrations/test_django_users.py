@@ -130,7 +130,7 @@ class Routes:
 @contextmanager
 def configured(idlanyard: Any = None, lines: Any = LINES, **others: Any) -> Iterator[Client]:
     """
-    Let Django have these settings, and yield a client.
+    Give Django these settings, and yield a client.
     """
     settings = {"ROOT_URLCONF": Routes, "MIDDLEWARE": lines, "IDLANYARD": idlanyard} | others
     with override_settings(**settings):
@@ -171,7 +171,7 @@ def test_who_has_logged_in_is_the_user_over_asgi(alice: User, route: str) -> Non
 
 def test_nobody_is_looked_for(alice: User) -> None:
     """
-    Where the view does not look, the session is not touched: no query, and the
+    The session of a view that does not look is not touched: no query, and the
     response does not vary by cookie.
     """
     with configured() as client:

@@ -109,7 +109,7 @@ def tenant_needed(tenant: RequiredTenantID) -> str:
 
 def test_ids_are_parameters() -> None:
     """
-    What is in force arrives as annotated parameters, ``None`` where absent.
+    The current IDs arrive as annotated parameters, ``None`` if absent.
     """
     app = asking_for(three=three)
     install(app, TRUSTING)
@@ -419,7 +419,7 @@ def user_with_dependencies(request: Request, limit: int = 3) -> str:
 )
 def test_any_dependency_can_be_identified(dependency: Any, expected: str) -> None:
     """
-    Whatever kind the dependency is, FastAPI resolves it as before.
+    A dependency of any kind is resolved by FastAPI as before.
     """
 
     def read(user: str = Depends(identified(dependency))) -> str | None:

@@ -126,7 +126,7 @@ def listening(address: str, headers: Headers) -> Iterator[Callable[[int], list[A
 
 def work(address: str, headers: Headers, path: str = "/work") -> int:
     """
-    Let something be done; the status comes back.
+    Run something; return its status.
     """
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=DEADLINE)
     try:
@@ -140,7 +140,7 @@ def work(address: str, headers: Headers, path: str = "/work") -> int:
 
 def events_of(session: str, **end: str) -> list[dict[str, str]]:
     """
-    What one piece of work tells.
+    The report of one piece of work.
     """
     kinds = [{"event": "started"}, {"event": "step"}, {"event": "finished", **end}]
     return [kind | {"session_id": session} for kind in kinds]
@@ -244,7 +244,7 @@ def test_an_empty_value_is_not_given(tracer: Tracer, monkeypatch: pytest.MonkeyP
 
 def test_a_span_without_ids_has_no_attributes(tracer: Tracer) -> None:
     """
-    Where nothing is set the attributes are absent, not empty; also after a clear.
+    The attributes of unset IDs are absent, not empty; also after a clear.
     """
     assert span(tracer) == {}
 

@@ -128,7 +128,7 @@ def install_it() -> Iterator[None]:
 
 def ids(record: logging.LogRecord) -> tuple[Any, ...]:
     """
-    What a record says of the three IDs, by attribute and by ``__dict__``.
+    Return the three IDs of a record, by attribute and by ``__dict__``.
     """
     seen = tuple(getattr(record, name) for name in NAMES)
     assert seen == tuple(record.__dict__[name] for name in NAMES)
@@ -417,7 +417,7 @@ def test_it_is_taken_back_once(log: Logging) -> None:
 
 def test_it_is_taken_back_from_under_another_factory(log: Logging) -> None:
     """
-    Where another factory was set since, that one stays and ours adds nothing.
+    A factory that was set since then stays, and ours adds nothing.
     """
     undo = install()
     ours = logging.getLogRecordFactory()

@@ -163,7 +163,7 @@ def test_in_the_request_of_another_policy_it_is_unset(
 
 def test_ids_are_known_as_long_as_their_policy() -> None:
     """
-    What nobody has declared any more is no column of JSON lines.
+    An ID that no policy declares any more is no column of JSON lines.
     """
     policy = Policy(extra=[request_spec(name="passing", header="X-Passing")])
     assert "passing" in Declared.names
@@ -355,7 +355,7 @@ def test_a_record_from_before_the_install_is_no_mistake(
     made: Callable[..., Callable[..., str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    Where install was called, an older record is only unset.
+    After install was called, an older record is only unset.
     """
     record = logging.makeLogRecord({"msg": "x"})
     made(SessionContextFormatter("%(session_id)s"), installed=True)

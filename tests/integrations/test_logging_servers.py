@@ -79,7 +79,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serving:
 
 def lines(up: Running, *expected: str) -> str:
     """
-    What the server has written, once each of the *expected* lines is in it.
+    Return the server's output, once each of the *expected* lines is in it.
     """
     deadline = time.monotonic() + DEADLINE
     while True:

@@ -39,7 +39,7 @@ LEVELS = ["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 class Kept(list[Any]):
     """
-    What loguru has handed to its sink.
+    The messages in loguru's sink.
     """
 
     def __call__(self, message: loguru.Message) -> None:
@@ -48,7 +48,7 @@ class Kept(list[Any]):
     @property
     def extra(self) -> dict[Any, Any]:
         """
-        What the last record has besides, without the unset IDs of other tests' policies.
+        Return the extra fields of the last record, without the unset IDs of other tests' policies.
         """
         found: dict[Any, Any] = self[-1].record["extra"]
         return {name: text for name, text in found.items() if text is not None or name in UNSET}

@@ -74,7 +74,7 @@ def test_a_connection_that_was_opened_in_without_is_nobodys(
     opened_in: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """
-    What the connection sends by itself after the request is over has no IDs then.
+    A message that the connection sends by itself after the request is over has no IDs.
     """
 
     async def run(url: str, request_ids: RequestIDs) -> None:

@@ -113,7 +113,7 @@ def test_nothing_bound_puts_nothing_on_a_span(
 @pytest.mark.usefixtures("processor")
 def test_an_explicit_attribute_wins(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
     """
-    What the span was started with stays, an empty text too, and so does what is
+    The attributes that a span was started with stay, an empty text too, and so do those
     set later.
     """
     with session_context(**THREE):

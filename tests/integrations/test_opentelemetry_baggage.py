@@ -132,7 +132,7 @@ def test_keys_are_those_of_the_spans(provider: TracerProvider) -> None:
 @pytest.mark.usefixtures("opted_in")
 def test_an_id_without_a_name_stays_here(provider: TracerProvider) -> None:
     """
-    What is left off spans is left out of baggage.
+    An ID that is left off spans is left out of baggage.
     """
     undo = install(tracer_provider=provider, names={"user_id": None})
     with session_context("s1", "u1"):
@@ -221,7 +221,7 @@ def test_other_members_do_not_push_ours_out() -> None:
 @pytest.mark.usefixtures("opted_in", "installed")
 def test_metadata_of_a_message_has_the_w3c_keys_only() -> None:
     """
-    What an MCP client puts into _meta holds traceparent and baggage, and no ID of ours.
+    The _meta of an MCP client holds traceparent and baggage, and no ID of ours.
     """
     meta: dict[str, str] = {}
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
@@ -319,7 +319,7 @@ class Listener(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """
-        Say nothing.
+        Return nothing.
         """
 
 

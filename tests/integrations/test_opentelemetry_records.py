@@ -62,7 +62,7 @@ __all__ = ["exporter", "provider", "tracer"]
 @pytest.fixture
 def records() -> InMemoryLogRecordExporter:
     """
-    Where log records are kept.
+    The list of log records.
     """
     return InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
 
@@ -257,7 +257,7 @@ def test_no_session_leaves_the_directory(
     session: str, provider: TracerProvider, tmp_path: Path
 ) -> None:
     """
-    Whatever a span says its session is, its file lies in the directory.
+    The file of a span lies in the directory, for any text as its session.
     """
     home = tmp_path / "home"
     provider.add_span_processor(SimpleSpanProcessor(SessionFileSpanExporter(home)))

@@ -351,7 +351,7 @@ def test_a_job_without_a_carrier_has_its_span(
 
 def test_what_is_there_is_never_replaced(tracer: Tracer, exporter: InMemorySpanExporter) -> None:
     """
-    What is identified later adds what is missing and leaves the rest.
+    A later identify adds the missing attributes and leaves the rest.
     """
 
     def handle() -> None:

@@ -332,7 +332,7 @@ def test_a_state_that_cannot_be_written_fails_no_request(
 
 def test_a_handler_that_fails_is_the_servers() -> None:
     """
-    Where the application's handler for exceptions raises itself, nothing is answered
+    If the application's handler for exceptions raises itself, nothing is answered
     in its place, as without us.
     """
 

@@ -93,7 +93,7 @@ def test_a_pools_thread_keeps_nothing(ask: Ask) -> None:
 
 def test_threads_and_the_main_thread_keep_apart() -> None:
     """
-    What a thread sets is its own, and a new thread starts with nothing.
+    IDs that a thread sets are its own, and a new thread starts with none.
     """
     seen: list[str | None] = []
 
@@ -129,7 +129,7 @@ def test_tasks_on_one_thread_keep_apart() -> None:
 
 def test_a_long_lived_task_does_not_keep_the_request() -> None:
     """
-    What is started in without() has nothing bound, and the block puts it back.
+    A task that is started in without() has nothing bound, and the block puts it back.
     """
 
     async def run() -> None:
@@ -170,7 +170,7 @@ def test_a_threads_carried_work_outlives_the_block() -> None:
 
 def child_reads() -> dict[str, Any]:
     """
-    What a child process sees without being told, for a pool to find by name.
+    Return the IDs of a child process that was given none, for a pool to find by name.
     """
     context = get_session_context()
     return {name: str(context.provenance(name)) for name in context.as_dict()}

@@ -52,7 +52,7 @@ PRIVATE = ("cache-control", "private")
 @dataclass(frozen=True)
 class Behaviour:
     """
-    What an application does with a request.
+    The behaviour of an application in a request.
 
     Attributes:
         status: of the response.

@@ -18,7 +18,7 @@ from opentelemetry.trace import Tracer
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     """
-    Where finished spans are kept.
+    The list of finished spans.
     """
     return InMemorySpanExporter()
 
@@ -39,7 +39,7 @@ def provider(exporter: InMemorySpanExporter) -> Iterator[TracerProvider]:
 @pytest.fixture
 def tracer(provider: TracerProvider) -> Tracer:
     """
-    What starts spans.
+    The provider of spans.
     """
     return provider.get_tracer("tests")
 

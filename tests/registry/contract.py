@@ -72,7 +72,7 @@ METADATA = {
 
 class RegistryContract(Operated):
     """
-    What holds for every store.
+    The contract of every store.
     """
 
     face: ClassVar[Callable[..., AbstractContextManager[Opened]]] = staticmethod(synchronous)
@@ -291,7 +291,7 @@ class RegistryContract(Operated):
 
     def test_unknown_sessions_are_not_found(self, registry: Opened) -> None:
         """
-        What was never created is not found by any verb, and not created by one.
+        A session that was never created is not found by any verb, and not created by one.
         """
         name = fresh()
         for verb in (registry.get, registry.touch, registry.end):
@@ -345,7 +345,7 @@ class RegistryContract(Operated):
         self, registry: Opened, created_at: Any, error: type[Exception]
     ) -> None:
         """
-        What is no moment ends nothing.
+        A value that is no moment ends nothing.
         """
         name = fresh()
         registry.create(name)
@@ -584,7 +584,7 @@ class RegistryContract(Operated):
 
     def test_two_registries_see_each_other(self, registry: Opened, url: str) -> None:
         """
-        What one registry created, another one at the same store refuses.
+        An ID that one registry created is refused by another one at the same store.
         """
         name = fresh()
         registry.create(name)
@@ -629,7 +629,7 @@ class RegistryContract(Operated):
     @given(data=st.data())
     def test_the_store_is_like_a_dictionary(self, registry: Opened, data: st.DataObject) -> None:
         """
-        Whatever is done, the store says what a dictionary would.
+        After any verbs the store answers as a dictionary would.
         """
         tail = uuid4().hex
         client = fresh("client")
@@ -654,7 +654,7 @@ class RegistryContract(Operated):
 
 class RacingContract(RegistryContract):
     """
-    What holds for every synchronous registry besides, shared by threads.
+    The rest of the contract of synchronous registries, shared by threads.
     """
 
     def test_of_many_threads_one_creates(self, registry: Opened) -> None:

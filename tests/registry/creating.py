@@ -24,7 +24,7 @@ from idlanyard.registry import AsyncSessionRegistry, SessionExists, SessionRegis
 
 class Tally(NamedTuple):
     """
-    What became of a race.
+    The outcome of a race.
 
     Attributes:
         created: the IDs that were created.

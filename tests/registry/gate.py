@@ -58,13 +58,13 @@ class Gate:
     @property
     def url(self) -> str:
         """
-        Where it listens.
+        The port that it listens on.
         """
         return f"redis://127.0.0.1:{self.port}/0"
 
     def vanish(self) -> None:
         """
-        Let every connection there is die as behind a host that is gone; new ones work.
+        Make every connection die as behind a host that is gone; new ones work.
         """
         for pair in self.pairs:
             pair.is_dead = True

@@ -25,7 +25,7 @@ PAGE = 100
 
 class Kill(NamedTuple):
     """
-    What one kill left.
+    The sessions after one kill.
 
     Attributes:
         acknowledged: how many creates had returned.
@@ -42,7 +42,7 @@ class Kill(NamedTuple):
 
 class Outcome(NamedTuple):
     """
-    What many kills left.
+    The sessions after many kills.
     """
 
     kills: list[Kill]
@@ -65,14 +65,14 @@ class Outcome(NamedTuple):
     @property
     def lost(self) -> list[str]:
         """
-        What was acknowledged, and is not there.
+        Sessions that were acknowledged and are gone.
         """
         return [name for kill in self.kills for name in kill.lost]
 
     @property
     def unsound(self) -> list[str]:
         """
-        What is there, and not as it was created.
+        Sessions that are there, but not as they were created.
         """
         return [name for kill in self.kills for name in kill.unsound]
 
@@ -85,7 +85,7 @@ class Server(Protocol):
     @property
     def url(self) -> str:
         """
-        Where it is.
+        The address of it.
         """
         ...
 

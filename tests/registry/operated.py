@@ -22,7 +22,7 @@ from registry.naming import eventually, fresh
 
 class Operated:
     """
-    What holds for every store, besides its verbs.
+    The contract of every store, besides its verbs.
     """
 
     def opened(self, url: str, **options: Any) -> AbstractContextManager[Opened]:
@@ -90,7 +90,7 @@ class Operated:
 
     def test_a_key_lives_as_long_as_its_session(self, registry: Opened) -> None:
         """
-        Where the session has ended or expired, its idempotency key makes a new one.
+        The idempotency key of a session that has ended or expired makes a new one.
         """
         name, key = fresh(), fresh("key")
         ended = registry.create(name, idempotency_key=key)

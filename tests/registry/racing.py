@@ -24,7 +24,7 @@ Process: TypeAlias = "subprocess.Popen[str]"
 
 class Outcome(NamedTuple):
     """
-    What became of a race.
+    The outcome of a race.
 
     Attributes:
         names: the IDs that were to be created.
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     @property
     def tally(self) -> Tally:
         """
-        What became of it in all.
+        The outcome of all rounds.
         """
         return sum_of(self.tallies)
 
@@ -101,7 +101,7 @@ def race_of(
     url: str, *, ids: int, workers: int = 8, processes: int = 2, awaited: bool = False
 ) -> Outcome:
     """
-    Let processes create the same sessions at once, in threads or tasks, in rounds.
+    Make processes create the same sessions at once, in threads or tasks, in rounds.
 
     In rounds, since whoever is ahead stays ahead, and then nobody races.
     """

@@ -44,7 +44,7 @@ class Relay:
     @property
     def url(self) -> str:
         """
-        Where it listens.
+        The port that it listens on.
         """
         return f"redis://127.0.0.1:{self.port}/0"
 
@@ -120,7 +120,7 @@ class Relay:
 
     def _loses(self, asked: bytes, far: socket.socket) -> bool:
         """
-        Say whether the answer is to be lost; if so, it has come, and something may be done.
+        Return whether the answer is to be lost; if so, it has come, and something may be done.
         """
         found = [mark for mark in self.marks if mark in asked]
         if not found:

@@ -52,7 +52,7 @@ class Watched:
     @property
     def url(self) -> str:
         """
-        Where the sessions are.
+        Return the store's URL.
         """
         return f"redis+sentinel://{self.hosts}/{SERVICE}/0"
 

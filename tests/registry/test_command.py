@@ -208,7 +208,7 @@ def test_no_id_acts_on_the_terminal(tmp_path: Path, typed: bytes | None) -> None
 )
 def test_text_is_shown_safely(text: str, shown: str) -> None:
     """
-    Whatever acts on a terminal is written as Python writes it, and all else as it is.
+    Characters that act on a terminal are written as Python writes them, and all others as they are.
     """
     assert escape_text(text) == shown
     assert escape_text("é漢", "ascii") == "\\xe9\\u6f22"
@@ -273,7 +273,7 @@ def test_a_password_is_scrubbed_from_causes() -> None:
 @pytest.mark.parametrize("scheme", ["postgresql", "redis"])
 def test_no_password_is_printed(words: list[str], scheme: str) -> None:
     """
-    Whatever is wrong, the password of a URL is in no line of the output.
+    The password of a URL is in no line of the output, for any error.
     """
     url = f"{scheme}://user:hunter2@127.0.0.1:{free_port()}/0"
     done = ran(*(word.format(url) for word in words), "--timeout", "2")
@@ -856,7 +856,7 @@ class Broken(io.BytesIO):
 
 def test_a_defect_is_a_sentence() -> None:
     """
-    Whatever goes wrong, there is no traceback and no password.
+    No error prints a traceback or a password.
     """
     streams = streams_of()._replace(input=Broken())
     environ = {"IDLANYARD_REGISTRY_URL": "memory://", "OTHER": "redis://:hunter2@h"}

@@ -30,7 +30,7 @@ def chance() -> random.Random:
 
 def assert_nothing_was_lost(outcome: Outcome) -> None:
     """
-    What was acknowledged is there, what is there is whole, and creates were cut off.
+    Every acknowledged session is there, every session there is whole, and creates were cut off.
     """
     assert len(outcome.kills) == KILLS
     assert outcome.lost == []

@@ -50,7 +50,7 @@ def test_memory_has_no_places(url: str) -> None:
 
 def test_purging_forgets() -> None:
     """
-    What expired is counted once, with its client.
+    An expired session is counted once, with its client.
     """
     with SessionRegistry.open("memory://") as registry:
         for _ in range(3):

@@ -95,7 +95,7 @@ def refused(ask: Callable[[], object]) -> RegistryUnavailable:
 
 def fail_after(seconds: float, outages: Outages, clock: Clock) -> None:
     """
-    Let a read fail when it has waited so long.
+    Make a read fail after waiting so long.
     """
     began = outages.begin(READ)
     clock.now += seconds
@@ -150,7 +150,7 @@ def test_reads_that_work_do_not_end_an_outage_of_writes(
 
 def test_one_outage_of_both_is_one(store: Failing, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Where reads and writes fail, one line says so, and the end is told when both are answered.
+    If reads and writes fail, one line says so, and the end is logged when both are answered.
     """
     registry = registry_of(store)
     store.reads = store.writes = (0.0, False)
@@ -237,7 +237,7 @@ def test_what_is_no_known_outage_is_asked_again(
 
 def test_a_second_wait_in_a_row_is_an_outage(store: Failing) -> None:
     """
-    Where a connection died in the pool and the next one waits for nothing too, it is known.
+    An outage is known if a connection died in the pool and the next one gets no answer either.
     """
     registry = registry_of(store)
     store.reads = (TIMEOUT, True)
@@ -287,7 +287,7 @@ def test_a_wrong_setting_is_no_outage(clock: Clock, caplog: pytest.LogCaptureFix
 
 def test_the_awaited_registry_remembers_too(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """
-    What is known of outages is the same for both registries.
+    Both registries know the same about an outage.
     """
 
     class Down(AsyncMemoryStore):

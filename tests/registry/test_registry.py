@@ -180,7 +180,7 @@ def test_errors_have_one_root_and_their_evidence(
 
 def test_an_extra_that_is_missing_is_an_import_error() -> None:
     """
-    Who catches ImportError catches it.
+    ``except ImportError`` catches it.
     """
     assert isinstance(MissingExtra("redis", "redis"), ImportError)
 
@@ -229,7 +229,7 @@ def test_the_key_is_of_the_bytes(text: str) -> None:
 @given(text=st.text())
 def test_an_id_is_taken_or_refused(text: str) -> None:
     """
-    Whatever text it is, a ValueError without it or a key of 32 bytes.
+    Any text is a ValueError without it or a key of 32 bytes.
     """
     refused = reason(lambda: make_key("session_id", text))
     if refused is None:
@@ -266,7 +266,7 @@ JSON: st.SearchStrategy[Any] = st.deferred(
 @given(metadata=st.dictionaries(st.text(max_size=9), JSON, max_size=5))
 def test_metadata_comes_back_or_is_refused(metadata: dict[str, Any]) -> None:
     """
-    What is of JSON comes back as it was, in ASCII on the way, or is too deep.
+    JSON comes back as it was, in ASCII on the way, or is too deep.
     """
     refused = reason(lambda: encode_metadata(metadata))
     if refused is None:

@@ -336,7 +336,7 @@ def test_creates_remove_many_with_pauses(path: Path) -> None:
 
 def test_a_key_is_given_up_with_its_session(url: str, path: Path) -> None:
     """
-    Whatever gives up a session gives up its idempotency key, so that no list of these grows.
+    Every verb that removes a session removes its idempotency key, so that no list of these grows.
     """
     with SessionRegistry.open(url) as registry, by_hand(path) as connection:
         for number in range(3):

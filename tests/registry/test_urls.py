@@ -53,7 +53,7 @@ def test_what_is_left_out_follows(
     asked: dict[str, str], given: dict[str, object], pool: Pool
 ) -> None:
     """
-    What nobody says is ten connections, or what the other bound asks for.
+    The default is ten connections, or as many as the other bound asks for.
     """
     assert make_pool(asked, given, timeout=5.0) == pool
 
@@ -73,7 +73,7 @@ def test_what_is_left_out_follows(
 )
 def test_bounds_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
     """
-    What cannot be followed is refused when the registry is opened, saying what to write.
+    A setting that cannot be followed is refused when the registry is opened, saying what to write.
     """
     for registry in (SessionRegistry, AsyncSessionRegistry):
         with pytest.raises(PolicyError, match=message):

@@ -49,7 +49,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """
-        Where it listens, without a user and a password.
+        The server's URL, without a user and a password.
         """
         return f"redis://127.0.0.1:{self.port}/0"
 
@@ -75,7 +75,7 @@ class Valkey:
 
     def stop(self) -> None:
         """
-        Let it end as an administrator would; what is to be persisted is.
+        End the server as an administrator would, with everything persisted that is to be.
         """
         if self._server is not None:
             self.wake()
@@ -100,7 +100,7 @@ class Valkey:
 
     def freeze(self) -> None:
         """
-        Let it answer nothing, with its connections open, until ``wake``.
+        Stop the server from answering, with its connections open, until ``wake``.
         """
         os.kill(self.pid, signal.SIGSTOP)
         # The signal is sent, and may still be on its way.
@@ -108,7 +108,7 @@ class Valkey:
 
     def wake(self) -> None:
         """
-        Let it go on.
+        Make the server go on.
         """
         os.kill(self.pid, signal.SIGCONT)
 
@@ -162,7 +162,7 @@ class ValkeyCluster:
     @property
     def url(self) -> str:
         """
-        Where its first node listens.
+        The URL of the first node.
         """
         return self.nodes[0].url
 

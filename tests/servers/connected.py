@@ -45,7 +45,7 @@ TRACER = PROVIDER.get_tracer("connected")
 
 class State:
     """
-    What one upload waits for.
+    The events that one upload waits for.
     """
 
     followed: asyncio.Event | None = None

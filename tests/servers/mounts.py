@@ -29,7 +29,7 @@ POLICIES = {
 
 class Boom(Exception):
     """
-    What nobody handles.
+    An exception that no code handles.
     """
 
 

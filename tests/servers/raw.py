@@ -92,7 +92,7 @@ def parsed(received: bytes) -> Answer:
 
 def _whole(received: bytes) -> bool:
     """
-    Say whether the response is all there, on a connection that may stay open.
+    Return whether the response is complete, on a connection that may stay open.
     """
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:

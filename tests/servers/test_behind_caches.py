@@ -75,8 +75,8 @@ def _asked(front: Running, path: str, *clients: tuple[Line, ...]) -> list[Answer
 )
 def test_every_client_gets_its_own_ids(front: Running, path: str) -> None:
     """
-    What may not be shared, or says nothing, is answered by the application each time, with the
-    IDs of who asks; those who send none get fresh ones.
+    A response that may not be shared, or says nothing, comes from the application each time,
+    with the IDs of its client; clients who send none get fresh ones.
     """
     alice, bob, one, other = _asked(front, f"/{path}", ALICE, BOB, (), ())
     assert _ids(alice) == (["s-alice"], ["alice"])
@@ -90,7 +90,7 @@ def test_every_client_gets_its_own_ids(front: Running, path: str) -> None:
 @pytest.mark.parametrize("path", ["public", "static/stored.py"])
 def test_what_a_cache_keeps_has_no_ids(front: Running, path: str) -> None:
     """
-    What caches may keep, and files, are handed on by the cache, and carry nobody's IDs.
+    A response that caches may keep, and a file, comes from the cache and carries no IDs.
     """
     answers = _asked(front, f"/{path}?stored", (), ALICE, BOB, ())
     assert [_ids(answer) for answer in answers] == [([], [])] * 4
@@ -102,7 +102,7 @@ def test_what_a_cache_keeps_has_no_ids(front: Running, path: str) -> None:
 @pytest.mark.parametrize("path", ["file", "accelerated"])
 def test_nobody_gets_the_ids_of_another(front: Running, path: str) -> None:
     """
-    Whatever a framework says of a file, and whoever obeys a header for one cache alone: each
+    With any headers of a framework about a file, and with a header for one cache alone, each
     client gets its own IDs or none.
     """
     alice, bob, one, other = _asked(front, f"/{path}", ALICE, BOB, (), ())

@@ -60,7 +60,7 @@ def up(request: pytest.FixtureRequest) -> Iterator[Running]:
 @dataclass
 class Response:
     """
-    What one request of a connection was answered.
+    The answer to one request of a connection.
 
     Attributes:
         content: the JSON body.

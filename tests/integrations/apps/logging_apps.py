@@ -17,13 +17,13 @@ LINE = "line %(session_id)s %(user_id)s %(name)s %(message)s"
 
 class Boom(Exception):
     """
-    What nobody handles.
+    An exception that no code handles.
     """
 
 
 def work(path: str) -> None:
     """
-    What the application does in a request.
+    The work of the application in a request.
     """
     identify(user_id="alice")
     logging.getLogger("app").info("at %s", path)

@@ -23,7 +23,7 @@ Every ``Boom`` there was, the last one last.
 
 class Boom(Exception):
     """
-    What nobody handles.
+    An exception that no code handles.
     """
 
     def __init__(self, *args: object) -> None:
@@ -50,7 +50,7 @@ def seen(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 class Journal:
     """
-    What the application did where no response tells of it; any thread may write.
+    The application's actions that no response tells of; any thread may write.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ def free_port() -> int:
 @contextmanager
 def known_as(url: str) -> Iterator[None]:
     """
-    Let the modules of senders and workers find the broker.
+    Tell the modules of senders and workers where the broker is.
     """
     os.environ[BROKER] = url
     try:
@@ -79,7 +79,7 @@ def worker(
     request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """
-    Let the worker of the contract's class work as long as its tests.
+    Run the worker of the contract's class as long as its tests.
     """
     output = tmp_path_factory.mktemp("worker") / "output"
     with working(*request.cls.command, output=output, **request.cls.environment):
@@ -89,7 +89,7 @@ def worker(
 @contextmanager
 def working(*command: str, output: Path, **variables: str) -> Iterator[None]:
     """
-    Let a worker work meanwhile: a module of this Python, with its arguments.
+    Run a worker meanwhile: a module of this Python, with its arguments.
 
     ``{broker}`` in an argument stands for the broker's address.
     """

@@ -218,7 +218,7 @@ class RetryingContract(Contract):
 
     def test_a_retry_has_the_ids_again(self) -> None:
         """
-        What is tried again has what it was sent with, whoever it has identified.
+        A job that is tried again has the IDs that it was sent with, whomever it has identified.
         """
         key = fresh()
         with session_context("s1", user_id="u1"):

@@ -52,7 +52,7 @@ async def do(ctx: dict[str, Any], operation: str, key: str) -> None:
 
 class WorkerSettings:
     """
-    What the worker is started with.
+    The settings of the worker.
     """
 
     functions = (do,)

@@ -39,7 +39,7 @@ async def do_async(operation: str, key: str) -> None:
 @task
 def look(fails: bool = False) -> dict[str, str]:
     """
-    Say what is bound, and change it.
+    Report the IDs that are bound, and change them.
     """
     found = get_session_context().as_dict()
     identify(user_id="job")
@@ -51,7 +51,7 @@ def look(fails: bool = False) -> dict[str, str]:
 @task(takes_context=True)
 async def look_async(context: Any, *, fails: bool = False) -> dict[str, str]:
     """
-    Say it in a coroutine that takes Django's context.
+    Report them in a coroutine that takes Django's context.
     """
     assert context.attempt == 1
     return look.func(fails)

@@ -72,7 +72,7 @@ class TestCelery(RetryingContract):
 
     def test_callbacks_of_errors_have_the_ids(self) -> None:
         """
-        What is linked to the failure of a task has its IDs.
+        A task that is linked to the failure of another has its IDs.
         """
         from jobs import on_celery
 
@@ -83,7 +83,7 @@ class TestCelery(RetryingContract):
 
     def test_beat_sends_nothing(self, tmp_path: Path) -> None:
         """
-        What beat sends has no IDs, since nobody has asked for it.
+        A task that beat sends has no IDs, since no request stands behind it.
         """
         command = ("celery", "-A", "jobs.on_celery", "beat", "--schedule", str(tmp_path / "plan"))
         with working(*command, output=tmp_path / "output"):

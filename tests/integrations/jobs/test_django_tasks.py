@@ -32,7 +32,7 @@ DATABASE = "IDLANYARD_JOBS_DATABASE"
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> Iterator[None]:
     """
-    Let the tests' Django have the tasks' tables, where the worker finds them.
+    Give the tests' Django the tasks' tables, where the worker finds them.
     """
     os.environ[DATABASE] = str(Path(FOLDER.name, "database.sqlite3"))
     apps = [*settings.INSTALLED_APPS, "django_tasks_db"]

@@ -50,7 +50,7 @@ class TestDramatiq(RetryingContract):
 
     def test_pipelines_and_groups_have_the_ids_throughout(self) -> None:
         """
-        What a pipeline and a group send when a job is done has its IDs.
+        The jobs that a pipeline and a group send when a job is done have its IDs.
         """
         from jobs import on_dramatiq
 

@@ -107,7 +107,7 @@ def queue(broker: str) -> Iterator[Any]:
 
 def look() -> SessionContext:
     """
-    Say what is bound, and change it.
+    Report the IDs that are bound, and change them.
     """
     found = get_session_context()
     identify(user_id="job")

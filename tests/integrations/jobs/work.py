@@ -21,7 +21,7 @@ BROKER: Final = "IDLANYARD_JOBS_BROKER"
 
 class Failed(Exception):
     """
-    What a job raises that is to fail.
+    The exception of a job that is to fail.
     """
 
 
