@@ -35,7 +35,7 @@ def console() -> Console:
 
 def printed(on: Console) -> str:
     """
-    What was written to it.
+    Return the text that was written to it.
     """
     assert isinstance(on.file, io.StringIO)
     return on.file.getvalue()

@@ -859,7 +859,7 @@ class HTTPContract(HTTPBasics):
 
     def test_any_id_goes_around(self, site: Site) -> None:
         """
-        Whatever text is an ID is created, read back and ended.
+        Every text that is an ID is created, read back and ended.
         """
 
         @settings(max_examples=50)

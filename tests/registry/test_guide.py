@@ -311,7 +311,7 @@ class Assigned(dict[str, Any]):
 
 def test_the_ids_that_the_guide_names_are_ids(service: Service) -> None:
     """
-    What is called good and what is to be avoided are all IDs.
+    The IDs that the guide calls good and those it warns of are all IDs.
 
     The block only assigns, one after the other; it calls no service.
     """
@@ -379,7 +379,7 @@ def test_the_tests_of_the_guide(service: Service) -> None:
 
 def test_the_migration(service: Service) -> None:
     """
-    What worked before still does, and the new way names the session after the user.
+    The old way still works, and the new one names the session after the user.
 
     Both blocks take requests for granted; the second also a database and a user.
     """

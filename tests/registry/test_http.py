@@ -390,7 +390,7 @@ def test_on_loops_every_kind_is_taken(
 @pytest.mark.parametrize("answer", [1, "yes", [True], None, False, object()])
 def test_only_true_allows(face: Any, answer: object, awaited: bool) -> None:
     """
-    Whatever authorize returns that is not True itself is a no.
+    Every answer of authorize but True itself is a no.
     """
 
     async def authorize(request: SessionRequest) -> Any:

@@ -205,7 +205,7 @@ def test_the_key_is_for_the_client_s_own_words(left: Grant | None) -> None:
 )
 def test_other_requests_are_told_apart(one: dict[str, Any], other: dict[str, Any]) -> None:
     """
-    Whatever JSON tells apart is another request.
+    Bodies that differ as JSON are different requests.
     """
     keys = [
         create_of(json.dumps(body).encode(), None).keywords["idempotency_key"]
