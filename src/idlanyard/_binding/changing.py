@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.functions import is_coroutine_function
+from idlanyard._binding.functions import is_coroutine_function, resolve_signature
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.runtime import is_event_loop_running, is_main_thread
 from idlanyard._binding.snapshot import UNSET, Unset, merge_tenant_names
@@ -26,7 +26,6 @@ from idlanyard._binding.state import (
     make_overlay,
     update_request_ids,
 )
-from idlanyard._policy.callables import signature_of
 from idlanyard.ids import Provenance
 
 ID: TypeAlias = str | Unset | Callable[[], str | Unset | None] | None
@@ -114,7 +113,7 @@ def _describe_unfit(fn: Callable[..., object]) -> str | None:
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return "a generator function"
     try:
-        signature = signature_of(fn)
+        signature = resolve_signature(fn)
     except Exception:
         # Without a signature only the call can show it.
         return None

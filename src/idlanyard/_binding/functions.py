@@ -11,12 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from types import SimpleNamespace
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from idlanyard import _failures
 from idlanyard._binding.reading import get_id
 from idlanyard._binding.state import Binding, bound, get_binding, reset_binding
-from idlanyard._policy.callables import signature_of
 
 
 def mark_before_3_12(fn: Any) -> None:
@@ -52,6 +51,34 @@ def is_coroutine_function(fn: Any) -> bool:
     return inspect.iscoroutinefunction(fn) or (
         find_coroutine_mark().items() <= getattr(fn, "__dict__", {}).items()
     )
+
+
+# Python 3.14 evaluates annotations when they are read; one that cannot be evaluated, such as a
+# name under TYPE_CHECKING, is then read as a forward reference or as text.
+_FORMATS: Final = tuple(getattr(sys.modules.get("annotationlib"), "Format", ()))
+_WAYS: Final[tuple[dict[str, Any], ...]] = (
+    {"eval_str": True},
+    *({"annotation_format": form} for form in _FORMATS),
+    {},
+)
+
+
+def resolve_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    """
+    Return the signature of *fn*, with its annotations resolved if possible.
+
+    A framework would look up the names of unresolved annotations in our module.
+
+    Raises:
+        ValueError: a built-in function has no signature.
+        Exception: the signature cannot be read for another reason.
+    """
+    for way in _WAYS[:-1]:
+        try:
+            return inspect.signature(fn, **way)
+        except Exception:  # noqa: S112 - resolving runs annotations, which may raise anything
+            continue
+    return inspect.signature(fn, **_WAYS[-1])
 
 
 def _is_kind(kind: Callable[[Any], bool], fn: Any) -> bool:
@@ -329,7 +356,7 @@ def _read_signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         TypeError: the parameters cannot be read, so that no client could be kept from them.
     """
     try:
-        return signature_of(fn)
+        return resolve_signature(fn)
     except Exception as error:
         if isinstance(error, ValueError) and _is_builtin(fn):
             return None

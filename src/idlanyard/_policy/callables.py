@@ -1,14 +1,12 @@
 """
-Checks of the functions that users pass, and the signature of any function.
+The check of a function that a user passes.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 
 def find_call_fault(fn: object, *arguments: str) -> str | None:
@@ -50,31 +48,3 @@ def _takes_arguments(fn: Any, arguments: tuple[str, ...]) -> bool:
     except TypeError:
         return False
     return True
-
-
-# Python 3.14 evaluates annotations when they are read; one that cannot be evaluated, such as a
-# name under TYPE_CHECKING, is then read as a forward reference or as text.
-_FORMATS: Final = tuple(getattr(sys.modules.get("annotationlib"), "Format", ()))
-_WAYS: Final[tuple[dict[str, Any], ...]] = (
-    {"eval_str": True},
-    *({"annotation_format": form} for form in _FORMATS),
-    {},
-)
-
-
-def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
-    """
-    Return the signature of *fn*, with its annotations resolved if possible.
-
-    A framework would look up the names of unresolved annotations in our module.
-
-    Raises:
-        ValueError: a built-in function has no signature.
-        Exception: the signature cannot be read for another reason.
-    """
-    for way in _WAYS[:-1]:
-        try:
-            return inspect.signature(fn, **way)
-        except Exception:  # noqa: S112 - resolving runs annotations, which may raise anything
-            continue
-    return inspect.signature(fn, **_WAYS[-1])
