@@ -26,7 +26,7 @@ from fastapi import FastAPI
 from idlanyard import EVERYONE
 from idlanyard.registry import SessionRecord, SessionRegistry
 from idlanyard.registry.fastapi import sessions_router
-from registry.http_contract import Site, by_uvicorn
+from registry.http_site import Site, by_uvicorn
 
 HERE = Path(__file__).parent
 GUIDE = HERE / "custom_session_id_guide.md"

@@ -1,25 +1,20 @@
 """
-The HTTP API: through each face, mounted and served for real, and its pure handler.
+The HTTP API through each face, mounted and served, and the options of a face.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import FrozenInstanceError
-from datetime import UTC, datetime
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +29,6 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from werkzeug.exceptions import ImATeapot
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.test import Client
 
 import idlanyard.asgi
 import idlanyard.wsgi
@@ -52,21 +46,25 @@ from idlanyard.registry import (
 )
 from idlanyard.registry.asgi import asgi_app
 from idlanyard.registry.fastapi import sessions_router
-from idlanyard.registry.http import Call, Reply, SessionRequest, SessionsHandler
+from idlanyard.registry.http import SessionRequest, SessionsHandler
 from idlanyard.registry.wsgi import wsgi_app
+from registry.asking_faces import (
+    FACES,
+    ON_LOOPS,
+    PLAIN_OR_AWAITED,
+    asgi,
+    ask_asgi,
+    ask_wsgi,
+    wsgi,
+)
 from registry.faces import registry_on
-from registry.http_contract import (
+from registry.http_contract import POLICY, HTTPBasics, HTTPContract
+from registry.http_site import (
     ASYNC,
-    POLICY,
     SYNC,
     Broken,
-    HTTPBasics,
-    HTTPContract,
-    Site,
     by_uvicorn,
     by_waitress,
-    error_of,
-    fresh,
     said,
     said_async,
 )
@@ -74,7 +72,6 @@ from registry.naming import eventually
 
 TESTS = Path(__file__).parents[1]
 TTL = 3600.0
-NOW = datetime(2025, 10, 15, 8, 34, 11, 753923, tzinfo=UTC)
 GUNICORN = "-m gunicorn --preload -k gthread --threads 8 --no-control-socket -b fd://{} served"
 
 
@@ -214,7 +211,8 @@ urlpatterns = []
 
 from idlanyard.registry.wsgi import wsgi_app
 from idlanyard.wsgi import SessionContextMiddleware
-from registry.http_contract import JSON, POLICY, SYNC, HTTPContract
+from registry.http_contract import POLICY, HTTPContract
+from registry.http_site import JSON, SYNC
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
@@ -276,68 +274,6 @@ class TestDjango(MountedInDjango):
     kind = SYNC
 
 
-def ask_asgi(app: Any) -> Callable[..., Any]:
-    """
-    Return what sends an ASGI application one request, on an event loop of its own.
-    """
-
-    def ask(method: str, path: str, raises: bool = False, **options: Any) -> httpx.Response:
-        async def asked() -> httpx.Response:
-            transport = httpx.ASGITransport(app, raise_app_exceptions=raises)
-            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(asked())
-
-    return ask
-
-
-def ask_wsgi(app: Any) -> Callable[..., Any]:
-    """
-    Return what sends a WSGI application one request.
-    """
-
-    def ask(method: str, path: str, raises: bool = True, **options: Any) -> Any:
-        response = Client(app).open(path, method=method, **options)
-        return httpx.Response(
-            response.status_code, headers=list(response.headers), content=response.data
-        )
-
-    return ask
-
-
-@contextmanager
-def asgi(registry: Any, **options: Any) -> Iterator[Callable[..., Any]]:
-    """
-    The ASGI application as it is.
-    """
-    yield ask_asgi(asgi_app(registry, **options))
-
-
-@contextmanager
-def fastapi(registry: Any, **options: Any) -> Iterator[Callable[..., Any]]:
-    """
-    The router in an application.
-    """
-    app = FastAPI()
-    app.include_router(sessions_router(registry, **options))
-    yield ask_asgi(app)
-
-
-@contextmanager
-def wsgi(registry: Any, **options: Any) -> Iterator[Callable[..., Any]]:
-    """
-    The WSGI application as it is.
-    """
-    yield ask_wsgi(wsgi_app(registry, **options))
-
-
-FACES = [asgi, fastapi, wsgi]
-ON_LOOPS = [asgi, fastapi]
-# Nothing is awaited on WSGI.
-PLAIN_OR_AWAITED = pytest.mark.parametrize(
-    ("face", "awaited"), [(face, kind) for face in FACES for kind in (False, True)][:-1]
-)
 BUILDERS = [asgi_app, sessions_router, wsgi_app, SessionsHandler]
 
 
@@ -691,492 +627,3 @@ def test_the_policy_in_force_says_what_is_bound(
     assert (answer.json()["bound"] == name) is is_bound
     if policy.session is not None:
         assert (answer.headers["x-session-id"] == name) is is_bound
-
-
-def test_it_is_served_as_it_is() -> None:
-    """
-    The applications need no framework around them.
-    """
-    registry = SessionRegistry.open("memory://")
-    options: dict[str, Any] = {"on_input": said, "authorize": EVERYONE}
-    with by_uvicorn(asgi_app(registry, **options), lifespan="on") as port:
-        served(Site(port))
-    with by_uvicorn(asgi_app(registry, **options), root_path="/behind/a/proxy") as port:
-        served(Site(port))
-    with by_waitress(wsgi_app(registry, **options)) as port:
-        served(Site(port))
-
-
-def served(site: Site) -> None:
-    """
-    Check that a site serves the API at its root.
-    """
-    name = fresh("a/b")
-    assert site.create("", session_id=name).status == 200
-    assert site.input(name, "").json["bound"] == name
-    assert site.at("DELETE", name, "").status == 200
-    error_of(site.at("GET", name, ""), 404)
-    for target in ("/session/", "/sessions", "/"):
-        assert (site.ask("GET", target).status, site.ask("GET", target).is_ours()) == (404, False)
-
-
-@pytest.mark.parametrize("raw", [{}, {"raw_path": None}, {"raw_path": b"/session/%FF"}])
-def test_a_server_that_says_no_raw_path_is_not_believed(raw: dict[str, Any]) -> None:
-    """
-    U+FFFD in a path may be what a server made of bytes; only the raw path can tell.
-    """
-    registry = SessionRegistry.open("memory://")
-    registry.create("\ufffd")
-    app = asgi_app(registry, authorize=EVERYONE)
-    path = "/session/\ufffd"
-    assert answered(app, {"path": path} | raw) == 404
-    assert answered(app, {"path": path, "raw_path": b"/session/%EF%BF%BD"}) == 200
-
-
-def test_a_client_that_goes_away_is_no_error() -> None:
-    """
-    R14: a body that is broken off raises nothing, and creates nothing.
-    """
-    registry = SessionRegistry.open("memory://")
-    app = asgi_app(registry, authorize=EVERYONE)
-    scope = {"path": "/session/create", "method": "POST"}
-    half: list[dict[str, Any]] = [
-        {"type": "http.request", "body": b'{"session_id": "s1"}', "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-    assert answered(app, scope, *half) == 400
-    assert not registry.exists("s1")
-
-
-def test_authorize_sees_the_headers_that_came_before_the_body() -> None:
-    """
-    S1: a line that a server appends to its headers while the body is read names nobody.
-    """
-    lines: list[tuple[bytes, bytes]] = []
-    asked: list[SessionRequest] = []
-
-    def authorize(request: SessionRequest) -> bool:
-        asked.append(request)
-        return True
-
-    class Late(dict[str, Any]):
-        def __getitem__(self, name: str) -> Any:
-            lines.append((b"x-user-id", b"mallory"))
-            return super().__getitem__(name)
-
-    app = asgi_app(SessionRegistry.open("memory://"), authorize=authorize)
-    scope = {"path": "/session/create", "method": "POST", "headers": lines}
-    assert answered(app, scope, Late(type="http.request", body=b"", more_body=False)) == 200
-    assert [dict(request.headers) for request in asked] == [{}]
-
-
-def answered(app: Any, given: dict[str, Any], *messages: dict[str, Any]) -> int:
-    """
-    Return the status of a request whose scope and messages are given by hand.
-    """
-    statuses: list[int] = []
-    left = iter(messages)
-
-    async def receive() -> dict[str, Any]:
-        return next(left)
-
-    async def send(message: dict[str, Any]) -> None:
-        statuses.extend([message["status"]] if "status" in message else [])
-
-    scope = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
-    asyncio.run(app(scope | given, receive, send))
-    return statuses[0]
-
-
-@pytest.mark.parametrize(
-    ("more", "status"),
-    [
-        pytest.param({}, 200, id="none"),
-        pytest.param({"HTTP_TRANSFER_ENCODING": "chunked"}, 411, id="chunks without an end"),
-        pytest.param(
-            {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}, 200, id="chunks"
-        ),
-        pytest.param(
-            {"wsgi.input_terminated": True, "wsgi.input": b"{}".ljust(65_536)}, 200, id="as long"
-        ),
-        pytest.param(
-            {"wsgi.input_terminated": True, "wsgi.input": b"{}".ljust(65_537)}, 413, id="longer"
-        ),
-        pytest.param({"CONTENT_LENGTH": "20"}, 400, id="less than declared"),
-        pytest.param({"CONTENT_LENGTH": "20", "wsgi.input_terminated": True}, 400, id="cut off"),
-        pytest.param({"CONTENT_LENGTH": "-5"}, 400, id="negative"),
-        pytest.param({"CONTENT_LENGTH": "x"}, 400, id="no number"),
-        pytest.param({"CONTENT_LENGTH": "9" * 5000}, 400, id="5,000 digits"),
-        pytest.param({"CONTENT_LENGTH": "9" * 18}, 413, id="18 digits"),
-        pytest.param({"CONTENT_LENGTH": "\u0662"}, 400, id="digits of another script"),
-        pytest.param({"CONTENT_LENGTH": ""}, 200, id="empty"),
-        pytest.param({"PATH_INFO": "/session/\u4f1a"}, 404, id="a path that is no bytes"),
-        pytest.param({"PATH_INFO": "/session/\xff"}, 404, id="a path that is no text"),
-        pytest.param({"PATH_INFO": ""}, 404, id="no path"),
-    ],
-)
-def test_what_wsgi_servers_hand_over(more: dict[str, Any], status: int) -> None:
-    """
-    S29: a body that is not all there creates nothing, and no environment causes a 5xx.
-    """
-    registry = SessionRegistry.open("memory://")
-    app = wsgi_app(registry, authorize=EVERYONE)
-    body = more.get("wsgi.input", b"{}" if "20" in more.values() else b"")
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": "/session/create",
-        "CONTENT_TYPE": "application/json" if body else "",
-        **more,
-        "wsgi.input": BytesIO(body),
-    }
-    statuses: list[str] = []
-    said_so = app(environ, lambda line, *_: statuses.append(line))  # type: ignore[arg-type]
-    assert b"".join(said_so)
-    assert statuses[0].startswith(str(status))
-
-
-def test_the_schema() -> None:
-    """
-    The schema has every route with its bodies, replies and errors.
-    """
-    registry = SessionRegistry.open("memory://")
-    app = FastAPI()
-    app.include_router(sessions_router(registry, on_input=said, authorize=EVERYONE), prefix="/v1")
-    idlanyard_fastapi.install(app)
-    schema = app.openapi()
-    seen = {
-        (method, path): (set(operation["responses"]), "requestBody" in operation)
-        for path, operations in schema["paths"].items()
-        for method, operation in operations.items()
-    }
-    assert seen == {
-        ("post", "/v1/session/create"): ({"200", "403", "409", "413", "422", "500", "503"}, True),
-        ("post", "/v1/session/{session_id}/input"): (
-            {"200", "403", "404", "413", "422", "500", "503"},
-            True,
-        ),
-        ("get", "/v1/session/{session_id}"): ({"200", "403", "404", "500", "503"}, False),
-        ("patch", "/v1/session/{session_id}"): (
-            {"200", "403", "404", "413", "422", "500", "503"},
-            True,
-        ),
-        ("delete", "/v1/session/{session_id}"): ({"200", "403", "404", "500", "503"}, False),
-    }
-    models = schema["components"]["schemas"]
-    assert set(models) == {"SessionCreated", "SessionState", "SessionEnded", "ErrorReply"}
-    assert set(models["SessionCreated"]["required"]) == {
-        "session_id",
-        "created_at",
-        "expires_at",
-        "status",
-        "message",
-    }
-    assert set(models["ErrorReply"]["required"]) == {"error", "message", "timestamp"}
-    for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            named = [parameter["name"] for parameter in operation.get("parameters", [])]
-            assert named == (["session_id"] if "{session_id}" in path else ["Idempotency-Key"])
-    for method, path, known in (
-        ("post", "/v1/session/create", {"session_id", "client_id", "metadata", "ttl"}),
-        ("patch", "/v1/session/{session_id}", {"metadata", "ttl"}),
-    ):
-        body = schema["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
-        assert set(body["properties"]) == known
-        assert body["additionalProperties"] is False
-    bare = FastAPI()
-    bare.include_router(sessions_router(registry, authorize=EVERYONE))
-    assert not [path for path in bare.openapi()["paths"] if path.endswith("input")]
-
-
-def test_a_router_below_a_path_of_its_own() -> None:
-    """
-    A prefix may have parameters, routers may be nested, and IDs stay whole.
-    """
-    registry = SessionRegistry.open("memory://")
-    outer = FastAPI()
-    outer.include_router(sessions_router(registry, authorize=EVERYONE), prefix="/t/{tenant}/v1")
-    ask = ask_asgi(outer)
-    assert ask("POST", "/t/acme/v1/session/create", json={"session_id": "a/b"}).status_code == 200
-    assert ask("GET", "/t/acme/v1/session/a%2Fb").json()["session_id"] == "a/b"
-    assert ask("GET", "/t/acme/v1/session/").json() == {"detail": "Not Found"}
-
-
-def put(handling: Any, *results: object) -> tuple[list[Call], Reply]:
-    """
-    Return the calls that a handler asks for, and its reply, given the results of the calls.
-    """
-    calls: list[Call] = []
-    rest = iter(results)
-    try:
-        call = next(handling)
-        while True:
-            calls.append(call)
-            result = next(rest)
-            raising = isinstance(result, Exception)
-            call = handling.throw(result) if raising else handling.send(result)
-    except StopIteration as done:
-        return calls, done.value
-
-
-def names(calls: list[Call]) -> list[str]:
-    """
-    Return the names of the functions that were to be called.
-    """
-    return [getattr(call.function, "func", call.function).__name__ for call in calls]
-
-
-RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)
-
-
-def handler(**options: Any) -> SessionsHandler:
-    """
-    Return a handler whose registry nobody asks.
-    """
-    options = {"on_input": said, "authorize": may_all, "clock": lambda: NOW} | options
-    return SessionsHandler(SessionRegistry.open("memory://"), **options)
-
-
-def may_all(request: SessionRequest) -> bool:
-    """
-    Stands for an authorize that nobody calls here.
-    """
-    raise AssertionError
-
-
-def test_the_handler_asks_and_never_does() -> None:
-    """
-    The handler yields its calls in order, and makes none of them itself.
-    """
-    calls, reply = put(
-        handler().handle("input", "s1", JSON_LINES, b"{}"), RECORD, True, RECORD, {"x": 1}
-    )
-    assert names(calls) == ["get", "may_all", "touch", "said"]
-    assert [call.is_verb for call in calls] == [True, False, True, False]
-    assert [call.session_id for call in calls] == [None, None, None, "s1"]
-    assert reply.body == b'{"x": 1}'
-
-
-def test_the_handler_asks_no_more_than_it_must() -> None:
-    """
-    If nobody is checked, one atomic verb finds a session and extends it.
-    """
-    open_ = handler(authorize=EVERYONE)
-    action: Any
-    calls, _ = put(open_.handle("input", "s1", JSON_LINES, b"{}"), RECORD, None)
-    assert names(calls) == ["touch", "said"]
-    for action, verb in (("update", "touch"), ("end", "end"), ("read", "get")):
-        calls, _ = put(open_.handle(action, "s1", {}, b""), RECORD)
-        assert names(calls) == [verb]
-    calls, _ = put(handler().handle("read", "s1", {}, b""), RECORD, True)
-    assert names(calls) == ["get", "may_all"]
-
-
-JSON_LINES = {"content-type": "application/json"}
-
-
-def test_nothing_is_asked_about_a_body_that_is_refused() -> None:
-    """
-    Authorize is asked about requests that have a valid body, and once.
-    """
-    for body in (None, b"{", b'{"session_id": 1}'):
-        assert put(handler().handle("create", None, JSON_LINES, body))[0] == []
-        assert put(handler().handle("input", "s1", JSON_LINES, body))[0] == []
-
-
-def test_who_may_not_changes_nothing() -> None:
-    """
-    Authorize is asked before anything is changed, and about create before 409.
-    """
-    calls, reply = put(handler().handle("create", None, {}, b""), False)
-    assert ([call.function for call in calls], reply.status) == ([may_all], 403)
-    for action in ("read", "update", "end", "input"):
-        body = b"{}" if action in ("update", "input") else b""
-        for known in (RECORD, SessionNotFound("s1")):
-            lines = JSON_LINES if body else {}
-            calls, reply = put(handler().handle(action, "s1", lines, body), known, False)
-            assert names(calls) == ["get", "may_all"]
-            assert reply.status == 403
-
-
-@pytest.mark.parametrize(
-    ("action", "body", "session_id", "record"),
-    [
-        ("create", b'{"session_id": "s2", "ttl": 1}', "s2", None),
-        ("create", b'{"session_id": ""}', None, None),
-        ("create", b"", None, None),
-        ("read", b"", "s1", RECORD),
-        ("update", b'{"ttl": 1}', "s1", RECORD),
-        ("end", b"", "s1", RECORD),
-        ("input", b'{"x": 1}', "s1", RECORD),
-    ],
-)
-def test_what_authorize_gets(
-    action: Any, body: bytes, session_id: str | None, record: SessionRecord | None
-) -> None:
-    """
-    The action, the session asked for and what is known of it, body and headers.
-    """
-    lines = {"authorization": "Bearer t0p"} | (JSON_LINES if body else {})
-    path = None if action == "create" else "s1"
-    given = [RECORD, False] if record else [False]
-    calls, _ = put(handler().handle(action, path, lines, body), *given)
-    (request,) = calls[-1].arguments
-    assert (request.action, request.session_id, request.record) == (action, session_id, record)
-    assert request.headers == lines
-    assert dict(request.body) == (json.loads(body) if body else {})
-    assert "t0p" not in repr(request)
-    with pytest.raises(TypeError):
-        request.body["x"] = 2
-    with pytest.raises(FrozenInstanceError):
-        request.action = "read"
-
-
-def test_an_answer_nobody_awaited_is_no_yes() -> None:
-    """
-    A coroutine is an object like any other, and allows nothing.
-    """
-
-    async def never() -> bool:
-        return True
-
-    coroutine = never()
-    _, reply = put(handler().handle("create", None, {}, b""), coroutine)
-    coroutine.close()
-    assert reply.status == 403
-
-
-def test_a_session_that_was_exchanged_meanwhile_is_another_one() -> None:
-    """
-    Input that was authorised for one session never reaches its successor.
-    """
-    registry = SessionRegistry.open("memory://")
-    registry.create("s1", client_id="alice")
-    inputs: list[SessionRecord] = []
-
-    def authorize(request: SessionRequest) -> bool:
-        # Between the call and its result, somebody else gets the ID.
-        registry.end("s1")
-        registry.create("s1", client_id="bob")
-        return request.record is not None and request.record.client_id == "alice"
-
-    app = wsgi_app(
-        registry, on_input=lambda record, body: inputs.append(record), authorize=authorize
-    )
-    assert ask_wsgi(app)("POST", "/session/s1/input", json={}).status_code == 404
-    assert inputs == []
-
-
-def test_who_may_end_one_session_ends_no_other() -> None:
-    """
-    An end that was authorised for one session spares its successor.
-    """
-    registry = SessionRegistry.open("memory://")
-    registry.create("s1", client_id="alice")
-
-    def authorize(request: SessionRequest) -> bool:
-        registry.end("s1")
-        registry.create("s1", client_id="bob")
-        return request.record is not None and request.record.client_id == "alice"
-
-    app = wsgi_app(registry, authorize=authorize)
-    assert ask_wsgi(app)("DELETE", "/session/s1").status_code == 404
-    assert registry.get("s1").client_id == "bob"
-
-
-def test_the_moment_of_an_error() -> None:
-    """
-    An error is stamped by the handler's clock, in ISO 8601 with Z.
-    """
-    _, reply = put(handler().handle("read", "s1", {}, b""), SessionNotFound("s1"), True)
-    expected = (
-        b'{"error": "HTTPException", "message": "Session ID \'s1\' not found.", '
-        b'"timestamp": "2025-10-15T08:34:11.753923Z"}'
-    )
-    assert reply == Reply(
-        404, (("Content-Type", "application/json"), ("Cache-Control", "no-store")), expected
-    )
-    on_the_second = handler(clock=lambda: NOW.replace(microsecond=0))
-    _, reply = put(on_the_second.handle("create", None, {}, None))
-    assert b'"timestamp": "2025-10-15T08:34:11.000000Z"' in reply.body
-
-
-def test_lines_of_one_name_are_joined() -> None:
-    """
-    S4: authorize sees every line of a header, so that a second one cannot pass for the first.
-    """
-    seen: list[str] = []
-
-    def authorize(request: SessionRequest) -> bool:
-        seen.append(request.headers["authorization"])
-        return False
-
-    ask = ask_asgi(asgi_app(SessionRegistry.open("memory://"), authorize=authorize))
-    ask("POST", "/session/create", headers=[("Authorization", "a"), ("authorization", "b")])
-    assert seen == ["a, b"]
-
-
-def test_a_task_that_is_cancelled_leaves_nothing_bound() -> None:
-    """
-    R3: a request that is cancelled amid on_input takes its binding along.
-    """
-    registry = SessionRegistry.open("memory://")
-    registry.create("s1")
-    left: list[str | None] = []
-
-    async def on_input(record: SessionRecord, body: dict[str, Any]) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            left.append(get_session_id())
-
-    async def cancelled() -> str | None:
-        app = asgi_app(registry, on_input=on_input, authorize=EVERYONE)
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://x"
-        ) as client:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await client.post("/session/s1/input", json={})
-        return get_session_id()
-
-    assert asyncio.run(cancelled()) is None
-    assert left == ["s1"]
-
-
-def test_the_example(tmp_path: Path) -> None:
-    """
-    The example creates, echoes and refuses, with the middleware around.
-    """
-    examples = Path(__file__).parents[2] / "examples"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # The command at its top, on a socket that listens already.
-        text = examples.joinpath("registry_app.py").read_text(encoding="utf-8")
-        (command,) = re.findall(r"^    uvicorn (.*)$", text, re.MULTILINE)
-        words = command.replace("examples", str(examples)).split()
-        words += ["--fd", str(listening.fileno())]
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
-        with tmp_path.joinpath("output").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", *words],
-                pass_fds=[listening.fileno()],
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            site = Site(listening.getsockname()[1])
-            assert site.create(user="alice", session_id="s1", client_id="alice").status == 200
-            assert site.create(user="alice", session_id="s2", client_id="bob").status == 200
-            assert site.at("GET", "s2", user="bob").status == 403
-            assert site.create(user="alice", session_id="s1", client_id="alice").status == 409
-            answer = site.input("s1", user="alice", user_input="hello")
-            assert answer.json == {"session_id": "s1", "heard": "hello"}
-            assert (answer.headers["x-session-id"], answer.headers["x-user-id"]) == ("s1", "alice")
-            assert site.at("GET", "s1", user="bob").status == 403
-            assert site.at("GET", "s1").status == 403
-        finally:
-            process.terminate()
-            process.wait(30)
-    output = tmp_path.joinpath("output").read_text(encoding="utf-8")
-    assert "input in session s1" in output
-    assert "Traceback" not in output

@@ -24,9 +24,10 @@ from idlanyard.registry import (
 )
 from idlanyard.registry._questions import Delete, Extend, Insert, Question, Read
 from idlanyard.registry.http import Grant, SessionRequest, SessionsHandler
+from registry.asking_faces import FACES
 from registry.faces import registry_on
-from registry.http_contract import said
-from registry.test_http import FACES, JSON_LINES, names, put
+from registry.http_site import said
+from registry.test_http_handler import JSON_LINES, names, put
 
 NOW = datetime(2025, 10, 15, 8, 34, 11, 753923, tzinfo=UTC)
 RECORD = SessionRecord(session_id="s1", client_id="c1", metadata={"a": 1}, created_at=NOW)

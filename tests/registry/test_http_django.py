@@ -16,13 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-from registry.http_contract import ASYNC, SYNC, HTTPBasics, HTTPContract, Site, fresh
+from registry.http_contract import HTTPBasics, HTTPContract
+from registry.http_site import ASYNC, SYNC, Site, fresh
 
 TESTS = Path(__file__).parents[1]
 
 PATTERNS = """
 from django.conf import settings
-from registry.http_contract import {kind} as KIND, POLICY, HTTPContract
+from registry.http_contract import POLICY, HTTPContract
+from registry.http_site import {kind} as KIND
 
 settings.configure(
     ROOT_URLCONF=__name__,

@@ -18,17 +18,8 @@ from idlanyard.integrations.flask import IDLanyard
 from idlanyard.registry import SessionRegistry
 from idlanyard.registry.flask import sessions_blueprint
 from idlanyard.registry.http import SessionRequest
-from registry.http_contract import (
-    JSON,
-    POLICY,
-    SYNC,
-    Broken,
-    HTTPBasics,
-    HTTPContract,
-    Site,
-    by_waitress,
-    fresh,
-)
+from registry.http_contract import POLICY, HTTPBasics, HTTPContract
+from registry.http_site import JSON, SYNC, Broken, Site, by_waitress, fresh
 
 TTL = 3600.0
 

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from idlanyard import EVERYONE
 from idlanyard.registry import SessionRegistry
 from idlanyard.registry.fastapi import sessions_router
-from registry.http_contract import by_uvicorn
+from registry.http_site import by_uvicorn
 from registry.relay import Relay
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "registry_http.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ REGISTRY = "tests/registry/test_registry.py::"
 POSTGRESQL = "tests/registry/test_postgresql.py::TestPostgresql::"
 REDIS = "tests/registry/test_redis.py::TestRedis::"
 HTTP = "tests/registry/test_http.py::"
+HANDLER = "tests/registry/test_http_handler.py::"
 DECIDING = "tests/registry/test_http_deciding.py::"
 OUTAGES = "tests/registry/test_outages.py::"
 MEMORY = "tests/registry/test_memory_store.py::TestMemory::"
@@ -78,7 +79,7 @@ REGISTRY_BREACHES = [
         HOME + "http.py",
         "self._registry.end, created_at=_created_at(seen)",
         "self._registry.end",
-        HTTP + "test_who_may_end_one_session_ends_no_other",
+        HANDLER + "test_who_may_end_one_session_ends_no_other",
     ),
     Breach(
         "R16",
