@@ -23,7 +23,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard._failures import failures
-from idlanyard._policy.checked import Declared
+from idlanyard._policy.checked_policy import Declared
 from idlanyard._policy.policy import checked_policy
 from idlanyard.integrations import logging as ids_logging
 from idlanyard.integrations.logging import SessionContextFilter, SessionContextFormatter, install

@@ -231,7 +231,7 @@ BREACHES = [
     Breach(
         "R7",
         "a generator that turns bad is believed",
-        "_policy/checked.py",
+        "_policy/checked_policy.py",
         "            return check_of(spec).require(name, spec.mint())\n",
         "            return spec.mint()\n",
         "tests/test_policy.py::test_a_generator_that_fails_later_is_replaced",

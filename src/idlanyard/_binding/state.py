@@ -20,7 +20,7 @@ from idlanyard._binding.snapshot import (
     Values,
     make_snapshot,
 )
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard.ids import Provenance
 

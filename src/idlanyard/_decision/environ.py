@@ -12,7 +12,7 @@ from idlanyard._binding.state import RequestIDs, find_request_ids
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import ASGI_KEY, WSGI, WSGI_KEY
 from idlanyard._decision.resolve import Edits, find_open_ids
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

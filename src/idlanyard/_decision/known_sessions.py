@@ -18,7 +18,7 @@ from idlanyard._decision.reporting import report_rejections
 from idlanyard._decision.resolve import UNKNOWN, Edits, Refusal
 from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 from idlanyard._policy.admission import Admission
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import Provenance
 

@@ -13,7 +13,7 @@ from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
 from idlanyard._decision.caches import Caches
 from idlanyard._decision.protocols import Dialect, Pair
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.header_names import is_owned
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.policy import Policy, checked_policy, policy_of

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.peers import UNIX
 from idlanyard._policy.request import Headers, Request
 from idlanyard._policy.sources import Header

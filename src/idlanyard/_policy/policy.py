@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 from idlanyard import _failures
 from idlanyard._policy import checks
 from idlanyard._policy.admission import Admission
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.default_specs import session_spec, tenant_spec, user_spec
 from idlanyard._policy.environment import find_misspelt_variables, read_options, translate_error
 from idlanyard._policy.options import Options

@@ -15,7 +15,7 @@ from idlanyard._binding.reading import get_context_for
 from idlanyard._binding.snapshot import SessionContext, show_ids
 from idlanyard._binding.state import UNBOUND, RequestContext, find_request_ids, get_binding
 from idlanyard._failures import report_failure
-from idlanyard._policy.checked import Declared
+from idlanyard._policy.checked_policy import Declared
 
 __all__ = [
     "bind_job",

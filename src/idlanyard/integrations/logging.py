@@ -25,7 +25,7 @@ from idlanyard._binding.state import (
     get_binding,
     ids_of_error,
 )
-from idlanyard._policy.checked import CheckedPolicy, Declared
+from idlanyard._policy.checked_policy import CheckedPolicy, Declared
 from idlanyard._policy.policy import Policy, checked_policy, require_policy
 from idlanyard.integrations.custom import report_failure
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from idlanyard._policy.checked import CheckedPolicy
+from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard.integrations.django._settings import (
     NAME,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from idlanyard import _failures
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.state import get_binding
-from idlanyard._policy.checked import CheckedPolicy, Declared
+from idlanyard._policy.checked_policy import CheckedPolicy, Declared
 from idlanyard.integrations.custom import current_request
 
 Names: TypeAlias = str | Mapping[str, str | None]
