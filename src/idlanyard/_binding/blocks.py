@@ -10,7 +10,7 @@ from contextvars import Token
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, ParamSpec, TypeVar, overload
 
 from idlanyard._binding.changing import ID, check_id_function, check_ids, emit_event
-from idlanyard._binding.functions import SteppedBinding, wrap_function
+from idlanyard._binding.functions import SteppedBinding, is_wrappable, wrap_function
 from idlanyard._binding.reading import get_session_context
 from idlanyard._binding.snapshot import UNSET, SessionContext, merge_tenant_names
 from idlanyard._binding.state import (
@@ -159,9 +159,9 @@ class session_context(Block):  # noqa: N801 - it reads as a verb where it is use
 
         def __call__(self, *given: Any, **named: Any) -> Any:
             # @session_context without parentheses has taken the function for the session ID.
-            if len(given) != 1 or named or not _is_decoratable(given[0]):
+            if len(given) != 1 or named or not is_wrappable(fn := given[0]) or isinstance(fn, type):
                 raise TypeError(_HOW_TO_DECORATE)
-            return wrap_function(given[0], enter=self._make_equal, hold=self._make_stepped)
+            return wrap_function(fn, enter=self._make_equal, make_stepped=self._make_stepped)
 
     def _make_equal(self) -> session_context:
         block = session_context()
@@ -177,10 +177,6 @@ _HOW_TO_DECORATE: Final = (
     "session_context decorates a function or a method: write @session_context(session_id=...) "
     "above it, below @staticmethod, @classmethod and @property; a class has no IDs, its methods do"
 )
-
-
-def _is_decoratable(fn: object) -> bool:
-    return callable(fn) and not isinstance(fn, type | staticmethod)
 
 
 def _check_early(name: str, value: object) -> None:
@@ -241,12 +237,12 @@ class ScopedIterator(Iterator[T]):
 
     def __next__(self) -> T:
         # Steps may overlap in several threads: each restores the binding of its own thread.
-        held = SteppedBinding(self._binding)
+        stepped = SteppedBinding(self._binding)
         try:
-            with held:
+            with stepped:
                 return next(self._inner)
         finally:
-            self._binding = held.binding
+            self._binding = stepped.binding
 
     def close(self) -> None:
         """
@@ -270,12 +266,12 @@ class AsyncScopedIterator(AsyncIterator[T]):
         self._inner = aiter(iterable)
 
     async def __anext__(self) -> T:
-        held = SteppedBinding(self._binding)
+        stepped = SteppedBinding(self._binding)
         try:
-            with held:
+            with stepped:
                 return await anext(self._inner)
         finally:
-            self._binding = held.binding
+            self._binding = stepped.binding
 
     async def aclose(self) -> None:
         """

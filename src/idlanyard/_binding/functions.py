@@ -88,6 +88,16 @@ def _is_kind(kind: Callable[[Any], bool], fn: Any) -> bool:
     return kind(fn) or (not isinstance(fn, type) and kind(fn.__call__))
 
 
+def is_wrappable(fn: object) -> bool:
+    """
+    Return whether *fn* can be wrapped by ``wrap_function``.
+
+    The objects that ``@property``, ``@classmethod`` and ``@staticmethod`` make
+    cannot: the wrapper belongs below them.
+    """
+    return callable(fn) and not isinstance(fn, staticmethod)
+
+
 def is_awaited(fn: Any) -> bool:
     """
     Return whether calls of *fn* are to be awaited, as far as is known without a call.
@@ -131,7 +141,11 @@ class SteppedBinding:
 
 
 def wrap_function(
-    fn: Callable[..., Any], *, enter: Enter, hold: Enter, call: Callable[..., Any] | None = None
+    fn: Callable[..., Any],
+    *,
+    enter: Enter,
+    make_stepped: Enter,
+    call: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """
     Return a function that calls *fn* inside a block, which is made for each call.
@@ -142,14 +156,14 @@ def wrap_function(
     Args:
         fn: the function, whose kind, name and docstring the result has.
         enter: makes the block around a call that is one step.
-        hold: makes the block around each step of a generator, once per call.
+        make_stepped: makes the block around each step of a generator, once per call.
         call: the function that is called in place of *fn*.
     """
     call = call or fn
     if _is_kind(inspect.isasyncgenfunction, fn):
-        wrapper = _wrap_async_generator(call, hold)
+        wrapper = _wrap_async_generator(call, make_stepped)
     elif _is_kind(inspect.isgeneratorfunction, fn):
-        wrapper = _wrap_generator(call, hold)
+        wrapper = _wrap_generator(call, make_stepped)
     elif _is_kind(is_coroutine_function, fn):
         wrapper = _wrap_coroutine(call, enter)
     else:
@@ -173,14 +187,14 @@ def _wrap_coroutine(call: Callable[..., Any], enter: Enter) -> Callable[..., Any
     return awaited
 
 
-def _wrap_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
-    def stepped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        held = hold()
+def _wrap_generator(call: Callable[..., Any], make_stepped: Enter) -> Callable[..., Any]:
+    def steps(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        stepped = make_stepped()
         inner = call(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(next, inner)
         while True:
             try:
-                with held:
+                with stepped:
                     item = step()
             except StopIteration as stop:
                 return stop.value
@@ -191,7 +205,7 @@ def _wrap_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]
             else:
                 step = functools.partial(inner.send, sent)
 
-    return stepped
+    return steps
 
 
 def _start_unhooked(inner: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
@@ -214,14 +228,14 @@ def _leave_to_outer(inner: AsyncGenerator[Any, Any]) -> None:
     pass
 
 
-def _wrap_async_generator(call: Callable[..., Any], hold: Enter) -> Callable[..., Any]:
-    async def stepped(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        held = hold()
+def _wrap_async_generator(call: Callable[..., Any], make_stepped: Enter) -> Callable[..., Any]:
+    async def steps(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        stepped = make_stepped()
         inner = call(*args, **kwargs)
         step: Callable[[], Any] = functools.partial(_start_unhooked, inner)
         while True:
             try:
-                with held:
+                with stepped:
                     item = await step()
             except StopAsyncIteration:
                 return
@@ -232,7 +246,7 @@ def _wrap_async_generator(call: Callable[..., Any], hold: Enter) -> Callable[...
             else:
                 step = functools.partial(inner.asend, sent)
 
-    return stepped
+    return steps
 
 
 P = ParamSpec("P")
@@ -259,7 +273,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
         TypeError: *fn* cannot be called, or its parameters cannot be read.
     """
     kind = type(fn).__name__
-    if not callable(fn) or isinstance(fn, staticmethod):
+    if not is_wrappable(fn):
         where = (
             "below @classmethod and @staticmethod"
             if isinstance(fn, classmethod | staticmethod)
@@ -280,7 +294,7 @@ def bind(fn: Callable[..., R]) -> Callable[..., R]:
         return fn
 
     call = _fill_parameters(fn, signature, filled)
-    wrapper = wrap_function(fn, enter=nullcontext, hold=nullcontext, call=call)
+    wrapper = wrap_function(fn, enter=nullcontext, make_stepped=nullcontext, call=call)
     rest = [p for p in signature.parameters.values() if p not in filled]
     wrapper.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
     return wrapper

@@ -37,7 +37,7 @@ class _Carried(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self._fn = fn
         self._binding = binding
-        self._run = wrap_function(fn, enter=self._make_stepped, hold=self._make_stepped)
+        self._run = wrap_function(fn, enter=self._make_stepped, make_stepped=self._make_stepped)
         if inspect.iscoroutinefunction(self._run):
             mark_coroutine_function(self)
 

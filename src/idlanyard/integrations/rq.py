@@ -82,7 +82,7 @@ class IDLanyardJob(Job):
     def _bound(self, callback: Callable[..., Any] | None) -> Callable[..., Any] | None:
         if callback is None:
             return None
-        return wrap_function(callback, enter=self._block, hold=self._block)
+        return wrap_function(callback, enter=self._block, make_stepped=self._block)
 
     def _block(self) -> AbstractContextManager[object]:
         return bind_job(self.meta.get(_KEY), inherit=is_bound())

@@ -103,7 +103,9 @@ def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> N
     elif hasattr(parts, "athrow"):
         # Wrapped from its first step on, so that it is closed by us, with the IDs bound, and not by
         # the event loop.
-        stepped = wrap_function(_async_attaching, enter=hold, hold=hold, call=lambda: parts)()
+        stepped = wrap_function(
+            _async_attaching, enter=hold, make_stepped=hold, call=lambda: parts
+        )()
         response.streaming_content = _async_attaching(stepped, inner)
     else:
         response.streaming_content = _async_attaching(cast("Any", scoped_iter(parts)), inner)
