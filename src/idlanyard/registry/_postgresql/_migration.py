@@ -277,15 +277,7 @@ def find_fault(state: State, table: Table) -> str | None:
     """
     name = table.name
     if not state.is_there:
-        if state.schema is None:
-            return (
-                f"there is no schema for the table {name}: create one, or write one that this "
-                "role may use into the URL, as in options=-csearch_path%3Dpublic"
-            )
-        if not state.may_create:
-            sql = create_sql(table) + grant_sql(table, state.role)
-            return f"this role may not create the table {name}: let its owner run: {sql}"
-        return None
+        return _find_create_fault(state, table)
     if state.version is not None and state.version > LAYOUT:
         return (
             f"the table {name} has layout {state.version}, and this version of idlanyard knows "
@@ -333,6 +325,21 @@ def setting_warnings(state: State, table: str) -> Iterator[str]:
             f"the table {table} is unlogged, so a crash of the server empties it: "
             f"run ALTER TABLE {table} SET LOGGED"
         )
+
+
+def _find_create_fault(state: State, table: Table) -> str | None:
+    """
+    Return the sentence for a missing table that this role cannot create.
+    """
+    if state.schema is None:
+        return (
+            f"there is no schema for the table {table.name}: create one, or write one that this "
+            "role may use into the URL, as in options=-csearch_path%3Dpublic"
+        )
+    if not state.may_create:
+        sql = create_sql(table) + grant_sql(table, state.role)
+        return f"this role may not create the table {table.name}: let its owner run: {sql}"
+    return None
 
 
 def _find_difference(state: State, table: Table) -> str | None:

@@ -136,6 +136,18 @@ def sessions_table(namespace: str) -> Table:
         Column("request", LargeBinary),
         Column("requested_at", DateTime(timezone=True)),
     )
+    _add_indexes(table)
+    Table(
+        f"{namespace}_layout",
+        table.metadata,
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("claimed", DateTime(timezone=True)),
+        implicit_returning=False,
+    )
+    return table
+
+
+def _add_indexes(table: Table) -> None:
     columns = table.c
     for name, indexed, is_unique in (
         ("client", (columns.client_key, columns.session_id), False),
@@ -149,14 +161,6 @@ def sessions_table(namespace: str) -> Table:
             unique=is_unique,
             postgresql_where=indexed[0].is_not(None),
         )
-    Table(
-        f"{namespace}_layout",
-        table.metadata,
-        Column("version", Integer, primary_key=True, autoincrement=False),
-        Column("claimed", DateTime(timezone=True)),
-        implicit_returning=False,
-    )
-    return table
 
 
 def layout_table(table: Table) -> Table:
