@@ -49,7 +49,6 @@ class Block:
         """
         Return the binding of this block, or ``None`` if nothing is to change.
         """
-        raise NotImplementedError
 
     def _enter(
         self, event: Literal["bind"] | None = "bind", *, begins: Literal["job"] | None = None

@@ -174,14 +174,15 @@ class Overlay:
         """
         return Overlay(self.over, self.delta, self.unit or self, self.block)
 
-    def outlive(self, inherited: Binding) -> None:
+    def outlive(self, inherited: Binding) -> Overlay:
         """
-        Keep the changes of this thread for when the *inherited* binding below is over.
+        Return this layer, which keeps its changes when the *inherited* binding below is over.
         """
         theirs: Delta = getattr(inherited, "delta", {})
         own = {name: it for name, it in self.delta.items() if theirs.get(name) is not it}
         rest = Overlay(None, own, self.unit or self, self.block) if own else UNBOUND
         self.inherited = inherited, rest
+        return self
 
     @property
     def policy(self) -> CheckedPolicy:
@@ -331,9 +332,7 @@ def make_overlay(
         merged.pop(name, None)
     layer = Overlay(find_request_ids(), merged, unit, getattr(binding, "block", None))
     inherited = None if _inheriting is None else _inheriting.inherited_below(binding)
-    if inherited is not None:
-        layer.outlive(inherited)
-    return layer
+    return layer if inherited is None else layer.outlive(inherited)
 
 
 def find_request_ids() -> RequestIDs | None:
