@@ -143,15 +143,11 @@ class Sessions:
         return held.kept.row() if held and held.is_live(time.time_ns() // 1000) else None
 
     def extend(self, question: Extend) -> Row | None:
-        key, ttl = question.key, question.ttl
+        key, ttl, created = question.key, question.ttl, question.created
         with self._lock:
             now = time.time_ns() // 1000
             held = self._held.get(key)
-            if (
-                held is None
-                or not held.is_live(now)
-                or question.created not in (None, held.kept.created)
-            ):
+            if held is None or not held.is_live(now) or created not in (None, held.kept.created):
                 return None
             kept = held.kept
             if question.metadata is not None:
