@@ -40,7 +40,7 @@ class States:
 
 def test_one_loop_has_one_state() -> None:
     """
-    Finding 9: on one loop the state is begun once.
+    On one loop the state is begun once.
     """
     states = States()
 
@@ -53,7 +53,7 @@ def test_one_loop_has_one_state() -> None:
 
 def test_a_closed_loops_state_is_abandoned() -> None:
     """
-    Finding 9: the next loop begins anew, and the state of the closed one is given up.
+    The next loop begins anew, and the state of the closed one is given up.
     """
     states = States()
     assert [asyncio.run(states.use()) for _ in range(3)] == [1, 2, 3]
@@ -75,7 +75,7 @@ def test_a_loop_that_is_not_closed_keeps_its_state() -> None:
 @pytest.mark.parametrize("is_same", [True, False])
 def test_the_state_is_taken_from_any_loop(is_same: bool) -> None:
     """
-    Finding 9: whoever closes gets the state, and learns whether its loop is this one.
+    Whoever closes gets the state, and learns whether its loop is this one.
     """
     states = States()
 
@@ -94,7 +94,7 @@ def test_the_state_is_taken_from_any_loop(is_same: bool) -> None:
 
 def test_a_child_begins_anew_and_leaves_its_parents_state_alone() -> None:
     """
-    Finding 9: after a fork the child has a state of its own, and abandons nothing.
+    After a fork the child has a state of its own, and abandons nothing.
     """
     states = States()
     reader, writer = os.pipe()
@@ -138,7 +138,7 @@ def test_of_loops_in_threads_one_has_the_state() -> None:
 
 def test_without_a_loop_of_asyncio_the_alternative_is_named() -> None:
     """
-    Finding 9: under trio, or without any loop, a sentence says what to write instead.
+    Under trio, or without any loop, a sentence says what to write instead.
     """
     with pytest.raises(RuntimeError, match=r"trio\.to_thread\.run_sync"):
         get_asyncio_loop()

@@ -169,7 +169,7 @@ def test_errors_have_one_root_and_their_evidence(
     error: IDLanyardError, evidence: tuple[str, str]
 ) -> None:
     """
-    House rule on errors: one root, evidence on them, whole after pickling.
+    One root, evidence on them, whole after pickling.
     """
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(error, IDLanyardError)
@@ -347,14 +347,14 @@ def test_a_generator_that_makes_no_id_is_told(made: Any) -> None:
     R7: what a generator makes is checked like any ID, and is not taken for the caller's fault.
     """
     with SessionRegistry.open("memory://", mint=made) as registry:
-        with pytest.raises(PolicyError, match="mint makes what is no ID") as raised:
+        with pytest.raises(PolicyError, match="mint makes an invalid ID") as raised:
             registry.create()
         assert not isinstance(raised.value, ValueError)
 
 
 def test_a_verb_asks_and_never_waits() -> None:
     """
-    House rule: verbs are pure: each yields its question and is sent the answer.
+    Verbs are pure: each yields its question and is sent the answer.
     """
     verb = Verbs(ttl=1.5).create("s1", None, None, None, None)
     draft = Draft(sha256(b"s1").digest(), "s1", None, None, "{}", 1_500_000)

@@ -274,7 +274,7 @@ class Verbs:
             try:
                 key = make_key("its ID", made)
             except (TypeError, ValueError) as error:
-                raise PolicyError.about("mint", f"makes what is no ID: {error}") from None
+                raise PolicyError.about("mint", f"makes an invalid ID: {error}") from None
             record = yield from self._insert(key, made, fields)
             if record is not None:
                 return record
