@@ -203,7 +203,7 @@ INTEGRATION_BREACHES = [
         "R4",
         "a stream of Django's loses its IDs",
         HOME + "django/_responses.py",
-        '        response.streaming_content = _attaching(cast("Any", scoped_iter(parts)), inner)\n',
+        '        response.streaming_content = _attach_errors(cast("Any", scoped_iter(parts)), inner)\n',
         "        pass\n",
         TESTS + "test_django.py::TestDjango::test_a_stream_keeps_its_ids",
     ),

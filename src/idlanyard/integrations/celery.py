@@ -92,7 +92,7 @@ class _Installation:
         if task.app != self._app:
             return
         request = task.request
-        block = bind_job(_carrier(request), inherit=request.is_eager)
+        block = bind_job(_read_carrier(request), inherit=request.is_eager)
         block.__enter__()
         # On the request, since each run has its own, also a task that runs inside itself.
         setattr(request, _BLOCK, block)
@@ -105,7 +105,7 @@ class _Installation:
             block.__exit__(None, None, None)
 
 
-def _carrier(request: Any) -> object:
+def _read_carrier(request: Any) -> object:
     headers = request.headers
     # Anybody who can write to the broker can put anything there.
     return cast("dict[str, object]", headers).get(_HEADER) if isinstance(headers, dict) else None

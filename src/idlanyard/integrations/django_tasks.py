@@ -36,11 +36,11 @@ class _CarryingTask(AnyTask):
     __slots__ = ()
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        with _block(kwargs.pop(_KEYWORD, None)):
+        with _make_block(kwargs.pop(_KEYWORD, None)):
             return super().call(*args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        with _block(kwargs.pop(_KEYWORD, None)):
+        with _make_block(kwargs.pop(_KEYWORD, None)):
             return await super().acall(*args, **kwargs)
 
 
@@ -94,5 +94,5 @@ def _with_ids(kwargs: dict[str, Any]) -> dict[str, Any]:
     return given | {_KEYWORD: carrier} if carrier else given
 
 
-def _block(carrier: object) -> AbstractContextManager[object]:
+def _make_block(carrier: object) -> AbstractContextManager[object]:
     return bind_job(carrier, inherit=is_bound())

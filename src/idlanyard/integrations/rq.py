@@ -55,7 +55,7 @@ class IDLanyardJob(Job):
 
         An exception keeps the IDs, so that the worker's log line shows them.
         """
-        with self._block():
+        with self._make_block():
             return super().perform()
 
     @property
@@ -82,7 +82,7 @@ class IDLanyardJob(Job):
     def _bound(self, callback: Callable[..., Any] | None) -> Callable[..., Any] | None:
         if callback is None:
             return None
-        return wrap_function(callback, enter=self._block, make_stepped=self._block)
+        return wrap_function(callback, enter=self._make_block, make_stepped=self._make_block)
 
-    def _block(self) -> AbstractContextManager[object]:
+    def _make_block(self) -> AbstractContextManager[object]:
         return bind_job(self.meta.get(_KEY), inherit=is_bound())

@@ -79,7 +79,7 @@ def event_processor(event: Event, hint: Hint) -> Event:
         The same event.
     """
     try:
-        _complete(event, hint)
+        _complete_event(event, hint)
     except Exception as error:
         report_failure("Sentry's event processor", error)
     return event
@@ -102,7 +102,7 @@ def log_processor(log: Log, hint: Hint) -> Log:  # noqa: ARG001 - the signature 
     """
     try:
         attributes: dict[str, Any] = log["attributes"]
-        for name, text in _shown(get_session_context(), "log").items():
+        for name, text in _ids_for(get_session_context(), "log").items():
             attributes.setdefault(name, text)
     except Exception as error:
         report_failure("sentry log processor", error)
@@ -123,13 +123,13 @@ class _Request(Mapping[str, str]):
         self.context = context
 
     def __getitem__(self, name: str) -> str:
-        return _shown(self.context, "span")[name]
+        return _ids_for(self.context, "span")[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_shown(self.context, "span"))
+        return iter(_ids_for(self.context, "span"))
 
     def __len__(self) -> int:
-        return len(_shown(self.context, "span"))
+        return len(_ids_for(self.context, "span"))
 
 
 def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> None:
@@ -147,10 +147,10 @@ def _keep_request(requests: WeakValueDictionary[tuple[str, str], _Request]) -> N
         transaction.set_context(_NAME, cast("dict[str, Any]", request))
 
 
-def _complete(event: Event, hint: Hint) -> None:
+def _complete_event(event: Event, hint: Hint) -> None:
     there: Mapping[str, object] = event.get("contexts") or {}
     context = _context_of(hint, there.get(_NAME))
-    ids = _shown(context, "span" if event.get("type") == "transaction" else "log")
+    ids = _ids_for(context, "span" if event.get("type") == "transaction" else "log")
     others = {name: value for name, value in there.items() if not isinstance(value, _Request)}
     event["contexts"] = cast("Any", ({_NAME: ids} if ids else {}) | others)
     tags = {name: text for name, text in ids.items() if len(text) <= _LONGEST_TAG}
@@ -169,7 +169,7 @@ def _context_of(hint: Hint, kept: object) -> SessionContext:
     return get_context_for((hint.get("exc_info") or (None, None))[1])
 
 
-def _shown(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:
+def _ids_for(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str]:
     """
     Return the IDs by name as *sink* may show them, without those that are unset or omitted.
     """

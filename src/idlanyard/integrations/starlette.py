@@ -45,8 +45,8 @@ def install(app: Starlette, policy: Policy | None = None) -> Callable[[], None]:
         TypeError: *app* or *policy* has the wrong type, or an option of
             ``Policy`` is passed here.
     """
-    policy = _checked(app, policy)
-    installed = _installed(app)
+    policy = _check_arguments(app, policy)
+    installed = _find_installation(app)
     if installed is not None and installed.policy == policy:
         return installed.undo
     _refuse_late(app, installed)
@@ -73,13 +73,13 @@ class _Installation:
 
     def _build_stack(self) -> ASGIApp:
         stack = self._build()
-        if _installed(self._app) is not self:
+        if _find_installation(self._app) is not self:
             return stack
         return _Outermost(SessionContextMiddleware(_WithState(stack), self.policy))
 
     def _take_back(self) -> None:
         app = self._app
-        if _installed(app) is not self:
+        if _find_installation(app) is not self:
             return
         delattr(app, _INSTALLED)
         # A wrapper that was put around ours since then stays: ours then adds nothing.
@@ -89,7 +89,7 @@ class _Installation:
             app.middleware_stack = app.build_middleware_stack()
 
 
-def _checked(app: Starlette, policy: Policy | None) -> Policy:
+def _check_arguments(app: Starlette, policy: Policy | None) -> Policy:
     if not isinstance(app, Starlette):
         raise TypeError(
             f"install takes the Starlette or FastAPI application, not {type(app).__name__}: "
@@ -113,7 +113,7 @@ def _instead_of(given: object) -> str:
     return "call it before the application is wrapped in anything"
 
 
-def _installed(app: Starlette) -> _Installation | None:
+def _find_installation(app: Starlette) -> _Installation | None:
     found: _Installation | None = app.__dict__.get(_INSTALLED)
     return found
 

@@ -99,21 +99,21 @@ def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> N
     parts: Any = response._iterator
     hold = partial(SteppedBinding, get_binding())
     if not response.is_async:
-        response.streaming_content = _attaching(cast("Any", scoped_iter(parts)), inner)
+        response.streaming_content = _attach_errors(cast("Any", scoped_iter(parts)), inner)
     elif hasattr(parts, "athrow"):
         # Wrapped from its first step on, so that it is closed by us, with the IDs bound, and not by
         # the event loop.
         stepped = wrap_function(
-            _async_attaching, enter=hold, make_stepped=hold, call=lambda: parts
+            _attach_errors_async, enter=hold, make_stepped=hold, call=lambda: parts
         )()
-        response.streaming_content = _async_attaching(stepped, inner)
+        response.streaming_content = _attach_errors_async(stepped, inner)
     else:
-        response.streaming_content = _async_attaching(cast("Any", scoped_iter(parts)), inner)
+        response.streaming_content = _attach_errors_async(cast("Any", scoped_iter(parts)), inner)
     # Servers call close once, at the end of every response.
     response.close = partial(_close_bound, hold(), response.close, ended)
 
 
-def _attaching(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
+def _attach_errors(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
     try:
         yield from parts
     except Exception as error:
@@ -121,7 +121,7 @@ def _attaching(parts: Iterator[Any], inner: RequestIDs) -> Iterator[Any]:
         raise
 
 
-async def _async_attaching(parts: AsyncIterator[Any], inner: RequestIDs) -> AsyncIterator[Any]:
+async def _attach_errors_async(parts: AsyncIterator[Any], inner: RequestIDs) -> AsyncIterator[Any]:
     try:
         async for part in parts:
             yield part
