@@ -111,7 +111,7 @@ def test_a_stream_and_an_error_are_judged_too() -> None:
 
 def test_tracebacks_without_a_snapshot_are_passed_over() -> None:
     """
-    Defect 4.19: of the tracebacks that a server logs, those of a request tell its IDs.
+    Of the tracebacks that a server logs, those of a request carry its IDs.
     """
     heard = Tracebacks()
     carrying = ValueError()
