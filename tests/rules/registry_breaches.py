@@ -76,7 +76,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "who may end one session ends its successor",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "self._registry.end, created_at=_created_at(seen)",
         "self._registry.end",
         HANDLER + "test_who_may_end_one_session_ends_no_other",
@@ -215,7 +215,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "input to an unknown session creates it",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         'record = yield from self._call_known("input", touch, session_id)',
         'record = yield from self._call_verb("input", '
         "partial(self._registry.create_or_suffix, retries=1), session_id)",
@@ -224,7 +224,7 @@ REGISTRY_BREACHES = [
     Breach(
         "S18",
         "what is merely true is allowed",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "if answer is True:",
         "if answer:",
         HTTP + "test_only_true_allows",
@@ -328,7 +328,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "a retry is compared by the bytes of its body",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "idempotency_key(headers, whole)",
         "idempotency_key(headers, fields)",
         DECIDING + "test_the_key_is_for_the_client_s_own_words",
@@ -344,7 +344,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "the body's client wins over the server's grant",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "given = asked if grant is None else grant.over(asked)",
         "given = asked",
         DECIDING + "test_every_face_takes_a_grant",
@@ -352,7 +352,7 @@ REGISTRY_BREACHES = [
     Breach(
         "S18",
         "a grant opens any session",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         '        if action != "create":\n            _failures',
         '        if action == "create":\n            _failures',
         DECIDING + "test_a_grant_is_for_creates_only",
@@ -360,7 +360,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "an update of one session touches its successor",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "touch = partial(self._registry.touch, created_at=_created_at(seen), **changes)",
         "touch = partial(self._registry.touch, **changes)",
         DECIDING + "test_a_successor_is_not_touched",
@@ -368,7 +368,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "an unknown field is taken in silence",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "    check_names(fields, CREATE)\n",
         "",
         HTTP + "TestStarlette::test_unknown_fields_are_refused",
@@ -384,7 +384,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R14",
         "an outage inside authorize is the framework's own error",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         'answer: object = yield from self._make(call, f"authorize {action}")',
         "answer: object = yield call",
         DECIDING + "test_a_registry_that_fails_the_application_fails_the_request",
@@ -552,7 +552,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R5",
         "a path alone proves a session",
-        HOME + "http.py",
+        HOME + "_http/_handler.py",
         "        provenance = Provenance.CLIENT if is_open else Provenance.CODE\n",
         "        provenance = Provenance.CODE\n",
         PROVENANCE + "test_only_authorize_proves_a_session",

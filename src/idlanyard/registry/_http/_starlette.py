@@ -14,9 +14,9 @@ from starlette.routing import Match
 
 from idlanyard.registry._http._drive import drive_request_async
 from idlanyard.registry._http._environ import is_text
+from idlanyard.registry._http._handler import SessionsHandler
 from idlanyard.registry._http._routes import METHODS_OF_ANY_ID, ROUTES, Route
 from idlanyard.registry._http._threads import FunctionThreads, VerbThreads
-from idlanyard.registry.http import SessionsHandler
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 

@@ -20,8 +20,9 @@ from werkzeug.wsgi import get_content_length
 
 from idlanyard.registry._http._drive import drive_request
 from idlanyard.registry._http._environ import headers_of, length_fault, read_past
+from idlanyard.registry._http._handler import SessionsHandler
+from idlanyard.registry._http._replies import Reply
 from idlanyard.registry._http._routes import Matched
-from idlanyard.registry.http import Reply, SessionsHandler
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
