@@ -24,7 +24,7 @@ from idlanyard import EVERYONE, Policy
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
-from idlanyard.integrations.django._responses import echo
+from idlanyard.integrations.django._responses import write_echo
 from idlanyard.testing import raise_failures
 
 IDS = {"X-Session-ID": "s1", "X-User-ID": "alice"}
@@ -70,7 +70,7 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
         response.headers._store[f"x-{number}"] = (Name(f"X-{number}"), "1")
     plan = compile_policy(POLICY, WSGI)
     Name.compared = 0
-    echo(plan, "GET", response, [("X-Session-ID", "s1")])
+    write_echo(plan, "GET", response, [("X-Session-ID", "s1")])
     assert response["X-Session-ID"] == "s1"
     assert Name.compared <= 13 * 500
 
