@@ -37,9 +37,9 @@ from registry.postgres import (
     own_server,
     postgres,
 )
+from registry.postgres_fixtures import blocked
 from registry.relay import Relay
 from registry.test_pgbouncer import pgbouncer
-from registry.test_postgresql import blocked
 
 __all__ = ["database", "own_server", "postgres"]
 
