@@ -39,10 +39,10 @@ def test_many_processes_make_one_file(tmp_path: Path) -> None:
     """
     urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(25)]
     outcome = forking.outcome_of(forking.open_new_files, urls)
-    for number in range(len(urls)):
+    for number, opened in enumerate(urls):
         created = sorted(name for process in outcome for name in process[number])
         assert created == ["0", "1", "2", "3", "everybody's"]
-        with SessionRegistry.open(url) as registry:
+        with SessionRegistry.open(opened) as registry:
             assert all(map(registry.exists, created))
 
 
