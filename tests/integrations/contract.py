@@ -22,11 +22,11 @@ from websockets import Subprotocol
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from apps.seen import JOURNAL, RAISED
 from idlanyard import Policy
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
-from sides import (
+from integrations.apps.seen import JOURNAL, RAISED
+from integrations.sides import (
     AllowingOrigins,
     Ask,
     ask_at_once,

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from django.test import AsyncClient, Client, override_settings
 
-from apps.django_failing import Routes
 from idlanyard import get_session_id
 from idlanyard.integrations.logging import install
+from integrations.apps.django_failing import Routes
 
 SENT = [("X-Session-ID", "s1")]
 

@@ -21,9 +21,9 @@ from starlette.testclient import TestClient
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import Client
 
-from apps.seen import DEADLINE, JOURNAL
 from idlanyard import get_user_id
 from idlanyard._binding.state import ids_of_error
+from integrations.apps.seen import DEADLINE, JOURNAL
 
 Line = tuple[str, str]
 HOST = "127.0.0.1"

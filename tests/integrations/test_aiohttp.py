@@ -16,7 +16,16 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSess
 
 from idlanyard import session_context
 from idlanyard.integrations.aiohttp import propagate
-from outgoing import ALL, DEADLINE, NONE, Async, Client, OutgoingContract, full, listening
+from integrations.outgoing import (
+    ALL,
+    DEADLINE,
+    NONE,
+    Async,
+    Client,
+    OutgoingContract,
+    full,
+    listening,
+)
 
 
 async def opened(

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from bottle import Bottle, redirect
 
-from apps.bottle_app import build
-from contract import Contract, nothing_is_noted
 from drive import ask_wsgi, environ_of
 from idlanyard import get_session_id, get_user_id, identify
 from idlanyard._binding.state import ids_of_error
 from idlanyard.wsgi import SessionContextMiddleware
-from sides import HOST, Answer, Ask, Line
+from integrations.apps.bottle_app import build
+from integrations.contract import Contract, nothing_is_noted
+from integrations.sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

@@ -37,7 +37,7 @@ from idlanyard import (
     restore,
     session_context,
 )
-from outgoing import ALL, NONE, full, listening
+from integrations.outgoing import ALL, NONE, full, listening
 
 DOCS = Path(__file__).parents[2] / "docs"
 USERS = [f"user-{number}" for number in range(12)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 # It configures Django, which its middleware wants to be.
-from apps.django_settings import OURS
+from integrations.apps.django_settings import OURS
 
 # isort: split
 from django.http import HttpResponse

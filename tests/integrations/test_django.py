@@ -15,10 +15,10 @@ from django.test import AsyncClient
 from django.test import Client as SyncClient
 from werkzeug.test import Client
 
-from apps import django_app
-from contract import Contract, nothing_is_noted
 from idlanyard import Policy
-from sides import Answer, Ask, Line, asking_asgi, asking_wsgi
+from integrations.apps import django_app
+from integrations.contract import Contract, nothing_is_noted
+from integrations.sides import Answer, Ask, Line, asking_asgi, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
-from apps.django_settings import OURS
 from idlanyard import Admission, Policy, get_session_context, wsgi
 from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
+from integrations.apps.django_settings import OURS
 
 KNOWN = "crm_user_1"
 

@@ -17,7 +17,6 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import cache_control, never_cache
 
-from apps.django_settings import OURS
 from cache_cases import CASES, Case, expected
 from counting import Name
 from idlanyard import EVERYONE, Policy
@@ -26,6 +25,7 @@ from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.integrations.django._responses import write_echo
 from idlanyard.testing import raise_failures
+from integrations.apps.django_settings import OURS
 
 IDS = {"X-Session-ID": "s1", "X-User-ID": "alice"}
 ECHO = [("x-session-id", "s1"), ("x-user-id", "alice")]

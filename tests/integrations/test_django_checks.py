@@ -17,10 +17,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.test import Client, override_settings
 
-from apps.django_failing import Routes
-from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 from idlanyard import EVERYONE, Policy, asgi, wsgi
 from idlanyard.integrations.django import policy_from_settings
+from integrations.apps.django_failing import Routes
+from integrations.apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 
 LINES = [OURS, SESSIONS, AUTHENTICATION, IDENTIFY_USER]
 STORES = "django.middleware.cache.UpdateCacheMiddleware"

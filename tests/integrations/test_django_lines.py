@@ -18,9 +18,6 @@ from django.test import RequestFactory, override_settings
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
-from apps.django_failing import API, BETWEEN, FAILING, FALLING_BACK, RAISED, BadHandlers, Routes
-from apps.django_settings import OURS
-from django_lines import SENT, ask, logged, printed
 from drive import ask_asgi, ask_wsgi, environ_of, http_scope
 from idlanyard import Admission, session_context
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
@@ -30,7 +27,18 @@ from idlanyard.integrations.logging import (
     SessionContextFormatter,
 )
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
-from sides import asking_asgi
+from integrations.apps.django_failing import (
+    API,
+    BETWEEN,
+    FAILING,
+    FALLING_BACK,
+    RAISED,
+    BadHandlers,
+    Routes,
+)
+from integrations.apps.django_settings import OURS
+from integrations.django_lines import SENT, ask, logged, printed
+from integrations.sides import asking_asgi
 
 COMMON = "django.middleware.common.CommonMiddleware"
 SECURITY = "django.middleware.security.SecurityMiddleware"

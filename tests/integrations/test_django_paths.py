@@ -16,11 +16,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import override_settings
 from django.urls import path
 
-from apps.django_settings import OURS
 from drive import ask_wsgi, environ_of, http_scope
 from idlanyard import PathPrefix, Policy, get_session_context, tenant_spec
 from idlanyard.integrations.django import SessionContextMiddleware
-from sides import asking_asgi
+from integrations.apps.django_settings import OURS
+from integrations.sides import asking_asgi
 
 POLICY = Policy(
     exclude=["/health", "/größe"],

@@ -27,7 +27,6 @@ from django.http import (
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 
-from apps.django_settings import OURS
 from drive import ask_wsgi, environ_of, http_scope, values_of
 from idlanyard import (
     Policy,
@@ -42,6 +41,7 @@ from idlanyard import (
 from idlanyard._binding.state import RequestContext, ids_of_error
 from idlanyard.integrations.django import SessionContextMiddleware
 from idlanyard.testing import raise_failures
+from integrations.apps.django_settings import OURS
 
 TRUSTING = {"TRUSTED_PEERS": ["127.0.0.1"]}
 BOB = {"X-Session-ID": "s1", "X-User-ID": "bob"}

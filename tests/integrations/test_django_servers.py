@@ -4,22 +4,16 @@ Django behind real servers: which lines have the IDs, as docs/django.md says.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
-
-from launch import LISTEN, Running
-from raw import ask
-
-from test_logging_servers import UVICORN_ACCESS, Serving, lines, serving
+from integrations.test_logging_servers import UVICORN_ACCESS, Serving, lines, serving
+from servers.launch import LISTEN, Running
+from servers.raw import ask
 
 __all__ = ["serving"]
 
 SENT = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
-APP = "apps.django_logged"
+APP = "integrations.apps.django_logged"
 BIND = ("-b", "127.0.0.1:{port}")
 ATOMS = "access %({x-session-id}o)s %({idlanyard.session_id}e)s %({idlanyard.user_id}e)s %(s)s"
 GUNICORN = ("--access-logfile", "-", "--access-logformat", ATOMS, *BIND)
@@ -28,11 +22,11 @@ HYPERCORN = ("--access-logfile", "-", "--access-logformat", "access %({x-session
 DAPHNE = ("-b", "127.0.0.1", "-p", "{port}", "--access-log", "-")
 RUNSERVER = """
 import sys
-from apps import django_logged_settings
-django_logged_settings.WSGI_APPLICATION = "apps.django_logged.{app}"
+from integrations.apps import django_logged_settings
+django_logged_settings.WSGI_APPLICATION = "integrations.apps.django_logged.{app}"
 from django.core.management import execute_from_command_line
-words = ["django", "runserver", "--settings", "apps.django_logged_settings", "--noreload"]
-execute_from_command_line([*words, "--skip-checks", "127.0.0.1:{{port}}"])
+words = ["django", "runserver", "--settings", "integrations.apps.django_logged_settings"]
+execute_from_command_line([*words, "--noreload", "--skip-checks", "127.0.0.1:{{port}}"])
 """
 OURS = [
     "line s1 alice shop at home",

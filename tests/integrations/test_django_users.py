@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 # It configures Django, which its models want to be.
-from apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
+from integrations.apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
 
 # isort: split
 from asgiref.sync import sync_to_async

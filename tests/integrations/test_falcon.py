@@ -16,13 +16,13 @@ from anyio.from_thread import start_blocking_portal
 from falcon.asgi import Request, Response
 from falcon.testing import ASGIConductor, TestClient
 
-from apps import falcon_asgi_app, falcon_wsgi_app
-from apps.seen import JOURNAL
-from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
 from idlanyard import Policy, carry, get_session_context, get_session_id, identify
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
-from sides import HOST, Answer, Ask, Line, leave_early
+from integrations.apps import falcon_asgi_app, falcon_wsgi_app
+from integrations.apps.seen import JOURNAL
+from integrations.contract import TRUSTING, Contract, WebSockets, nothing_is_noted
+from integrations.sides import HOST, Answer, Ask, Line, leave_early
 
 __all__ = ["nothing_is_noted"]
 

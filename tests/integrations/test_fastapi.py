@@ -21,8 +21,6 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.testclient import WebSocketDenialResponse
 
-from apps import fastapi_app
-from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
 from drive import ask_asgi, http_scope, serve_asgi, websocket_scope
 from idlanyard import (
     ContextThreadPoolExecutor,
@@ -55,7 +53,9 @@ from idlanyard.integrations.fastapi import (
     identified,
     install,
 )
-from sides import Ask, asking_asgi
+from integrations.apps import fastapi_app
+from integrations.contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
+from integrations.sides import Ask, asking_asgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -15,9 +15,6 @@ from flask import Flask, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.test import Client
 
-from apps import flask_app
-from apps.seen import JOURNAL
-from contract import CLOSED, TRUSTING, Contract, nothing_is_noted
 from idlanyard import (
     EVERYONE,
     IDLanyardError,
@@ -32,7 +29,10 @@ from idlanyard import (
     session_context,
 )
 from idlanyard.integrations.flask import IDLanyard, current_context
-from sides import Ask, asking_wsgi
+from integrations.apps import flask_app
+from integrations.apps.seen import JOURNAL
+from integrations.contract import CLOSED, TRUSTING, Contract, nothing_is_noted
+from integrations.sides import Ask, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 

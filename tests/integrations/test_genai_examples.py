@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import Attributes
 
-from apps.seen import DEADLINE
 from idlanyard import clear_session_context, identify, restore, session_context, set_session_context
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
+from integrations.apps.seen import DEADLINE
 from test_examples import ROOT, command_of, running
 
 ALL = {"session.id": "s", "user.id": "u", "customer.id": "c"}

@@ -21,7 +21,17 @@ import pytest
 from idlanyard import IDLanyardError, Policy, session_context, without
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.httpx import install
-from outgoing import ALL, DEADLINE, NONE, Async, Client, OutgoingContract, Sync, full, listening
+from integrations.outgoing import (
+    ALL,
+    DEADLINE,
+    NONE,
+    Async,
+    Client,
+    OutgoingContract,
+    Sync,
+    full,
+    listening,
+)
 
 
 def options(module: Any, proxy: str | None, authority: str | None) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.responses import PlainTextResponse
 
-from apps import django_app, fastapi_app, flask_app, starlette_app
-from apps.django_settings import OURS
-from contract import nothing_is_noted
 from idlanyard import get_session_id, subscribe
 from idlanyard._binding.events import Event
 from idlanyard.integrations import fastapi, flask, starlette
-from sides import over_http, serving_asgi, serving_wsgi
+from integrations.apps import django_app, fastapi_app, flask_app, starlette_app
+from integrations.apps.django_settings import OURS
+from integrations.contract import nothing_is_noted
+from integrations.sides import over_http, serving_asgi, serving_wsgi
 
 __all__ = ["nothing_is_noted"]
 

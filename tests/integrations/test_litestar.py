@@ -16,12 +16,12 @@ from litestar.middleware import DefineMiddleware
 from litestar.response import ServerSentEvent, Stream
 from litestar.testing import TestClient
 
-from apps.litestar_app import build
-from apps.seen import JOURNAL
-from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
 from idlanyard import get_session_id, get_user_id, identify
 from idlanyard.asgi import SessionContextMiddleware
-from sides import HOST, Answer, Ask, Line
+from integrations.apps.litestar_app import build
+from integrations.apps.seen import JOURNAL
+from integrations.contract import TRUSTING, Contract, WebSockets, nothing_is_noted
+from integrations.sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

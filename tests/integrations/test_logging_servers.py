@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
+from servers.launch import DEADLINE, LISTEN, Running, Server, running
+from servers.raw import ask
 
-from launch import DEADLINE, LISTEN, Running, Server, running
-from raw import ask
-
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+TESTS = Path(__file__).parents[1]
+ASGI = "integrations.apps.logging_apps:asgi"
+WSGI = "integrations.apps.logging_apps:wsgi"
 LINE = "line %(session_id)s %(user_id)s %(name)s %(message)s"
 FORMATTER = "idlanyard.integrations.logging.SessionContextFormatter"
 UVICORN_ACCESS = {
@@ -30,11 +28,11 @@ UVICORN_ACCESS = {
     "fmt": "access %(session_id)s %(user_id)s %(request_line)s %(status_code)s",
 }
 WERKZEUG = """
-from apps.logging_apps import wsgi
+from integrations.apps.logging_apps import wsgi
 from werkzeug.serving import run_simple
 run_simple("127.0.0.1", {port}, wsgi)
 """
-WAITRESS = ("-m", "waitress", "--listen=127.0.0.1:{port}", "apps.logging_apps:wsgi")
+WAITRESS = ("-m", "waitress", "--listen=127.0.0.1:{port}", WSGI)
 
 
 def configuration(name: str, access: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +62,7 @@ def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serving:
     """
     Starts a server that finds our applications and, as ``{config}``, its logging.
     """
-    monkeypatch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     @contextmanager
     def serve(name: str, *words: str, access: dict[str, Any] | None = None) -> Iterator[Running]:
@@ -103,7 +101,7 @@ def test_uvicorn(serving: Serving) -> None:
     """
     Uvicorn's access lines and tracebacks carry the IDs.
     """
-    words = ("-m", "uvicorn", "apps.logging_apps:asgi", "--lifespan", "off", *LISTEN)
+    words = ("-m", "uvicorn", ASGI, "--lifespan", "off", *LISTEN)
     with serving("uvicorn", *words, "--log-config", "{config}", access=UVICORN_ACCESS) as up:
         ask_both(up)
         lines(
@@ -117,7 +115,7 @@ def test_uvicorn(serving: Serving) -> None:
         )
 
 
-PAGE = ROOT.joinpath("docs", "logging.md").read_text(encoding="utf-8")
+PAGE = TESTS.parent.joinpath("docs", "logging.md").read_text(encoding="utf-8")
 FILES = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 BARE = """
 import logging
@@ -202,7 +200,14 @@ def test_gunicorn(serving: Serving, worker: str) -> None:
     Gunicorn's access lines by header and environ, its tracebacks, its master.
     """
     words = (
-        *("-m", "gunicorn", "apps.logging_apps:wsgi", "--no-control-socket", "-k", worker),
+        *(
+            "-m",
+            "gunicorn",
+            WSGI,
+            "--no-control-socket",
+            "-k",
+            worker,
+        ),
         *("-b", "127.0.0.1:{port}", "--access-logfile", "-", "--access-logformat", ATOMS),
     )
     with serving("gunicorn", *words, "--log-config-json", "{config}") as up:
@@ -223,7 +228,14 @@ def test_gunicorn_asgi(serving: Serving) -> None:
     Gunicorn's ASGI worker knows the response's headers, but no environ.
     """
     words = (
-        *("-m", "gunicorn", "apps.logging_apps:asgi", "--no-control-socket", "-k", "asgi"),
+        *(
+            "-m",
+            "gunicorn",
+            ASGI,
+            "--no-control-socket",
+            "-k",
+            "asgi",
+        ),
         *("-b", "127.0.0.1:{port}", "--access-logfile", "-", "--access-logformat", ATOMS),
     )
     with serving("gunicorn", *words, "--log-config-json", "{config}") as up:
@@ -236,7 +248,7 @@ def test_hypercorn(serving: Serving) -> None:
     Hypercorn's access lines have the response's header, its tracebacks the IDs.
     """
     words = (
-        *("-m", "hypercorn", "apps.logging_apps:asgi", "-b", "127.0.0.1:{port}"),
+        *("-m", "hypercorn", ASGI, "-b", "127.0.0.1:{port}"),
         *("--access-logfile", "-", "--access-logformat", "access %({x-session-id}o)s %(s)s"),
     )
     with serving("hypercorn", *words, "--log-config", "json:{config}") as up:
@@ -257,7 +269,7 @@ def test_daphne(serving: Serving) -> None:
     Seeds, finding 10: daphne's tracebacks have the IDs, its access lines cannot.
     """
     words = ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "--access-log", "-")
-    with serving("daphne", *words, "apps.logging_apps:asgi") as up:
+    with serving("daphne", *words, ASGI) as up:
         ask_both(up)
         text = lines(
             up,
@@ -274,7 +286,7 @@ def test_granian_cannot(serving: Serving, protocol: str) -> None:
     Seeds, finding 10: granian writes access lines and tracebacks from its own side, as text.
     """
     words = ("-m", "granian", "--interface", protocol, *LISTEN, "--access-log")
-    with serving("granian", *words, f"apps.logging_apps:{protocol}") as up:
+    with serving("granian", *words, f"integrations.apps.logging_apps:{protocol}") as up:
         ask_both(up)
         text = lines(up, "line s2 alice app at /boom", "/boom HTTP/1.1", "Boom")
     own = [line for line in text.splitlines() if "HTTP/1.1" in line or "callable raised" in line]

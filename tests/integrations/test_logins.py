@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 # It configures Django, which REST framework wants to be.
-from apps.django_settings import IDENTIFY_USER, OURS
+from integrations.apps.django_settings import IDENTIFY_USER, OURS
 
 # isort: split
 from django.http import HttpRequest, HttpResponse, JsonResponse

@@ -19,7 +19,7 @@ from idlanyard import Provenance, session_context, without
 from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import RequestIDs, bound, make_request_ids
 from idlanyard.integrations.httpx import install
-from test_mcp import DEADLINE, MODES, Tools, kinds, modes, serving
+from integrations.test_mcp import DEADLINE, MODES, Tools, kinds, modes, serving
 
 USERS = ("alice", "bob", "carol", "dave")
 

@@ -43,7 +43,7 @@ from idlanyard.integrations.opentelemetry import (
     install,
 )
 from idlanyard.testing import raise_failures
-from tracing import attributes, by_name, exporter, provider, tracer
+from integrations.tracing import attributes, by_name, exporter, provider, tracer
 
 __all__ = ["exporter", "provider", "tracer"]
 

@@ -51,8 +51,8 @@ from idlanyard.integrations.opentelemetry import install
 from idlanyard.integrations.opentelemetry._names import AttributeNames
 from idlanyard.integrations.opentelemetry._propagation import SessionContextPropagator
 from idlanyard.testing import raise_failures
-from sides import HOST
-from tracing import exporter, provider, tracer
+from integrations.sides import HOST
+from integrations.tracing import exporter, provider, tracer
 
 __all__ = ["exporter", "provider", "tracer"]
 

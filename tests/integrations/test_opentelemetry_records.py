@@ -32,7 +32,6 @@ from opentelemetry.sdk.trace.export import (
 )
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from apps import fastapi_app, flask_app
 from idlanyard import (
     UNSET,
     Policy,
@@ -53,8 +52,9 @@ from idlanyard.integrations.opentelemetry import (
     install,
 )
 from idlanyard.testing import raise_failures
-from sides import over_http, serving_asgi, serving_wsgi
-from tracing import exporter, provider, tracer
+from integrations.apps import fastapi_app, flask_app
+from integrations.sides import over_http, serving_asgi, serving_wsgi
+from integrations.tracing import exporter, provider, tracer
 
 __all__ = ["exporter", "provider", "tracer"]
 

@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from contract import nothing_is_noted
 from idlanyard.integrations.opentelemetry import install
-from sides import over_http
-from test_instrumented import FRAMEWORKS, ORDERS
-from tracing import attributes, exporter, provider
+from integrations.contract import nothing_is_noted
+from integrations.sides import over_http
+from integrations.test_instrumented import FRAMEWORKS, ORDERS
+from integrations.tracing import attributes, exporter, provider
 
 __all__ = ["exporter", "nothing_is_noted", "provider"]
 

@@ -29,7 +29,7 @@ from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
 from idlanyard.testing import override
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
-from tracing import by_name, exporter, provider, tracer
+from integrations.tracing import by_name, exporter, provider, tracer
 
 __all__ = ["exporter", "provider", "tracer"]
 

@@ -14,13 +14,13 @@ from pyramid.request import Request
 from pyramid.response import Response
 from werkzeug.test import Client
 
-from apps.pyramid_app import build
-from apps.seen import JOURNAL, RAISED, Boom
-from contract import TRUSTING, Contract, nothing_is_noted
 from idlanyard import get_session_id, identify
 from idlanyard._binding.state import ids_of_error
 from idlanyard.wsgi import SessionContextMiddleware
-from sides import Answer, Ask, Line, asking_wsgi
+from integrations.apps.pyramid_app import build
+from integrations.apps.seen import JOURNAL, RAISED, Boom
+from integrations.contract import TRUSTING, Contract, nothing_is_noted
+from integrations.sides import Answer, Ask, Line, asking_wsgi
 
 __all__ = ["nothing_is_noted"]
 

@@ -14,12 +14,12 @@ from quart import Quart
 from quart.testing import QuartClient
 from werkzeug.datastructures import Headers
 
-from apps.quart_app import build
-from apps.seen import JOURNAL
-from contract import TRUSTING, Contract, WebSockets, nothing_is_noted
 from idlanyard import get_session_id, get_tenant_id, identify
 from idlanyard.asgi import SessionContextMiddleware
-from sides import HOST, Answer, Ask, Line
+from integrations.apps.quart_app import build
+from integrations.apps.seen import JOURNAL
+from integrations.contract import TRUSTING, Contract, WebSockets, nothing_is_noted
+from integrations.sides import HOST, Answer, Ask, Line
 
 __all__ = ["nothing_is_noted"]
 

@@ -18,7 +18,16 @@ from urllib3.util import Retry
 
 from idlanyard import IDLanyardError, session_context
 from idlanyard.integrations.requests import install
-from outgoing import ALL, DEADLINE, NONE, Client, OutgoingContract, Sync, full, listening
+from integrations.outgoing import (
+    ALL,
+    DEADLINE,
+    NONE,
+    Client,
+    OutgoingContract,
+    Sync,
+    full,
+    listening,
+)
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from sentry_sdk.scope import global_event_processors
 from sentry_sdk.scrubber import DEFAULT_DENYLIST, EventScrubber
 from werkzeug.test import Client
 
-from apps.sentry_apps import REQUESTS, Kept
 from idlanyard import (
     Policy,
     dump,
@@ -42,8 +41,9 @@ from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.sentry import event_processor, install
 from idlanyard.testing import raise_failures
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+from integrations.apps.sentry_apps import REQUESTS, Kept
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 FRAMEWORKS = ("fastapi", "flask", "django", "django-async")
 Event = dict[str, Any]
 
@@ -53,11 +53,11 @@ def events_of(framework: str) -> tuple[Event, ...]:
     """
     Ask the framework's application in a process of its own; what Sentry was sent comes back.
     """
-    command = [sys.executable, "-m", "apps.sentry_apps", framework]
+    command = [sys.executable, "-m", "integrations.apps.sentry_apps", framework]
     # The SDK and the frameworks have warnings of their own.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     done = subprocess.run(
-        command, cwd=HERE, env=environ, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=TESTS, env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return tuple(json.loads(done.stdout))

@@ -23,8 +23,6 @@ from starlette.routing import Mount, Route, Router, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from apps import starlette_app
-from contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
 from drive import ask_asgi, http_scope, serve_asgi
 from idlanyard import (
     IDLanyardError,
@@ -37,7 +35,9 @@ from idlanyard import (
 )
 from idlanyard.asgi import SessionContextMiddleware
 from idlanyard.integrations.starlette import install
-from sides import Ask, asking_asgi
+from integrations.apps import starlette_app
+from integrations.contract import CLOSED, TRUSTING, Contract, WebSockets, nothing_is_noted
+from integrations.sides import Ask, asking_asgi
 
 __all__ = ["nothing_is_noted"]
 

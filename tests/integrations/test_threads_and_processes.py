@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-from apps.elsewhere_app import APART, BY_VALUE, NAMED, SHARED, build, work
-from apps.seen import DEADLINE
 from idlanyard import (
     Policy,
     Provenance,
@@ -35,7 +33,9 @@ from idlanyard import (
     use_policy,
     without,
 )
-from sides import Ask, over_http, serving_asgi
+from integrations.apps.elsewhere_app import APART, BY_VALUE, NAMED, SHARED, build, work
+from integrations.apps.seen import DEADLINE
+from integrations.sides import Ask, over_http, serving_asgi
 
 LINES = [("X-Session-ID", "s1")]
 REQUEST = {"session_id": "s1"}

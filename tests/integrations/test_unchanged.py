@@ -24,8 +24,6 @@ from starlette.applications import Starlette
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from apps.django_settings import OURS
-from apps.seen import Boom
 from drive import (
     STRANGER,
     Message,
@@ -40,6 +38,8 @@ from idlanyard import Policy
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.integrations import fastapi, flask, starlette
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+from integrations.apps.django_settings import OURS
+from integrations.apps.seen import Boom
 
 Line = tuple[str, str]
 Outcome = tuple[list[Any], str]

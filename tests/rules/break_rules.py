@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from breaches import BREACHES, Breach
-from command_breaches import COMMAND_BREACHES
-from integration_breaches import INTEGRATION_BREACHES
-from policy_breaches import POLICY_BREACHES
-from postgresql_breaches import POSTGRESQL_BREACHES
-from registry_breaches import REGISTRY_BREACHES
-from request_breaches import REQUEST_BREACHES
-from sqlite_breaches import SQLITE_BREACHES
+from rules.breaches import BREACHES, Breach
+from rules.command_breaches import COMMAND_BREACHES
+from rules.integration_breaches import INTEGRATION_BREACHES
+from rules.policy_breaches import POLICY_BREACHES
+from rules.postgresql_breaches import POSTGRESQL_BREACHES
+from rules.registry_breaches import REGISTRY_BREACHES
+from rules.request_breaches import REQUEST_BREACHES
+from rules.sqlite_breaches import SQLITE_BREACHES
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext

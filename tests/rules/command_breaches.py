@@ -4,7 +4,7 @@ The breaches of the operator's command: what is broken, and which test must noti
 
 from __future__ import annotations
 
-from breaches import Breach
+from rules.breaches import Breach
 
 HOME = "registry/_command/"
 COMMAND = "tests/registry/test_command.py::"

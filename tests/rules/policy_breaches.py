@@ -4,7 +4,7 @@ The breaches of the rules by which a policy is built: see ``breaches``.
 
 from __future__ import annotations
 
-from breaches import Breach
+from rules.breaches import Breach
 
 POLICY = "tests/test_policy.py::"
 PEERS = "tests/test_peers.py::"

@@ -4,7 +4,7 @@ The breaches of what PostgreSQL keeps: what is broken, and which test must notic
 
 from __future__ import annotations
 
-from breaches import Breach
+from rules.breaches import Breach
 
 HOME = "registry/_postgresql/"
 CONTRACT = "tests/registry/test_postgresql.py::TestPostgresql::"

@@ -4,7 +4,7 @@ The breaches of the registry and of admissions: what is broken, and which test m
 
 from __future__ import annotations
 
-from breaches import Breach
+from rules.breaches import Breach
 
 HOME = "registry/"
 ADMISSION = "tests/test_admission.py::"

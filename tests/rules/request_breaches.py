@@ -4,7 +4,7 @@ The breaches of the rules by which requests are judged and responses written: se
 
 from __future__ import annotations
 
-from breaches import ASGI, Breach, table
+from rules.breaches import ASGI, Breach, table
 
 GROWTH = "tests/test_growth.py::"
 NESTING = "tests/test_nesting.py::"

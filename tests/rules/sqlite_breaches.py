@@ -4,7 +4,7 @@ The breaches of ``sqlite://``: what is broken, and which test must notice.
 
 from __future__ import annotations
 
-from breaches import Breach
+from rules.breaches import Breach
 
 HOME = "registry/_sqlite/"
 CONTRACT = "tests/registry/test_sqlite.py::TestSQLite::"

@@ -4,7 +4,7 @@ The breaches still fit the source and the tests: found out before they are run.
 
 from __future__ import annotations
 
-from break_rules import every_breach, hunk_fault
+from rules.break_rules import every_breach, hunk_fault
 
 
 def test_every_hunk_is_in_its_file_once() -> None:

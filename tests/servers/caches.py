@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from launch import Running, Server, free_port, wait
+
+from servers.launch import Running, Server, free_port, wait
 
 NGINX = """
 user root; daemon off; error_log stderr; pid {folder}/pid; worker_processes 1;

@@ -15,20 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+ASGI = "servers.mounts:asgi"
+WSGI = "servers.mounts:wsgi"
 DEADLINE = 30.0
 UWSGI = "import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])"
 WSGIREF = """
-import mounts
+from servers import mounts
 from wsgiref.simple_server import make_server
 make_server("127.0.0.1", {port}, mounts.wsgi).serve_forever()
 """
 WERKZEUG = """
-import mounts
+from servers import mounts
 from werkzeug.serving import run_simple
 run_simple("127.0.0.1", {port}, mounts.wsgi, threaded=True)
 """
-UWSGI_OPTIONS = ("--module", "mounts:wsgi", "--need-app", "--buffer-size", "65535")
+UWSGI_OPTIONS = ("--module", WSGI, "--need-app", "--buffer-size", "65535")
 LISTEN = ("--host", "127.0.0.1", "--port", "{port}")
 
 
@@ -59,7 +61,15 @@ class Server:
 
 
 def _uvicorn(name: str, *options: str, websockets: bool = True) -> Server:
-    start = ("-m", "uvicorn", "mounts:asgi", "--no-proxy-headers", "--lifespan", "off", *options)
+    start = (
+        "-m",
+        "uvicorn",
+        ASGI,
+        "--no-proxy-headers",
+        "--lifespan",
+        "off",
+        *options,
+    )
     return Server(
         name,
         (*start, *LISTEN),
@@ -70,7 +80,7 @@ def _uvicorn(name: str, *options: str, websockets: bool = True) -> Server:
 
 
 def _gunicorn(name: str, app: str, *options: str) -> Server:
-    start = ("-m", "gunicorn", f"mounts:{app}", "--no-control-socket", *options)
+    start = ("-m", "gunicorn", f"servers.mounts:{app}", "--no-control-socket", *options)
     return Server(
         name,
         (*start, "-b", "127.0.0.1:{port}"),
@@ -84,25 +94,25 @@ SERVERS = [
     _uvicorn("uvicorn-httptools", "--http", "httptools", "--ws", "websockets-sansio"),
     Server(
         "hypercorn",
-        ("-m", "hypercorn", "mounts:asgi", "-b", "127.0.0.1:{port}"),
+        ("-m", "hypercorn", ASGI, "-b", "127.0.0.1:{port}"),
         "asgi",
-        unix=("-m", "hypercorn", "mounts:asgi", "-b", "unix:{path}"),
+        unix=("-m", "hypercorn", ASGI, "-b", "unix:{path}"),
         websockets=True,
         unix_trust=("assumed",),
     ),
     Server(
         "granian-asgi",
-        ("-m", "granian", "--interface", "asgi", "mounts:asgi", *LISTEN),
+        ("-m", "granian", "--interface", "asgi", ASGI, *LISTEN),
         "asgi",
     ),
-    Server("daphne", ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "mounts:asgi"), "asgi"),
+    Server("daphne", ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", ASGI), "asgi"),
     _gunicorn("gunicorn-asgi", "asgi", "-k", "asgi"),
     _gunicorn("gunicorn-sync", "wsgi", "-k", "sync"),
     _gunicorn("gunicorn-gthread", "wsgi", "-k", "gthread", "--threads", "4"),
-    Server("waitress", ("-m", "waitress", "--listen=127.0.0.1:{port}", "mounts:wsgi"), "wsgi"),
+    Server("waitress", ("-m", "waitress", "--listen=127.0.0.1:{port}", WSGI), "wsgi"),
     Server(
         "cheroot",
-        ("-m", "cheroot", "--bind", "127.0.0.1:{port}", "mounts:wsgi"),
+        ("-m", "cheroot", "--bind", "127.0.0.1:{port}", WSGI),
         "wsgi",
         conflates=True,
         last_wins=True,
@@ -123,7 +133,7 @@ SERVERS = [
     Server("wsgiref", ("-c", WSGIREF), "wsgi", conflates=True),
     Server(
         "granian-wsgi",
-        ("-m", "granian", "--interface", "wsgi", "mounts:wsgi", *LISTEN),
+        ("-m", "granian", "--interface", "wsgi", WSGI, *LISTEN),
         "wsgi",
         conflates=True,
         last_wins=True,
@@ -185,7 +195,7 @@ def running(server: Server, *, unix: bool = False) -> Iterator[Running]:
         ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment["PYTHONPATH"] = os.pathsep.join(
-            [str(HERE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+            [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         )
         output = Path(folder, "output")
         with output.open("wb") as log:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from launch import Running
+from servers.launch import Running
 
 Line = tuple[str, str]
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from caches import COMMANDS, cache
-from launch import DEADLINE, LISTEN, Running, Server, running
-from raw import Answer, Line, ask
+
+from servers.caches import COMMANDS, cache
+from servers.launch import DEADLINE, LISTEN, Running, Server, running
+from servers.raw import Answer, Line, ask
 
 WAITRESS = ("-m", "waitress", "--listen=127.0.0.1:{port}", "--call")
 UVICORN = ("-m", "uvicorn", "--no-proxy-headers", "--lifespan", "off", *LISTEN, "--factory")

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from launch import LISTEN, Running, Server, free_port, running
+
+from servers.launch import LISTEN, Running, Server, free_port, running
 
 BODY = b"x" * 300_000
 ALICE = {"X-Session-ID": "chat-42", "X-User-ID": "alice"}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from proxies import ALICE, PAGE, PROXIES, Seen, proxy, service, starts, variables
-from raw import Line, ask
+
+from servers.proxies import ALICE, PAGE, PROXIES, Seen, proxy, service, starts, variables
+from servers.raw import Line, ask
 
 BY_SECRET, BY_ADDRESS, BY_SOCKET = (
     "with a shared secret",

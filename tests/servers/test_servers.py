@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from launch import LISTEN, SERVERS, Running, Server, running
-from mounts import SECRET
-from raw import ask, handshake
+
+from servers.launch import LISTEN, SERVERS, Running, Server, running
+from servers.mounts import SECRET
+from servers.raw import ask, handshake
 
 
 @pytest.fixture(scope="session", params=SERVERS, ids=lambda server: server.name)
@@ -239,7 +240,7 @@ def test_a_peer_that_the_server_rewrote_is_unknown() -> None:
         (
             "-m",
             "uvicorn",
-            "mounts:asgi",
+            "servers.mounts:asgi",
             "--lifespan",
             "off",
             "--forwarded-allow-ips",

@@ -14,8 +14,10 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from apps.django_settings import OURS
-from apps.seen import (
+from idlanyard import Policy, carry, get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware
+from integrations.apps.django_settings import OURS
+from integrations.apps.seen import (
     AsyncGate,
     Boom,
     Gate,
@@ -27,8 +29,6 @@ from apps.seen import (
     without_end,
     without_end_async,
 )
-from idlanyard import Policy, carry, get_session_id, identify
-from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = Gate()
 WAITING_ASYNC = AsyncGate()

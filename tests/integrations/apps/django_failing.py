@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 # It configures Django, which Django REST framework wants to be.
-import apps.django_settings  # noqa: F401
+import integrations.apps.django_settings  # noqa: F401
 
 # isort: split
 from django.core.exceptions import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import os
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "apps.django_logged_settings"
+os.environ["DJANGO_SETTINGS_MODULE"] = "integrations.apps.django_logged_settings"
 
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application

@@ -25,7 +25,7 @@ LOGGING = {
     "loggers": {"shop": OWN, "django": OWN, "django.server": OWN, "daphne": OWN},
 }
 MIDDLEWARE = ["idlanyard.integrations.django.SessionContextMiddleware"]
-ROOT_URLCONF = "apps.django_logged"
+ROOT_URLCONF = "integrations.apps.django_logged"
 SECRET_KEY = "of the tests"
 USE_TZ = True
-WSGI_APPLICATION = "apps.django_logged.wsgi"
+WSGI_APPLICATION = "integrations.apps.django_logged.wsgi"

@@ -16,7 +16,6 @@ import anyio.from_thread
 import anyio.to_thread
 from fastapi import FastAPI
 
-from apps.seen import DEADLINE, ids
 from idlanyard import (
     ContextThreadPoolExecutor,
     Policy,
@@ -27,6 +26,7 @@ from idlanyard import (
     without,
 )
 from idlanyard.integrations.fastapi import install
+from integrations.apps.seen import DEADLINE, ids
 
 NAMED: Final = "alice"
 

@@ -14,7 +14,9 @@ import falcon
 import falcon.asgi
 from falcon.asgi import Request, Response, SSEvent, WebSocket
 
-from apps.seen import (
+from idlanyard import carry, get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware
+from integrations.apps.seen import (
     JOURNAL,
     AsyncGate,
     Boom,
@@ -24,8 +26,6 @@ from apps.seen import (
     seen,
     three_async,
 )
-from idlanyard import carry, get_session_id, identify
-from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = AsyncGate()
 

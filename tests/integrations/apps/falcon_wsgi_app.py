@@ -10,9 +10,18 @@ from typing import Any
 import falcon
 from falcon import Request, Response
 
-from apps.seen import Boom, Gate, building, ids, note_background, seen, three, without_end
 from idlanyard import carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
+from integrations.apps.seen import (
+    Boom,
+    Gate,
+    building,
+    ids,
+    note_background,
+    seen,
+    three,
+    without_end,
+)
 
 WAITING = Gate()
 

@@ -10,9 +10,17 @@ from typing import Any
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
-from apps.seen import AsyncGate, Boom, ids, note_background, seen, three_async, without_end_async
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.fastapi import install
+from integrations.apps.seen import (
+    AsyncGate,
+    Boom,
+    ids,
+    note_background,
+    seen,
+    three_async,
+    without_end_async,
+)
 
 WAITING = AsyncGate()
 

@@ -10,9 +10,18 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, request, stream_with_context
 
-from apps.seen import Boom, Gate, ids, note_background, seen, three, without_end, wrap_app
 from idlanyard import Policy, carry, get_session_id, identify
 from idlanyard.integrations.flask import IDLanyard
+from integrations.apps.seen import (
+    Boom,
+    Gate,
+    ids,
+    note_background,
+    seen,
+    three,
+    without_end,
+    wrap_app,
+)
 
 WAITING = Gate()
 VIEWS = Blueprint("views", __name__)

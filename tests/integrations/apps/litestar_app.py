@@ -11,7 +11,9 @@ from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.response import Stream
 
-from apps.seen import (
+from idlanyard import get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware
+from integrations.apps.seen import (
     AsyncGate,
     Boom,
     building,
@@ -21,8 +23,6 @@ from apps.seen import (
     three_async,
     without_end_async,
 )
-from idlanyard import get_session_id, identify
-from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = AsyncGate()
 

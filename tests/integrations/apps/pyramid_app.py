@@ -12,9 +12,18 @@ from pyramid.httpexceptions import HTTPConflict
 from pyramid.request import Request
 from pyramid.response import Response
 
-from apps.seen import Boom, Gate, building, ids, note_background, seen, three, without_end
 from idlanyard import carry, get_session_id, identify
 from idlanyard.wsgi import SessionContextMiddleware
+from integrations.apps.seen import (
+    Boom,
+    Gate,
+    building,
+    ids,
+    note_background,
+    seen,
+    three,
+    without_end,
+)
 
 WAITING = Gate()
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from quart import Blueprint, Quart, abort, current_app, request, websocket
 
-from apps.seen import (
+from idlanyard import Policy, get_session_id, identify
+from idlanyard.asgi import SessionContextMiddleware
+from integrations.apps.seen import (
     AsyncGate,
     Boom,
     ids,
@@ -20,8 +22,6 @@ from apps.seen import (
     without_end_async,
     wrap_app,
 )
-from idlanyard import Policy, get_session_id, identify
-from idlanyard.asgi import SessionContextMiddleware
 
 WAITING = AsyncGate()
 VIEWS = Blueprint("views", __name__)

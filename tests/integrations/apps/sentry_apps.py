@@ -2,7 +2,7 @@
 Applications with Sentry's own integrations on, asked in a process of their own,
 because these patch the frameworks for good.
 
-    python -m apps.sentry_apps fastapi
+    python -m integrations.apps.sentry_apps fastapi
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sentry_sdk.integrations.flask import FlaskIntegration
 from sentry_sdk.integrations.starlette import StarletteIntegration
 from sentry_sdk.transport import Transport
 
-from apps.seen import Boom
 from idlanyard import Policy, identify
 from idlanyard.integrations.sentry import install
-from sides import over_http, serving_asgi, serving_wsgi
+from integrations.apps.seen import Boom
+from integrations.sides import over_http, serving_asgi, serving_wsgi
 
 TRUSTING = Policy(trusted_peers=["127.0.0.1"])
 REQUESTS = ("/message", "/boom", "/login", "/own", "/nowhere", "/stream")
@@ -124,7 +124,7 @@ def django_app(build: str) -> Any:
     from django.http import HttpResponse, StreamingHttpResponse
     from django.urls import path
 
-    from apps.django_settings import OURS
+    from integrations.apps.django_settings import OURS
 
     def respond(view: Callable[[], str]) -> Any:
         return lambda request: HttpResponse(view())

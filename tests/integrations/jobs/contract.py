@@ -28,7 +28,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard.wsgi import SessionContextMiddleware
-from jobs.work import wait
+from integrations.jobs.work import wait
 
 NOTHING: dict[str, Any] = {"ids": {}, "how": {}}
 MANY = 20

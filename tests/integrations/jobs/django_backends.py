@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django_tasks_db import DatabaseBackend
 
 from idlanyard.integrations.django_tasks import CarryingBackendMixin
-from jobs.django_settings import HERE
+from integrations.jobs.django_settings import HERE
 
 if TYPE_CHECKING:
     from django.tasks import task

@@ -19,5 +19,5 @@ DATABASES = {
 }
 INSTALLED_APPS = ["django_tasks_db", *([] if HERE else ["django_tasks"])]
 SECRET_KEY = "of the tests"
-TASKS = {"default": {"BACKEND": "jobs.django_backends.InDatabase"}}
+TASKS = {"default": {"BACKEND": "integrations.jobs.django_backends.InDatabase"}}
 USE_TZ = True

@@ -1,7 +1,7 @@
 """
 The contract's jobs on arq, as docs/arq.md has it.
 
-    arq jobs.on_arq.WorkerSettings
+    arq integrations.jobs.on_arq.WorkerSettings
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from arq import Retry
 from arq.connections import RedisSettings
 
 from idlanyard import dump, restore
-from jobs.work import BROKER, Failed, work
+from integrations.jobs.work import BROKER, Failed, work
 
 Job = Callable[..., Awaitable[Any]]
 SETTINGS = RedisSettings.from_dsn(os.environ[BROKER])

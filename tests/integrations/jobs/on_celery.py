@@ -1,7 +1,7 @@
 """
 The contract's jobs on Celery.
 
-    celery -A jobs.on_celery worker
+    celery -A integrations.jobs.on_celery worker
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery, chord, group
 
 from idlanyard.integrations.celery import install
-from jobs.work import BROKER, Failed, note, work
+from integrations.jobs.work import BROKER, Failed, note, work
 
 URL = os.environ[BROKER]
 

@@ -1,7 +1,7 @@
 """
 The contract's jobs on a plain consumer of messages, as docs/consumers.md has it.
 
-    python -m jobs.on_consumer
+    python -m integrations.jobs.on_consumer
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from redis import Redis
 
 from idlanyard import dump, restore, without
-from jobs.work import BROKER, Failed, work
+from integrations.jobs.work import BROKER, Failed, work
 
 QUEUE = "consumer-jobs"
 

@@ -1,7 +1,7 @@
 """
 The contract's jobs on Django's tasks, stored in a database.
 
-    django db_worker --settings jobs.django_settings
+    django db_worker --settings integrations.jobs.django_settings
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from idlanyard import get_session_context, get_user_id, identify
-from jobs.django_backends import task
-from jobs.work import Failed, work
+from integrations.jobs.django_backends import task
+from integrations.jobs.work import Failed, work
 
 
 def send(operation: str, key: str) -> None:

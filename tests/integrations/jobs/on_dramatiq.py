@@ -1,7 +1,7 @@
 """
 The contract's jobs on Dramatiq.
 
-    dramatiq jobs.on_dramatiq
+    dramatiq integrations.jobs.on_dramatiq
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dramatiq.middleware import AsyncIO, CurrentMessage, GroupCallbacks, SkipMes
 from dramatiq.rate_limits.backends import RedisBackend
 
 from idlanyard.integrations.dramatiq import IDLanyardMiddleware
-from jobs.work import BROKER, note, work
+from integrations.jobs.work import BROKER, note, work
 
 URL = os.environ[BROKER]
 

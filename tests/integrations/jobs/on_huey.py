@@ -1,7 +1,7 @@
 """
 The contract's jobs on Huey, as docs/huey.md has it.
 
-    huey.bin.huey_consumer jobs.on_huey.HUEY
+    huey.bin.huey_consumer integrations.jobs.on_huey.HUEY
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from huey import RedisHuey  # type: ignore[import-untyped]
 
 from idlanyard import dump, restore, without
-from jobs.work import BROKER, work
+from integrations.jobs.work import BROKER, work
 
 HUEY: Any = RedisHuey("jobs", url=os.environ[BROKER], results=False, blocking=True)
 

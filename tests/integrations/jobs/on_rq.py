@@ -13,7 +13,7 @@ from redis import Redis
 from rq import Queue, get_current_job
 
 from idlanyard.integrations.rq import IDLanyardJob
-from jobs.work import BROKER, note, work
+from integrations.jobs.work import BROKER, note, work
 
 CONNECTION = Redis.from_url(os.environ[BROKER])
 QUEUE = Queue("jobs", connection=CONNECTION, job_class=IDLanyardJob)

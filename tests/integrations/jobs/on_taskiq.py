@@ -1,7 +1,7 @@
 """
 The contract's jobs on Taskiq.
 
-    taskiq worker jobs.on_taskiq:BROKER_HERE
+    taskiq worker integrations.jobs.on_taskiq:BROKER_HERE
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqMiddlewa
 from taskiq_redis import ListQueueBroker
 
 from idlanyard.integrations.taskiq import IDLanyardMiddleware
-from jobs.work import BROKER, note, work
+from integrations.jobs.work import BROKER, note, work
 
 
 def broker_with(*middlewares: TaskiqMiddleware) -> ListQueueBroker:

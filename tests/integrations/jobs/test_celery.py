@@ -26,11 +26,11 @@ from idlanyard._binding.snapshot import DEFAULT_POLICY
 from idlanyard._binding.state import make_request_ids
 from idlanyard.ids import Provenance
 from idlanyard.integrations.celery import install
-from jobs.broker import working
-from jobs.contract import RetryingContract, fresh, only
-from jobs.work import wait
+from integrations.jobs.broker import working
+from integrations.jobs.contract import RetryingContract, fresh, only
+from integrations.jobs.work import wait
 
-WORKER = ("celery", "-A", "jobs.on_celery", "worker", "--loglevel", "WARNING")
+WORKER = ("celery", "-A", "integrations.jobs.on_celery", "worker", "--loglevel", "WARNING")
 SOLO = (*WORKER, "--pool", "solo", "--without-gossip", "--without-mingle")
 
 
@@ -43,7 +43,7 @@ class TestCelery(RetryingContract):
     kinds = ("sync",)
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_celery
+        from integrations.jobs import on_celery
 
         if operation == "fail":
             on_celery.fail.delay(key)
@@ -51,7 +51,7 @@ class TestCelery(RetryingContract):
             on_celery.do.delay(operation, key)
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_celery
+        from integrations.jobs import on_celery
 
         headers: dict[str, Any] = {"idlanyard": carrier}
         on_celery.look.apply_async((key,), headers=headers)
@@ -60,7 +60,7 @@ class TestCelery(RetryingContract):
         """
         Chains, groups, chords and their callbacks have the sender's IDs.
         """
-        from jobs import on_celery
+        from integrations.jobs import on_celery
 
         key = fresh()
         workflow, times = on_celery.workflows(key)
@@ -74,7 +74,7 @@ class TestCelery(RetryingContract):
         """
         A task that is linked to the failure of another has its IDs.
         """
-        from jobs import on_celery
+        from integrations.jobs import on_celery
 
         key, linked = fresh(), fresh()
         with session_context("s1"):
@@ -85,7 +85,14 @@ class TestCelery(RetryingContract):
         """
         A task that beat sends has no IDs, since no request stands behind it.
         """
-        command = ("celery", "-A", "jobs.on_celery", "beat", "--schedule", str(tmp_path / "plan"))
+        command = (
+            "celery",
+            "-A",
+            "integrations.jobs.on_celery",
+            "beat",
+            "--schedule",
+            str(tmp_path / "plan"),
+        )
         with working(*command, output=tmp_path / "output"):
             assert wait("beat") == {"ids": {}, "how": {}}
 
@@ -103,7 +110,7 @@ class TestCeleryInProcesses(RetryingContract):
 
 TASKS = """
 import logging
-from jobs.work import note
+from integrations.jobs.work import note
 
 @app.task(name="order")
 def order():

@@ -17,15 +17,15 @@ from django.db import connection
 from django.test import override_settings
 from django_tasks_db import DatabaseBackend
 
-from apps.django_settings import FOLDER
 from idlanyard import SessionContext, get_session_context, get_user_id, session_context
 from idlanyard._binding.state import ids_of_error
 from idlanyard.integrations.django_tasks import CarryingBackendMixin
-from jobs.contract import Contract
-from jobs.work import Failed
+from integrations.apps.django_settings import FOLDER
+from integrations.jobs.contract import Contract
+from integrations.jobs.work import Failed
 
-IN_DATABASE = {"default": {"BACKEND": "jobs.django_backends.InDatabase"}}
-AT_ONCE = {"default": {"BACKEND": "jobs.django_backends.AtOnce"}}
+IN_DATABASE = {"default": {"BACKEND": "integrations.jobs.django_backends.InDatabase"}}
+AT_ONCE = {"default": {"BACKEND": "integrations.jobs.django_backends.AtOnce"}}
 DATABASE = "IDLANYARD_JOBS_DATABASE"
 
 
@@ -51,12 +51,12 @@ class TestDjangoTasks(Contract):
     """
 
     command = (
-        *("django", "db_worker", "--settings", "jobs.django_settings"),
+        *("django", "db_worker", "--settings", "integrations.jobs.django_settings"),
         *("--interval", "0.02", "--no-startup-delay"),
     )
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_django
+        from integrations.jobs import on_django
 
         task: Any = on_django.do if kind == "sync" else on_django.do_async
         try:
@@ -65,7 +65,7 @@ class TestDjangoTasks(Contract):
             connection.close()
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_django
+        from integrations.jobs import on_django
 
         task: Any = on_django.do
         # Written past the mixin, as somebody else would.
@@ -77,7 +77,7 @@ def tasks() -> Iterator[Any]:
     """
     Return the tasks, which run where they are enqueued.
     """
-    from jobs import on_django
+    from integrations.jobs import on_django
 
     with override_settings(TASKS=AT_ONCE):
         yield on_django

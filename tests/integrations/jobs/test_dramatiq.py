@@ -20,8 +20,8 @@ from idlanyard import (
     session_context,
 )
 from idlanyard.integrations.dramatiq import IDLanyardMiddleware
-from jobs.contract import NOTHING, RetryingContract, fresh, only
-from jobs.work import DEADLINE, Failed, wait
+from integrations.jobs.contract import NOTHING, RetryingContract, fresh, only
+from integrations.jobs.work import DEADLINE, Failed, wait
 
 
 class TestDramatiq(RetryingContract):
@@ -29,17 +29,17 @@ class TestDramatiq(RetryingContract):
     The contract on Dramatiq, in one thread of one process, so that jobs follow each other.
     """
 
-    command = ("dramatiq", "jobs.on_dramatiq", "--processes", "1", "--threads", "1")
+    command = ("dramatiq", "integrations.jobs.on_dramatiq", "--processes", "1", "--threads", "1")
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         actor: Any = on_dramatiq.do if kind == "sync" else on_dramatiq.do_async
         options = {} if operation == "retry" else {"max_retries": 0}
         actor.send_with_options(args=(operation, key), **options)
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         message = on_dramatiq.look.message(key)
         # Written past the middleware, as somebody else would.
@@ -52,7 +52,7 @@ class TestDramatiq(RetryingContract):
         """
         The jobs that a pipeline and a group send when a job is done have its IDs.
         """
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         key = fresh()
         with session_context("s1", user_id="u1"):
@@ -63,7 +63,7 @@ class TestDramatiq(RetryingContract):
         """
         The actors that are sent for a success and a failure have its IDs.
         """
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         for operation, option in (("look", "on_success"), ("fail", "on_failure")):
             key = fresh()
@@ -76,7 +76,7 @@ class TestDramatiq(RetryingContract):
         """
         R13: the worker sends a delayed message again when its time has come, with its IDs.
         """
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         key = fresh()
         with session_context("s1"):
@@ -87,7 +87,7 @@ class TestDramatiq(RetryingContract):
         """
         S28: also of a message that another middleware skips, the next job sees nothing.
         """
-        from jobs import on_dramatiq
+        from integrations.jobs import on_dramatiq
 
         key = fresh()
         with session_context("s1", user_id="u1"):

@@ -25,10 +25,10 @@ from idlanyard.integrations import celery, fastapi, flask
 from idlanyard.integrations import httpx as httpx_integration
 from idlanyard.integrations import logging as logging_integration
 from idlanyard.integrations.opentelemetry import SessionContextSpanProcessor
-from jobs.broker import working
-from jobs.work import wait
-from sides import over_http, serving_asgi, serving_wsgi
-from tracing import by_name, exporter, provider
+from integrations.jobs.broker import working
+from integrations.jobs.work import wait
+from integrations.sides import over_http, serving_asgi, serving_wsgi
+from integrations.tracing import by_name, exporter, provider
 
 __all__ = ["exporter", "provider"]
 
@@ -36,7 +36,7 @@ TRUSTING = Policy(trusted_peers=["127.0.0.1"])
 IDS = {"session_id": "chat-42", "user_id": "alice", "tenant_id": "acme"}
 HEADERS = {"X-Session-ID": "chat-42", "X-User-ID": "alice", "X-Tenant-ID": "acme"}
 ATTRIBUTES = {"session.id": "chat-42", "user.id": "alice", "customer.id": "acme"}
-WORKER = ("celery", "-A", "jobs.at_the_end", "worker", "--pool", "solo")
+WORKER = ("celery", "-A", "integrations.jobs.at_the_end", "worker", "--pool", "solo")
 
 
 class Lines(logging.Handler):

@@ -10,7 +10,7 @@ from typing import ClassVar
 from arq import create_pool
 
 from idlanyard import dump
-from jobs.contract import RetryingContract
+from integrations.jobs.contract import RetryingContract
 
 
 class PageContract(RetryingContract):
@@ -26,16 +26,16 @@ class TestConsumer(PageContract):
     The contract on a plain consumer of messages, in one thread.
     """
 
-    command = ("jobs.on_consumer",)
+    command = ("integrations.jobs.on_consumer",)
     kinds = ("sync",)
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_consumer
+        from integrations.jobs import on_consumer
 
         on_consumer.send(operation, key)
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_consumer
+        from integrations.jobs import on_consumer
 
         on_consumer.put({"operation": "look", "key": key, "ids": carrier})
 
@@ -45,17 +45,17 @@ class TestHuey(PageContract):
     The contract on Huey's consumer, in one thread.
     """
 
-    command = ("huey.bin.huey_consumer", "jobs.on_huey.HUEY", "--workers", "1")
+    command = ("huey.bin.huey_consumer", "integrations.jobs.on_huey.HUEY", "--workers", "1")
     kinds = ("sync",)
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_huey
+        from integrations.jobs import on_huey
 
         task = on_huey.RETRY if operation == "retry" else on_huey.DO
         task(operation, key, ids=dump())
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_huey
+        from integrations.jobs import on_huey
 
         on_huey.DO("look", key, ids=carrier)
 
@@ -65,7 +65,7 @@ class TestArq(PageContract):
     The contract on arq's worker.
     """
 
-    command = ("arq", "jobs.on_arq.WorkerSettings")
+    command = ("arq", "integrations.jobs.on_arq.WorkerSettings")
     kinds = ("async",)
 
     def send(self, operation: str, key: str, *, kind: str = "async") -> None:
@@ -79,7 +79,7 @@ async def enqueue(operation: str, key: str, carrier: object) -> None:
     """
     Enqueue a job over a connection of its own, since each loop needs its own.
     """
-    from jobs import on_arq
+    from integrations.jobs import on_arq
 
     pool = await create_pool(on_arq.SETTINGS)
     await pool.enqueue_job("do", operation, key, ids=carrier)

@@ -21,8 +21,8 @@ from idlanyard import (
 )
 from idlanyard._binding.state import ids_of_error
 from idlanyard.integrations.rq import IDLanyardJob
-from jobs.contract import RetryingContract, fresh, only
-from jobs.work import Failed
+from integrations.jobs.contract import RetryingContract, fresh, only
+from integrations.jobs.work import Failed
 
 JOB_CLASS = "idlanyard.integrations.rq.IDLanyardJob"
 
@@ -43,7 +43,7 @@ class TestRQ(RetryingContract):
     )
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_rq
+        from integrations.jobs import on_rq
 
         if operation == "retry":
             on_rq.QUEUE.enqueue(on_rq.retry, operation, key, retry=Retry(max=1))
@@ -51,7 +51,7 @@ class TestRQ(RetryingContract):
             on_rq.QUEUE.enqueue(on_rq.do if kind == "sync" else on_rq.do_async, operation, key)
 
     def send_with(self, carrier: object, key: str) -> None:
-        from jobs import on_rq
+        from integrations.jobs import on_rq
 
         on_rq.QUEUE.enqueue(on_rq.do, "look", key, meta={"idlanyard": carrier})
 
@@ -60,7 +60,7 @@ class TestRQ(RetryingContract):
         """
         R13: what RQ calls after success and after failure has the job's IDs.
         """
-        from jobs import on_rq
+        from integrations.jobs import on_rq
 
         key = fresh()
         after = Callback(on_rq.after)
@@ -73,7 +73,7 @@ class TestRQ(RetryingContract):
         """
         R13: the callback of a job that was stopped has the job's IDs.
         """
-        from jobs import on_rq
+        from integrations.jobs import on_rq
 
         key = fresh()
         with session_context("s1"):

@@ -20,8 +20,8 @@ from idlanyard import (
     without,
 )
 from idlanyard.integrations.taskiq import IDLanyardMiddleware
-from jobs.contract import NOTHING, RetryingContract, fresh
-from jobs.work import Failed, wait
+from integrations.jobs.contract import NOTHING, RetryingContract, fresh
+from integrations.jobs.work import Failed, wait
 
 
 class TestTaskiq(RetryingContract):
@@ -29,10 +29,10 @@ class TestTaskiq(RetryingContract):
     The contract on Taskiq, in one process.
     """
 
-    command = ("taskiq", "worker", "jobs.on_taskiq:BROKER_HERE", "--workers", "1")
+    command = ("taskiq", "worker", "integrations.jobs.on_taskiq:BROKER_HERE", "--workers", "1")
 
     def send(self, operation: str, key: str, *, kind: str = "sync") -> None:
-        from jobs import on_taskiq
+        from integrations.jobs import on_taskiq
 
         # Only coroutines send, and only ours knows which attempt it is.
         in_coroutine = kind == "async" or operation in ("pass on", "retry")
@@ -44,7 +44,7 @@ class TestTaskiq(RetryingContract):
         self.send_label(json.dumps(carrier), key)
 
     def send_label(self, label: Any, key: str) -> None:
-        from jobs import on_taskiq
+        from integrations.jobs import on_taskiq
 
         send(on_taskiq.look.kicker().with_labels(idlanyard=label), (key,))
 
@@ -70,7 +70,7 @@ def send(kicker: Any, args: tuple[str, ...], *middlewares: TaskiqMiddleware) -> 
     """
     Send a task in an event loop of its own.
     """
-    from jobs import on_taskiq
+    from integrations.jobs import on_taskiq
 
     async def kick() -> None:
         client = on_taskiq.broker_with(*middlewares)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from redis import Redis
 
-from apps.seen import DEADLINE, ids
 from idlanyard import identify
+from integrations.apps.seen import DEADLINE, ids
 
 __all__ = ["BROKER", "DEADLINE", "Failed", "note", "wait", "work"]
 
