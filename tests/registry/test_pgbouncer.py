@@ -22,7 +22,8 @@ from idlanyard.registry import RegistryMisconfigured
 from registry.contract import AwaitedContract, RegistryContract
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import eventually, fresh
-from registry.postgres import execute, free_port, fresh_database, postgres
+from registry.ports import free_port
+from registry.postgres import execute, fresh_database, postgres
 
 __all__ = ["postgres"]
 

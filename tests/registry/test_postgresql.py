@@ -30,13 +30,13 @@ from idlanyard.registry._postgresql._url import connection_parameters
 from registry.contract import AwaitedContract, RacingContract
 from registry.faces import asynchronous, synchronous
 from registry.naming import fresh
+from registry.ports import free_port
 from registry.postgres import (
     PASSWORD,
     QUOTED,
     PostgreSQL,
     database,
     execute,
-    free_port,
     fresh_database,
     own_server,
     postgres,

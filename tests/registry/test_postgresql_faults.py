@@ -25,14 +25,8 @@ from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, Sessi
 from idlanyard.registry._postgresql._faults import connection_fault, was_terminated
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import fresh
-from registry.postgres import (
-    PASSWORD,
-    QUOTED,
-    ROLE,
-    PostgreSQL,
-    execute,
-    free_port,
-)
+from registry.ports import free_port
+from registry.postgres import PASSWORD, QUOTED, ROLE, PostgreSQL, execute
 
 Face = Callable[..., AbstractContextManager[Opened]]
 SHORT = 2.0

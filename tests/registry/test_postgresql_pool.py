@@ -28,7 +28,8 @@ from idlanyard.registry._postgresql._pool import (
 )
 from idlanyard.registry._urls import Pool
 from registry.forking import fork_between_loops, outcome_of
-from registry.postgres import database, execute, free_port, postgres
+from registry.ports import free_port
+from registry.postgres import database, execute, postgres
 
 __all__ = ["database", "postgres"]
 

