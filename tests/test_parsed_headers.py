@@ -17,6 +17,7 @@ from idlanyard import (
     UntrustedID,
     asgi,
     get_session_context,
+    get_session_id,
     get_user_id,
     require,
     session_spec,
@@ -131,6 +132,63 @@ def test_a_forwarding_header_that_is_read_still_tells_of_a_rewritten_peer(header
     scope = http_scope(lines, peer=PROXY)
     ask_asgi_at_once(asgi.SessionContextMiddleware(app, policy), scope)
     assert users == [None]
+
+
+def test_an_alias_of_a_forwarding_header_that_is_read_says_nothing_about_the_peer() -> None:
+    """
+    S19: no server writes the peer from another spelling of a forwarding header.
+    """
+    policy = Policy(
+        user=user_spec(sources=["X-User-ID", Header("X-Real-IP", parse=str)]),
+        trusted_peers=[PROXY],
+    )
+    users: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        users.append(get_user_id())
+
+    scope = http_scope([("X-User-ID", "alice"), ("x_real_ip", "no address")], peer=PROXY)
+    ask_asgi_at_once(asgi.SessionContextMiddleware(app, policy), scope)
+    assert users == ["alice"]
+
+
+@pytest.mark.parametrize("sent", ["X-Session-ID", "X_Session_ID"])
+@pytest.mark.parametrize(
+    "sources",
+    [
+        pytest.param(["X-Session-ID", "X_Session_ID"], id="hyphens first"),
+        pytest.param(["X_Session_ID", "X-Session-ID"], id="underscores first"),
+    ],
+)
+def test_an_id_may_be_read_from_two_spellings_of_one_header(sources: list[str], sent: str) -> None:
+    """
+    S3: a spelling that the policy lists is a header of its own and no alias of the other one.
+    """
+    policy = Policy(session=session_spec(sources=sources), exclude=["/health"])
+    found: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(get_session_id())
+
+    served = asgi.SessionContextMiddleware(app, policy)
+    for path in ("/", "/health"):
+        ask_asgi_at_once(served, http_scope([(sent, "s1")], path=path))
+    assert found == ["s1", None]
+
+
+def test_a_lone_spelling_with_underscores_is_read() -> None:
+    """
+    An ID that is read from ``X_Session_ID`` alone is echoed by its header.
+    """
+    policy = Policy(session=session_spec(sources=["X_Session_ID"]))
+    found: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(get_session_id())
+
+    served = asgi.SessionContextMiddleware(app, policy)
+    ask_asgi_at_once(served, http_scope([("X_Session_ID", "s1")]))
+    assert found == ["s1"]
 
 
 def test_what_is_parsed_is_the_clients_word() -> None:

@@ -293,8 +293,12 @@ class CompiledPolicy:
             claimant = None if spec.always_settled else spec
             for header in find_managed_headers(spec.rules):
                 own = key(header.name)
-                watched[own] = own, OWN, claimant
                 watched.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
+        # An ID that reads both X-User-ID and X_User_ID has each as a header of its own.
+        for spec in self.specs:
+            claimant = None if spec.always_settled else spec
+            for header in find_managed_headers(spec.rules):
+                watched[key(header.name)] = key(header.name), OWN, claimant
         return watched
 
     def _removable_keys(self, kept: set[Any]) -> set[Any]:

@@ -393,7 +393,7 @@ class Claims:
             key, kind, spec = plan.watched[name]
             if spec is not None:
                 self.specs[spec] = None
-            if kind == HOP or key in plan.hop_keys:
+            if kind == HOP or (kind != ALIAS and key in plan.hop_keys):
                 self.hops.append((key, value))
             if kind == CONNECTION:
                 connections.append(plan.decode(value))
