@@ -440,3 +440,35 @@ def kept(name: str, number: int) -> Kept:
     created = time_ns() // 1000
     ttl = 86_400_000_000 if number % 2 else None
     return Kept(name, "c", "{}", ttl, created, None if ttl is None else created + ttl)
+
+
+def test_a_page_misses_nothing_while_the_dead_are_removed(url: str, path: Path) -> None:
+    """
+    A purge between two statements of a page changes nothing about the page.
+    """
+    with SessionRegistry.open(url) as registry:
+        registry.create("a", client_id="c")
+        for number in range(5):
+            registry.create(f"b{number}", client_id="c")
+        with by_hand(path) as connection:
+            (client_key,) = connection.execute(
+                "SELECT client_key FROM idlanyard_sessions WHERE session_id = 'a'"
+            ).fetchone()
+            connection.execute("DELETE FROM idlanyard_sessions WHERE session_id = 'a'")
+            let_expire(connection, 20)
+            connection.execute(
+                "UPDATE idlanyard_sessions SET client_key = ?, session_id = 'a' || session_id"
+                " WHERE client_key IS NULL",
+                (client_key,),
+            )
+
+            def purge(statement: str) -> None:
+                if "OFFSET" in statement:
+                    connection.execute("DELETE FROM idlanyard_sessions WHERE expires IS NOT NULL")
+
+            with by_hand(path) as reader:
+                reader.set_trace_callback(purge)
+                found = Commands("idlanyard").page(reader, client_key, "", 1)
+                reader.set_trace_callback(None)
+            assert [row.session_id for row in found] == ["b0"]
+            assert count_of(connection) == 5

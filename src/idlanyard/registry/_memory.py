@@ -117,8 +117,10 @@ class Sessions:
         Remove the expired sessions in batches, and yield the number of each batch.
         """
         now = time.time_ns() // 1000
-        while self._ends and self._ends[0][0] <= now:
+        while True:
             with self._lock:
+                if not self._ends or self._ends[0][0] > now:
+                    return
                 swept = self._sweep(now, _BATCH)
             yield swept
 

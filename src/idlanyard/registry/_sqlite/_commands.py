@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from hashlib import sha256
 from time import time_ns
-from typing import Final
+from typing import Any, Final
 
 from idlanyard.registry._record import Draft, Kept, PutResult, Repeated, Row, Stretch
 
@@ -239,6 +239,14 @@ class Commands:
         there are many living ones and the page comes after thousands of dead.
         """
         values = {"client_key": client_key, "after": after, "limit": limit, "now": _read_clock()}
+        # One snapshot: a purge between two statements would move the rows that are walked past.
+        connection.execute("BEGIN")
+        with connection:
+            return self._read_page(connection, values, limit)
+
+    def _read_page(
+        self, connection: sqlite3.Connection, values: dict[str, Any], limit: int
+    ) -> list[Row]:
         found: list[Row] = []
         for most, reach in _REACHES:
             values |= {"most": most * limit + 1, "reach": reach * limit}
