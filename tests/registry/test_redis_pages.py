@@ -241,12 +241,12 @@ def test_the_work_of_a_page_does_not_grow_with_the_dead(
     face: Face, server: Valkey, space: Namespace, namespace: str, living: int, before: int
 ) -> None:
     """
-    A page costs the same commands beside ten times as many dead, once it has met those in its way.
+    A page costs the same commands beside three times as many dead, few or many of them living.
     """
     names = [f"living-{number:04}" for number in range(living)]
     work: list[int] = []
     # The first time the server learns the scripts.
-    for dead in (3_000, 3_000, 30_000):
+    for dead in (12_000, 12_000, 40_000):
         with face(server.url, namespace=namespace) as registry, server.client() as client:
             for start in range(0, living, 1000):
                 store_of(registry).ask(Put([kept_of(name) for name in names[start : start + 1000]]))
@@ -258,7 +258,7 @@ def test_the_work_of_a_page_does_not_grow_with_the_dead(
             work.append(sum(one["calls"] for one in client.info("commandstats").values()))
             assert [one.session_id for one in found] == names[:10]
             client.flushdb()
-    assert work[1] == work[2] < 2500
+    assert work[1] == work[2] < 5_000
 
 
 def kept_of(name: str) -> Kept:
@@ -272,7 +272,7 @@ def test_an_expired_id_is_met_once(
     face: Face, server: Valkey, space: Namespace, namespace: str
 ) -> None:
     """
-    Expired IDs in the way of a page leave the index, and purging gives them up for good.
+    Expired IDs in the way of a page leave index and ends, once their sessions were looked up.
     """
     dead = [f"dead-{number:05}" for number in range(20_000)]
     living = [f"living-{number:04}" for number in range(3_200)]
@@ -282,17 +282,17 @@ def test_an_expired_id_is_met_once(
         littered(client, space, dead, noted=True)
         found = registry.find(client_id="c", limit=10)
         assert [one.session_id for one in found] == living[:10]
-        assert index_sizes(client) == len(living)
-        left = index_sizes(client, "ends") - len(living)
-        assert left > len(dead) / 2
+        left = index_sizes(client) - len(living)
+        assert left < len(dead)
+        assert index_sizes(client, "ends") == index_sizes(client)
         assert registry.purge_expired() == left
-        assert index_sizes(client, "ends") == len(living)
+        assert index_sizes(client) == index_sizes(client, "ends") == len(living)
 
 
 @pytest.mark.parametrize("mend", ["find", "touch", "purge_expired"])
 @pytest.mark.parametrize("ttl", [None, 600], ids=["endless", "expires"])
 @pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another"])
-def test_what_the_first_version_extended_goes_back(
+def test_what_the_first_version_extended_stays(
     face: Face,
     server: Valkey,
     space: Namespace,
@@ -302,14 +302,13 @@ def test_what_the_first_version_extended_goes_back(
     others: int,
 ) -> None:
     """
-    A session that left its index, since only an old process knows that it lives, goes back there.
+    A session that an old process extended without noting its end stays, and is noted anew.
     """
     name, *rest = alike(1 + others)
     index, ends = space.index(key_of(name), key_of("c")), space.ends(key_of(name), key_of("c"))
     with face(server.url, namespace=namespace) as registry, server.client() as client:
         registry.create(name, client_id="c", ttl=ttl)
-        client.zrem(index, name)
-        client.zadd(ends, {name: -1})
+        client.zadd(ends, {name: 1})
         for other in rest:
             registry.create(other, client_id="c", ttl=1)
         if mend == "find":
@@ -322,7 +321,7 @@ def test_what_the_first_version_extended_goes_back(
         assert client.zscore(index, name) == 0
         life = client.pttl(index)
         assert life == -1 or life >= left > 500_000
-        assert float(client.zscore(ends, name) or 0) > 0
+        assert float(client.zscore(ends, name) or 0) > 1
         assert [one.session_id for one in registry.find(client_id="c")][-2:].count(name) == 1
 
 

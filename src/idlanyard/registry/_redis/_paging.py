@@ -7,9 +7,10 @@ of IDs are held at a time.
 
 The ends tell which sessions have expired. If few sessions of an index are
 living, only those are read; otherwise expired IDs that a page meets leave the
-index, so that no later page meets them. A page looks up a sample of the expired
-sessions. If one of them is living, because a process of layout 1 has extended
-it, the page looks them all up before it reads. IDs that are not in the ends are
+index once their sessions were looked up, so that no later page meets them. A
+page looks up a sample of the expired sessions. If one of them is living, because
+a process of layout 1 has extended it, the page looks up 100 at a time until none
+of them lives, and then reads. IDs that are not in the ends are
 from layout 1: their sessions are looked up, in large steps if most are gone.
 """
 
@@ -43,7 +44,7 @@ _FEW: Final = 16
 """
 Expired sessions of an index that a page looks up if there are no more than that.
 """
-_SAMPLE: Final = 4
+_SAMPLE: Final = 8
 _MANY_GONE: Final = 16
 _WANTED: Final = (*FIELDS, "client_key")
 
@@ -60,10 +61,21 @@ class _IndexReader:
         suspects: expired IDs whose sessions have to be looked up.
         gone: IDs whose sessions are gone or another client's.
         has_more: whether more IDs may follow.
+        has_expired: whether there are expired IDs among those that were read last.
         is_littered: whether most IDs that are not in the ends are gone.
     """
 
-    __slots__ = ("gone", "has_more", "index", "is_littered", "names", "share", "start", "suspects")
+    __slots__ = (
+        "gone",
+        "has_expired",
+        "has_more",
+        "index",
+        "is_littered",
+        "names",
+        "share",
+        "start",
+        "suspects",
+    )
 
     def __init__(self, index: bytes, start: bytes, share: int) -> None:
         self.index = index
@@ -73,13 +85,14 @@ class _IndexReader:
         self.suspects: list[bytes] = []
         self.gone: list[bytes] = []
         self.has_more = True
+        self.has_expired = False
         self.is_littered = False
 
-    def call(self, few: int, sample: int, *, clears: bool) -> ScriptCall:
+    def call(self, few: int, sample: int, *, stops: bool) -> ScriptCall:
         """
         Return the script that reads on.
         """
-        return read_call(self.index, self.start, self.share, few, sample, clears=clears)
+        return read_call(self.index, self.start, self.share, few, sample, stops=stops)
 
     def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
         """
@@ -134,12 +147,12 @@ def drop_call(space: Namespace, index: bytes, names: Sequence[bytes]) -> ScriptC
 
 
 def read_call(
-    index: bytes, start: bytes, count: int, few: int, sample: int, *, clears: bool
+    index: bytes, start: bytes, count: int, few: int, sample: int, *, stops: bool
 ) -> ScriptCall:
     """
     Return the script that reads the next IDs of an index.
     """
-    return READ, [index, ends_of(index)], [start, count, few, sample, int(clears)]
+    return READ, [index, ends_of(index)], [start, count, few, sample, int(stops)]
 
 
 def _start_readers(
@@ -151,7 +164,7 @@ def _start_readers(
     few, sample = _FEW, _SAMPLE
     while True:
         readers = [_IndexReader(index, start, share) for index in space.indexes_of(client_key)]
-        yield from _read(readers, few, sample, clears=False)
+        yield from _read(readers, few, sample, stops=True)
         suspected = [reader for reader in readers if reader.suspects]
         if not suspected:
             return readers
@@ -167,20 +180,26 @@ def _read_on(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
     Read from every index until its next ID is known.
     """
     while short := [reader for reader in readers if reader.has_more and not reader.names]:
-        yield from _read(short, 1, 1, clears=True)
-        littered = [reader for reader in short if reader.is_littered and reader.names]
+        yield from _read(short, 1, 1, stops=False)
+        littered = [
+            reader
+            for reader in short
+            if (reader.is_littered or reader.has_expired) and reader.names
+        ]
         if littered:
             yield from _drop_unread(space, littered)
 
 
-def _read(readers: Sequence[_IndexReader], few: int, sample: int, *, clears: bool) -> Steps[None]:
+def _read(readers: Sequence[_IndexReader], few: int, sample: int, *, stops: bool) -> Steps[None]:
     """
     Read the next IDs of these indexes.
     """
-    answers = yield "run_all", ([reader.call(few, sample, clears=clears) for reader in readers],)
-    for reader, (names, has_more, start, suspects) in zip(readers, answers, strict=True):
+    answers = yield "run_all", ([reader.call(few, sample, stops=stops) for reader in readers],)
+    for reader, (names, has_more, start, suspects, has_expired) in zip(
+        readers, answers, strict=True
+    ):
         reader.add(names, has_more, start)
-        reader.suspects = suspects
+        reader.suspects, reader.has_expired = suspects, bool(has_expired)
 
 
 def _drop_unread(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:

@@ -11,10 +11,9 @@ that they are in the order of their bytes. The ends are a sorted set of the
 same IDs with the times at which they expire as scores, so that expired IDs are
 found without reading the others.
 
-An expired ID that is met in the index leaves the index in the same script, so
-that no later page meets it. It stays in the ends with the score -1 until its
-session is looked up: a process of layout 1 may have extended the session
-without changing the ends, and then the ID is put back into the index.
+An expired ID that a page meets in the index leaves index and ends once its
+session has been looked up, so that no later page meets it: a process of
+layout 1 may have extended the session without changing the ends.
 
 The index and its ends expire together, not before their last session does.
 ``indexed`` is the time in milliseconds until which they surely exist, and
@@ -98,18 +97,6 @@ local function extend_ends(index, ends, moment)
     redis.call('PERSIST', ends)
   else
     redis.call('PEXPIREAT', ends, math.floor(moment / 1000) + left + 1)
-  end
-end
-
--- Put an ID back into an index that it may have left.
-local function put_back(index, id, moment, indexed)
-  if redis.call('ZADD', index, 0, id) == 0 then
-    return
-  end
-  if indexed == '' then
-    redis.call('PERSIST', index)
-  else
-    extend_index(index, redis.call('ZCARD', index) == 1, moment, tonumber(indexed))
   end
 end
 
@@ -216,10 +203,7 @@ if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
   redis.call('HSET', session, 'claimed', claimed)
 end
 local its_ends = owner and string.sub(session, 1, -41) .. 'ends:' .. owner
--- A process of layout 1 does not note its touches, so the ID may have left the index.
-local noted = owner and redis.pcall('ZMSCORE', its_ends, id)
-local is_out = noted and noted[1] and tonumber(noted[1]) < 0
-if owner and (is_out or indexed == '' or tonumber(indexed) < dies) then
+if owner and (indexed == '' or tonumber(indexed) < dies) then
   if owner ~= client_key then
     return owner
   end
@@ -354,13 +338,12 @@ local index, ends, moment = KEYS[1], KEYS[2], now()
 local gone, living = {}, {}
 for at = 3, #KEYS do
   local id = ARGV[at - 1]
-  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires', 'indexed')
+  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires')
   if kept[1] ~= ARGV[1] then
     gone[#gone + 1] = id
   else
     living[#living + 1] = at - 3
     note_end(ends, id, kept[2])
-    put_back(index, id, moment, kept[3])
   end
 end
 if #living > 0 then
@@ -376,7 +359,7 @@ return {math.max(removed, redis.call('ZREM', index, unpack(gone))), living}
 """
 Remove the IDs of sessions from an index that are gone or another client's.
 
-The others are put back, and the ends note when they expire. Answer: the number
+The ends note when the others expire. Answer: the number
 of removed IDs, and the positions of the others.
 
 Keys: the index, its ends, the sessions. Arguments: the client's key, the
@@ -387,68 +370,45 @@ READ: Final = script_of(
     TIMES,
     """
 local index, ends = KEYS[1], KEYS[2]
-local start, count, few, sample, clears = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
+local start, count, few, sample, stops = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
 local before = latest_end(now())
 local over = redis.call('ZCOUNT', ends, '-inf', before)
 if over == 0 then
   local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
-  return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}}
+  return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}, 0}
 end
 local number = over > tonumber(few) and sample or few
 local suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
-local out = redis.call('ZCOUNT', ends, '-inf', '(0')
 local after = string.format('(%.0f', before)
 if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count
-    and redis.call('ZCARD', index) == redis.call('ZCARD', ends) - out then
-  return {redis.call('ZRANGEBYSCORE', ends, after, '+inf'), false, start, suspects}
+    and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
+  return {redis.call('ZRANGEBYSCORE', ends, after, '+inf'), false, start, suspects, 0}
 end
-local living, seen, many = {}, 0, count
-while true do
-  local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, many)
-  local has_more, final = #names == many, false
-  local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
-  local expired, marks = {}, {}
-  for at, name in ipairs(names) do
-    local ending = scores[at] and tonumber(scores[at])
-    local is_over = ending and ending >= 0 and ending <= before
-    if is_over and clears ~= '1' then
-      has_more = true
-      break
+local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+local last = #names > 0 and '(' .. names[#names] or start
+local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
+local living = {}
+for at, name in ipairs(names) do
+  local ending = scores[at] and tonumber(scores[at])
+  if ending and ending <= before then
+    if stops == '1' then
+      return {living, true, at > 1 and '(' .. names[at - 1] or start, suspects, 0}
     end
-    final = name
-    if is_over then
-      expired[#expired + 1] = name
-      marks[#marks + 1] = '-1'
-      marks[#marks + 1] = name
-    else
-      living[#living + 1] = name
-      if #living == count then
-        has_more = true
-        break
-      end
-    end
+    return {names, #names == count, last, suspects, 1}
   end
-  if clears == '1' and #expired > 0 then
-    redis.call('ZREM', index, unpack(expired))
-    redis.call('ZADD', ends, unpack(marks))
-  end
-  seen = seen + #names
-  start = final and '(' .. final or start
-  if clears ~= '1' or not has_more or #living == count or seen >= 250 then
-    return {living, has_more, start, suspects}
-  end
-  many = 250
+  living[at] = name
 end
+return {names, #names == count, last, suspects, 0}
 """,
 )
 """
 Read the next living IDs of an index; if few are living, read all of them.
 
 Answer: the IDs, which may be in any order and begin before the start; whether
-more may follow; the next start; and expired IDs whose sessions have to be
-looked up, the oldest first.
+more may follow; the next start; expired IDs whose sessions have to be looked
+up, the oldest first; and ``1`` if there are expired IDs among the first ones.
 
 Keys: the index, its ends. Arguments: the start; the number of IDs; the number
 of expired IDs up to which all are in the answer, and the size of the sample
-if there are more; ``1`` if expired IDs leave the index when they are met.
+if there are more; ``1`` if the first expired ID ends the reading.
 """
