@@ -331,7 +331,7 @@ class Strange:
     [
         pytest.param(object(), "builtins.object", id="an object"),
         pytest.param(requests, "builtins.module", id="the module"),
-        pytest.param(Strange.Session(), "test_requests.Strange.Session", id="another Session"),
+        pytest.param(Strange.Session(), f"{__name__}.Strange.Session", id="another Session"),
     ],
 )
 def test_something_else_is_refused(session: Any, kind: str) -> None:

@@ -16,10 +16,10 @@ from servers.raw import Answer, Line, ask
 WAITRESS = ("-m", "waitress", "--listen=127.0.0.1:{port}", "--call")
 UVICORN = ("-m", "uvicorn", "--no-proxy-headers", "--lifespan", "off", *LISTEN, "--factory")
 APPS = [
-    Server("flask", (*WAITRESS, "stored:flask"), "wsgi"),
-    Server("starlette", (*UVICORN, "stored:starlette"), "asgi"),
-    Server("fastapi", (*UVICORN, "stored:fastapi"), "asgi"),
-    Server("django", (*WAITRESS, "stored:django"), "wsgi"),
+    Server("flask", (*WAITRESS, "servers.stored:flask"), "wsgi"),
+    Server("starlette", (*UVICORN, "servers.stored:starlette"), "asgi"),
+    Server("fastapi", (*UVICORN, "servers.stored:fastapi"), "asgi"),
+    Server("django", (*WAITRESS, "servers.stored:django"), "wsgi"),
 ]
 ALICE = (("X-Session-ID", "s-alice"), ("X-User-ID", "alice"))
 BOB = (("X-Session-ID", "s-bob"), ("X-User-ID", "bob"))

@@ -25,22 +25,24 @@ BOB = {"X-Session-ID": "chat-42", "X-User-ID": "bob"}
 NOTHING_OUTSIDE: list[Any] = [{}, {}, None]
 BOBS = ["bob", "peer", "bob", NOTHING_OUTSIDE]
 
+APP = "servers.connected:asgi"
+
 
 def _uvicorn(http_parser: str, loop: str) -> Server:
-    words = ("-m", "uvicorn", "connected:asgi", "--no-proxy-headers", "--lifespan", "off")
+    words = ("-m", "uvicorn", APP, "--no-proxy-headers", "--lifespan", "off")
     options = ("--http", http_parser, "--loop", loop)
     return Server(f"uvicorn-{http_parser}-{loop}", (*words, *options, *LISTEN), "asgi")
 
 
 SERVERS = [
     *[_uvicorn(parser, loop) for parser in ("h11", "httptools") for loop in ("asyncio", "uvloop")],
-    Server("daphne", ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "connected:asgi"), "asgi"),
-    Server("hypercorn", ("-m", "hypercorn", "connected:asgi", "-b", "127.0.0.1:{port}"), "asgi"),
-    Server("granian", ("-m", "granian", "--interface", "asgi", "connected:asgi", *LISTEN), "asgi"),
+    Server("daphne", ("-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", APP), "asgi"),
+    Server("hypercorn", ("-m", "hypercorn", APP, "-b", "127.0.0.1:{port}"), "asgi"),
+    Server("granian", ("-m", "granian", "--interface", "asgi", APP, *LISTEN), "asgi"),
     Server(
         "gunicorn-asgi",
         (
-            *("-m", "gunicorn", "connected:asgi", "--no-control-socket", "-k", "asgi"),
+            *("-m", "gunicorn", APP, "--no-control-socket", "-k", "asgi"),
             *("-b", "127.0.0.1:{port}"),
         ),
         "asgi",
