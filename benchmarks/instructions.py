@@ -1,0 +1,287 @@
+"""
+The work that the middleware does for a request, counted in the interpreter's instructions.
+
+    python benchmarks/instructions.py [--write]
+
+Times need a quiet machine, and this does not: the same code on the same minor
+version of Python always executes the same number of instructions, so a
+difference is a change of the code. Twelve requests as real clients and proxies
+send them, each with a response as real frameworks write it, pass the ASGI and
+the WSGI middleware; what the bare application executes is subtracted. Calls
+of functions that are written in C are counted beside the instructions, each
+of which may be such a call. The counts must be within 2 % of those in
+``instructions.json``, which ``--write`` writes anew. Needs CPython 3.12 or newer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextvars
+import gc
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from idlanyard import Policy
+from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
+from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+
+HERE = Path(__file__).parent
+FILE = HERE / "instructions.json"
+MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+COMMAND = "tox run -e instructions -- --write"
+TOLERANCE = 0.02
+KINDS = ("instructions", "calls of C functions")
+PAIRS = (
+    ("curl direct", "JSON"),
+    ("browser by nginx", "Django page"),
+    ("nginx default (HTTP/1.0)", "static file"),
+    ("httpx direct", "private, ETag"),
+    ("fetch by nginx", "JSON, no-store"),
+    ("fetch by AWS ALB", "CORS answer"),
+    ("service by nginx", "JSON, no-store"),
+    ("fetch by nginx, all IDs", "Django never_cache"),
+    ("httpx by HAProxy", "JSON"),
+    ("fetch by Caddy", "event stream"),
+    ("spoof direct", "JSON, no-store"),
+    ("spoof by a stranger's proxy", "Django page"),
+)
+
+Counts = dict[str, list[int]]
+# Typed as on the oldest Python, which has none.
+monitoring: Any = getattr(sys, "monitoring", None)
+
+
+def make_asgi_request(
+    make: Callable[[Any], Any], request: Any, response: Any
+) -> Callable[[], None]:
+    """
+    Return a function that passes one request through an ASGI application.
+
+    Args:
+        make: takes the bare application, and returns the one that is counted.
+        request: one of the requests of ``real_requests.json``.
+        response: one of its responses.
+    """
+    lines = [(name.encode(), value.encode()) for name, value in request["headers"]]
+    answer = [(name.lower().encode(), value.encode()) for name, value in response["headers"]]
+
+    async def send(message: Any) -> None: ...
+
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": list(answer)})
+        await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+    app = make(bare)
+
+    def serve() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/api/v1/orders",
+            "headers": list(lines),
+            "client": (request["client"], 54321),
+            "server": ("127.0.0.1", 8000),
+        }
+        try:
+            app(scope, None, send).send(None)
+        except StopIteration:
+            pass
+
+    return serve
+
+
+def make_wsgi_request(
+    make: Callable[[Any], Any], request: Any, response: Any
+) -> Callable[[], None]:
+    """
+    Return a function that passes one request through a WSGI application.
+
+    Args:
+        make: takes the bare application, and returns the one that is counted.
+        request: one of the requests of ``real_requests.json``.
+        response: one of its responses.
+    """
+    answer = [(name, value) for name, value in response["headers"]]
+    keys = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/api/v1/orders",
+        "REMOTE_ADDR": request["client"],
+        "SERVER_SOFTWARE": "benchmark",
+    }
+    for name, value in request["headers"]:
+        key = "HTTP_" + name.upper().replace("-", "_")
+        keys[key] = f"{keys[key]},{value}" if key in keys else value
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> None: ...
+
+    def bare(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", list(answer))
+        return [b"Hello, world!"]
+
+    app = make(bare)
+
+    def serve() -> None:
+        for _ in app(dict(keys), start_response):
+            pass
+
+    return serve
+
+
+def count_work(call: Callable[[], object]) -> list[int]:
+    """
+    Return the instructions that a call executes, and its calls of C functions.
+    """
+    counts = [0, 0]
+
+    def add_instruction(code: Any, offset: int) -> None:
+        counts[0] += 1
+
+    def add_call(code: Any, offset: int, function: Any, argument: Any) -> None:
+        counts[1] += 1
+
+    events, tool = monitoring.events, monitoring.PROFILER_ID
+    monitoring.use_tool_id(tool, "idlanyard instructions")
+    monitoring.register_callback(tool, events.INSTRUCTION, add_instruction)
+    monitoring.register_callback(tool, events.C_RETURN, add_call)
+    monitoring.register_callback(tool, events.C_RAISE, add_call)
+    # A collection in between would run the finalizers of others.
+    gc.disable()
+    try:
+        # The events of C functions come only with those of every call.
+        monitoring.set_events(tool, events.INSTRUCTION | events.CALL)
+        call()
+    finally:
+        monitoring.set_events(tool, events.NO_EVENTS)
+        monitoring.free_tool_id(tool)
+        gc.enable()
+    return counts
+
+
+def count_added(
+    make_request: Callable[..., Callable[[], None]],
+    middleware: Callable[[Any], Any],
+    *pair: Any,
+) -> list[int]:
+    """
+    Return the work that the middleware adds to one request of a pair.
+    """
+    totals = []
+    for make in (middleware, lambda app: app):
+        serve = make_request(make, *pair)
+
+        def warm(serve: Callable[[], None] = serve) -> None:
+            for _ in range(3):
+                serve()
+
+        context = contextvars.Context()
+        context.run(warm)
+        first, second = (context.run(count_work, serve) for _ in range(2))
+        if first != second:
+            raise SystemExit(f"the same request was counted as {first}, and then as {second}")
+        totals.append(first)
+    return [ours - bare for ours, bare in zip(*totals, strict=True)]
+
+
+def count_pairs() -> Counts:
+    """
+    Return the work that is added to each request, by its door and its pair.
+    """
+    if monitoring is None:
+        raise SystemExit(f"this needs Python 3.12 or newer, and runs on {MINOR}")
+    profiles = json.loads(HERE.joinpath("real_requests.json").read_text(encoding="utf-8"))
+    requests = {request["name"]: request for request in profiles["requests"]}
+    responses = {response["name"]: response for response in profiles["responses"]}
+    trusting = Policy(trusted_peers=["10.0.0.0/8"], unsafe_server_ok=True)
+    doors: tuple[tuple[str, Any, Any], ...] = (
+        ("ASGI", make_asgi_request, lambda app: ASGIMiddleware(app, trusting)),
+        ("WSGI", make_wsgi_request, lambda app: WSGIMiddleware(app, trusting)),
+    )
+    return {
+        f"{door}, {requests[request]['path']}: {request} x {response}": count_added(
+            make_request, middleware, requests[request], responses[response]
+        )
+        for door, make_request, middleware in doors
+        for request, response in PAIRS
+    }
+
+
+def compare_counts(before: Counts, after: Counts) -> list[str]:
+    """
+    Return a line for every count that differs by more than 2 %, in either direction.
+    """
+    lines = [f"{pair}: not counted any more" for pair in before if pair not in after]
+    for pair, counts in after.items():
+        if pair not in before:
+            lines.append(f"{pair}: not counted before")
+            continue
+        for kind, then, now in zip(KINDS, before[pair], counts, strict=True):
+            if abs(now - then) > TOLERANCE * then:
+                change = f" ({now / then - 1:+.1%})" if then else ""
+                lines.append(f"{pair}: {then} {kind} before, {now} now{change}")
+    return lines
+
+
+def write_counts(counts: Counts, file: Path = FILE) -> None:
+    """
+    Write the counts of this Python into the file, beside those of others.
+    """
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    rows = {
+        minor: ",\n".join(f"    {json.dumps(pair)}: {row}" for pair, row in section.items())
+        for minor, section in sorted({**kept, MINOR: counts}.items())
+    }
+    sections = ",\n".join(f'  "{minor}": {{\n{row}\n  }}' for minor, row in rows.items())
+    file.write_text(f"{{\n{sections}\n}}\n", encoding="utf-8")
+
+
+def check_counts(counts: Counts, file: Path = FILE) -> None:
+    """
+    Raise SystemExit that names each count that is not the committed one.
+    """
+    committed = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if MINOR not in committed:
+        known = ", ".join(committed) or "no Python"
+        raise SystemExit(
+            f"{file.name} has the counts of {known}, not of {MINOR}, which "
+            f"`python benchmarks/instructions.py --write` adds"
+        )
+    if lines := compare_counts(committed[MINOR], counts):
+        raise SystemExit(
+            "\n".join(lines) + f"\n\nThe work for a request has changed. If that is meant, faster "
+            f"or slower, write it down and commit {file.name}:\n\n    {COMMAND}"
+        )
+
+
+def fix_hash_seed() -> None:
+    """
+    Start this program anew without hash randomization, which changes the order of sets.
+    """
+    if sys.flags.hash_randomization:
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--write", action="store_true", help="write the committed file anew")
+    options = parser.parse_args()
+    fix_hash_seed()
+    # The lines about refused IDs are written once, before anything is counted.
+    logging.disable()
+    counts = count_pairs()
+    print("| request x response | instructions | calls of C functions |\n|---|--:|--:|")
+    for pair, (instructions, calls) in counts.items():
+        print(f"| {pair} | {instructions} | {calls} |")
+    if options.write:
+        write_counts(counts)
+    else:
+        check_counts(counts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""
+The guard on the work for a request counts exactly, and notices what it must.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import instructions
+
+from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
+from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+
+PAIR = "ASGI, mint: curl direct x JSON"
+REQUEST = {
+    "client": "198.51.100.7",
+    "headers": [["host", "a"], ["accept", "*/*"], ["x-session-id", "s1"]],
+}
+RESPONSE = {"headers": [["Content-Type", "text/plain"]]}
+DOORS: dict[str, tuple[Any, Any]] = {
+    "ASGI": (instructions.make_asgi_request, ASGIMiddleware),
+    "WSGI": (instructions.make_wsgi_request, WSGIMiddleware),
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "noticed"),
+    [
+        pytest.param([1030, 100], "1000 instructions before, 1030 now (+3.0%)", id="3 % more"),
+        pytest.param([970, 100], "1000 instructions before, 970 now (-3.0%)", id="3 % less"),
+        pytest.param([1010, 100], "", id="1 % more"),
+        pytest.param([990, 100], "", id="1 % less"),
+        pytest.param([1000, 103], "100 calls of C functions before, 103 now (+3.0%)", id="calls"),
+        pytest.param([1000, 99], "", id="1 % fewer calls"),
+    ],
+)
+def test_a_difference_of_over_two_percent_is_noticed(now: list[int], noticed: str) -> None:
+    """
+    Counts that are 3 % higher or lower are named with both values, and 1 % passes.
+    """
+    lines = instructions.compare_counts({PAIR: [1000, 100]}, {PAIR: now})
+    assert lines == ([f"{PAIR}: {noticed}"] if noticed else [])
+
+
+def test_pairs_come_and_go_only_with_the_file() -> None:
+    """
+    A pair that is counted on one side only is a difference.
+    """
+    assert instructions.compare_counts({"old": [1, 1]}, {"new": [1, 1]}) == [
+        "old: not counted any more",
+        "new: not counted before",
+    ]
+
+
+def test_the_file_is_written_and_compared_by_python(tmp_path: Path) -> None:
+    """
+    The counts of other Pythons stay; a difference names the command that writes the file anew.
+    """
+    file = tmp_path / "counts.json"
+    with pytest.raises(SystemExit, match=r"of no Python, not of 3\.\d+, which `python .* --write`"):
+        instructions.check_counts({PAIR: [100, 10]}, file)
+    file.write_text('{"3.0": {"old": [1, 2]}}')
+    instructions.write_counts({PAIR: [100, 10], "other": [7, 0]}, file)
+    assert json.loads(file.read_text()) == {
+        "3.0": {"old": [1, 2]},
+        instructions.MINOR: {PAIR: [100, 10], "other": [7, 0]},
+    }
+    instructions.check_counts({PAIR: [101, 10], "other": [7, 0]}, file)
+    with pytest.raises(SystemExit) as caught:
+        instructions.check_counts({PAIR: [103, 10], "other": [7, 1]}, file)
+    message = str(caught.value)
+    assert f"{PAIR}: 100 instructions before, 103 now (+3.0%)" in message
+    assert "other: 0 calls of C functions before, 1 now" in message
+    assert instructions.COMMAND in message
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_more_work_is_counted_and_the_same_work_is_not(door: str) -> None:
+    """
+    A request counts the same in every run; one more call in the middleware counts as more.
+    """
+    make_request, middleware = DOORS[door]
+
+    def make_slower(app: Any) -> Any:
+        inner = middleware(app)
+
+        def slower(*arguments: Any) -> Any:
+            sorted(arguments[0])
+            return inner(*arguments)
+
+        return slower
+
+    def count(make: Any) -> list[int]:
+        return instructions.count_added(make_request, make, REQUEST, RESPONSE)
+
+    if instructions.monitoring is None:
+        with pytest.raises(SystemExit, match=r"needs Python 3\.12 or newer"):
+            instructions.count_pairs()
+        return
+    assert count(lambda app: app) == [0, 0]
+    before = count(middleware)
+    assert before == count(middleware)
+    lines = instructions.compare_counts({door: before}, {door: count(make_slower)})
+    assert [line.partition("(")[0] for line in lines if "C functions" in line]
+
+
+def test_every_pair_is_counted() -> None:
+    """
+    The committed file has the twelve pairs by both doors, from each of the four paths.
+    """
+    committed = json.loads(instructions.FILE.read_text(encoding="utf-8"))["3.13"]
+    assert len(committed) == 2 * len(instructions.PAIRS) == 24
+    for door in DOORS:
+        for path in ("mint", "session", "trusted", "refused"):
+            assert sum(pair.startswith(f"{door}, {path}: ") for pair in committed) >= 2
+    assert all(count > 0 for counts in committed.values() for count in counts)
