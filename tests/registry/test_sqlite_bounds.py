@@ -24,6 +24,7 @@ from idlanyard.registry import (
 from idlanyard.registry._checks import make_key
 from idlanyard.registry._questions import Put, Read
 from idlanyard.registry._record import Kept
+from idlanyard.registry._sqlite._async import AsyncSQLiteStore
 from idlanyard.registry._sqlite._commands import Commands
 from idlanyard.registry._sqlite._connections import Patience
 from idlanyard.registry._sqlite._schema import Schema
@@ -39,6 +40,8 @@ from registry.files import (
 from registry.naming import eventually, fresh
 
 GRACE = 0.5
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
 
 
 @pytest.fixture
@@ -202,6 +205,53 @@ def test_a_thread_that_does_not_end_is_not_waited_for(url: str) -> None:
     asyncio.run(use())
 
 
+class Clockwork(asyncio.SelectorEventLoop):
+    """
+    An event loop whose time passes when it is told to.
+    """
+
+    now = 0.0
+
+    def time(self) -> float:
+        """
+        Return the time that was set.
+        """
+        return self.now
+
+
+def test_a_question_in_line_is_given_up_at_the_end_of_its_time(url: str) -> None:
+    """
+    A question that has not begun gets no grace; one whose thread works on it does.
+    """
+    begun, kept = Event(), Event()
+
+    def wait(_: Patience) -> str:
+        begun.set()
+        kept.wait(IN_TIME)
+        return "answered"
+
+    async def use() -> None:
+        registry = AsyncSessionRegistry.open(url, timeout=IN_TIME)
+        loop, store = asyncio.get_running_loop(), registry._store
+        assert isinstance(loop, Clockwork)
+        assert isinstance(store, AsyncSQLiteStore)
+        working = asyncio.create_task(store.run_in_time("find", wait))
+        in_line = asyncio.create_task(store.run_in_time("find", wait))
+        await asyncio.to_thread(begun.wait, IN_TIME)
+        loop.now += IN_TIME
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert in_line.done()
+        kept.set()
+        with pytest.raises(RegistryUnavailable):
+            await in_line
+        assert await working == "answered"
+        await registry.close()
+
+    with asyncio.Runner(loop_factory=Clockwork) as runner:
+        runner.run(use())
+
+
 @pytest.fixture
 def waiting(url: str) -> None:
     """
@@ -361,28 +411,36 @@ def test_a_key_is_free_before_its_session_is_given_up(url: str, path: Path) -> N
         assert count_of(connection, "expires <= 1000") > 700
 
 
-def leave_dead(connection: sqlite3.Connection, count: int, start: str, client: str = "c") -> None:
+def leave_dead(
+    connection: sqlite3.Connection,
+    count: int,
+    start: str,
+    client: str = "c",
+    *,
+    ttl: int = 1,
+    expires: int = 2,
+) -> None:
     """
     Leave dead sessions of a client, whose IDs begin with *start*.
     """
     connection.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
         "INSERT INTO idlanyard_sessions "
-        "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, ?, '{}', 1, 1, 2 FROM n",
-        (count, start, make_key("client_id", client), client),
+        "SELECT randomblob(32), ? || substr('0000' || i, -5), ?, ?, '{}', ?, 1, ? FROM n",
+        (count, start, make_key("client_id", client), client, ttl, expires),
     )
 
 
 def work_of(registry: SessionRegistry, limit: int) -> int:
     """
-    Return the hundreds of steps that SQLite takes to find a client's first sessions.
+    Return the steps that SQLite takes to find a client's first sessions.
     """
     finder: Any = registry._store._connections.finder  # type: ignore[attr-defined]
     connection: sqlite3.Connection = finder.ask(None, lambda connection: connection)
-    hundreds: list[None] = []
-    connection.set_progress_handler(lambda: hundreds.append(None), 100)
+    steps: list[None] = []
+    connection.set_progress_handler(lambda: steps.append(None), 1)
     assert len(registry.find(client_id="c", limit=limit)) == limit
-    return len(hundreds)
+    return len(steps)
 
 
 @pytest.mark.parametrize(
@@ -392,6 +450,7 @@ def work_of(registry: SessionRegistry, limit: int) -> int:
         pytest.param(100, "s", "c", id="few living, mixed"),
         pytest.param(100, "z", "c", id="few living, the dead last"),
         pytest.param(300, "a", "c", id="more than a page, the dead first"),
+        pytest.param(7000, "a", "c", id="many living, the dead first"),
         pytest.param(3000, "z", "c", id="many living, the dead last"),
         pytest.param(3000, "a", "another", id="many living, the dead of another client"),
     ],
@@ -412,6 +471,77 @@ def test_the_dead_cost_a_find_nothing(
         assert many <= few + 2
 
 
+def test_those_that_have_just_expired_cost_a_find_nothing(url: str, path: Path) -> None:
+    """
+    The dead are passed over even if they had the same term as some of the many living ones.
+    """
+    now = time_ns() // 1000
+    living = [
+        ending(f"s{number:05}", DAY, now + (HOUR if number % 30 == 0 else DAY) + number)
+        for number in range(3000)
+    ]
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
+        registry._store.ask(Put(living))
+        work = []
+        for dead in (5_000, 45_000):
+            leave_dead(connection, dead, "a", ttl=DAY, expires=now - 1)
+            work.append(work_of(registry, 100))
+        few, many = work
+        assert many <= few + 2
+
+
+@pytest.mark.parametrize(
+    ("ttl", "first", "gap"),
+    [
+        pytest.param(DAY, DAY, 1, id="one term"),
+        pytest.param(DAY, HOUR, 1, id="the term of the dead"),
+        pytest.param(DAY, HOUR, DAY // 100, id="many terms"),
+        pytest.param(1, HOUR, DAY // 100, id="too many terms"),
+        pytest.param(1, HOUR, 0, id="the same end"),
+    ],
+)
+def test_a_find_is_exact_whatever_the_terms(
+    url: str, path: Path, ttl: int, first: int, gap: int
+) -> None:
+    """
+    Page by page a find returns the living sessions in order, whenever they end.
+    """
+    now = time_ns() // 1000
+    names = [f"s{number:05}" for number in range(700)]
+    living = [
+        ending(name, ttl, now + first + number * 13 % 700 * gap)
+        for number, name in enumerate(names)
+    ]
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
+        registry._store.ask(Put(living))
+        leave_dead(connection, 400, "a", ttl=DAY, expires=now - 1)
+        assert find_all(registry, 10) == names
+
+
+def test_a_find_is_exact_without_the_index_of_terms(url: str, path: Path) -> None:
+    """
+    A find among many dead sessions works before the index of terms is made.
+    """
+    names = [f"s{number:05}" for number in range(700)]
+    with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
+        registry._store.ask(Put([kept(name, number) for number, name in enumerate(names)]))
+        leave_dead(connection, 400, "a")
+        connection.execute("DROP INDEX idlanyard_sessions_by_term")
+        assert find_all(registry, 10) == names
+
+
+def find_all(registry: SessionRegistry, limit: int) -> list[str]:
+    """
+    Return the IDs of a client's sessions, read page by page.
+    """
+    found: list[str] = []
+    after = None
+    while page := registry.find(client_id="c", limit=limit, after=after):
+        found += [one.session_id for one in page]
+        after = found[-1]
+    return found
+
+
 @pytest.mark.parametrize("living", [5, 10, 11, 300, 700])
 @pytest.mark.parametrize("dead", [0, 15, 400])
 @pytest.mark.parametrize("start", ["a", "s", "z"], ids=["first", "mixed", "last"])
@@ -425,12 +555,7 @@ def test_a_find_is_exact_among_the_dead(
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
         registry._store.ask(Put([kept(name, number) for number, name in enumerate(names)]))
         leave_dead(connection, dead, start)
-        found: list[str] = []
-        after = None
-        while page := registry.find(client_id="c", limit=10, after=after):
-            found += [one.session_id for one in page]
-            after = found[-1]
-        assert found == names
+        assert find_all(registry, 10) == names
 
 
 def kept(name: str, number: int) -> Kept:
@@ -438,8 +563,15 @@ def kept(name: str, number: int) -> Kept:
     Return a living session of one client; every second one has an end.
     """
     created = time_ns() // 1000
-    ttl = 86_400_000_000 if number % 2 else None
+    ttl = DAY if number % 2 else None
     return Kept(name, "c", "{}", ttl, created, None if ttl is None else created + ttl)
+
+
+def ending(name: str, ttl: int, expires: int) -> Kept:
+    """
+    Return a session of one client with a time to live and an end of its own.
+    """
+    return Kept(name, "c", "{}", ttl, expires - DAY, expires)
 
 
 def test_a_page_misses_nothing_while_the_dead_are_removed(url: str, path: Path) -> None:

@@ -206,14 +206,15 @@ def test_an_index_that_is_given_up_leaves_all_as_it_was(path: Path) -> None:
         assert schema.is_indexed(connection)
 
 
-def test_an_index_that_is_missing_is_made(registry: SessionRegistry, path: Path) -> None:
+@pytest.mark.parametrize("kind", ["client", "end", "term"])
+def test_an_index_that_is_missing_is_made(registry: SessionRegistry, path: Path, kind: str) -> None:
     """
-    A file that has one of the two client indexes gets the other; find works without it.
+    A file that lacks one of the client indexes gets it; find works without it.
     """
     registry.create("x", client_id="c")
     registry.close()
     with by_hand(path) as connection:
-        connection.execute("DROP INDEX idlanyard_sessions_by_end")
+        connection.execute(f"DROP INDEX idlanyard_sessions_by_{kind}")
     assert len(registry.find(client_id="c")) == 1
     assert not is_indexed(path)
     registry.create()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -111,10 +111,11 @@ class AsyncSQLiteStore:
         # asyncio.timeout would be shorter, and a get take 64 microseconds instead of 57.
         loop, cancels = asyncio.get_running_loop(), _count_cancels()
         patience = Patience.of(self._timeout)
-        running = asyncio.wrap_future(self._threads.get(work).submit(answer, patience))
-        end = loop.call_later(self._timeout + _GRACE, running.cancel)
+        running = self._threads.get(work).submit(answer, patience)
+        awaited = asyncio.wrap_future(running)
+        end = loop.call_later(self._timeout, _give_up, running, awaited)
         try:
-            return await running
+            return await awaited
         except asyncio.CancelledError:
             patience.end()
             if _count_cancels() > cancels:
@@ -130,6 +131,14 @@ class AsyncSQLiteStore:
         for pool in pools:
             pool.shutdown()
         self._store.close()
+
+
+def _give_up(running: Future[Any], awaited: asyncio.Future[Any]) -> None:
+    """
+    Cancel a question that has not begun; a moment later, also one that has.
+    """
+    if not running.cancel():
+        awaited.get_loop().call_later(_GRACE, awaited.cancel)
 
 
 def _count_cancels() -> int:

@@ -14,6 +14,7 @@ from time import time_ns
 from typing import Any, Final
 
 from idlanyard.registry._record import Draft, Kept, PutResult, Repeated, Row, Stretch
+from idlanyard.registry._sqlite._schema import FOREVER, TERM
 
 _INSERT: Final = """
     INSERT INTO idlanyard_sessions AS there
@@ -47,7 +48,7 @@ _DELETE: Final = """
     DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
     RETURNING session_id, client_id, metadata, created, expires
 """
-# There are two ways to a page, and both choose its keys in an index alone. This one reads the
+# There are three ways to a page, and all choose its keys in an index alone. This one reads the
 # client's sessions in the order of their IDs, dead ones included, up to a number; -1 is all.
 _NEXT: Final = """
     SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
@@ -64,7 +65,7 @@ _BEYOND: Final = """
     SELECT 1 FROM idlanyard_sessions WHERE client_key = :client_key AND session_id > :after
     ORDER BY session_id LIMIT 1 OFFSET :reach
 """
-# The other way reads all of the client's living sessions, and none of the dead.
+# The second way reads all of the client's living sessions, and none of the dead.
 _SORTED: Final = """
     SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
     WHERE key IN (
@@ -87,6 +88,46 @@ _COUNT_LIVING: Final = """
             WHERE client_key = :client_key AND expires > :now
         ) LIMIT :most
     )
+"""
+# The third way reads a page of each term in which living sessions of the client end. Some of the
+# dead have the same term as living ones, so the sessions that end soonest are read by their end.
+_HAS_TERMS: Final = """
+    SELECT 1 FROM sqlite_schema WHERE name = 'idlanyard_sessions_by_term' COLLATE NOCASE
+"""
+_HORIZON: Final = """
+    SELECT expires FROM idlanyard_sessions
+    WHERE client_key = :client_key AND expires > :now ORDER BY expires LIMIT 1 OFFSET :reach
+"""
+_ENDING: Final = """
+    SELECT session_id, key FROM (
+        SELECT session_id, key FROM idlanyard_sessions
+        WHERE client_key = :client_key AND expires > :now AND expires < :horizon
+        ORDER BY expires LIMIT :reach
+    ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
+"""
+# A recursive query jumps from term to term in the index; DISTINCT would read every entry.
+_TERMS: Final = """
+    WITH RECURSIVE terms (term) AS (
+        SELECT min({TERM}) FROM idlanyard_sessions INDEXED BY idlanyard_sessions_by_term
+        WHERE client_key = :client_key AND {TERM} >= :horizon
+        UNION ALL
+        SELECT (
+            SELECT min({TERM}) FROM idlanyard_sessions INDEXED BY idlanyard_sessions_by_term
+            WHERE client_key = :client_key AND {TERM} > term
+        ) FROM terms WHERE term IS NOT NULL
+    )
+    SELECT term FROM terms WHERE term IS NOT NULL LIMIT :terms
+"""
+_OF_TERM: Final = """
+    SELECT session_id, key FROM idlanyard_sessions INDEXED BY idlanyard_sessions_by_term
+    WHERE client_key = :client_key AND {TERM} = :term
+        AND session_id > :after AND session_id < :before
+        AND (expires IS NULL OR expires > :now)
+    ORDER BY session_id LIMIT :limit
+"""
+_READ_ALL: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key IN (?)
 """
 _PURGE: Final = """
     DELETE FROM idlanyard_sessions WHERE key IN (
@@ -126,10 +167,19 @@ _PAUSE: Final = 50_000
 """
 The microseconds between two creates of a process that remove many, which takes milliseconds.
 """
-_REACHES: Final = ((1, 16), (64, -1))
+_NEAR: Final = (1, 16)
 """
 The most living sessions that are sorted for a page, and the most sessions, dead or alive, that
-are walked through if there are more; as multiples of the page's size. -1 is all.
+are walked through if there are more; as multiples of the page's size.
+"""
+_FAR: Final = (64, -1)
+"""
+The same where there is no index of terms, or too many terms; -1 is all.
+"""
+_MOST_TERMS: Final = 256
+_AFTER_ALL_TEXT: Final = b""
+"""
+A value that SQLite sorts behind any text.
 """
 
 
@@ -140,7 +190,7 @@ class Statements:
 
     def __init__(self, namespace: str) -> None:
         def rename(sql: str) -> str:
-            return sql.replace("idlanyard_", f"{namespace}_")
+            return sql.replace("idlanyard_", f"{namespace}_").replace("{TERM}", TERM)
 
         self.insert = rename(_INSERT)
         self.put = rename(_PUT)
@@ -151,6 +201,12 @@ class Statements:
         self.beyond = rename(_BEYOND)
         self.sorted = rename(_SORTED)
         self.count_living = rename(_COUNT_LIVING)
+        self.has_terms = rename(_HAS_TERMS)
+        self.horizon = rename(_HORIZON)
+        self.ending = rename(_ENDING)
+        self.terms = rename(_TERMS)
+        self.of_term = rename(_OF_TERM)
+        self.read_all = rename(_READ_ALL)
         self.purge = rename(_PURGE)
         self.count = rename(_COUNT)
         self.walk = rename(_WALK)
@@ -234,9 +290,10 @@ class Commands:
         """
         Return a client's next sessions; SQLite compares text as UTF-8 bytes.
 
-        The cost is that of the living sessions if there are few, and that of
-        the page if there are many. It does not grow with dead sessions, unless
-        there are many living ones and the page comes after thousands of dead.
+        The cost is that of the page, and does not grow with dead sessions. Those
+        that have only just expired may cost something until they are removed:
+        where many others end soon as well, for as long as an eighth of the time
+        that they had to live.
         """
         values = {"client_key": client_key, "after": after, "limit": limit, "now": _read_clock()}
         # One snapshot: a purge between two statements would move the rows that are walked past.
@@ -247,16 +304,56 @@ class Commands:
     def _read_page(
         self, connection: sqlite3.Connection, values: dict[str, Any], limit: int
     ) -> list[Row]:
-        found: list[Row] = []
-        for most, reach in _REACHES:
-            values |= {"most": most * limit + 1, "reach": reach * limit}
-            (living,) = connection.execute(self._sql.count_living, values).fetchone()
-            if living <= most * limit:
-                return _sort_rows(connection.execute(self._sql.sorted, values))
-            found = _sort_rows(connection.execute(self._sql.next, values))
-            if len(found) == limit or not connection.execute(self._sql.beyond, values).fetchone():
-                break
-        return found
+        found = self._read_in_order(connection, values, limit, *_NEAR)
+        if found is None:
+            found = self._read_by_terms(connection, values, limit)
+        if found is None:
+            found = self._read_in_order(connection, values, limit, *_FAR)
+        return found or []
+
+    def _read_in_order(
+        self,
+        connection: sqlite3.Connection,
+        values: dict[str, Any],
+        limit: int,
+        most: int,
+        reach: int,
+    ) -> list[Row] | None:
+        """
+        Return a page in the order of IDs, unless too many dead sessions are in between.
+        """
+        values |= {"most": most * limit + 1, "reach": reach * limit}
+        (living,) = connection.execute(self._sql.count_living, values).fetchone()
+        if living <= most * limit:
+            return _sort_rows(connection.execute(self._sql.sorted, values))
+        found = _sort_rows(connection.execute(self._sql.next, values))
+        if len(found) == limit or reach < 0:
+            return found
+        return None if connection.execute(self._sql.beyond, values).fetchone() else found
+
+    def _read_by_terms(
+        self, connection: sqlite3.Connection, values: dict[str, Any], limit: int
+    ) -> list[Row] | None:
+        """
+        Return a page term by term, unless there are too many terms, or no index of them.
+        """
+        sql = self._sql
+        if not connection.execute(sql.has_terms).fetchone():
+            return None
+        (horizon,) = connection.execute(sql.horizon, values).fetchone() or (FOREVER,)
+        values |= {"horizon": horizon, "terms": _MOST_TERMS + 1, "before": _AFTER_ALL_TEXT}
+        terms = connection.execute(sql.terms, values).fetchall()
+        if len(terms) > _MOST_TERMS:
+            return None
+        # A session that ends before the horizon may have a term that ends behind it.
+        found: set[tuple[str, bytes]] = set(connection.execute(sql.ending, values))
+        for (term,) in terms:
+            found.update(connection.execute(sql.of_term, values | {"term": term}))
+            if len(found) >= limit:
+                found = set(sorted(found)[:limit])
+                values["before"], _ = max(found)
+        read_all = sql.read_all.replace("?", ", ".join("?" * len(found)))
+        return _sort_rows(connection.execute(read_all, [key for _, key in found]))
 
     def purge(self, connection: sqlite3.Connection, now: int, most: int) -> int:
         """
