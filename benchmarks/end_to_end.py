@@ -340,11 +340,18 @@ def judge(shares: list[Share]) -> list[Target]:
     for path in (path for path in PATHS if (path, PEER) in found):
         ours, peer = found[path, "idlanyard"], found[path, PEER]
         above = [a > b for a, b in zip(ours.pairs, peer.pairs, strict=True)]
-        share = Target(
-            f"P9 {path}: >= {SHARE} of bare", f"{ours.of_bare:.2f}", ours.of_bare >= SHARE
-        )
-        every = f"P9 {path}: above {PEER} in every pair"
-        targets += [share, Target(every, f"{sum(above)} of {len(above)}", all(above))]
+        targets += [
+            Target(
+                f"uvicorn {path}: >= {SHARE} of bare",
+                f"{ours.of_bare:.2f}",
+                round(ours.of_bare, 2) >= SHARE,
+            ),
+            Target(
+                f"uvicorn {path}: above {PEER} in every pair",
+                f"{sum(above)} of {len(above)}",
+                all(above),
+            ),
+        ]
     return targets
 
 
