@@ -5,6 +5,7 @@ Pages of a client's sessions, and the expired ones in its indexes.
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +17,14 @@ from idlanyard.registry import (
 from idlanyard.registry._questions import Put
 from idlanyard.registry._record import Kept
 from idlanyard.registry._redis._keys import TAGS, Namespace
-from idlanyard.registry._redis._paging import BATCH, drop_names, read_page
+from idlanyard.registry._redis._paging import (
+    BATCH,
+    LARGEST_READ,
+    LARGEST_ROUND,
+    drop_names,
+    read_page,
+)
+from idlanyard.registry._redis._scripts import READ
 from registry.faces import store_of
 from registry.naming import eventually, fresh
 from registry.redis_fixtures import (
@@ -32,6 +40,7 @@ from registry.redis_fixtures import (
     space,
     where,
 )
+from registry.redis_of_old import Old
 from registry.valkey import Valkey, cluster, until, valkey
 
 __all__ = ["anywhere", "cluster", "face", "namespace", "server", "space", "valkey"]
@@ -48,12 +57,11 @@ def test_purging_clears_the_indexes(
         for client in ("busy", "other"):
             registry.create(living + client, client_id=client)
             registry.create(alike(1)[0], client_id=client, ttl=600)
-        for name in dead:
-            registry.create(name, client_id="busy")
-        for name in dead:
-            # A create would give up in passing what has expired.
-            registry.touch(name, ttl=0.001)
         registry.create(last := alike(1)[0], client_id="other", ttl=0.001)
+        # All expire at once: a create or a touch would clear expired IDs in passing.
+        now, life = time.time_ns() // 1000, 3_000_000
+        batch = [Kept(name, "busy", "{}", life, now, now + life) for name in dead]
+        assert set(store_of(registry).ask(Put(batch))) == {"kept"}
         eventually(lambda: not any(map(registry.exists, [*dead[-3:], last])))
         assert registry.purge_expired() == len(dead) + 1
         assert registry.purge_expired() == 0
@@ -149,6 +157,39 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
         answer = yield method, arguments
 
 
+def test_no_round_of_a_page_is_large(server: Valkey, namespace: str, space: Namespace) -> None:
+    """
+    However many expired IDs all indexes have, the scripts that are sent at once read few of them.
+    """
+    dead = [f"dead-{number:05}" for number in range(50_000)]
+    # More than the ends are asked for.
+    behind = [f"~{number:05}" for number in range(40_000)]
+    counts: list[int] = []
+    with SessionRegistry.open(server.url, namespace=namespace, timeout=30) as registry:
+        registry.create("living", client_id="c")
+        with server.client() as client:
+            littered(client, space, dead, noted=True)
+            littered(client, space, behind, noted=True, end=10**18)
+        rows = follow(registry, counted(read_page(space, key_of("c"), None, 1), counts))
+    assert [row.session_id for row in rows] == ["living"]
+    assert LARGEST_READ * TAGS > LARGEST_ROUND >= max(counts) > LARGEST_ROUND // 2
+
+
+def counted(question: Any, counts: list[int]) -> Any:
+    """
+    Note how many IDs are read by the scripts that are sent at once.
+    """
+    answer = None
+    while True:
+        try:
+            method, arguments = question.send(answer)
+        except StopIteration as done:
+            return done.value
+        if method == "run_all":
+            counts.append(sum(words[1] for script, _, words in arguments[0] if script is READ))
+        answer = yield method, arguments
+
+
 def test_a_session_that_lives_is_not_dropped(valkey: str, namespace: str, space: Namespace) -> None:
     """
     A session created after a page found it gone stays in its client's index.
@@ -199,7 +240,28 @@ def test_the_dead_beside_an_endless_session_leave_too(
         assert client.zcard(index) == 2
 
 
-def littered(client: Redis, space: Namespace, names: list[str], *, noted: bool) -> None:
+def test_a_touch_clears_expired_ids(
+    face: Face, anywhere: str, namespace: str, space: Namespace
+) -> None:
+    """
+    A client that only touches its sessions has hardly more IDs in its indexes than sessions.
+    """
+    name, *dead = alike(200)
+    with face(anywhere, namespace=namespace) as registry:
+        registry.create(name, client_id="c", ttl=600)
+        now, life = time.time_ns() // 1000, 3_000_000
+        batch = [Kept(one, "c", "{}", life, now, now + life) for one in dead]
+        assert set(store_of(registry).ask(Put(batch))) == {"kept"}
+        eventually(lambda: not any(map(registry.exists, dead[-3:])))
+        for _ in range(20):
+            registry.touch(name)
+        assert registry.purge_expired() <= 15
+        assert [one.session_id for one in registry.find(client_id="c")] == [name]
+
+
+def littered(
+    client: Redis, space: Namespace, names: list[str], *, noted: bool, end: int = 10**15
+) -> None:
     """
     Leave dead sessions of ``"c"`` in their indexes; with *noted*, as this version does.
     """
@@ -209,7 +271,7 @@ def littered(client: Redis, space: Namespace, names: list[str], *, noted: bool) 
     for index, inside in indexes.items():
         client.zadd(index, dict.fromkeys(inside, 0))
         if noted:
-            client.zadd(index.replace(b":client:", b":ends:"), dict.fromkeys(inside, 10**15))
+            client.zadd(index.replace(b":client:", b":ends:"), dict.fromkeys(inside, end))
 
 
 @pytest.mark.parametrize("noted", [True, False], ids=["this layout", "the first layout"])
@@ -235,10 +297,18 @@ def test_a_page_reads_past_the_dead(
 
 
 @pytest.mark.parametrize(
-    ("living", "before"), [(10, 0), (6_400, 1)], ids=["few are living", "many are living"]
+    ("living", "before", "most"),
+    [(10, 0, 1_000), (6_400, 1, 2_500)],
+    ids=["few are living", "many are living"],
 )
 def test_the_work_of_a_page_does_not_grow_with_the_dead(
-    face: Face, server: Valkey, space: Namespace, namespace: str, living: int, before: int
+    face: Face,
+    server: Valkey,
+    space: Namespace,
+    namespace: str,
+    living: int,
+    before: int,
+    most: int,
 ) -> None:
     """
     A page costs the same commands beside three times as many dead, few or many of them living.
@@ -258,7 +328,7 @@ def test_the_work_of_a_page_does_not_grow_with_the_dead(
             work.append(sum(one["calls"] for one in client.info("commandstats").values()))
             assert [one.session_id for one in found] == names[:10]
             client.flushdb()
-    assert work[1] == work[2] < 5_000
+    assert work[1] == work[2] < most
 
 
 def kept_of(name: str) -> Kept:
@@ -323,6 +393,44 @@ def test_what_the_first_version_extended_stays(
         assert life == -1 or life >= left > 500_000
         assert float(client.zscore(ends, name) or 0) > 1
         assert [one.session_id for one in registry.find(client_id="c")][-2:].count(name) == 1
+
+
+def test_equal_counts_hide_no_session_that_an_old_process_created(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    A session of an old process is found if it also ended one, and the counts are as before.
+    """
+    ended, expired, created = alike(3)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
+        registry.create(ended, client_id="c", ttl=600)
+        registry.create(expired, client_id="c", ttl=0.001)
+        old.end(ended)
+        old.create(created, "c")
+        until(lambda: not client.exists(where(space, expired)))
+        assert [one.session_id for one in registry.find(client_id="c")] == [created]
+
+
+def test_equal_counts_hide_no_session_beside_what_an_old_process_removed(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    A session of an old process is found if its pages removed as many expired IDs.
+    """
+    kept, *names = alike(5)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
+        registry.create(kept, client_id="c", ttl=600)
+        now, life = time.time_ns() // 1000, 1_000_000
+        batch = [Kept(name, "c", "{}", life, now, now + life) for name in names[:2]]
+        assert set(store_of(registry).ask(Put(batch))) == {"kept"}
+        until(lambda: not any(client.exists(where(space, name)) for name in names[:2]))
+        assert old.find("c") == [kept]
+        for name in names[2:4]:
+            old.create(name, "c")
+        found = [one.session_id for one in registry.find(client_id="c")]
+        assert found == sorted([kept, *names[2:4]])
 
 
 def test_a_touch_moves_the_end_in_its_clients_ends(

@@ -154,7 +154,13 @@ def extend(space: Namespace, question: Extend, timeout: float) -> Steps[Row | No
             idempotency, nonce, lives = answer
             yield from limit_claim(space, idempotency, nonce, lives + step_slack(timeout))
         else:
-            return None if answer is None else row_of(answer)
+            break
+    if answer is None:
+        return None
+    *fields, client_key, expired = answer
+    if expired:
+        yield from drop_names(space, space.index(key, client_key), expired)
+    return row_of(fields)
 
 
 def delete(space: Namespace, question: Delete, timeout: float) -> Steps[Row | None]:

@@ -2,24 +2,32 @@
 Pages of a client's sessions, read from the 64 indexes over which they are spread.
 
 A little more than its share of the page is read from each index, so that one
-round of scripts finds the page. However long the indexes are, only a few pages
-of IDs are held at a time.
+round of scripts finds the page. However long the indexes are, one round reads a
+bounded number of IDs: a server runs the scripts of a round one after the other,
+and other clients wait for that.
 
 The ends tell which sessions have expired. If few sessions of an index are
 living, only those are read; otherwise expired IDs that a page meets leave the
 index once their sessions were looked up, so that no later page meets them. A
-page looks up a sample of the expired sessions. If one of them is living, because
-a process of layout 1 has extended it, the page looks up 100 at a time until none
-of them lives, and then reads. IDs that are not in the ends are
-from layout 1: their sessions are looked up, in large steps if most are gone.
+page looks up the expired sessions of every index that has few of them, and some
+of a few other indexes. If one of them is living, because a process of layout 1 has
+extended it, the page looks up 100 at a time until none of them lives, and then
+reads. IDs that are not in the ends are from layout 1: their sessions are looked
+up, in large steps if most are gone.
+
+A process of layout 1 changes the index only. If it removed one ID and added
+another, index and ends have equal counts and different IDs, and the ends alone do
+not tell of the new one. The script checks that those of the ends are in
+the index; once an expired one that was looked up is not, the page reads again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Final
+from secrets import randbelow
+from typing import Any, Final
 
 from idlanyard.registry._record import Row
 from idlanyard.registry._redis._claims import Steps
@@ -38,13 +46,23 @@ BATCH: Final = 100
 """
 IDs that one script removes or one round of commands reads.
 """
-LARGEST_READ: Final = 1000
+LARGEST_READ: Final = 500
+LARGEST_ROUND: Final = 4096
+"""
+IDs that the scripts of one round read.
+"""
 _SPARE: Final = 8
-_FEW: Final = 16
+_FEW: Final = 4
 """
 Expired sessions of an index that a page looks up if there are no more than that.
 """
-_SAMPLE: Final = 8
+_SAMPLE: Final = 16
+_SAMPLED: Final = 8
+"""
+Indexes of which a page looks up a sample if they have more.
+"""
+_HAS_EXPIRED: Final = 1
+_BY_ENDS: Final = 2
 _MANY_GONE: Final = 16
 _WANTED: Final = (*FIELDS, "client_key")
 
@@ -62,6 +80,7 @@ class _IndexReader:
         gone: IDs whose sessions are gone or another client's.
         has_more: whether more IDs may follow.
         has_expired: whether there are expired IDs among those that were read last.
+        is_by_ends: whether the IDs were read from the ends alone.
         is_littered: whether most IDs that are not in the ends are gone.
     """
 
@@ -70,6 +89,7 @@ class _IndexReader:
         "has_expired",
         "has_more",
         "index",
+        "is_by_ends",
         "is_littered",
         "names",
         "share",
@@ -86,6 +106,7 @@ class _IndexReader:
         self.gone: list[bytes] = []
         self.has_more = True
         self.has_expired = False
+        self.is_by_ends = False
         self.is_littered = False
 
     def call(self, few: int, sample: int, *, stops: bool) -> ScriptCall:
@@ -94,16 +115,18 @@ class _IndexReader:
         """
         return read_call(self.index, self.start, self.share, few, sample, stops=stops)
 
-    def add(self, names: Sequence[bytes], has_more: object, start: bytes) -> None:
+    def add(self, answer: Sequence[Any]) -> None:
         """
-        Add the IDs of an answer.
+        Add an answer of the script.
         """
+        names, has_more, start, self.suspects, kind = answer
+        self.has_expired, self.is_by_ends = kind == _HAS_EXPIRED, kind == _BY_ENDS
         # Lua compares text by the server's locale, so that the script cannot leave these out.
         floor = self.start[1:]
         self.names.extend(sorted(name for name in names if name > floor))
         self.has_more = bool(has_more)
-        if len(names) >= self.share:
-            # An index that filled its share is read in larger steps next time.
+        if self.has_more:
+            # The next time it is read in larger steps.
             self.share = min(self.share * 2, LARGEST_READ)
         self.start = start
 
@@ -134,7 +157,7 @@ def drop_names(space: Namespace, index: bytes, names: Sequence[bytes]) -> Steps[
     Remove IDs from an index unless their sessions are living and the client's; return how many.
     """
     removed: int
-    removed, _ = yield "run", drop_call(space, index, names)
+    removed, _, _ = yield "run", drop_call(space, index, names)
     return removed
 
 
@@ -161,18 +184,25 @@ def _start_readers(
     """
     Start to read every index, and look up expired sessions.
     """
-    few, sample = _FEW, _SAMPLE
+    few, first = _FEW, randbelow(TAGS)
+    samples = [_SAMPLE if (tag - first) % TAGS < _SAMPLED else 0 for tag in range(TAGS)]
     while True:
         readers = [_IndexReader(index, start, share) for index in space.indexes_of(client_key)]
-        yield from _read(readers, few, sample, stops=True)
+        yield from _read(readers, few, samples, stops=True)
         suspected = [reader for reader in readers if reader.suspects]
         if not suspected:
             return readers
         calls = [drop_call(space, reader.index, reader.suspects) for reader in suspected]
         answers = yield "run_all", (calls,)
-        if not any(living for _, living in answers):
+        has_living = any(living for _, living, _ in answers)
+        has_hidden = any(
+            astray and reader.is_by_ends
+            for reader, (_, _, astray) in zip(suspected, answers, strict=True)
+        )
+        if not has_living and not has_hidden:
             return readers
-        few = sample = BATCH
+        if has_living:
+            few, samples = BATCH, [BATCH] * TAGS
 
 
 def _read_on(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
@@ -180,26 +210,47 @@ def _read_on(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
     Read from every index until its next ID is known.
     """
     while short := [reader for reader in readers if reader.has_more and not reader.names]:
-        yield from _read(short, 1, 1, stops=False)
-        littered = [
-            reader
-            for reader in short
-            if (reader.is_littered or reader.has_expired) and reader.names
-        ]
-        if littered:
-            yield from _drop_unread(space, littered)
+        for some in _split_round(short):
+            yield from _read(some, 0, [0] * len(some), stops=False)
+            for reader in some:
+                reader.gone += reader.suspects
+            littered = [
+                reader
+                for reader in some
+                if (reader.is_littered or reader.has_expired) and reader.names
+            ]
+            if littered:
+                yield from _drop_unread(space, littered)
 
 
-def _read(readers: Sequence[_IndexReader], few: int, sample: int, *, stops: bool) -> Steps[None]:
+def _split_round(readers: Sequence[_IndexReader]) -> Iterator[list[_IndexReader]]:
+    """
+    Yield these readers in groups whose shares are no larger together than one round.
+    """
+    group: list[_IndexReader] = []
+    size = 0
+    for reader in readers:
+        if size + reader.share > LARGEST_ROUND:
+            yield group
+            group, size = [], 0
+        group.append(reader)
+        size += reader.share
+    yield group
+
+
+def _read(
+    readers: Sequence[_IndexReader], few: int, samples: Sequence[int], *, stops: bool
+) -> Steps[None]:
     """
     Read the next IDs of these indexes.
     """
-    answers = yield "run_all", ([reader.call(few, sample, stops=stops) for reader in readers],)
-    for reader, (names, has_more, start, suspects, has_expired) in zip(
-        readers, answers, strict=True
-    ):
-        reader.add(names, has_more, start)
-        reader.suspects, reader.has_expired = suspects, bool(has_expired)
+    calls = [
+        reader.call(few, sample, stops=stops)
+        for reader, sample in zip(readers, samples, strict=True)
+    ]
+    answers = yield "run_all", (calls,)
+    for reader, answer in zip(readers, answers, strict=True):
+        reader.add(answer)
 
 
 def _drop_unread(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[None]:
@@ -208,7 +259,7 @@ def _drop_unread(space: Namespace, readers: Sequence[_IndexReader]) -> Steps[Non
     """
     calls = [drop_call(space, reader.index, reader.names) for reader in readers]
     answers = yield "run_all", (calls,)
-    for reader, (_, living) in zip(readers, answers, strict=True):
+    for reader, (_, living, _) in zip(readers, answers, strict=True):
         reader.names = deque(reader.names[number] for number in living)
 
 

@@ -106,7 +106,7 @@ def _purge_by_ends(space: Namespace, indexes: Collection[bytes]) -> Steps[int]:
         expired = {index: names for index, names in zip(left, suspects, strict=True) if names}
         calls = [drop_call(space, index, expired[index]) for index in expired]
         dropped = yield "run_all", (calls,)
-        removed += sum(number for number, _ in dropped)
+        removed += sum(number for number, _, _ in dropped)
         left = [index for index, names in expired.items() if len(names) == BATCH]
     return removed
 
@@ -125,7 +125,7 @@ def _purge_by_names(space: Namespace, indexes: Sequence[bytes]) -> Steps[int]:
         answers = yield "send_all", (commands,)
         read = {index: names for index, names in zip(starts, answers, strict=True) if names}
         dropped = yield "run_all", ([drop_call(space, index, read[index]) for index in read],)
-        removed += sum(number for number, _ in dropped)
+        removed += sum(number for number, _, _ in dropped)
         starts = {index: b"(" + names[-1] for index, names in read.items() if len(names) == BATCH}
     return removed
 

@@ -11,9 +11,12 @@ that they are in the order of their bytes. The ends are a sorted set of the
 same IDs with the times at which they expire as scores, so that expired IDs are
 found without reading the others.
 
-An expired ID that a page meets in the index leaves index and ends once its
-session has been looked up, so that no later page meets it: a process of
-layout 1 may have extended the session without changing the ends.
+An expired ID leaves index and ends once its session has been looked up: a
+process of layout 1 may have extended the session without changing the ends. The
+keys of sessions are digests, which Lua cannot compute, so a script that finds
+expired IDs returns some of them, and ``DROP`` looks them up. Creates and touches
+do so if there are many, pages always, so that the number of expired IDs
+falls with every use.
 
 The index and its ends expire together, not before their last session does.
 ``indexed`` is the time in milliseconds until which they surely exist, and
@@ -21,8 +24,8 @@ empty if they never expire. They live twice as long as the session needs, so
 that few touches have to extend them. ``claimed`` is the same for the claim of
 the idempotency key.
 
-Scripts declare all their keys, with one exception: a touch looks up and changes
-the session's score in the ends, which are in the same slot. While that slot
+Scripts declare all their keys, with one exception: a touch changes the session's
+score in the ends, which are in the same slot, and reads expired IDs there. While that slot
 moves to another node the ends may be out of reach and the score stays as it was.
 """
 
@@ -88,6 +91,15 @@ end
 -- Note in the ends when a session expires.
 local function note_end(ends, id, expires)
   redis.call('ZADD', ends, expires or '+inf', id)
+end
+
+-- Return some of the expired IDs if there are many.
+local function expired_in(ends, moment, most)
+  local count = redis.pcall('ZCOUNT', ends, '-inf', latest_end(moment))
+  if type(count) ~= 'number' or count < 16 then
+    return {}
+  end
+  return redis.call('ZRANGEBYSCORE', ends, '-inf', latest_end(moment), 'LIMIT', 0, most)
 end
 
 -- Make the ends live as long as their index: expired IDs in it are found by them alone.
@@ -185,7 +197,7 @@ if not ttl then
   if metadata ~= '' then
     redis.call('HSET', session, 'metadata', text)
   end
-  return {id, kept[2], text, kept[4], false}
+  return {id, kept[2], text, kept[4], false, false, {}}
 end
 local moment = now()
 local expires = moment + ttl
@@ -217,11 +229,15 @@ if metadata ~= '' then
   redis.call('HSET', session, 'metadata', text)
 end
 redis.call('PEXPIREAT', session, dies)
-return {id, kept[2], text, kept[4], expires}
+local expired = owner and expired_in(its_ends, moment, 16)
+return {id, kept[2], text, kept[4], expires, owner, expired}
 """,
 )
 """
 Extend a session; the answer is its fields, or nil if there is none.
+
+If the session has a client, its key follows, and some expired IDs of the same
+index if there are many.
 
 If the caller has to do something first, the answer says so instead: the
 client's key, if the script needs the index and its ends as keys; or the
@@ -336,31 +352,37 @@ DROP: Final = script_of(
     """
 local index, ends, moment = KEYS[1], KEYS[2], now()
 local gone, living = {}, {}
-for at = 3, #KEYS do
-  local id = ARGV[at - 1]
-  local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires')
-  if kept[1] ~= ARGV[1] then
-    gone[#gone + 1] = id
-  else
-    living[#living + 1] = at - 3
-    note_end(ends, id, kept[2])
+-- Nearly always all are gone, which one command tells.
+if redis.call('EXISTS', unpack(KEYS, 3)) == 0 then
+  gone = {unpack(ARGV, 2)}
+else
+  for at = 3, #KEYS do
+    local id = ARGV[at - 1]
+    local kept = redis.call('HMGET', KEYS[at], 'client_key', 'expires')
+    if kept[1] ~= ARGV[1] then
+      gone[#gone + 1] = id
+    else
+      living[#living + 1] = at - 3
+      note_end(ends, id, kept[2])
+    end
   end
 end
 if #living > 0 then
   extend_ends(index, ends, moment)
 end
 if #gone == 0 then
-  return {0, living}
+  return {0, living, 0}
 end
-local removed = redis.call('ZREM', ends, unpack(gone))
-return {math.max(removed, redis.call('ZREM', index, unpack(gone))), living}
+local of_ends = redis.call('ZREM', ends, unpack(gone))
+local of_index = redis.call('ZREM', index, unpack(gone))
+return {math.max(of_ends, of_index), living, math.max(0, of_ends - of_index)}
 """,
 )
 """
 Remove the IDs of sessions from an index that are gone or another client's.
 
-The ends note when the others expire. Answer: the number
-of removed IDs, and the positions of the others.
+The ends note when the others expire. Answer: the number of removed IDs, the
+positions of the others, and how many IDs were in the ends only.
 
 Keys: the index, its ends, the sessions. Arguments: the client's key, the
 sessions' IDs.
@@ -380,9 +402,21 @@ end
 local number = over > tonumber(few) and sample or few
 local suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
 local after = string.format('(%.0f', before)
-if redis.call('ZCOUNT', ends, after, '+inf') <= 4 * count
+if redis.call('ZCOUNT', ends, after, '+inf') <= math.min(4 * count, 500)
     and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
-  return {redis.call('ZRANGEBYSCORE', ends, after, '+inf'), false, start, suspects, 0}
+  local names = redis.call('ZRANGEBYSCORE', ends, after, '+inf')
+  local places = #names > 0 and redis.call('ZMSCORE', index, unpack(names)) or {}
+  local is_whole = true
+  for at, place in ipairs(places) do
+    if not place then
+      -- A process of layout 1 ended it. The counts are equal, so another ID is in the index only.
+      is_whole = false
+      suspects[#suspects + 1] = names[at]
+    end
+  end
+  if is_whole then
+    return {names, false, start, suspects, 2}
+  end
 end
 local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
 local last = #names > 0 and '(' .. names[#names] or start
@@ -406,7 +440,8 @@ Read the next living IDs of an index; if few are living, read all of them.
 
 Answer: the IDs, which may be in any order and begin before the start; whether
 more may follow; the next start; expired IDs whose sessions have to be looked
-up, the oldest first; and ``1`` if there are expired IDs among the first ones.
+up, the oldest first; and ``1`` if there are expired IDs among the first ones,
+``2`` if the first ones were read from the ends alone.
 
 Keys: the index, its ends. Arguments: the start; the number of IDs; the number
 of expired IDs up to which all are in the answer, and the size of the sample
