@@ -5,6 +5,7 @@ How the registry's verbs grow with its sessions, the living and the dead.
 
 Medians in microseconds of one thread that asks one question at a time, and the
 exponent by which they grow from the first size to the last: 0 is constant, 1 linear.
+With one size there is no exponent.
 ``find`` returns 100 sessions: of a client who has as many, and of one who has
 all; then of one who has 100 living ones and as many expired ones as the size,
 which nobody has purged.
@@ -35,15 +36,22 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--stores", nargs="+", choices=STORES, default=list(STORES))
     options = parser.parse_args()
-    titles = ["store", "verb", *(f"{size:,}" for size in options.sizes), "exponent"]
+    sizes: list[int] = options.sizes
+    if min(sizes) < PAGE:
+        parser.error(f"--sizes: write at least {PAGE}, which is how many sessions find returns")
+    titles = ["store", "verb", *(f"{size:,}" for size in sizes)]
+    has_exponent = sizes[0] != sizes[-1]
+    if has_exponent:
+        titles.append("exponent")
     print(f"| {' | '.join(titles)} |")
     print(f"|---|---|{'--:|' * (len(titles) - 2)}")
     for name in options.stores:
         with started(name) as store:
-            for verb, times in measured(store, options.sizes).items():
-                exponent = growth_of(options.sizes, times)
-                shown = (f"{one:,.0f}" for one in times)
-                print(f"| {name} | {verb} | {' | '.join(shown)} | {exponent:.2f} |", flush=True)
+            for verb, times in measured(store, sizes).items():
+                cells = [name, verb, *(f"{one:,.0f}" for one in times)]
+                if has_exponent:
+                    cells.append(f"{growth_of(sizes, times):.2f}")
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def growth_of(sizes: Sequence[int], times: Sequence[float]) -> float:

@@ -108,9 +108,7 @@ def test_scale_is_measured() -> None:
     """
     One short run says what each verb takes with few sessions and more, and how it grows.
     """
-    command = [sys.executable, str(PROGRAM.with_name("registry_scale.py"))]
-    command += ["--stores", "memory", "SQLite", "--sizes", "100", "200"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = scale("--stores", "memory", "SQLite", "--sizes", "100", "200")
     assert done.returncode == 0, done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
     verbs = [verb for store, verb, *_ in rows if store == "SQLite"]
@@ -123,6 +121,35 @@ def test_scale_is_measured() -> None:
         "find among the dead",
     ]
     assert len(rows) == 12
+
+
+def test_one_size_has_no_exponent() -> None:
+    """
+    With one size, the times are printed and nothing is said about growth.
+    """
+    done = scale("--stores", "memory", "--sizes", "100")
+    assert done.returncode == 0, done.stderr
+    titles, _, *rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()]
+    assert titles == ["store", "verb", "100"]
+    assert len(rows) == 6
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+
+
+def test_a_size_below_a_page_is_refused() -> None:
+    """
+    A size with less than a page of sessions is refused in a sentence.
+    """
+    done = scale("--stores", "memory", "--sizes", "10", "200")
+    assert done.returncode == 2
+    assert "--sizes: write at least 100" in done.stderr
+
+
+def scale(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """
+    Run the program that measures how the verbs grow.
+    """
+    command = [sys.executable, str(PROGRAM.with_name("registry_scale.py")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_load_is_measured() -> None:
