@@ -8,22 +8,15 @@ objects share the interpreter's inline caches.
 from __future__ import annotations
 
 import os
-import re
 import types
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
-from idlanyard import Policy
+from floor import FITS_TEXT, HELD, Holder, asgi_floor
+from lanes import TRUSTING, correlate
+
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
-
-FITS = re.compile(rb"[A-Za-z0-9][A-Za-z0-9\-_.~:@/+=|]{0,254}").fullmatch
-FITS_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-_.~:@/+=|]{0,254}").fullmatch
-NAMES = frozenset([b"x-session-id", b"x-user-id", b"x-tenant-id"])
-HELD: ContextVar[Any] = ContextVar("floor", default=None)
-TRUSTED = "10.0.0.5"
-TRUSTING = Policy(trusted_peers=["10.0.0.0/8"])
 
 
 def copied(function: Any) -> Any:
@@ -53,78 +46,9 @@ def wsgi_app(environ: Any, start_response: Any) -> Any:
     return [b"hi"] if chunks == 0 else (b"hi" for _ in range(chunks))
 
 
-class PassThrough:
-    """
-    An ASGI middleware that does nothing.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
-class Holder:
-    """
-    The floor's three IDs.
-    """
-
-    __slots__ = ("session", "tenant", "user")
-
-    session: str
-    tenant: str | None
-    user: str | None
-
-
-class Floor:
-    """
-    The least ASGI code that is right: scan, check, mint, bind, echo; no trust rules.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        session = user = tenant = None
-        for name, value in scope["headers"]:
-            if name in NAMES and FITS(value):
-                if name == b"x-session-id":
-                    session = value
-                elif name == b"x-user-id":
-                    user = value
-                else:
-                    tenant = value
-        if session is None:
-            session = os.urandom(16).hex().encode()
-        echo = [(b"x-session-id", session)]
-        if user is not None:
-            echo.append((b"x-user-id", user))
-        if tenant is not None:
-            echo.append((b"x-tenant-id", tenant))
-        held = Holder()
-        held.session = session.decode()
-        held.user = user and user.decode()
-        held.tenant = tenant and tenant.decode()
-        token = HELD.set(held)
-
-        def send_echoed(message: Any) -> Any:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *echo]}
-            return send(message)
-
-        try:
-            await self.app(scope, receive, send_echoed)
-        finally:
-            HELD.reset(token)
-
-
 class WSGIFloor:
     """
-    The same for WSGI; it holds its binding across the body's yields.
+    The floor for WSGI bodies of any kind; it holds its binding across their yields.
     """
 
     def __init__(self, app: Any) -> None:
@@ -165,28 +89,6 @@ class WSGIFloor:
             HELD.reset(token)
 
 
-def correlation(header: str) -> Callable[[Any], Any]:
-    """
-    asgi-correlation-id for one header.
-    """
-
-    def make(app: Any) -> Any:
-        from asgi_correlation_id import CorrelationIdMiddleware
-
-        return CorrelationIdMiddleware(app, header_name=header)
-
-    return make
-
-
-def correlation_stacked(app: Any) -> Any:
-    """
-    asgi-correlation-id three times, for three IDs.
-    """
-    for header in ("X-Tenant-ID", "X-User-ID", "X-Session-ID"):
-        app = correlation(header)(app)
-    return app
-
-
 def starlette_context(app: Any) -> Any:
     """
     starlette-context's raw middleware with one plugin.
@@ -218,13 +120,11 @@ def base_http(app: Any) -> Any:
 
 ASGI: dict[str, Callable[[Any], Any]] = {
     "bare": lambda app: app,
-    "pass-through": PassThrough,
-    "floor": Floor,
+    "floor": asgi_floor,
     "idlanyard": lambda app: ASGIMiddleware(app, TRUSTING),
 }
 ASGI_PEERS: dict[str, Callable[[Any], Any]] = {
-    "asgi-correlation-id": correlation("X-Session-ID"),
-    "asgi-correlation-id x 3": correlation_stacked,
+    "asgi-correlation-id": lambda app: correlate(app, "X-Session-ID"),
     "starlette-context": starlette_context,
     "BaseHTTPMiddleware": base_http,
 }

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import django
-from candidates import FITS_TEXT, HELD, TRUSTING, Holder, WSGIFloor, copied
+from candidates import WSGIFloor, copied
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished
@@ -25,6 +25,8 @@ from django.test import override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 from flask import Flask, g, request
+from floor import FITS_TEXT, HELD, Holder
+from lanes import TRUSTING
 
 from idlanyard.integrations.flask import IDLanyard
 

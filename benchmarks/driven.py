@@ -1,0 +1,57 @@
+"""
+The bare applications, and the loops that send them requests.
+
+Each lane of a benchmark loads a copy of this file of its own (see ``lanes.py``).
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any
+
+# The response's header lines, as ASGI and as WSGI write them: set between slices.
+RESPONSE: list[Any] = [(), ()]
+
+
+async def send(message: Any) -> None:
+    pass
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(name + b"", value + b"") for name, value in RESPONSE[0]]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+def drive_asgi(app: Any, scopes: list[Any]) -> int:
+    """
+    Return the nanoseconds of all these requests.
+    """
+    started = perf_counter_ns()
+    for scope in scopes:
+        coroutine = app(scope, None, send)
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            pass
+    return perf_counter_ns() - started
+
+
+def start_response(status: Any, headers: Any, exc_info: Any = None) -> None:
+    return None
+
+
+def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", list(RESPONSE[1]))
+    return [b"Hello, world!"]
+
+
+def drive_wsgi(app: Any, environs: list[Any]) -> int:
+    """
+    Return the nanoseconds of all these requests.
+    """
+    started = perf_counter_ns()
+    for environ in environs:
+        for _ in app(environ, start_response):
+            pass
+    return perf_counter_ns() - started
