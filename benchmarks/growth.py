@@ -1,23 +1,28 @@
 """
-How the time of a request grows with its header lines, of every kind there is.
+How the cost of a request grows: with its header lines, IDs, chunks, with all that can be many.
 
-    python benchmarks/growth.py
+    python benchmarks/growth.py [--detail] [--requests 1000000]
 
-Linear is an exponent of 1 at most; 20,000 lines are to take at most 60 ms on a
-machine on which one such line costs a microsecond.
+Growth in time is an exponent: 1 is linear, 0 constant. 20,000 header lines of any kind are
+to take at most 60 ms on a machine on which one such line costs a microsecond. With
+``--requests`` the memory after each tenth of so many mixed requests is measured instead.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import logging
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from typing import Any, NamedTuple
 
-from candidates import TRUSTING
+from footprint import held_by_websockets, memory_of_requests
+from lanes import TRUSTING
+from logging_records import crowded, factories, in_request, record_cost
 
 from idlanyard import Baggage, Cookie, Header, IDSpec, Policy, session_spec
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
@@ -26,6 +31,8 @@ from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 SIZES = (1_250, 5_000, 20_000)
 ROUNDS = 5
 PEER = "10.0.0.5"
+HELD = 1_700
+WEBSOCKETS = (100, 1_000, 10_000)
 
 Lines = Callable[[int], list[tuple[bytes, bytes]]]
 
@@ -120,33 +127,190 @@ def time_wsgi(policy: Policy, lines: Lines, count: int) -> float:
 
 def exponent(times: list[float], sizes: tuple[int, ...]) -> float:
     """
-    Return by which power of the number of lines the time grows, from the first size to the last.
+    Return by which power of the size the time grows, from the first size to the last.
     """
     return math.log(times[-1] / times[0]) / math.log(sizes[-1] / sizes[0])
 
 
-def measured(sizes: tuple[int, ...] = SIZES) -> dict[str, tuple[float, float]]:
+def measured(sizes: tuple[int, ...] = SIZES) -> dict[tuple[str, str, str], tuple[float, float]]:
     """
-    Return for each protocol, policy and kind of line the exponent and the last time in ms.
+    Return for each kind of line, protocol and policy the exponent and the last time in ms.
     """
-    found: dict[str, tuple[float, float]] = {}
-    for protocol, measure in (("ASGI", time_asgi), ("WSGI", time_wsgi)):
-        for name, policy in POLICIES.items():
-            for kind, lines in KINDS.items():
+    found: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for kind, lines in KINDS.items():
+        for protocol, measure in (("ASGI", time_asgi), ("WSGI", time_wsgi)):
+            for name, policy in POLICIES.items():
                 times = [measure(policy, lines, count) for count in sizes]
-                row = f"{protocol}, {name}, {kind}"
-                found[row] = exponent(times, sizes), 1000 * times[-1]
+                found[kind, protocol, name] = exponent(times, sizes), 1000 * times[-1]
     return found
 
 
+def lines_table(sizes: tuple[int, ...], *, detail: bool) -> Iterator[str]:
+    """
+    Yield the lines of the table of header lines: by kind the worst of all policies, or each.
+    """
+    yield f"| P15: {sizes[-1]:,} header lines | exponent | ms | target | met |"
+    yield "|---|--:|--:|--:|---|"
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for (kind, protocol, policy), figures in measured(sizes).items():
+        name = f"{kind}, {protocol}, {policy}" if detail else f"{kind}, {protocol}"
+        rows.setdefault(name, []).append(figures)
+    for name, several in rows.items():
+        power, milliseconds = (max(column) for column in zip(*several, strict=True))
+        met = "yes" if milliseconds <= 60 else "no"
+        yield f"| {name} | {power:.2f} | {milliseconds:.1f} | <= 60 | {met} |"
+
+
+def time_requests(app: Any, scope: dict[str, Any], number: int = 20) -> float:
+    """
+    Return the seconds of one request, the best of some rounds.
+    """
+
+    async def send(message: Any) -> None: ...
+
+    def once() -> float:
+        begun = time.perf_counter()
+        for _ in range(number):
+            try:
+                app({**scope}, None, send).send(None)
+            except StopIteration:
+                continue
+        return (time.perf_counter() - begun) / number
+
+    return min(Context().run(once) for _ in range(ROUNDS))
+
+
+def extra_ids(count: int) -> tuple[Policy, list[tuple[bytes, bytes]]]:
+    """
+    Return a policy with *count* further IDs, and a header line with each.
+    """
+    extra = [IDSpec(name=f"id_{number}", header=f"X-ID-{number}") for number in range(count)]
+    lines = [(f"x-id-{number}".encode(), b"v1") for number in range(count)]
+    return Policy(trusted_peers=[PEER], extra=extra), lines
+
+
+def time_ids(count: int, *, present: bool) -> float:
+    policy, lines = extra_ids(count)
+    scope = {"type": "http", "headers": lines if present else [], "client": (PEER, 1)}
+    return time_requests(ASGIMiddleware(asgi_app, policy), scope)
+
+
+def time_chunks(count: int) -> float:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(count):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    return time_requests(ASGIMiddleware(app, TRUSTING), {"type": "http", "headers": []}, 4)
+
+
+def time_nested(depth: int) -> float:
+    app: Any = asgi_app
+    for _ in range(depth):
+        app = ASGIMiddleware(app, TRUSTING)
+    scope = {"type": "http", "headers": [(b"x-session-id", b"s1")], "client": (PEER, 1)}
+    return time_requests(app, scope)
+
+
+def time_record(foreign: int) -> float:
+    """
+    Return the seconds of one log record beside so many foreign ContextVars.
+    """
+    context = crowded(in_request(), foreign)
+    ours = factories()["idlanyard"]
+    return min(context.run(record_cost, ours, 200) for _ in range(ROUNDS)) / 1e9
+
+
+class Dimension(NamedTuple):
+    """
+    Something that there can be many of, and the time that so many cost.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    time: Callable[[int], float]
+    limit: float = 1.1
+
+
+DIMENSIONS = (
+    Dimension(
+        "IDs declared, absent from the request", (4, 16, 64), lambda n: time_ids(n, present=False)
+    ),
+    Dimension("IDs declared and present", (4, 16, 64), lambda n: time_ids(n, present=True)),
+    Dimension("body chunks", (100, 1_000, 10_000), time_chunks),
+    Dimension("nesting depth of the middleware", (2, 8, 32), time_nested),
+    Dimension("foreign ContextVars on a log line", (1, 100, 10_000), time_record, 0.05),
+)
+
+
+def others_table(dimensions: tuple[Dimension, ...]) -> Iterator[str]:
+    """
+    Yield the lines of the table of everything else, in time.
+    """
+    yield "| of these | how many | exponent | one more costs, ns | target | met |"
+    yield "|---|---|--:|--:|--:|---|"
+    for name, sizes, measure, limit in dimensions:
+        times = [measure(count) for count in sizes]
+        power = exponent(times, sizes)
+        further = 1e9 * (times[-1] - times[0]) / (sizes[-1] - sizes[0])
+        counts = " / ".join(f"{count:,}" for count in sizes)
+        met = "yes" if power <= limit else "no"
+        yield f"| {name} | {counts} | {power:.2f} | {further:,.0f} | <= {limit:g} | {met} |"
+
+
+def websockets_table(counts: tuple[int, ...]) -> Iterator[str]:
+    """
+    Yield the lines of the table of open WebSockets.
+    """
+    yield "| P10: open WebSockets | bytes each, above bare | target | met |"
+    yield "|--:|--:|--:|---|"
+    for count in counts:
+        held = held_by_websockets(count)
+        met = "yes" if held <= HELD else "no"
+        yield f"| {count:,} | {held:,.0f} | <= {HELD:,} | {met} |"
+
+
+def requests_table(total: int) -> Iterator[str]:
+    """
+    Yield the lines of the table of memory over many mixed requests.
+    """
+    yield "| P10: requests | MiB resident | grown by | objects allocated | grown by |"
+    yield "|--:|--:|--:|--:|--:|"
+    tenths = memory_of_requests(total)
+    for number, (resident, blocks) in enumerate(tenths, 1):
+        more = [
+            100 * (now / first - 1)
+            for now, first in zip((resident, blocks), tenths[0], strict=True)
+        ]
+        cells = (
+            f"{number * total // len(tenths):,}",
+            f"{resident / 2**20:.1f}",
+            f"{more[0]:+.2f} %",
+            f"{blocks:,}",
+            f"{more[1]:+.2f} %",
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("--detail", action="store_true", help="header lines by policy too")
+    parser.add_argument("--quick", action="store_true", help="few of everything")
+    parser.add_argument("--requests", type=int, help="measure memory over so many requests")
+    options = parser.parse_args()
     logging.disable()
+    if options.requests:
+        print("\n".join(requests_table(options.requests)))
+        return
     # As timeit does: the collector's passes belong to no request.
     gc.disable()
-    print(f"| P15: {SIZES[-1]:,} lines | exponent | ms | met |\n|---|--:|--:|---|")
-    for row, (power, milliseconds) in measured().items():
-        met = "yes" if milliseconds <= 60 else "no"
-        print(f"| {row} | {power:.2f} | {milliseconds:.1f} | {met} |")
+    sizes = (20, 40) if options.quick else SIZES
+    print("\n".join(lines_table(sizes, detail=options.detail)))
+    dimensions = tuple(
+        one._replace(sizes=one.sizes[:2]) if options.quick else one for one in DIMENSIONS
+    )
+    print("\n".join(["", *others_table(dimensions)]))
+    print("\n".join(["", *websockets_table((10,) if options.quick else WEBSOCKETS)]))
 
 
 if __name__ == "__main__":

@@ -76,12 +76,12 @@ def in_request() -> Context:
     return found[0]
 
 
-def crowded(context: Context) -> Context:
+def crowded(context: Context, foreign: int = FOREIGN) -> Context:
     """
     Return a copy of *context* in which many variables of others are set.
     """
     copied = context.copy()
-    for number in range(FOREIGN):
+    for number in range(foreign):
         copied.run(ContextVar[int](f"foreign_{number}").set, number)
     return copied
 
