@@ -4,6 +4,9 @@ The benchmarks run, and every candidate does the work that it is measured for.
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,29 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import candidates
 import driving
+import footprint
+import further_costs
+import growth
+import refresh_page
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script: str, *arguments: str) -> list[list[str]]:
+    """
+    Return the rows of the tables that a benchmark prints.
+    """
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line]
+    return [row for row in rows if not row[0].startswith("--")]
 
 
 @pytest.mark.parametrize("name", candidates.ASGI)
 def test_an_asgi_candidate_does_its_work(name: str) -> None:
     """
-    Every candidate echoes the session, and the bare application and the pass-through do not.
+    Every candidate echoes the IDs, and the bare application does not.
     """
     sent: list[Any] = []
 
@@ -36,7 +56,7 @@ def test_an_asgi_candidate_does_its_work(name: str) -> None:
     with pytest.raises(StopIteration):
         coroutine.send(None)
     echo = [value for key, value in sent[0]["headers"] if key.startswith(b"x-")]
-    assert echo == ([] if name in ("bare", "pass-through") else [b"s1", b"u1"])
+    assert echo == ([] if name == "bare" else [b"s1", b"u1"])
     assert len(sent) == 3
 
 
@@ -74,3 +94,93 @@ def test_the_drivers_drive(path: str) -> None:
         assert costs.keys() == apps.keys()
         assert costs["bare"] == 0
     assert driving.drive_loop(asgi["idlanyard"], 2, path, 5, 1) > 0
+
+
+def test_one_more_of_everything_is_measured() -> None:
+    """
+    Each figure that has a target is measured, and the peers beside them.
+    """
+    rows = json.loads(run("further_costs.py", "--json", "--rounds", "2")[0][0])
+    assert rows.keys() - further_costs.TARGETS.keys() == {
+        "mint / starlette-context",
+        "mint / BaseHTTPMiddleware",
+    }
+    assert rows.keys() >= further_costs.TARGETS.keys()
+
+
+def test_growth_is_measured_in_time_and_in_bytes() -> None:
+    """
+    Three tables: each kind of header line on both protocols, all else that can be many, and
+    open WebSockets.
+    """
+    rows = run("growth.py", "--quick")
+    lines = [f"{kind}, {protocol}" for kind in growth.KINDS for protocol in ("ASGI", "WSGI")]
+    others = [dimension.name for dimension in growth.DIMENSIONS]
+    names = [row[0] for row in rows]
+    titles = ["P15: 40 header lines", "of these", "P10: open WebSockets"]
+    assert names == [titles[0], *lines, titles[1], *others, titles[2], "10"]
+    assert {row[-1] for row in rows} <= {"met", "yes", "no"}
+
+
+def test_memory_is_measured_by_tenths() -> None:
+    """
+    Every tenth of the mixed requests has its memory, and each request is another.
+    """
+    found = footprint.memory_of_requests(100, warm_up=100)
+    assert len(found) == 10
+    assert all(resident > 0 and blocks > 0 for resident, blocks in found)
+    requests = [request for _, request in zip(range(200), footprint.mixed_requests(), strict=False)]
+    assert len({request for _, request in requests}) == 200
+
+
+def test_importing_and_waiting_are_measured() -> None:
+    """
+    Each figure has a target, and is held against it.
+    """
+    rows = run("footprint.py", "--repeat", "1")
+    assert {row[0] for row in rows[1:]} == footprint.TARGETS.keys()
+    assert all(row[-1] in ("yes", "no") for row in rows[1:])
+
+
+def tables() -> list[re.Match[str]]:
+    """
+    Return the tables of the page that a benchmark printed.
+    """
+    return list(refresh_page.BLOCK.finditer(refresh_page.PAGE.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("table", tables(), ids=lambda one: f"{one['python']}-{one['command']}")
+def test_a_table_of_the_page_says_how_it_was_measured(table: re.Match[str]) -> None:
+    """
+    Beside each table are the command, which is there, the Python and the date.
+    """
+    assert ROOT.joinpath(table["command"].split()[0]).exists()
+    caption, _, header, *_ = table["body"].splitlines()
+    version = re.escape(table["python"]) + r"\.\d+"
+    command = re.escape(table["command"])
+    assert re.fullmatch(rf"`python {command}`, Python {version}, \d+ \w+ \d{{4}}:", caption)
+    assert header.startswith("| ")
+
+
+def test_the_page_is_refreshed_between_its_marks() -> None:
+    """
+    A table is replaced by what its command prints; all else stays, as do other Pythons' tables.
+    """
+    other = "<!-- measured on 2.7: benchmarks/growth.py -->\nold\n<!-- measured until here -->\n"
+    mine = other.replace("2.7", refresh_page.VERSION).replace("growth.py", "growth.py --quick")
+    text = f"# Title\n\n{other}\nbetween\n\n{mine}end\n"
+    fresh = refresh_page.refresh(text, "growth")
+    assert fresh.startswith(f"# Title\n\n{other}\nbetween\n\n{mine.splitlines()[0]}\n`python ")
+    assert fresh.endswith("\n\n<!-- measured until here -->\nend\n")
+    assert "| foreign, ASGI |" in fresh
+    assert refresh_page.refresh(text, "footprint") == text
+
+
+def test_the_pictures_of_the_page_are_there() -> None:
+    """
+    The plot has a light and a dark version.
+    """
+    page = refresh_page.PAGE.read_text(encoding="utf-8")
+    found = re.findall(r'src(?:set)?="([^"]+)"', page)
+    assert found == ["plots/real_requests_dark.svg", "plots/real_requests_light.svg"]
+    assert all(refresh_page.PAGE.parent.joinpath(one).exists() for one in found)
