@@ -26,14 +26,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from idlanyard import Policy
-from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
-from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+from lanes import CANDIDATES, OURS, Lane, environ_of, lines_of, scope_of
+from profiles import BUILT_IN, load_profiles
 
-HERE = Path(__file__).parent
-FILE = HERE / "instructions.json"
+if TYPE_CHECKING:
+    from lanes import Make
+    from profiles import Request, Response
+
+FILE = Path(__file__).with_suffix(".json")
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 COMMAND = "tox run -e instructions -- --write"
 TOLERANCE = 0.02
@@ -63,78 +65,23 @@ Counts = dict[str, list[int]]
 monitoring: Any = getattr(sys, "monitoring", None)
 
 
-def make_asgi_request(
-    make: Callable[[Any], Any], request: Any, response: Any
+def make_request(
+    protocol: str, make: Make | None, request: Request, response: Response
 ) -> Callable[[], None]:
     """
-    Return a function that passes one request through an ASGI application.
+    Return a function that passes one request through an application.
 
     Args:
-        make: takes the bare application, and returns the one that is counted.
-        request: one of the requests of ``real_requests.json``.
-        response: one of its responses.
+        protocol: ``"ASGI"`` or ``"WSGI"``.
+        make: puts the middleware around the bare application, unless that is counted.
+        request: the request.
+        response: the response of the bare application.
     """
-    lines = [(name.encode(), value.encode()) for name, value in request["headers"]]
-    answer = [(name.lower().encode(), value.encode()) for name, value in response["headers"]]
-
-    async def send(message: Any) -> None: ...
-
-    async def bare(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": list(answer)})
-        await send({"type": "http.response.body", "body": b"Hello, world!"})
-
-    app = make(bare)
+    lane, fresh = Lane(protocol, make), scope_of if protocol == "ASGI" else environ_of
+    lane.response[:] = lines_of(response)
 
     def serve() -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/api/v1/orders",
-            "headers": list(lines),
-            "client": (request["client"], 54321),
-            "server": ("127.0.0.1", 8000),
-        }
-        try:
-            app(scope, None, send).send(None)
-        except StopIteration:
-            pass
-
-    return serve
-
-
-def make_wsgi_request(
-    make: Callable[[Any], Any], request: Any, response: Any
-) -> Callable[[], None]:
-    """
-    Return a function that passes one request through a WSGI application.
-
-    Args:
-        make: takes the bare application, and returns the one that is counted.
-        request: one of the requests of ``real_requests.json``.
-        response: one of its responses.
-    """
-    answer = [(name, value) for name, value in response["headers"]]
-    keys = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/api/v1/orders",
-        "REMOTE_ADDR": request["client"],
-        "SERVER_SOFTWARE": "benchmark",
-    }
-    for name, value in request["headers"]:
-        key = "HTTP_" + name.upper().replace("-", "_")
-        keys[key] = f"{keys[key]},{value}" if key in keys else value
-
-    def start_response(status: str, headers: Any, exc_info: Any = None) -> None: ...
-
-    def bare(environ: Any, start_response: Any) -> Any:
-        start_response("200 OK", list(answer))
-        return [b"Hello, world!"]
-
-    app = make(bare)
-
-    def serve() -> None:
-        for _ in app(dict(keys), start_response):
-            pass
+        lane.drive(lane.app, [fresh(request)])
 
     return serve
 
@@ -169,16 +116,12 @@ def count_work(call: Callable[[], object]) -> list[int]:
     return counts
 
 
-def count_added(
-    make_request: Callable[..., Callable[[], None]],
-    middleware: Callable[[Any], Any],
-    *pair: Any,
-) -> list[int]:
+def count_added(protocol: str, make: Make, request: Request, response: Response) -> list[int]:
     """
     Return the work that the middleware adds to a request of a pair, in the order of ``KINDS``.
     """
-    ours = count_requests(lambda: make_request(middleware, *pair))
-    bare = count_requests(lambda: make_request(lambda app: app, *pair))
+    ours = count_requests(lambda: make_request(protocol, make, request, response))
+    bare = count_requests(lambda: make_request(protocol, None, request, response))
     return [with_it - without for with_it, without in zip(ours, bare, strict=True)]
 
 
@@ -205,23 +148,18 @@ def count_requests(make: Callable[[], Callable[[], None]]) -> list[int]:
 
 def count_pairs() -> Counts:
     """
-    Return the work that is added to each request, by its door and its pair.
+    Return the work that is added to each request, by its protocol and its pair.
     """
     if monitoring is None:
         raise SystemExit(f"this needs Python 3.12 or newer, and runs on {MINOR}")
-    profiles = json.loads(HERE.joinpath("real_requests.json").read_text(encoding="utf-8"))
-    requests = {request["name"]: request for request in profiles["requests"]}
-    responses = {response["name"]: response for response in profiles["responses"]}
-    trusting = Policy(trusted_peers=["10.0.0.0/8"], unsafe_server_ok=True)
-    doors: tuple[tuple[str, Any, Any], ...] = (
-        ("ASGI", make_asgi_request, lambda app: ASGIMiddleware(app, trusting)),
-        ("WSGI", make_wsgi_request, lambda app: WSGIMiddleware(app, trusting)),
-    )
+    profiles = load_profiles(BUILT_IN)
+    requests = {request.name: request for request in profiles.requests}
+    responses = {response.name: response for response in profiles.responses}
     return {
-        f"{door}, {requests[request]['path']}: {request} x {response}": count_added(
-            make_request, middleware, requests[request], responses[response]
+        f"{protocol}, {requests[request].path}: {request} x {response}": count_added(
+            protocol, candidates[OURS], requests[request], responses[response]
         )
-        for door, make_request, middleware in doors
+        for protocol, candidates in CANDIDATES.items()
         for request, response in PAIRS
     }
 

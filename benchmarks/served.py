@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
-import candidates
+from floor import asgi_floor, wsgi_floor
+from lanes import correlate
 
 from idlanyard import Policy
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
@@ -114,15 +115,15 @@ def wsgi_recipe(app: Any) -> Any:
 TRUSTING = Policy(trusted_peers=[PROXY])
 ASGI: dict[str, Callable[[Any], Any]] = {
     "bare": lambda app: app,
-    "floor": candidates.Floor,
+    "floor": asgi_floor,
     "idlanyard": lambda app: ASGIMiddleware(app, TRUSTING),
-    "asgi-correlation-id": candidates.correlation("X-Session-ID"),
+    "asgi-correlation-id": lambda app: correlate(app, "X-Session-ID"),
     "starlette-context": starlette_context,
     "recipe": recipe,
 }
 WSGI: dict[str, Callable[[Any], Any]] = {
     "bare": lambda app: app,
-    "floor": candidates.WSGIFloor,
+    "floor": wsgi_floor,
     "idlanyard": lambda app: WSGIMiddleware(app, TRUSTING),
     "recipe": wsgi_recipe,
 }

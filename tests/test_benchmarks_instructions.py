@@ -14,20 +14,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import instructions
-
-from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
-from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
+from lanes import CANDIDATES, OURS
+from profiles import Request, Response
 
 PAIR = "ASGI, mint: curl direct x JSON"
-REQUEST = {
-    "client": "198.51.100.7",
-    "headers": [["host", "a"], ["accept", "*/*"], ["x-session-id", "s1"]],
-}
-RESPONSE = {"headers": [["Content-Type", "text/plain"]]}
-DOORS: dict[str, tuple[Any, Any]] = {
-    "ASGI": (instructions.make_asgi_request, ASGIMiddleware),
-    "WSGI": (instructions.make_wsgi_request, WSGIMiddleware),
-}
+REQUEST = Request("one", "session", "198.51.100.7", (("host", "a"), ("x-session-id", "s1")))
+RESPONSE = Response("text", (("Content-Type", "text/plain"),))
 
 
 @pytest.mark.parametrize(
@@ -89,12 +81,12 @@ def test_the_file_is_written_and_compared_by_python(tmp_path: Path) -> None:
     assert instructions.COMMAND in message
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_more_work_is_counted_and_the_same_work_is_not(door: str) -> None:
+@pytest.mark.parametrize("protocol", CANDIDATES)
+def test_more_work_is_counted_and_the_same_work_is_not(protocol: str) -> None:
     """
     A request counts the same in every run; one more call in the middleware counts as more.
     """
-    make_request, middleware = DOORS[door]
+    middleware = CANDIDATES[protocol][OURS]
 
     def make_slower(app: Any) -> Any:
         inner = middleware(app)
@@ -106,7 +98,7 @@ def test_more_work_is_counted_and_the_same_work_is_not(door: str) -> None:
         return slower
 
     def count(make: Any) -> list[int]:
-        return instructions.count_added(make_request, make, REQUEST, RESPONSE)
+        return instructions.count_added(protocol, make, REQUEST, RESPONSE)
 
     if instructions.monitoring is None:
         with pytest.raises(SystemExit, match=r"needs Python 3\.12 or newer"):
@@ -115,17 +107,17 @@ def test_more_work_is_counted_and_the_same_work_is_not(door: str) -> None:
     assert count(lambda app: app) == [0, 0, 0, 0]
     before = count(middleware)
     assert before == count(middleware)
-    lines = instructions.compare_counts({door: before}, {door: count(make_slower)})
+    lines = instructions.compare_counts({PAIR: before}, {PAIR: count(make_slower)})
     assert [line.partition("(")[0] for line in lines if "C functions" in line]
 
 
 def test_every_pair_is_counted() -> None:
     """
-    The committed file has the twelve pairs by both doors, from each of the four paths.
+    The committed file has the twelve pairs by both protocols, from each of the four paths.
     """
     committed = json.loads(instructions.FILE.read_text(encoding="utf-8"))["3.13"]
     assert len(committed) == 2 * len(instructions.PAIRS) == 24
-    for door in DOORS:
+    for protocol in CANDIDATES:
         for path in ("mint", "session", "trusted", "refused"):
-            assert sum(pair.startswith(f"{door}, {path}: ") for pair in committed) >= 2
+            assert sum(pair.startswith(f"{protocol}, {path}: ") for pair in committed) >= 2
     assert all(count > 0 for counts in committed.values() for count in counts)
