@@ -130,6 +130,13 @@ PRIVATES: Final = [
         "streaming_content wraps it in map(), and Django closes nothing below a map()",
     ),
     Private(
+        "django.http.response:ResponseHeaders",
+        "_store",
+        "integrations/django/_responses.py",
+        "reads the names in one call, and sets an echo that is checked already; by __setitem__, "
+        "which checks name and value again, each header of it takes five times as long",
+    ),
+    Private(
         "django.utils.functional:LazyObject",
         "_wrapped",
         "integrations/django/_users.py",

@@ -19,7 +19,8 @@ from django.views.decorators.cache import cache_control, never_cache
 
 from cache_cases import CASES, Case, expected
 from counting import Name
-from idlanyard import EVERYONE, Policy
+from idlanyard import EVERYONE, Policy, Provenance
+from idlanyard._binding.state import make_request_ids
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
@@ -67,10 +68,12 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
     response = HttpResponse(headers={"Cache-Control": "no-store"})
     for number in range(500):
         # Django keeps the name as it was given, next to the one in lower case.
-        response.headers._store[f"x-{number}"] = (Name(f"X-{number}"), "1")
+        name = f"x-{number}-cache-control"
+        response.headers._store[name] = (Name(name), "no-store")
     plan = compile_policy(POLICY, WSGI)
+    inner = make_request_ids(plan.policy, {"session_id": ("s1", Provenance.CLIENT)})
     Name.compared = 0
-    write_echo(plan, "GET", response, [("X-Session-ID", "s1")])
+    write_echo(plan, "GET", response, inner)
     assert response["X-Session-ID"] == "s1"
     assert Name.compared <= 13 * 500
 
@@ -180,3 +183,24 @@ def test_a_response_that_is_returned_again_says_what_the_view_said(change: Any) 
     public = "public" in nobody["Cache-Control"]
     assert nobody.headers.get("X-Session-ID") == (None if public else "s2")
     assert nobody["X-User-ID"] == "app"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [pytest.param({}, id="silent"), pytest.param({"Cache-Control": "no-cache"}, id="no-cache")],
+)
+def test_a_response_without_ids_stays_as_it_was(headers: dict[str, str]) -> None:
+    """
+    A response that has no ID is not made private, also if it had IDs for an earlier request.
+    """
+    response = HttpResponse("again", headers=headers)
+    before = dict(response.items())
+    with configured(policy=Policy(trusted_peers=EVERYONE, exclude=["/health"])):
+        serve = SessionContextMiddleware(lambda request: response)
+        serve(RequestFactory().get("/health", headers=IDS))
+        assert dict(response.items()) == before
+        served = serve(RequestFactory().get("/", headers=IDS))
+        assert served["X-User-ID"] == "alice"
+        assert "private" in served["Cache-Control"]
+        serve(RequestFactory().get("/health", headers=IDS))
+        assert dict(response.items()) == before

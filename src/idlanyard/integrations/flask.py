@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from flask import Flask, Response, has_request_context, request
 from werkzeug.local import LocalProxy
@@ -21,6 +21,9 @@ from idlanyard._policy.settings import policy_from_settings
 from idlanyard.exceptions import IDLanyardError, PolicyError
 from idlanyard.integrations.custom import current_request, is_bound
 from idlanyard.wsgi import KEY, SessionContextMiddleware
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 __all__ = ["IDLanyard", "current_context"]
 
@@ -103,8 +106,9 @@ class IDLanyard:
             )
         if installed is not mine:
             return
-        app.wsgi_app = SessionContextMiddleware(app.wsgi_app, policy)  # type: ignore[method-assign]
-        _report_unread(app, _our_settings(app) if self._policy is None else None)
+        middleware = SessionContextMiddleware(app.wsgi_app, policy)
+        _report_unread(app, middleware, _our_settings(app) if self._policy is None else None)
+        app.wsgi_app = middleware  # type: ignore[method-assign]
         if self._user_loader is not None:
             _identify_users(app, self._user_loader)
 
@@ -154,12 +158,15 @@ def _suggest_setting(key: str, value: object) -> str:
     return names if option or options else f"{names}, or IDLanyard(app, policy=Policy(...))"
 
 
-def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
+def _report_unread(
+    app: Flask, middleware: SessionContextMiddleware, read: Mapping[str, Any] | None
+) -> None:
     """
     Log at the first request which settings have been changed too late to be read.
 
     Args:
         app: the application.
+        middleware: ours around it.
         read: the settings that were read, or ``None`` if a policy was passed.
     """
     if read is None:
@@ -167,16 +174,21 @@ def _report_unread(app: Flask, read: Mapping[str, Any] | None) -> None:
     else:
         remedy = "set it before IDLanyard(app) or init_app, which has read the configuration"
     waiting = iter([read or {}])
+    serve = middleware.app
 
-    def report() -> None:
-        before = next(waiting, None)
-        if before is None:
-            return
-        for key, value in _our_settings(app).items():
-            if key not in before or before[key] != value:
-                _failures.LOGGER.warning("idlanyard: app.config[%r] is not read: %s", key, remedy)
+    def report_and_serve(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        # Not by before_request, whose functions Flask calls for each request, and asks each time
+        # whether they are async.
+        middleware.app = serve
+        for before in waiting:
+            for key, value in _our_settings(app).items():
+                if key not in before or before[key] != value:
+                    _failures.LOGGER.warning(
+                        "idlanyard: app.config[%r] is not read: %s", key, remedy
+                    )
+        return serve(environ, start_response)
 
-    app.before_request(report)
+    middleware.app = report_and_serve
 
 
 def _identify_users(app: Flask, user_loader: UserLoader) -> None:

@@ -20,7 +20,10 @@ from idlanyard._binding.functions import SteppedBinding
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
 
-_ERROR: Final = 400
+ERROR: Final = 400
+"""
+The lowest status that Django logs a line about.
+"""
 # These return the response that they get, so that an error inside is an error at the end. Another
 # middleware may not: Django's CommonMiddleware redirects a 404 to the path with a slash, and then
 # Django logs no line.
@@ -50,21 +53,19 @@ def answers_last(middleware: type) -> bool:
 
 def log_error(request: Any, response: Any, inner: RequestIDs) -> None:
     """
-    Log the line about a response of 400 or more, unless it has been logged.
+    Log the line about a response of ``ERROR`` or more, unless it has been logged.
 
     Like an access line it has the IDs of the request, also if the view has
     bound or cleared some for itself.
     """
-    if response.status_code >= _ERROR:
-        with SteppedBinding(inner):
-            log_response(
-                "%s: %s", response.reason_phrase, request.path, response=response, request=request
-            )
+    with SteppedBinding(inner):
+        log_response(
+            "%s: %s", response.reason_phrase, request.path, response=response, request=request
+        )
 
 
 async def log_error_async(request: Any, response: Any, inner: RequestIDs) -> None:
     """
     Log the same line in a thread, as Django does, since a handler may send mail.
     """
-    if response.status_code >= _ERROR:
-        await sync_to_async(log_error, thread_sensitive=False)(request, response, inner)
+    await sync_to_async(log_error, thread_sensitive=False)(request, response, inner)

@@ -18,14 +18,18 @@ from idlanyard._decision.known_sessions import check_sync_admission
 from idlanyard._decision.reporting import report_bound
 from idlanyard._policy.policy import checked_policy
 from idlanyard.exceptions import PolicyError
-from idlanyard.integrations.django._lines import answers_last, log_error, log_error_async
+from idlanyard.integrations.django._lines import ERROR, answers_last, log_error, log_error_async
 from idlanyard.integrations.django._requests import (
     ASGIRequests,
     WSGIRequests,
     admit_request,
     admit_request_async,
 )
-from idlanyard.integrations.django._responses import keep_bound, write_echo
+from idlanyard.integrations.django._responses import (
+    keep_bound,
+    make_refusal_response,
+    write_echo,
+)
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -81,13 +85,14 @@ class SessionContextMiddleware:
         """
         if self._is_async:
             return self._serve_async(request)
-        requests = self._requests(request)
+        kinds = self._kinds or self._compile()
+        requests = kinds[1] if hasattr(request, "scope") else kinds[0]
         inner, nested, refusal = requests.open(request)
         known_sessions = requests.known_sessions
         if known_sessions is not None and not nested and refusal is None:
             refusal = admit_request(requests, request, inner, known_sessions)
         if refusal is not None:
-            response = requests.refuse(inner, refusal)
+            response = make_refusal_response(requests.responses, refusal, inner)
             if self._answers_last and not nested:
                 log_error(request, response, inner)
             return response
@@ -99,9 +104,16 @@ class SessionContextMiddleware:
             if events.subscribers:
                 report_bound(inner)
             response = self.get_response(request)
-            if self._answers_last:
+            if response.status_code >= ERROR and self._answers_last:
                 log_error(request, response, inner)
-            return _finish_response(requests, request, method, inner, response)
+            write_echo(requests.responses, method, response, inner)
+            if response.streaming:
+                keep_bound(response, inner, partial(_end_request, requests, request, inner))
+            else:
+                inner.open = False
+                if inner.echo is None:
+                    requests.publish(request, inner)
+            return response
         except BaseException as error:
             _fail_request(inner, error)
             raise
@@ -109,13 +121,14 @@ class SessionContextMiddleware:
             reset_binding(token)
 
     async def _serve_async(self, request: Any) -> Any:
-        requests = self._requests(request)
+        kinds = self._kinds or self._compile()
+        requests = kinds[1] if hasattr(request, "scope") else kinds[0]
         inner, nested, refusal = requests.open(request)
         known_sessions = requests.known_sessions
         if known_sessions is not None and not nested and refusal is None:
             refusal = await admit_request_async(requests, request, inner, known_sessions)
         if refusal is not None:
-            response = requests.refuse(inner, refusal)
+            response = make_refusal_response(requests.responses, refusal, inner)
             if self._answers_last and not nested:
                 await log_error_async(request, response, inner)
             return response
@@ -127,20 +140,25 @@ class SessionContextMiddleware:
             if events.subscribers:
                 report_bound(inner)
             response = await self.get_response(request)
-            if self._answers_last:
+            if response.status_code >= ERROR and self._answers_last:
                 await log_error_async(request, response, inner)
-            return _finish_response(requests, request, method, inner, response)
+            write_echo(requests.responses, method, response, inner)
+            if response.streaming:
+                keep_bound(response, inner, partial(_end_request, requests, request, inner))
+            else:
+                inner.open = False
+                if inner.echo is None:
+                    requests.publish(request, inner)
+            return response
         except BaseException as error:
             _fail_request(inner, error)
             raise
         finally:
             reset_binding(token)
 
-    def _requests(self, request: Any) -> Requests:
-        kinds = self._kinds
-        if kinds is None:
-            kinds = self._kinds = _compile_policies(self._is_async)
-        return kinds[1] if hasattr(request, "scope") else kinds[0]
+    def _compile(self) -> Kinds:
+        kinds = self._kinds = _compile_policies(self._is_async)
+        return kinds
 
     def _forget(self, *, setting: str, **_: Any) -> None:
         if setting == NAME:
@@ -155,21 +173,6 @@ def _compile_policies(is_async: bool) -> Kinds:
         except PolicyError as error:
             raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)
-
-
-def _finish_response(
-    requests: Requests, request: Any, method: str, inner: RequestIDs, response: Any
-) -> Any:
-    """
-    Return the response with the echo, and its stream with the IDs.
-    """
-    write_echo(requests.responses, method, response, requests.echo(inner))
-    # A file is sent by the server's own means.
-    if response.streaming and getattr(response, "file_to_stream", None) is None:
-        keep_bound(response, inner, partial(_end_request, requests, request, inner))
-    else:
-        _end_request(requests, request, inner)
-    return response
 
 
 def _end_request(requests: Requests, request: Any, inner: RequestIDs) -> None:

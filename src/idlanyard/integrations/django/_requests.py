@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
-from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import make_known_sessions
@@ -19,7 +18,6 @@ from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
 from idlanyard._decision.resolve import find_open_ids, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
-from idlanyard.integrations.django._responses import make_refusal_response
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
@@ -42,8 +40,6 @@ class WSGIRequests:
 
     __slots__ = ("_keys", "known_sessions", "plan", "responses")
 
-    key = wsgi.KEY
-
     def __init__(self, policy: Policy) -> None:
         self.plan = self.responses = compile_policy(policy, WSGI)
         self.known_sessions = make_known_sessions(self.plan)
@@ -53,12 +49,27 @@ class WSGIRequests:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
-        meta: Any = request.META
+        plan, meta = self.plan, request.META
         found: list[Pair] = []
         for key in self._keys:
             if key in meta:
                 found.append((key, meta[key]))
-        return _open_request(self, request, meta, found)
+        may_be_nested = wsgi.KEY in meta or get_binding() is not UNBOUND
+        outer = find_enclosing_ids(plan, meta) if may_be_nested else None
+        inner, edits, refusal, rejected = resolve(plan, found, meta, outer)
+        if rejected:
+            report_rejections(plan, meta, inner, rejected)
+        if outer is None:
+            # Also for a refused request, whose access line reads them.
+            publish_ids(meta, inner.policy, inner.values)
+            if refusal is None:
+                meta[wsgi.KEY] = inner
+        if edits is not None and refusal is None:
+            edit_headers(meta, edits)
+            _forget_headers(request)
+        # No IDs are bound for a refused request, but the line that is logged about it has them.
+        request.session_context = RequestContext(inner)
+        return inner, outer is not None, refusal
 
     def raw(self, request: Any) -> Any:
         """
@@ -66,35 +77,18 @@ class WSGIRequests:
         """
         return request.META
 
-    def enclosing(self, raw: Any) -> RequestIDs | None:
-        """
-        Return the scope of a middleware around Django, if any.
-        """
-        return find_enclosing_ids(self.plan, raw)
-
     def show(self, request: Any, edits: Edits) -> None:
         """
         Change the request's headers to the current IDs.
         """
         edit_headers(request.META, edits)
+        _forget_headers(request)
 
     def publish(self, request: Any, inner: RequestIDs) -> None:
         """
         Set the keys of ``environ`` that access logs read.
         """
         publish_ids(request.META, inner.policy, inner.values)
-
-    def echo(self, inner: RequestIDs) -> list[Pair]:
-        """
-        Return the echo for the response.
-        """
-        return self.plan.echo_pairs(inner.values) if inner.echo is None else [*inner.echo]
-
-    def refuse(self, inner: RequestIDs, refusal: Refusal) -> Any:
-        """
-        Return the response that refuses a request.
-        """
-        return make_refusal_response(self.responses, refusal, self.echo(inner))
 
 
 class ASGIRequests:
@@ -103,8 +97,6 @@ class ASGIRequests:
     """
 
     __slots__ = ("known_sessions", "plan", "responses")
-
-    key = asgi.KEY
 
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, ASGI)
@@ -116,23 +108,27 @@ class ASGIRequests:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
-        scope = request.scope
-        headers: list[Pair] = _header_lines(request)
-        scope["headers"] = headers
-        found = [pair for pair in headers if pair[0] in self.plan.watched]
-        return _open_request(self, request, scope, found)
+        plan, scope = self.plan, request.scope
+        watched = plan.watched
+        headers = scope["headers"] = _header_lines(request)
+        found = [pair for pair in headers if pair[0] in watched]
+        outer = find_open_ids(scope.get(asgi.KEY))
+        inner, edits, refusal, rejected = resolve(plan, found, scope, outer)
+        if rejected:
+            report_rejections(plan, scope, inner, rejected)
+        if outer is None and refusal is None:
+            scope[asgi.KEY] = inner
+        if edits is not None and refusal is None:
+            self.show(request, edits)
+        # No IDs are bound for a refused request, but the line that is logged about it has them.
+        request.session_context = RequestContext(inner)
+        return inner, outer is not None, refusal
 
     def raw(self, request: Any) -> Any:
         """
         Return the server's own object for the request.
         """
         return request.scope
-
-    def enclosing(self, raw: Any) -> RequestIDs | None:
-        """
-        Return the scope of a middleware around Django, if any.
-        """
-        return find_open_ids(raw.get(self.key))
 
     def show(self, request: Any, edits: Edits) -> None:
         """
@@ -149,23 +145,17 @@ class ASGIRequests:
                 [(WSGI.key(key.decode()), value.decode()) for key, value in added],
             ),
         )
+        _forget_headers(request)
 
     def publish(self, _request: Any, _inner: RequestIDs) -> None:
         """
         Do nothing, since access logs over ASGI do not read the scope.
         """
 
-    def echo(self, inner: RequestIDs) -> list[Pair]:
-        """
-        Return the echo for the response, as text.
-        """
-        return [] if inner.echo is NO_ECHO else self.responses.echo_pairs(inner.values)
 
-    def refuse(self, inner: RequestIDs, refusal: Refusal) -> Any:
-        """
-        Return the response that refuses a request.
-        """
-        return make_refusal_response(self.responses, refusal, self.echo(inner))
+def _forget_headers(request: Any) -> None:
+    # Django caches the headers, and a middleware outside of this one may have read them.
+    request.__dict__.pop("headers", None)
 
 
 def _header_lines(request: Any) -> list[Pair]:
@@ -181,30 +171,6 @@ def _header_lines(request: Any) -> list[Pair]:
         (name.lower().replace("_", "-").encode("latin-1"), request.META[key].encode("latin-1"))
         for name, key in names
     ]
-
-
-def _open_request(
-    requests: WSGIRequests | ASGIRequests, request: Any, raw: Any, found: list[Pair]
-) -> Opened:
-    plan, key, outer = requests.plan, requests.key, None
-    if key in raw or get_binding() is not UNBOUND:
-        outer = requests.enclosing(raw)
-    inner, edits, refusal, rejected = resolve(plan, found, raw, outer)
-    if rejected:
-        report_rejections(plan, raw, inner, rejected)
-    if outer is not None:
-        if refusal is None:
-            _show_ids(requests, request, edits, outer)
-        return outer, True, refusal
-    # Also for a refused request, whose access line reads them.
-    requests.publish(request, inner)
-    if refusal is None:
-        raw[key] = inner
-        _show_ids(requests, request, edits, inner)
-    else:
-        # No IDs are bound for a refused request, but the line that is logged about it has them.
-        request.session_context = RequestContext(inner)
-    return inner, False, refusal
 
 
 def admit_request(
@@ -246,15 +212,5 @@ def _apply_admission(
         inner.open = False
     elif edits is not None:
         requests.publish(request, inner)
-        _show_ids(requests, request, edits, inner)
-    return refusal
-
-
-def _show_ids(
-    requests: WSGIRequests | ASGIRequests, request: Any, edits: Edits | None, inner: RequestIDs
-) -> None:
-    if edits is not None:
         requests.show(request, edits)
-        # Django caches the headers, and a middleware outside of this one may have read them.
-        request.__dict__.pop("headers", None)
-    request.session_context = RequestContext(inner)
+    return refusal

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 
 from idlanyard._binding.blocks import scoped_iter
 from idlanyard._binding.functions import SteppedBinding, wrap_function
+from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import attach_to_error, get_binding
 from idlanyard._decision.response import add_echo, affects_echo, build_refusal, choose_plain_echo
 from idlanyard.integrations.custom import report_failure
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _WRITTEN: Final = "_idlanyard_echo"
 
 
-def write_echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair]) -> None:
+def write_echo(plan: CompiledPolicy, method: str, response: Any, inner: RequestIDs) -> None:
     """
     Add the echo to a response; a failure is only logged.
 
@@ -35,54 +36,77 @@ def write_echo(plan: CompiledPolicy, method: str, response: Any, pairs: list[Pai
         plan: the policy, compiled for text.
         method: the method of the request, as it arrived.
         response: any response of Django.
-        pairs: the headers of the echo.
+        inner: the IDs of the request.
     """
     try:
-        _remove_echo(response)
-        status = response.status_code
-        more = choose_plain_echo(plan, method, status, pairs) if _is_plain(plan, response) else None
+        pairs = inner.echo
+        if pairs is None or inner.binary:
+            pairs = _make_echo(plan, inner)
+        headers = response.headers._store
+        more = None
+        if pairs and plan.plain_names.issuperset(headers):
+            more = choose_plain_echo(plan, method, response.status_code, pairs)
         if more is None:
-            before = dict(response.items())
-            said = add_echo(plan, method, status, before.items(), pairs)
-            more = [(name, value) for name, value in said if before.get(name) != value]
-        headers = response.headers
-        response.__dict__[_WRITTEN] = [(n, value, headers.get(n)) for n, value in more]
-        for name, value in more:
-            response[name] = value
+            _merge_echo(plan, method, response, pairs)
+            return
+        setattr(response, _WRITTEN, more)
+        for pair in more:
+            headers[pair[0].lower()] = pair
     except Exception as error:
         report_failure("echo", error)
 
 
-def _remove_echo(response: Any) -> None:
+def _make_echo(plan: CompiledPolicy, inner: RequestIDs) -> list[Pair]:
+    """
+    Return the echo as text, for IDs that have changed or whose echo is of bytes.
+    """
+    return [] if inner.echo is NO_ECHO else plan.echo_pairs(inner.values)
+
+
+def _merge_echo(
+    plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair] | tuple[()]
+) -> None:
+    """
+    Add the echo to a response that has headers which the echo depends on.
+    """
+    headers = response.headers._store
+    _remove_echo(response, headers)
+    if not pairs:
+        return
+    plain = plan.plain_names
+    before = {key: headers[key] for key in headers if key not in plain and affects_echo(plan, key)}
+    said = add_echo(plan, method, response.status_code, before.values(), pairs)
+    written: list[tuple[Any, ...]] = []
+    for pair in said:
+        key = pair[0].lower()
+        if before.get(key) != pair:
+            headers[key] = pair
+            written.append((*pair, before[key]) if key in before else pair)
+    setattr(response, _WRITTEN, written)
+
+
+def _remove_echo(response: Any, headers: dict[str, Pair]) -> None:
     """
     Remove the echo of an earlier request, since a view may return one object again and again.
     """
-    for name, value, before in response.__dict__.pop(_WRITTEN, ()):
-        if response.headers.get(name) != value:
+    for name, value, *before in getattr(response, _WRITTEN, ()):
+        key = name.lower()
+        if headers.get(key) != (name, value):
             continue
-        if before is None:
-            del response[name]
+        if before:
+            headers[key] = before[0]
         else:
-            response[name] = before
-
-
-def _is_plain(plan: CompiledPolicy, response: Any) -> bool:
-    """
-    Return whether no header of a response affects its echo, as is usual.
-    """
-    for name in response.headers:
-        if name not in plan.plain_names and affects_echo(plan, name):
-            return False
-    return True
+            del headers[key]
+    setattr(response, _WRITTEN, ())
 
 
 def make_refusal_response(
-    plan: CompiledPolicy, refusal: Refusal, pairs: list[Pair]
+    plan: CompiledPolicy, refusal: Refusal, inner: RequestIDs
 ) -> HttpResponse:
     """
     Return the problem document that answers a refused request.
     """
-    status, phrase, headers, body = build_refusal(plan, refusal, pairs)
+    status, phrase, headers, body = build_refusal(plan, refusal, _make_echo(plan, inner))
     return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
 
 
@@ -91,10 +115,14 @@ def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> N
     Bind the current IDs while the parts of a streaming response are made, and when it is closed.
 
     Args:
-        response: a response whose parts are made by the application.
+        response: a response whose parts are made by the application, or a file.
         inner: the IDs of the request, which an error of theirs carries.
         ended: called when the response is closed.
     """
+    if getattr(response, "file_to_stream", None) is not None:
+        # A file is sent by the server's own means.
+        ended()
+        return
     # The application's own iterator, since Django does not close the map() that it puts around.
     parts: Any = response._iterator
     hold = partial(SteppedBinding, get_binding())
