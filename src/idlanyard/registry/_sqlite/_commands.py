@@ -8,7 +8,7 @@ the file, and a session may have expired meanwhile.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from time import time_ns
 from typing import Any, Final
@@ -48,8 +48,10 @@ _DELETE: Final = """
     DELETE FROM idlanyard_sessions WHERE key = ? AND created = coalesce(?, created)
     RETURNING session_id, client_id, metadata, created, expires
 """
-# There are three ways to a page, and all choose its keys in an index alone. This one reads the
-# client's sessions in the order of their IDs, dead ones included, up to a number; -1 is all.
+# There are three ways to a page, and all choose its keys in an index alone. The first one reads
+# the client's sessions in the order of their IDs, dead ones included, up to a number; -1 is all.
+# If there are more, and the page is not full, a last row without an ID says so. This is one
+# statement: a purge between two would move the rows that are walked past.
 _NEXT: Final = """
     SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
     WHERE key IN (
@@ -59,50 +61,28 @@ _NEXT: Final = """
             ORDER BY session_id LIMIT :reach
         ) WHERE expires IS NULL OR expires > :now LIMIT :limit
     )
+    UNION ALL
+    SELECT * FROM (
+        SELECT NULL, NULL, NULL, NULL, NULL FROM idlanyard_sessions
+        WHERE client_key = :client_key AND session_id > :after
+        ORDER BY session_id LIMIT 1 OFFSET :reach
+    ) LIMIT :limit
 """
-# Are there more sessions, dead or alive, than _NEXT has read?
-_BEYOND: Final = """
-    SELECT 1 FROM idlanyard_sessions WHERE client_key = :client_key AND session_id > :after
-    ORDER BY session_id LIMIT 1 OFFSET :reach
-"""
-# The second way reads all of the client's living sessions, and none of the dead.
-_SORTED: Final = """
-    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
-    WHERE key IN (
-        SELECT key FROM (
-            SELECT key, session_id FROM idlanyard_sessions
-            WHERE client_key = :client_key AND expires IS NULL
-            UNION ALL
-            SELECT key, session_id FROM idlanyard_sessions
-            WHERE client_key = :client_key AND expires > :now
-        ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
-    )
-"""
-_COUNT_LIVING: Final = """
-    SELECT count(*) FROM (
-        SELECT 1 FROM (
-            SELECT key FROM idlanyard_sessions
-            WHERE client_key = :client_key AND expires IS NULL
-            UNION ALL
-            SELECT key FROM idlanyard_sessions
-            WHERE client_key = :client_key AND expires > :now
-        ) LIMIT :most
-    )
-"""
-# The third way reads a page of each term in which living sessions of the client end. Some of the
-# dead have the same term as living ones, so the sessions that end soonest are read by their end.
+# The second way reads a page of each term in which living sessions of the client end. Some of
+# the dead have the same term as living ones, so the sessions that end soonest are read by their
+# end.
 _HAS_TERMS: Final = """
     SELECT 1 FROM sqlite_schema WHERE name = 'idlanyard_sessions_by_term' COLLATE NOCASE
 """
 _HORIZON: Final = """
     SELECT expires FROM idlanyard_sessions
-    WHERE client_key = :client_key AND expires > :now ORDER BY expires LIMIT 1 OFFSET :reach
+    WHERE client_key = :client_key AND expires > :now ORDER BY expires LIMIT 1 OFFSET :soon
 """
 _ENDING: Final = """
     SELECT session_id, key FROM (
         SELECT session_id, key FROM idlanyard_sessions
         WHERE client_key = :client_key AND expires > :now AND expires < :horizon
-        ORDER BY expires LIMIT :reach
+        ORDER BY expires LIMIT :soon
     ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
 """
 # A recursive query jumps from term to term in the index; DISTINCT would read every entry.
@@ -128,6 +108,30 @@ _OF_TERM: Final = """
 _READ_ALL: Final = """
     SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
     WHERE key IN (?)
+"""
+# The third way reads all of the client's living sessions, and none of the dead.
+_SORTED: Final = """
+    SELECT session_id, client_id, metadata, created, expires FROM idlanyard_sessions
+    WHERE key IN (
+        SELECT key FROM (
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key, session_id FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) WHERE session_id > :after ORDER BY session_id LIMIT :limit
+    )
+"""
+_COUNT_LIVING: Final = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM (
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires IS NULL
+            UNION ALL
+            SELECT key FROM idlanyard_sessions
+            WHERE client_key = :client_key AND expires > :now
+        ) LIMIT :most
+    )
 """
 _PURGE: Final = """
     DELETE FROM idlanyard_sessions WHERE key IN (
@@ -167,14 +171,19 @@ _PAUSE: Final = 50_000
 """
 The microseconds between two creates of a process that remove many, which takes milliseconds.
 """
-_NEAR: Final = (1, 16)
+_NEAR: Final = 4
 """
-The most living sessions that are sorted for a page, and the most sessions, dead or alive, that
-are walked through if there are more; as multiples of the page's size.
+The most sessions, dead or alive, that are read for a page in the order of their IDs.
+
+This, like the next two, is a multiple of the page's size.
 """
-_FAR: Final = (64, -1)
+_SOON: Final = 16
 """
-The same where there is no index of terms, or too many terms; -1 is all.
+The number of sessions that are read by their end before others are read by their term.
+"""
+_SORTED_AT_MOST: Final = 64
+"""
+The most living sessions that are sorted for a page if they cannot be read by their term.
 """
 _MOST_TERMS: Final = 256
 _AFTER_ALL_TEXT: Final = b""
@@ -198,7 +207,6 @@ class Statements:
         self.extend = rename(_EXTEND)
         self.delete = rename(_DELETE)
         self.next = rename(_NEXT)
-        self.beyond = rename(_BEYOND)
         self.sorted = rename(_SORTED)
         self.count_living = rename(_COUNT_LIVING)
         self.has_terms = rename(_HAS_TERMS)
@@ -296,40 +304,34 @@ class Commands:
         that they had to live.
         """
         values = {"client_key": client_key, "after": after, "limit": limit, "now": _read_clock()}
-        # One snapshot: a purge between two statements would move the rows that are walked past.
-        connection.execute("BEGIN")
-        with connection:
-            return self._read_page(connection, values, limit)
-
-    def _read_page(
-        self, connection: sqlite3.Connection, values: dict[str, Any], limit: int
-    ) -> list[Row]:
-        found = self._read_in_order(connection, values, limit, *_NEAR)
+        found = self._read_in_order(connection, values, _NEAR * limit)
         if found is None:
-            found = self._read_by_terms(connection, values, limit)
+            # One snapshot: a page that lacked what ends meanwhile would be taken for the last one.
+            connection.execute("BEGIN")
+            with connection:
+                found = self._read_by_terms(connection, values, limit)
         if found is None:
-            found = self._read_in_order(connection, values, limit, *_FAR)
+            values["most"] = most = _SORTED_AT_MOST * limit
+            (living,) = connection.execute(self._sql.count_living, values).fetchone()
+            if living < most:
+                return _sort_rows(connection.execute(self._sql.sorted, values))
+            found = self._read_in_order(connection, values, -1)
         return found or []
 
     def _read_in_order(
-        self,
-        connection: sqlite3.Connection,
-        values: dict[str, Any],
-        limit: int,
-        most: int,
-        reach: int,
+        self, connection: sqlite3.Connection, values: dict[str, Any], reach: int
     ) -> list[Row] | None:
         """
         Return a page in the order of IDs, unless too many dead sessions are in between.
+
+        Args:
+            connection: the connection.
+            values: the client, the page and the time.
+            reach: the most sessions to read, dead or alive; -1 is all.
         """
-        values |= {"most": most * limit + 1, "reach": reach * limit}
-        (living,) = connection.execute(self._sql.count_living, values).fetchone()
-        if living <= most * limit:
-            return _sort_rows(connection.execute(self._sql.sorted, values))
-        found = _sort_rows(connection.execute(self._sql.next, values))
-        if len(found) == limit or reach < 0:
-            return found
-        return None if connection.execute(self._sql.beyond, values).fetchone() else found
+        rows = connection.execute(self._sql.next, values | {"reach": reach}).fetchall()
+        found = _sort_rows(row for row in rows if row[0] is not None)
+        return found if len(found) == len(rows) or reach < 0 else None
 
     def _read_by_terms(
         self, connection: sqlite3.Connection, values: dict[str, Any], limit: int
@@ -340,8 +342,9 @@ class Commands:
         sql = self._sql
         if not connection.execute(sql.has_terms).fetchone():
             return None
+        values = values | {"soon": _SOON * limit, "before": _AFTER_ALL_TEXT}
         (horizon,) = connection.execute(sql.horizon, values).fetchone() or (FOREVER,)
-        values |= {"horizon": horizon, "terms": _MOST_TERMS + 1, "before": _AFTER_ALL_TEXT}
+        values |= {"horizon": horizon, "terms": _MOST_TERMS + 1}
         terms = connection.execute(sql.terms, values).fetchall()
         if len(terms) > _MOST_TERMS:
             return None
@@ -459,5 +462,5 @@ def _row_or_none(found: sqlite3.Cursor) -> Row | None:
     return None if row is None else Row._make(row)
 
 
-def _sort_rows(found: sqlite3.Cursor) -> list[Row]:
+def _sort_rows(found: Iterable[tuple[Any, ...]]) -> list[Row]:
     return sorted(map(Row._make, found))
