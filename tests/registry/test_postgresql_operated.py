@@ -481,6 +481,30 @@ def test_a_role_that_may_not_create_is_told_the_sql(
     assert indexes(owned) == WHOLE
 
 
+def test_a_role_that_may_not_create_an_index_goes_on_without(
+    owned: str, face: Face, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Without the index by term every verb works; the log has the SQL for it once, and so has check.
+    """
+    with SessionRegistry.open(owned) as registry:
+        registry.exists("x")
+    execute(owned, "DROP INDEX idlanyard_sessions_by_term")
+    fill(owned, NEAR + 200, name="'a' || n", ends="now()")
+    url = restricted(owned, "SELECT, INSERT, UPDATE, DELETE")
+    caplog.set_level(logging.WARNING, "idlanyard")
+    with face(url) as registry, face(url) as another:
+        made = registry.create("b", client_id="c", ttl=60, idempotency_key="k")
+        assert another.create("b", client_id="c", ttl=60, idempotency_key="k") == made
+        assert registry.find(client_id="c", limit=1) == [made]
+        [sentence] = registry.check()
+        assert [record.getMessage() for record in caplog.records] == [f"idlanyard: {sentence}"]
+        follow(owned, sentence)
+        assert registry.check() == []
+        assert registry.find(client_id="c", limit=1) == [made]
+    assert indexes(owned) == WHOLE
+
+
 @pytest.mark.parametrize("verb", ["SELECT", "INSERT", "UPDATE", "DELETE"])
 def test_a_role_without_a_right_is_told_it(owned: str, face: Face, verb: str) -> None:
     """

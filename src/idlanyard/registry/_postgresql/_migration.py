@@ -44,6 +44,7 @@ from idlanyard.registry._postgresql._schema import (
     create_sql,
     grant_sql,
     is_added_column,
+    is_optional_index,
     layout_table,
     lock_sql,
     sorted_indexes,
@@ -56,6 +57,10 @@ _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _RETRY_AFTER: Final = 1.0
 """
 The seconds between two checks whether another process has created the indexes.
+"""
+_LOOK_AFTER: Final = 60.0
+"""
+The same for an index that only the owner of the table can create, and whose absence is no fault.
 """
 _CLOCK: Final = func.clock_timestamp(type_=DateTime(timezone=True))
 # A process that was killed between its claim and CREATE INDEX blocks the others this long.
@@ -126,6 +131,13 @@ class State(NamedTuple):
     has_timeout: bool
     version: int | None = None
 
+    @property
+    def may_upgrade(self) -> bool:
+        """
+        Whether the role may add what is missing.
+        """
+        return bool(self.is_owner and self.may_create)
+
 
 class Migration:
     """
@@ -184,15 +196,19 @@ class Migration:
         if not state.is_there:
             _run(connection, lock_sql(self._table) + create_sql(self._table))
             state = self._read_state(connection)
-        elif find_missing(state, self._table) and state.is_owner and state.may_create:
+        elif find_missing(state, self._table) and state.may_upgrade:
             self._upgrade(connection, state)
             state = self._read_state(connection)
         missing = find_missing(state, self._table)
         self.has_retry_index = f"{self._table.name}_by_retry" not in missing
         self.has_term_index = f"{self._table.name}_by_term" not in missing
         is_complete = not any("_by_" in name for name in missing)
-        self._due_at = math.inf if is_complete else monotonic() + _RETRY_AFTER
-        sentences = list(setting_warnings(state, self._table.name))
+        pause = _RETRY_AFTER if state.may_upgrade else _LOOK_AFTER
+        self._due_at = math.inf if is_complete else monotonic() + pause
+        sentences = [
+            *setting_warnings(state, self._table.name),
+            *index_warnings(state, self._table),
+        ]
         for sentence in sentences:
             warn_once(sentence, "idlanyard: %s", sentence)
         return sentences
@@ -292,7 +308,7 @@ def find_fault(state: State, table: Table) -> str | None:
     if state.lacking_rights:
         return f"this role lacks rights: let the owner run: {grant_sql(table, state.role)}"
     missing = [name for name in find_missing(state, table) if name != layout_table(table).name]
-    if missing and not (state.is_owner and state.may_create):
+    if not state.may_upgrade and any(not is_optional_index(name) for name in missing):
         sql = f"{add_columns_sql(table)} {create_layout_sql(table)}" + "".join(
             f"{create_index_sql(index, is_online=True)}; "
             for index in sorted_indexes(table)
@@ -325,6 +341,20 @@ def setting_warnings(state: State, table: str) -> Iterator[str]:
             f"the table {table} is unlogged, so a crash of the server empties it: "
             f"run ALTER TABLE {table} SET LOGGED"
         )
+
+
+def index_warnings(state: State, table: Table) -> Iterator[str]:
+    """
+    Yield a sentence for each missing index that this role cannot create and can do without. Pure.
+    """
+    missing = find_missing(state, table)
+    for index in sorted_indexes(table):
+        if not state.may_upgrade and index.name in missing:
+            yield (
+                f"the table {table.name} lacks the index {index.name}, without which find is slow "
+                "where many sessions have expired, and this role may not create it: let the "
+                f"table's owner run: {create_index_sql(index, is_online=True)}"
+            )
 
 
 def _find_create_fault(state: State, table: Table) -> str | None:

@@ -191,6 +191,13 @@ def is_added_column(name: str) -> bool:
     return name in _ADDED_COLUMNS
 
 
+def is_optional_index(name: str) -> bool:
+    """
+    Return whether a registry works without an index, only slower.
+    """
+    return name.endswith("_sessions_by_term")
+
+
 def create_sql(table: Table) -> str:
     """
     Return the statements that create the tables and indexes.
