@@ -47,12 +47,47 @@ CLEARING = {
     "django-log-request-id": "log_request_id.middleware._clear_request_id",
 }
 
+# As the middlewares of a new project write them.
+DEFAULTS = {
+    "X-Frame-Options": "DENY",
+    "Content-Length": "2",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+NEVER = {
+    "Expires": "Thu, 26 Nov 2026 11:00:00 GMT",
+    "Cache-Control": "max-age=0, no-cache, no-store, must-revalidate, private",
+}
+TOKEN = "Jm3xq0Vw9cJm3xq0Vw9cJm3xq0Vw9c22"
+DJANGO_PAGES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "page": (DEFAULTS, {}),
+    "form": (DEFAULTS | {"Vary": "Cookie"}, {"csrftoken": TOKEN, "sessionid": TOKEN}),
+    "never_cache": (NEVER | DEFAULTS | {"Vary": "Cookie"}, {"csrftoken": TOKEN}),
+}
+"""
+The headers and the cookies of a page without a session, of one with a form and a
+session, and of one that no cache may store, such as the admin's.
+"""
 
-def hello(request: Any) -> HttpResponse:
-    return HttpResponse(b"hi", content_type="text/plain")
+
+def make_view(headers: dict[str, str], cookies: dict[str, str]) -> Callable[[Any], HttpResponse]:
+    """
+    Return a view that writes these headers and cookies.
+    """
+
+    def view(request: Any) -> HttpResponse:
+        response = HttpResponse(b"hi")
+        for name, value in headers.items():
+            response.headers[name] = value
+        for name, value in cookies.items():
+            response.set_cookie(name, value)
+        return response
+
+    return view
 
 
-urlpatterns = [path("", hello)]
+urlpatterns = [path(name, make_view(*page)) for name, page in DJANGO_PAGES.items()]
 
 
 def django_floor(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -114,6 +149,8 @@ def django_handlers() -> dict[str, DjangoHandler]:
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF="framework_candidates",
         INSTALLED_APPS=["django_guid"],
+        SECRET_KEY="of this benchmark",
+        SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
         IDLANYARD=TRUSTING,
         DJANGO_GUID={"GUID_HEADER_NAME": "X-Session-ID"},
         LOG_REQUEST_ID_HEADER="HTTP_X_SESSION_ID",
@@ -124,17 +161,39 @@ def django_handlers() -> dict[str, DjangoHandler]:
     return {name: DjangoHandler(name) for name in DJANGO}
 
 
+FLASK_PAGES = {
+    "page": {},
+    "session": {
+        "Vary": "Cookie",
+        "Set-Cookie": "session=eyJzZWVuIjoxfQ.aSb0xg.Jm3xq0Vw9cJm3xq0Vw9c; HttpOnly; Path=/",
+    },
+    "file": {
+        "Content-Disposition": "inline; filename=site.css",
+        "Last-Modified": "Tue, 17 Nov 2026 09:12:44 GMT",
+        "Cache-Control": "no-cache",
+        "ETag": '"1795000364.0-2-3386509023"',
+        "Accept-Ranges": "bytes",
+        "Date": "Thu, 26 Nov 2026 11:00:00 GMT",
+    },
+    "no-store": {"Cache-Control": "no-store", "Vary": "Cookie"},
+}
+"""
+The headers, besides Content-Type and Content-Length, of a page, of one with a session,
+of a file from the static folder, and of an API's answer that says no-store.
+"""
+
+
 def flask_app() -> Flask:
     """
     Return a bare Flask application with a view of its own.
     """
     app = Flask("bare")
-    app.add_url_rule("/", view_func=copied(greet))
+    app.add_url_rule("/<name>", view_func=copied(show_page))
     return app
 
 
-def greet() -> tuple[bytes, dict[str, str]]:
-    return b"hi", {"Content-Type": "text/plain"}
+def show_page(name: str) -> tuple[bytes, dict[str, str]]:
+    return b"hi", FLASK_PAGES[name]
 
 
 class FlaskFloor(WSGIFloor):

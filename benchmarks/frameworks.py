@@ -3,94 +3,112 @@ What a request costs more inside Django and Flask, in process, as ratios.
 
     python benchmarks/frameworks.py [--quick] [--processes 3]
 
-Every ratio compares candidates of one interleaved run; the median over
-several processes counts. Needs the ``bench`` dependency group.
+Requests are those of a browser and of scripts as nginx passes them on; responses
+have the headers that the framework writes, and in Django the middlewares that a
+new project has. Every ratio compares candidates of one interleaved run: the
+geometric mean over the responses, and the worst of them. The median over several
+processes counts. Needs the ``bench`` dependency group.
 """
 
 from __future__ import annotations
 
-import contextvars
+import gc
 import logging
+import random
 import statistics
 import time
+from contextvars import Context
+from itertools import product
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 from django.core.signals import request_finished
-from driving import Drive, added, lines
-from framework_candidates import DjangoHandler, django_handlers, flask_handlers
+from framework_candidates import DJANGO_PAGES, FLASK_PAGES, django_handlers, flask_handlers
+from lanes import environ_of
 from processes import run_in_processes
+from profiles import BUILT_IN, load_profiles
 
 Ratios = dict[str, float]
 
-BLOCK = 10
-PATHS = ("mint", "session")
+REQUESTS = {
+    "mint": "browser by nginx",
+    "session": "fetch by nginx",
+    "trusted": "fetch by nginx, all IDs",
+}
+PROFILES = {request.name: request for request in load_profiles(BUILT_IN).requests}
+# Requests of one slice, the first of which warms up.
+SLICE = 11
 TARGETS = {
-    f"P8 {framework} {path} / {peer}": ("<=", target)
+    f"P8 {framework} {path} / {peer}{which}": ("<=", target)
     for framework, peer, target in (
-        ("Django", "django-guid", 0.15),
-        ("Django", "django-log-request-id", 0.6),
+        ("Django", "django-guid", 0.2),
+        ("Django", "django-log-request-id", 0.8),
         ("Flask", "hooks recipe", 0.5),
     )
-    for path in PATHS
+    for path in REQUESTS
+    for which in ("", ", worst response")
 }
 
 
-def environ(path: str, headers: int) -> dict[str, Any]:
+def environ(path: str, page: str) -> dict[str, Any]:
     """
-    Return what a server hands over for one request, every header name a new object.
+    Return what a server passes on for one request, of new objects.
     """
-    made: dict[str, Any] = {"REMOTE_ADDR": "10.0.0.5", "SERVER_PROTOCOL": "HTTP/1.1"}
-    for name, value in lines(path, headers):
-        key = name.upper().replace("-", "_")
-        made[key if key == "CONTENT_TYPE" else "HTTP_" + key] = value
+    made = environ_of(PROFILES[REQUESTS[path]]) | {"PATH_INFO": f"/{page}"}
     setup_testing_defaults(made)
     return made
 
 
-def drive(app: Any, count: int, path: str, headers: int, chunks: int) -> float:
+def drive(app: Any, environs: list[dict[str, Any]]) -> int:
     """
-    Return the nanoseconds of one request, over *count*, each body read and closed.
+    Return the nanoseconds of these requests, each body read and closed.
     """
-    environs = [environ(path, headers) for _ in range(count)]
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> None: ...
 
-    def run() -> float:
-        started = time.perf_counter_ns()
-        while environs:
-            # Let go as by a server: what a request holds ends with it.
-            body = app(environs.pop(), start_response)
-            for _ in body:
-                pass
-            body.close()
-        return (time.perf_counter_ns() - started) / count
-
-    return contextvars.Context().run(run)
+    # The time of this thread, since that of others is not ours.
+    started = time.thread_time_ns()
+    while environs:
+        # Let go as by a server: what a request holds ends with it.
+        body = app(environs.pop(), start_response)
+        for _ in body:
+            pass
+        body.close()
+    return time.thread_time_ns() - started
 
 
-def drive_django(app: DjangoHandler, count: int, path: str, headers: int, chunks: int) -> float:
+def time_slice(app: Any, path: str, page: str) -> float:
     """
-    The same for Django, with what the candidate itself does when a request has finished.
+    Return the nanoseconds of one request of a slice, in a Context of its own.
+
+    Where a candidate clears up when a request has finished, it does.
     """
-    if app.clearing is None:
-        return drive(app, count, path, headers, chunks)
-    request_finished.connect(app.clearing)
+    environs = [environ(path, page) for _ in range(SLICE)]
+    clearing = getattr(app, "clearing", None)
+    if clearing is not None:
+        request_finished.connect(clearing)
     try:
-        return drive(app, count, path, headers, chunks)
+        context = Context()
+        context.run(drive, app, [environs.pop()])
+        return context.run(drive, app, environs) / (SLICE - 1)
     finally:
-        request_finished.disconnect(app.clearing)
+        if clearing is not None:
+            request_finished.disconnect(clearing)
 
 
-def costs(handlers: dict[str, Any], driver: Drive, path: str, rounds: int) -> dict[str, float]:
+def costs(handlers: dict[str, Any], path: str, page: str, rounds: int) -> dict[str, float]:
     """
-    Return what each candidate adds, as the median of short blocks.
+    Return what each candidate adds to the bare application, their slices interleaved.
 
-    A framework's own time is far longer than what is added to it: where the
-    machine changes its pace between blocks, nothing is compared across the change.
+    The fastest fifth of a candidate's slices ends where nothing has disturbed it: a
+    framework's own time is far longer than what is added to it.
     """
-    blocks = [added(handlers, driver, path, rounds=BLOCK) for _ in range(max(1, rounds // BLOCK))]
-    return {name: statistics.median(block[name] for block in blocks) for name in handlers}
+    times: dict[str, list[float]] = {name: [] for name in handlers}
+    for _ in range(rounds):
+        for name in random.sample(list(handlers), len(handlers)):
+            times[name].append(time_slice(handlers[name], path, page))
+    fast = {name: sorted(values)[rounds // 5] for name, values in times.items()}
+    return {name: max(1.0, value - fast["bare"]) for name, value in fast.items()}
 
 
 def measured(rounds: int) -> Ratios:
@@ -99,23 +117,28 @@ def measured(rounds: int) -> Ratios:
     """
     ratios: Ratios = {}
     frameworks = {
-        "Django": (django_handlers(), drive_django),
-        "Flask": (flask_handlers(), drive),
+        "Django": (django_handlers(), DJANGO_PAGES),
+        "Flask": (flask_handlers(), FLASK_PAGES),
     }
-    for framework, (handlers, driver) in frameworks.items():
-        for path in PATHS:
-            taken = costs(handlers, driver, path, rounds)
-            for name in handlers:
-                if name not in ("bare", "idlanyard"):
-                    ratio = taken["idlanyard"] / taken[name]
-                    ratios[f"P8 {framework} {path} / {name}"] = ratio
+    gc.collect()
+    gc.freeze()
+    for (framework, (handlers, pages)), path in product(frameworks.items(), REQUESTS):
+        taken = [costs(handlers, path, page, rounds) for page in pages]
+        for name in handlers:
+            if name in ("bare", "idlanyard"):
+                continue
+            found = [added["idlanyard"] / added[name] for added in taken]
+            figure = f"P8 {framework} {path} / {name}"
+            ratios[figure] = statistics.geometric_mean(found)
+            if name != "floor":
+                ratios[f"{figure}, worst response"] = max(found)
     return ratios
 
 
 def main() -> None:
     # The peers log every request; the time of writing lines is not measured.
     logging.disable()
-    run_in_processes(__file__, __doc__.splitlines()[1], measured, TARGETS, rounds=200)
+    run_in_processes(__file__, __doc__.splitlines()[1], measured, TARGETS, rounds=60)
 
 
 if __name__ == "__main__":
