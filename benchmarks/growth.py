@@ -30,6 +30,10 @@ from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 
 SIZES = (1_250, 5_000, 20_000)
 ROUNDS = 5
+# A busy machine interrupts what takes long, and makes its growth look steeper than it is.
+CLOCK = time.thread_time
+# What no longer fits into the processor's caches costs more each; a square would be 2.
+LINEAR = 1.25
 PEER = "10.0.0.5"
 HELD = 1_700
 WEBSOCKETS = (100, 1_000, 10_000)
@@ -38,6 +42,7 @@ Lines = Callable[[int], list[tuple[bytes, bytes]]]
 
 KINDS: dict[str, Lines] = {
     "foreign": lambda n: [(b"x-other", b"1")] * n,
+    "foreign, of many names": lambda n: [(b"x-other-%d" % i, b"1") for i in range(n)],
     "own, repeated": lambda n: [(b"x-session-id", b"s1")] * n,
     "own, empty": lambda n: [(b"x-user-id", b"")] * n,
     "aliases": lambda n: [(b"x_user_id", b"a"), (b"x-user_id", b"b")] * (n // 2),
@@ -97,9 +102,9 @@ def time_asgi(policy: Policy, lines: Lines, count: int) -> float:
 
     async def once() -> float:
         scope = {"type": "http", "path": "/", "headers": lines(count), "client": (PEER, 1)}
-        begun = time.perf_counter()
+        begun = CLOCK()
         await middleware(scope, None, None)
-        return time.perf_counter() - begun
+        return CLOCK() - begun
 
     return min(asyncio.run(once()) for _ in range(ROUNDS))
 
@@ -118,9 +123,9 @@ def time_wsgi(policy: Policy, lines: Lines, count: int) -> float:
 
     def once() -> float:
         environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": PEER, **headers}
-        begun = time.perf_counter()
+        begun = CLOCK()
         middleware(environ, lambda *_: None)  # type: ignore[arg-type]
-        return time.perf_counter() - begun
+        return CLOCK() - begun
 
     return min(once() for _ in range(ROUNDS))
 
@@ -150,15 +155,15 @@ def lines_table(sizes: tuple[int, ...], *, detail: bool) -> Iterator[str]:
     Yield the lines of the table of header lines: by kind the worst of all policies, or each.
     """
     yield f"| P15: {sizes[-1]:,} header lines | exponent | ms | target | met |"
-    yield "|---|--:|--:|--:|---|"
+    yield "|---|--:|--:|---|---|"
     rows: dict[str, list[tuple[float, float]]] = {}
     for (kind, protocol, policy), figures in measured(sizes).items():
         name = f"{kind}, {protocol}, {policy}" if detail else f"{kind}, {protocol}"
         rows.setdefault(name, []).append(figures)
     for name, several in rows.items():
         power, milliseconds = (max(column) for column in zip(*several, strict=True))
-        met = "yes" if milliseconds <= 60 else "no"
-        yield f"| {name} | {power:.2f} | {milliseconds:.1f} | <= 60 | {met} |"
+        met = "yes" if power <= LINEAR and milliseconds <= 60 else "no"
+        yield f"| {name} | {power:.2f} | {milliseconds:.1f} | <= {LINEAR:g}; <= 60 | {met} |"
 
 
 def time_requests(app: Any, scope: dict[str, Any], number: int = 20) -> float:
@@ -169,13 +174,13 @@ def time_requests(app: Any, scope: dict[str, Any], number: int = 20) -> float:
     async def send(message: Any) -> None: ...
 
     def once() -> float:
-        begun = time.perf_counter()
+        begun = CLOCK()
         for _ in range(number):
             try:
                 app({**scope}, None, send).send(None)
             except StopIteration:
                 continue
-        return (time.perf_counter() - begun) / number
+        return (CLOCK() - begun) / number
 
     return min(Context().run(once) for _ in range(ROUNDS))
 
@@ -200,6 +205,18 @@ def time_chunks(count: int) -> float:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(count):
             await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    return time_requests(ASGIMiddleware(app, TRUSTING), {"type": "http", "headers": []}, 4)
+
+
+def time_response(count: int, name: str, value: bytes) -> float:
+    """
+    Return the seconds of a request to which the response has *count* header lines.
+    """
+    headers = [(name.format(number).encode(), value) for number in range(count)]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
 
     return time_requests(ASGIMiddleware(app, TRUSTING), {"type": "http", "headers": []}, 4)
 
@@ -229,7 +246,7 @@ class Dimension(NamedTuple):
     name: str
     sizes: tuple[int, ...]
     time: Callable[[int], float]
-    limit: float = 1.1
+    limit: float = LINEAR
 
 
 DIMENSIONS = (
@@ -238,6 +255,17 @@ DIMENSIONS = (
     ),
     Dimension("IDs declared and present", (4, 16, 64), lambda n: time_ids(n, present=True)),
     Dimension("body chunks", (100, 1_000, 10_000), time_chunks),
+    # Few of them would be remembered from one request to the next.
+    Dimension(
+        "response headers, of many names",
+        (2_500, 10_000, 40_000),
+        lambda n: time_response(n, "x-other-{}", b"1"),
+    ),
+    Dimension(
+        "response headers, Cache-Control",
+        (2_500, 10_000, 40_000),
+        lambda n: time_response(n, "cache-control", b"no-cache"),
+    ),
     Dimension("nesting depth of the middleware", (2, 8, 32), time_nested),
     Dimension("foreign ContextVars on a log line", (1, 100, 10_000), time_record, 0.05),
 )
