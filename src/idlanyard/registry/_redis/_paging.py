@@ -47,7 +47,7 @@ BATCH: Final = 100
 IDs that one script removes or one round of commands reads.
 """
 LARGEST_READ: Final = 500
-LARGEST_ROUND: Final = 4096
+LARGEST_ROUND: Final = 2048
 """
 IDs that the scripts of one round read.
 """
@@ -57,7 +57,7 @@ _FEW: Final = 4
 Expired sessions of an index that a page looks up if there are no more than that.
 """
 _SAMPLE: Final = 16
-_SAMPLED: Final = 8
+_SAMPLED: Final = 4
 """
 Indexes of which a page looks up a sample if they have more.
 """

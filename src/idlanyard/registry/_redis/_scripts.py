@@ -399,12 +399,17 @@ if over == 0 then
   local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
   return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}, 0}
 end
+local suspects = {}
 local number = over > tonumber(few) and sample or few
-local suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
-local after = string.format('(%.0f', before)
-if redis.call('ZCOUNT', ends, after, '+inf') <= math.min(4 * count, 500)
-    and redis.call('ZCARD', index) == redis.call('ZCARD', ends) then
-  local names = redis.call('ZRANGEBYSCORE', ends, after, '+inf')
+if number ~= '0' then
+  suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
+end
+local all = redis.call('ZCARD', ends)
+if all - over <= math.min(4 * count, 500) and redis.call('ZCARD', index) == all then
+  local names = {}
+  if all > over then
+    names = redis.call('ZRANGEBYSCORE', ends, string.format('(%.0f', before), '+inf')
+  end
   local places = #names > 0 and redis.call('ZMSCORE', index, unpack(names)) or {}
   local is_whole = true
   for at, place in ipairs(places) do
