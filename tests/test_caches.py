@@ -24,9 +24,9 @@ from drive import (
     websocket_scope,
 )
 from idlanyard import Policy, PolicyError, asgi, session_spec, user_spec, wsgi
-from idlanyard._decision.caches import Caches
-from idlanyard._decision.plan import compile_policy
+from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI
+from idlanyard._decision.response import add_echo
 from idlanyard.testing import raise_failures
 
 IDS = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
@@ -228,56 +228,84 @@ def test_no_header_of_an_app_makes_the_echo_fail(
     assert len(values_of(said, "Cache-Control")) <= max(1, len(values_of(headers, "Cache-Control")))
 
 
+def _plan_of(policy: Policy) -> CompiledPolicy:
+    return compile_policy(policy, WSGI)
+
+
+@given(
+    responses=st.lists(
+        st.tuples(
+            st.lists(st.tuples(NAMES, VALUES), max_size=4),
+            st.sampled_from([200, 304, 404, 500]),
+            st.sampled_from(["GET", "POST"]),
+        ),
+        max_size=6,
+    ),
+    policy=st.sampled_from([MARKING, UNMARKED, ALWAYS, Policy(expose=True)]),
+)
+def test_what_is_remembered_changes_no_response(
+    responses: list[tuple[list[Line], int, str]], policy: Policy
+) -> None:
+    """
+    R9: a policy that has seen other responses decides on one as a policy does that has seen none.
+    """
+    seasoned = _plan_of(policy)
+    for headers, status, method in responses * 2:
+        said = add_echo(seasoned, method, status, headers, IDS)
+        assert said == add_echo(_plan_of(policy), method, status, headers, IDS)
+
+
 @pytest.mark.parametrize("dialect", [ASGI, WSGI], ids=["asgi", "wsgi"])
 def test_what_is_remembered_of_headers_is_bounded(dialect: Any) -> None:
     """
-    Verdicts and names are remembered up to a number, and the long ones never.
+    Effects, names and dates are remembered up to a number, and the long ones never.
     """
-    caches = Caches(dialect)
+    plan = compile_policy(Policy(), dialect)
     encode = (lambda text: text.encode()) if dialect is ASGI else str
     for number in range(2000):
-        caches.judge_response("GET", 200, [(encode(f"x-{number}"), encode("a"))])
-        caches.judge_response(
-            "GET", 200, [(encode("cache-control"), encode(f"max-age=0, x={number}"))]
-        )
-        caches.judge_response("GET", 200, [(encode("x" * 200), encode("a"))])
-        caches.judge_response("GET", 200, [(encode("expires"), encode(f"{number}"))])
-        line = encode("cache-control"), encode(f"x={number}")
-        caches.forbid_storing(("cache-control",), [line, (line[0], line[1] * 200)])
-        caches.forbid_storing(("cache-control",), [(line[0], line[1] * 200)])
-        caches.judge_response(
-            "GET", 200, [(encode("cdn-cache-control"), encode("no-store" + "," * 200))]
-        )
-    tables: list[list[Any]] = [[*caches.kinds], [*caches._dates]]
-    tables += [[text for _, text in table] for table in (caches._verdicts, caches._marked)]
+        for name, value in (
+            (f"x-{number}", "a"),
+            ("x" * 300, "a"),
+            (f"x{number}-cache-control", "a"),
+            ("cache-control", f"max-age=0, x={number}"),
+            ("cache-control", "no-store" + "," * 300),
+            ("expires", f"{number}"),
+        ):
+            add_echo(plan, "GET", 200, [(encode(name), encode(value))], [])
+    effects = plan.effects
+    tables: list[list[Any]] = [[*effects.plain], [*effects.values_count], [*plan.caches.dates]]
+    tables.append([b"".join(map(_to_bytes, parts)) for parts in effects.known])
     assert [0 < len(table) <= 256 for table in tables] == [True] * 4
-    assert max(len(text) for table in tables for text in table) <= 128
+    assert max(len(text) for table in tables for text in table) <= 256
 
 
-def test_names_that_do_not_matter_are_remembered_in_bounds() -> None:
-    """
-    A few hundred names that do not affect the echo are remembered, and the long ones never.
-    """
-    from idlanyard._decision.response import affects_echo
-
-    plan = compile_policy(Policy(), WSGI)
-    assert not affects_echo(plan, "x" * 200)
-    assert not plan.plain_names
-    for number in range(2000):
-        assert not affects_echo(plan, f"x-{number}")
-    assert len(plan.plain_names) == 256
+def _to_bytes(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def test_a_verdict_that_is_remembered_is_the_same() -> None:
     """
     A line seen before is judged as it was the first time, for its own header.
     """
-    caches = Caches(WSGI)
+    plan = _plan_of(Policy())
     for _ in range(2):
-        assert caches.judge_response("GET", 200, [("Cache-Control", "private")]) == ()
-        assert caches.judge_response("GET", 200, [("Surrogate-Control", "private")]) == (
-            "surrogate-control",
-            "cache-control",
-        )
-        assert caches.judge_response("GET", 200, [ETAG, ("Cache-Control", "private")]) == ()
-        assert caches.judge_response("GET", 200, [ETAG]) is None
+        for before, after in (
+            ([("Cache-Control", "private")], [("Cache-Control", "private"), *IDS]),
+            (
+                [("Surrogate-Control", "private")],
+                [("Surrogate-Control", "private, no-store"), *IDS, ("Cache-Control", "private")],
+            ),
+            ([ETAG, ("Cache-Control", "private")], [ETAG, ("Cache-Control", "private"), *IDS]),
+            ([ETAG], [ETAG]),
+        ):
+            assert add_echo(plan, "GET", 200, before, IDS) == after
+
+
+def test_a_pair_of_the_application_may_be_a_list() -> None:
+    """
+    R9: whatever iterable the application writes for a pair, its header is made private.
+    """
+    headers: Any = [[b"x-a", b"1"], [b"cache-control", b"no-cache"]]
+    plan = compile_policy(Policy(), ASGI)
+    said = add_echo(plan, "GET", 200, headers, [(b"x-session-id", b"s1")])
+    assert (b"cache-control", b"no-cache, private") in said

@@ -113,7 +113,8 @@ def without_quick_ids(plan: CompiledPolicy) -> CompiledPolicy:
     The same plan, for which every ID raises a question.
     """
     plan.quick = {}
-    plan.questionable = tuple(plan.always_settled)
+    for spec in plan.specs:
+        spec.quick_mint = None
     return plan
 
 

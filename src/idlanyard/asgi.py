@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from idlanyard import _failures
 from idlanyard._binding import events
-from idlanyard._binding.functions import find_coroutine_mark
+from idlanyard._binding.functions import mark_coroutine_function
 from idlanyard._binding.state import (
     Binding,
     RequestIDs,
@@ -33,6 +33,7 @@ KEY: Final = ASGI_KEY
 # Loose on purpose: stricter aliases are rejected by one framework or another.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+_KINDS: Final = frozenset({"http", "websocket"})
 _STARTS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 )
@@ -72,7 +73,7 @@ class SessionContextMiddleware:
             or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_known_sessions", "_mark", "_plan", "_watched", "app")
+    __slots__ = ("_known_sessions", "_plan", "app")
 
     app: ASGIApp
 
@@ -81,30 +82,25 @@ class SessionContextMiddleware:
         check_application(app, "ASGI")
         self.app = app
         self._plan = compile_policy(policy, ASGI)
-        self._watched = frozenset(self._plan.watched)
         self._known_sessions = make_known_sessions(self._plan)
-        self._mark = find_coroutine_mark()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """
         Serve one connection.
         """
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in _KINDS:
             await self.app(scope, receive, send)
             return
         plan, known_sessions = self._plan, self._known_sessions
-        lines: Any = scope.get("headers")
-        # The protocol allows any iterable, and any iterable for each pair.
-        headers: list[Pair] = lines if lines.__class__ is list else [*map(tuple, lines or ())]
-        watched = self._watched
-        found: list[Pair] = []
-        for pair in headers:
-            if pair[0] in watched:
-                found.append(pair)
+        headers: Any = scope.get("headers")
+        if headers.__class__ is not list:
+            # The protocol allows any iterable, and any iterable for each pair.
+            pairs: list[Any] = [*map(tuple, headers or ())]
+            headers = scope["headers"] = pairs
         # Looked up by our key only: the IDs that are bound here may be another request's, since
         # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
         outer = find_open_ids(scope[KEY]) if KEY in scope else None
-        inner, edits, refusal, rejected = resolve(plan, found, scope, outer)
+        inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:
@@ -113,24 +109,25 @@ class SessionContextMiddleware:
             await _refuse_request(plan, scope, receive, send, refusal, inner)
             return
         removed, added = edits or _NO_EDITS
-        kept = [pair for pair in headers if pair[0] not in removed] if removed else headers
+        if removed:
+            headers = [pair for pair in headers if pair[0] not in removed]
         # A new list in every case: servers go on writing into theirs, and a task that
         # outlives the request reads this one.
-        scope["headers"] = kept + added
+        scope["headers"] = headers + added
         if outer is not None:
             await self.app(scope, receive, send)
             return
         scope[KEY] = inner
-        outside = get_binding()
+        exchange = _new_exchange(_Exchange)
+        exchange.plan, exchange.inner, exchange.outside = plan, inner, get_binding()
+        # Read before the application, which may change it: caches saw this one.
+        exchange.method = scope.get("method", "GET")
+        exchange.server_receive, exchange.server_send = receive, send
         token = bound.set(inner)
         try:
             if events.subscribers:
                 report_bound(inner)
-            await self.app(
-                scope,
-                _receive_outside(receive, outside),
-                _wrap_send(plan, inner, scope, send, outside, self._mark),
-            )
+            await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
             attach_to_error(error, inner)
             raise
@@ -142,17 +139,68 @@ class SessionContextMiddleware:
                 pass  # In another Context there is nothing of ours.
 
 
-def _receive_outside(receive: Any, outside: Binding) -> Any:
-    async def receive_outside() -> Any:
+class _Exchange:
+    """
+    The server's side of one request: ``receive`` and ``send`` as the application has them.
+    """
+
+    # One object and two methods of it: closures would hold twice the memory.
+    __slots__ = ("inner", "method", "outside", "plan", "server_receive", "server_send")
+
+    inner: RequestIDs
+    method: str
+    outside: Binding
+    plan: CompiledPolicy
+    server_receive: Any
+    server_send: Any
+
+    async def receive(self) -> Any:
         # The server continues to read the connection from inside this call, and asyncio
         # runs the callbacks that it registers there in the current Context.
-        token = bound.set(outside)
+        token = bound.set(self.outside)
         try:
-            return await receive()
+            return await self.server_receive()
         finally:
             reset_binding(token)
 
-    return receive_outside
+    def send(self, message: Any) -> Any:
+        # Most messages are parts of a body, which need no more than this comparison.
+        if message.get("more_body"):
+            return self.server_send(message)
+        kind = message["type"]
+        if kind in _STARTS:
+            return self.server_send(self._add_echo(message))
+        if kind in _LAST:
+            # The server may start the next request of the connection from inside this call.
+            return _send_in(self.server_send, message, self.outside)
+        return self.server_send(message)
+
+    def _add_echo(self, message: Any) -> Any:
+        try:
+            plan, pairs = self.plan, self.inner.echo
+            if pairs is None:
+                pairs = plan.echo_pairs(self.inner.values)
+            if not pairs:
+                return message
+            lines = message.get("headers", ())
+            if lines.__class__ is not list:
+                # An iterator can be read only once: the list is sent even if the echo fails.
+                lines = [*lines]
+                message = {**message, "headers": lines}
+            # An accepted WebSocket has no status, and no cache stores it.
+            if message["type"] == "websocket.accept":
+                lines = add_echo(plan, "", 200, lines, pairs)
+            else:
+                lines = add_echo(plan, self.method, message["status"], lines, pairs)
+            return {**message, "headers": lines}
+        except Exception as error:
+            _failures.report_failure("echo", error)
+            return message
+
+
+# A plain function is twice as fast per chunk, but adapters check whether it is async.
+mark_coroutine_function(_Exchange.send)
+_new_exchange: Final = _Exchange.__new__
 
 
 async def _send_in(send: Any, message: Any, binding: Binding) -> None:
@@ -160,55 +208,10 @@ async def _send_in(send: Any, message: Any, binding: Binding) -> None:
     try:
         await send(message)
     finally:
-        reset_binding(token)
-
-
-def _wrap_send(
-    plan: CompiledPolicy,
-    inner: RequestIDs,
-    scope: Any,
-    send: Any,
-    outside: Binding,
-    mark: dict[str, Any],
-) -> Any:
-    # Read before the application, which may change it: caches saw this one.
-    method = scope.get("method", "GET")
-
-    def send_echoed(message: Any) -> Any:
-        # Most messages are parts of a body, which need no more than this comparison.
-        if message.get("more_body"):
-            return send(message)
-        kind = message["type"]
-        if kind in _STARTS:
-            return send(_add_echo(plan, inner, method, message))
-        if kind in _LAST:
-            # The server may start the next request of the connection from inside this call.
-            return _send_in(send, message, outside)
-        return send(message)
-
-    # A plain function is twice as fast per chunk, but adapters check whether it is async.
-    send_echoed.__dict__ = mark
-    return send_echoed
-
-
-def _add_echo(plan: CompiledPolicy, inner: RequestIDs, method: str, message: Any) -> Any:
-    try:
-        pairs = plan.echo_pairs(inner.values) if inner.echo is None else inner.echo
-        if not pairs:
-            return message
-        # A message may lack its headers, and an accepted WebSocket has no status.
-        status = message["status"] if "status" in message else 200
-        headers = message["headers"] if "headers" in message else ()
-        if headers.__class__ is not list:
-            # An iterator can be read only once: the list is sent even if the echo fails.
-            message = {**message, "headers": [*headers]}
-            headers = message["headers"]
-        # No cache stores a handshake.
-        method = "" if message["type"] == "websocket.accept" else method
-        return {**message, "headers": add_echo(plan, method, status, headers, pairs)}
-    except Exception as error:
-        _failures.report_failure("echo", error)
-        return message
+        try:
+            bound.reset(token)
+        except ValueError:
+            pass  # In another Context there is nothing of ours.
 
 
 async def _refuse_request(

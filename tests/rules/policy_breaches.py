@@ -47,9 +47,9 @@ POLICY_BREACHES = [
     Breach(
         "S19",
         "an ID that is read out of a forwarding header hides it from the judge of senders",
-        "_decision/resolve.py",
-        "            if kind == HOP or (kind != ALIAS and key in plan.hop_keys):\n",
-        "            if kind == HOP:\n",
+        "_decision/plan.py",
+        "        self.hop_keys = frozenset(map(key, _HOPS)) - aliases\n",
+        "        self.hop_keys = frozenset(map(key, _HOPS)) - self.watched_names\n",
         PARSED
         + "test_a_forwarding_header_that_is_read_still_tells_of_a_rewritten_peer[X-Forwarded-For]",
     ),

@@ -15,7 +15,7 @@ REQUEST_BREACHES = [
     Breach(
         "S19",
         "what stands in quotes is one parameter to every server",
-        "_decision/trust.py",
+        "_decision/forwarding.py",
         "        elif _FOR_IN_QUOTES.search(value):\n            yield None\n",
         "",
         FORWARDED + "[the peer, in the quotes of another]",
@@ -32,8 +32,8 @@ REQUEST_BREACHES = [
         "S20",
         "an empty line makes no peer without an address",
         "_decision/trust.py",
-        "        if value or empty:\n",
-        "        if value:\n",
+        "        if not value and not assumed:\n",
+        "        if not value:\n",
         table("a unix socket, assumed, and an empty line"),
     ),
     Breach(
@@ -97,17 +97,18 @@ REQUEST_BREACHES = [
         "S29",
         "each line for caches is copied with every one that follows",
         "_decision/caches.py",
-        "lines.setdefault(found, []).append(self._decode(value))",
-        "text = self._decode(value)\n"
-        "                lines[found] = [lines[found][0] + text if found in lines else text]",
+        '            text = ",\\n".join([self._decode(value) for _, value in pairs])\n',
+        "            text = self._decode(pairs[0][1])\n"
+        "            for pair in pairs[1:]:\n"
+        "                text = text + self._decode(pair[1])\n",
         GROWTH + "test_lines_for_caches_are_joined_once[cache-control]",
     ),
     Breach(
         "S29",
         "every silent header is looked for among all of them",
-        "_decision/caches.py",
-        "        missing = dict.fromkeys(silent)\n",
-        "        missing = type('', (list,), {'__delitem__': list.remove})(silent)\n",
+        "_decision/response.py",
+        "            place = lines.index(old, place)\n        except",
+        "            place = lines.index(old)\n        except",
         GROWTH + "test_each_header_that_is_silent_is_looked_for_once",
     ),
     Breach(
@@ -148,8 +149,8 @@ REQUEST_BREACHES = [
         "R14",
         "an echo that fails takes the headers of a response along",
         "asgi.py",
-        "        if headers.__class__ is not list:\n",
-        "        if not message:\n",
+        "            if lines.__class__ is not list:\n",
+        "            if not message:\n",
         ASGI + "test_headers_that_are_read_once_survive_an_echo_that_fails",
     ),
 ]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from idlanyard._decision.memory import Memory
 from idlanyard._decision.protocols import Dialect, Pair
 
 STORED_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -48,151 +49,141 @@ _NO_AGE: Final = re.compile(r"-[0-9]+|0*[smhd]?")
 _LATER: Final = re.compile(r"(?:^|\n)\s*(?:@[0-9]|0*[1-9])")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
-_MOST: Final = 256
-_LONGEST: Final = 128
+_LONGEST_DATE: Final = 128
+
+
+class Change(NamedTuple):
+    """
+    The change that makes a response private, so that it may carry IDs.
+
+    Attributes:
+        replaced: pairs of a header and the one that takes its place, in their order.
+        added: the headers to add.
+    """
+
+    replaced: tuple[tuple[Pair, Pair], ...]
+    added: tuple[Pair, ...]
+
+
+NO_CHANGE: Final = Change((), ())
+
+
+class Instructions(NamedTuple):
+    """
+    The instructions of a response to shared caches, whatever its status and its dates.
+
+    Attributes:
+        stored: the change that the IDs need where caches store a response that does not
+            forbid it; ``None`` if it must not carry IDs.
+        otherwise: the same for a method or a status that caches do not store by themselves.
+        is_dated: whether a date in the future lets caches store the response as well.
+    """
+
+    stored: Change | None
+    otherwise: Change | None
+    is_dated: bool
 
 
 class Caches:
     """
-    The rules for one protocol, with the verdicts on header lines seen before.
+    The rules for one protocol.
 
-    The memory is bounded in number and in length.
+    Args:
+        dialect: the protocol.
 
     Attributes:
-        kinds: the kind and lower-case name of each header seen before; ``None`` for a
-            header that is no instruction to caches.
         private: the header that makes a response private.
     """
 
-    __slots__ = ("_dates", "_decode", "_encode", "_marked", "_verdicts", "kinds", "private")
+    __slots__ = ("_decode", "_encode", "dates", "private")
 
     def __init__(self, dialect: Dialect) -> None:
         binary = dialect.text is bytes
         self._encode = _to_bytes if binary else str
         self._decode = _to_text if binary else str
-        self.kinds: dict[Any, tuple[str, str] | None] = {}
-        self._verdicts: dict[tuple[str, str], str] = {}
-        self._dates: dict[str, float] = {}
-        self._marked: dict[tuple[str, Any], Any] = {}
+        self.dates: Memory[Any, float] = Memory(self._read_date, len)
         self.private: Pair = (dialect.echo("Cache-Control"), self._encode("private"))
-
-    def judge_response(
-        self, method: str, status: int, headers: Iterable[Pair]
-    ) -> tuple[str, ...] | None:
-        """
-        Return the headers that must forbid storing before the response may carry IDs.
-
-        They are in lower case, and none if no shared cache stores the response.
-        ``None`` means that the application lets shared caches store it, so that it
-        must not carry IDs.
-
-        Args:
-            method: the request's.
-            status: the response's.
-            headers: its headers.
-        """
-        lines, dates, is_file = self._sort_headers(headers)
-        control = _SILENT
-        silent: list[str] = []
-        for (kind, name), text in lines.items():
-            verdict = self._verdict(kind, text)
-            if verdict is _SHARES:
-                return None
-            if kind is _CONTROL:
-                control = verdict
-            elif verdict is not _FORBIDS and kind in _FORBIDDING:
-                silent.append(name)
-        if dates and control is _SILENT and any(map(self._is_later, dates)):
-            return None
-        if method not in STORED_METHODS or status not in STORED_STATUSES:
-            return ()
-        if control is not _FORBIDS:
-            silent.append(_CONTROL)
-        return None if silent and is_file else tuple(silent)
-
-    def forbid_storing(self, silent: tuple[str, ...], headers: list[Pair]) -> list[Pair]:
-        """
-        Return *headers* with a directive against shared caches in each that is *silent*.
-        """
-        missing = dict.fromkeys(silent)
-        lines: list[Pair] = []
-        for pair in headers:
-            found = self.classify(pair[0])
-            if found is None or found[1] not in missing:
-                lines.append(pair)
-                continue
-            del missing[found[1]]
-            lines.append((pair[0], self._add_directive(found[0], pair[1])))
-        # Of the silent headers only Cache-Control may be missing from the response.
-        return [*lines, self.private] if missing else lines
-
-    def _sort_headers(
-        self, headers: Iterable[Pair]
-    ) -> tuple[dict[tuple[str, str], str], list[str], bool]:
-        """
-        Return the instructions, several lines as one; the dates; and whether it is a file.
-        """
-        lines: dict[tuple[str, str], list[str]] = {}
-        dates: list[str] = []
-        is_file = False
-        for name, value in headers:
-            found = self.classify(name)
-            if found is None:
-                continue
-            if found[0] is _FILE:
-                is_file = True
-            elif found[0] is _EXPIRES:
-                dates.append(self._decode(value))
-            else:
-                lines.setdefault(found, []).append(self._decode(value))
-        # Joined once at the end: adding line by line would take quadratic time.
-        return {key: ",\n".join(texts) for key, texts in lines.items()}, dates, is_file
 
     def classify(self, name: Any) -> tuple[str, str] | None:
         """
         Return the kind and lower-case name of an instruction to caches, else ``None``.
         """
-        if name in self.kinds:
-            return self.kinds[name]
         key = self._decode(name).lower()
         kind = _KINDS.get(key) or (_TARGETED if key.endswith(_TARGETED) else None)
-        found = None if kind is None else (kind, key)
-        if len(self.kinds) < _MOST and len(key) <= _LONGEST:
-            self.kinds[name] = found
-        return found
+        return None if kind is None else (kind, key)
 
-    def _verdict(self, kind: str, text: str) -> str:
-        verdict = self._verdicts.get((kind, text))
-        if verdict is None:
+    def has_value(self, name: Any) -> bool | None:
+        """
+        Return whether the value of an instruction counts, and not only its presence.
+
+        ``None`` is returned for a header that is no instruction. The values of dates and
+        of files' tags are always others, so that they are no part of what is remembered.
+        """
+        found = self.classify(name)
+        return None if found is None else found[0] not in (_EXPIRES, _FILE)
+
+    def read_instructions(self, headers: Iterable[Pair]) -> Instructions:
+        """
+        Return what *headers* tell shared caches.
+
+        Args:
+            headers: the instructions among a response's headers; the value of one whose
+                presence alone counts may be anything.
+        """
+        lines: dict[tuple[str, str], list[Pair]] = {}
+        kinds: set[str] = set()
+        for name, value in headers:
+            found = self.classify(name)
+            if found is not None:
+                kinds.add(found[0])
+                if found[0] not in (_EXPIRES, _FILE):
+                    lines.setdefault(found, []).append((name, value))
+        control = _SILENT
+        silent: dict[Pair, Pair] = {}
+        for (kind, _), pairs in lines.items():
+            # Joined once at the end: adding line by line would take quadratic time.
+            text = ",\n".join([self._decode(value) for _, value in pairs])
             verdict = _judge_lines(kind, text.lower())
-            if len(text) <= _LONGEST:
-                _remember_entry(self._verdicts, (kind, text), verdict)
-        return verdict
+            if verdict is _SHARES:
+                return Instructions(None, None, False)
+            if kind is _CONTROL:
+                control = verdict
+            if verdict is not _FORBIDS and kind in _FORBIDDING:
+                name, value = pairs[0]
+                silent[pairs[0]] = name, self._add_directive(kind, value)
+        added = () if (_CONTROL, _CONTROL) in lines else (self.private,)
+        stored = Change(tuple(silent.items()), added)
+        is_dated = _EXPIRES in kinds and control is _SILENT
+        if _FILE in kinds and stored != NO_CHANGE:
+            return Instructions(None, NO_CHANGE, is_dated)
+        return Instructions(stored, NO_CHANGE, is_dated)
 
-    def _is_later(self, date: str) -> bool:
+    def is_fresh(self, headers: Iterable[Pair]) -> bool:
         """
-        Return whether a date is in the future.
+        Return whether a date among *headers* lets caches store the response until then.
         """
-        moment = self._dates.get(date)
-        if moment is None:
-            moment = _parse_date(date)
-            if len(date) <= _LONGEST:
-                _remember_entry(self._dates, date, moment)
-        return moment > time.time()
+        now = time.time()
+        dates = [value for name, value in headers if self.classify(name) == (_EXPIRES, _EXPIRES)]
+        return any(self.dates[date] > now for date in dates)
+
+    def _is_later(self, dates: list[Any]) -> bool:
+        """
+        Return whether one of the dates is in the future.
+        """
+        now = time.time()
+        return any(self.dates[date] > now for date in dates)
+
+    def _read_date(self, value: Any) -> float:
+        return _parse_date(self._decode(value))
 
     def _add_directive(self, kind: str, value: Any) -> Any:
         """
         Return the value of a header with a directive that shared caches must not store.
         """
-        marked = self._marked.get((kind, value))
-        if marked is None:
-            word, text = _FORBIDDING[kind], self._decode(value).strip(" \t,")
-            # First, since an unclosed quote would swallow a directive behind it.
-            both = f"{word}, {text}" if '"' in text else f"{text}, {word}"
-            marked = self._encode(both if text else word)
-            if len(value) <= _LONGEST:
-                _remember_entry(self._marked, (kind, value), marked)
-        return marked
+        word, text = _FORBIDDING[kind], self._decode(value).strip(" \t,")
+        # First, since an unclosed quote would swallow a directive behind it.
+        both = f"{word}, {text}" if '"' in text else f"{text}, {word}"
+        return self._encode(both if text else word)
 
 
 def _judge_lines(kind: str, text: str) -> str:
@@ -227,22 +218,13 @@ def _parse_date(date: str) -> float:
     """
     from email.utils import mktime_tz, parsedate_tz
 
-    if len(date) > _LONGEST:
+    if len(date) > _LONGEST_DATE:
         return 0
     try:
         parsed = parsedate_tz(date)
         return 0 if parsed is None else mktime_tz(parsed)
     except (ValueError, TypeError, LookupError, OverflowError):
         return 0
-
-
-def _remember_entry(known: dict[Any, Any], key: Any, value: Any) -> None:
-    """
-    Add an entry; if the memory is full, empty it first.
-    """
-    if len(known) >= _MOST:
-        known.clear()
-    known[key] = value
 
 
 def _to_bytes(text: str) -> bytes:

@@ -12,10 +12,14 @@ from typing import Any, Final
 from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
 from idlanyard._decision.caches import Caches
+from idlanyard._decision.effects import Effects
+from idlanyard._decision.forwarding import read_forwarded, read_list
+from idlanyard._decision.memory import Memory
 from idlanyard._decision.protocols import Dialect, Pair
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.header_names import is_owned
 from idlanyard._policy.id_check import IDCheck
+from idlanyard._policy.peers import parse_address
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard._policy.spec import IDSpec, check_of, sources_of
@@ -41,6 +45,7 @@ class CompiledSpec:
         provenance: the provenance of a value that is accepted.
         always_settled: whether it is settled also if no header claims it.
         mint: makes an ID for a request without one, or ``None``.
+        quick_mint: the same, if that raises no question.
         is_quick: whether a single valid line of its header raises no question but that
             of the sender.
         echo_name: its header on responses, ``None`` if it is not echoed.
@@ -62,6 +67,7 @@ class CompiledSpec:
         "needs_proof",
         "provenance",
         "provenance_index",
+        "quick_mint",
         "rules",
         "sources",
         "spellings",
@@ -93,6 +99,7 @@ class CompiledSpec:
         self.forward_key = self.key if rules.forward else None
         # Without a trusted sender such an ID is minted or refused, which a Case does.
         is_settled_anyway = self.needs_proof and (rules.required or self.mint is not None)
+        self.quick_mint = self.mint if self.is_plain and not rules.required else None
         self.is_quick = (
             self.is_plain and rules.forward and not rules.must_match and not is_settled_anyway
         )
@@ -130,11 +137,10 @@ def find_managed_headers(rules: IDSpec) -> list[Header]:
 OWN: Final = 0
 ALIAS: Final = 1
 CONNECTION: Final = 2
-HOP: Final = 3
-SECRET: Final = 4
+SECRET: Final = 3
 
 _RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
-_HARMLESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
+_NAMELESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
 _HOPS: Final = (
     "X-Forwarded-For",
     "X-Real-IP",
@@ -177,14 +183,19 @@ class CompiledPolicy:
         blank: the values of a request without IDs.
         specs: every declared ID.
         always_settled: the IDs that are settled in every request; a dict, to be copied.
-        questionable: those that raise a question if they are absent.
         quick: the IDs that raise no question but that of the sender, by their header.
         watched: the headers that the decision depends on, in every spelling: the key,
             the kind, and the ID that it claims, unless that is always settled.
+        watched_names: their names alone, which is faster to ask.
         spellings: every spelling of each watched header, by its key.
-        harmless_connections: the values of ``Connection`` that name no header.
+        connection_key: the key of ``Connection``.
+        nameless_connections: the usual lines of it, which name no header.
+        naming: the watched headers that any line of it names.
         forwarded_key: the key of ``Forwarded``, whose lines have a form of their own.
         hop_keys: the keys of the forwarding headers.
+        lists: the addresses of each line of such a header, ``None`` for a malformed one.
+        forwarded_lines: the same of each line of ``Forwarded``.
+        peer_texts: the address of each peer as these have it.
         removable: the headers that are removed if they are not accepted, in every spelling.
         kept: the headers that an ID is read out of and that are never removed, in every
             spelling.
@@ -193,9 +204,8 @@ class CompiledPolicy:
         echoed: the IDs that responses carry.
         always_echoed: the echo names that no cache rule stops.
         echoed_unless_set: the echo names, in lower case, that the application may set.
-        echo_watched: the response headers that the echo depends on, besides those that
-            are instructions to caches.
         caches: the rules about caches.
+        effects: the effects of a response's headers on the echo.
         marks_private: whether a response without instructions to caches is made private
             when it carries an ID.
         may_exclude: whether there are paths for which nothing is bound.
@@ -209,21 +219,25 @@ class CompiledPolicy:
         "binary",
         "blank",
         "caches",
+        "connection_key",
         "decode",
         "dialect",
-        "echo_watched",
         "echoed",
         "echoed_unless_set",
+        "effects",
         "encode",
         "forwarded_key",
-        "harmless_connections",
+        "forwarded_lines",
         "hop_keys",
         "kept",
+        "lists",
         "marks_private",
         "may_exclude",
+        "nameless_connections",
+        "naming",
+        "peer_texts",
         "plain_names",
         "policy",
-        "questionable",
         "quick",
         "removable",
         "secret_key",
@@ -232,6 +246,7 @@ class CompiledPolicy:
         "spellings",
         "warnings",
         "watched",
+        "watched_names",
         "width",
     )
 
@@ -242,19 +257,11 @@ class CompiledPolicy:
         self.encode = dialect.encode
         self.binary = dialect.text is bytes
         self.width = len(policy.names)
-        self.blank: Values = (None,) * (2 * self.width)
+        self.blank: list[Any] = [None] * (2 * self.width)
         self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
-        self.always_settled: dict[CompiledSpec, Any] = {
-            spec: None for spec in self.specs if spec.always_settled
-        }
-        self.questionable = tuple(
-            spec
-            for spec in self.always_settled
-            if spec.mint is None or spec.rules.required or not spec.is_plain
-        )
+        self.always_settled = tuple(spec for spec in self.specs if spec.always_settled)
         self.quick = {spec.key: spec for spec in self.specs if spec.is_quick}
         self.may_exclude = bool(policy.exclude) or not policy.enabled
-        self.plain_names: set[Any] = set()
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
         self._compile_echo()
@@ -265,9 +272,24 @@ class CompiledPolicy:
         self.secrets = policy.secrets
         self.secret_key = key(secret) if secret else None
         self.forwarded_key = key("Forwarded")
-        self.hop_keys = frozenset(map(key, _HOPS))
-        self.harmless_connections = frozenset(map(self.encode, _HARMLESS))
+        self.connection_key = key("Connection")
         self.watched = self._watch(secret)
+        self.watched_names = frozenset(self.watched)
+        # A spelling of an ID's header is not what the proxy writes.
+        aliases = {name for name, (_, kind, _) in self.watched.items() if kind == ALIAS}
+        self.hop_keys = frozenset(map(key, _HOPS)) - aliases
+        decode = self.decode
+        self.lists: Memory[Any, frozenset[str] | None] = Memory(
+            lambda value: read_list(decode(value)), len
+        )
+        self.forwarded_lines: Memory[Any, frozenset[str] | None] = Memory(
+            lambda value: read_forwarded(decode(value)), len
+        )
+        self.peer_texts: Memory[str, str] = Memory(
+            lambda peer: str(parse_address(peer) or peer), len
+        )
+        self.nameless_connections = frozenset(map(self.encode, _NAMELESS))
+        self.naming: Memory[Any, list[Any]] = Memory(self._find_named, len)
         spellings: dict[Any, set[Any]] = {}
         for spelling, (own, _, _) in self.watched.items():
             spellings.setdefault(own, set()).add(spelling)
@@ -282,9 +304,8 @@ class CompiledPolicy:
     def _watch(self, secret: str | None) -> dict[Any, tuple[Any, int, CompiledSpec | None]]:
         key, aliases = self.dialect.key, self.dialect.aliases
         watched: dict[Any, tuple[Any, int, CompiledSpec | None]] = {
-            key(name): (key(name), HOP, None) for name in _HOPS
+            self.connection_key: (self.connection_key, CONNECTION, None)
         }
-        watched[key("Connection")] = key("Connection"), CONNECTION, None
         if secret is not None:
             own = key(secret)
             watched[own] = own, SECRET, None
@@ -328,12 +349,17 @@ class CompiledPolicy:
             for spec in self.echoed
             if spec.rules.echo == "unless set"
         )
-        self.echo_watched = frozenset(
-            [name_of(name).lower() for name in _RESPONSE_HEADERS]
-            + [name_of(spec.rules.header).lower() for spec in self.echoed]
-        )
+        merged = [spec.rules.header for spec in self.echoed]
+        if policy.expose:
+            merged += _RESPONSE_HEADERS
         self.caches = Caches(self.dialect)
+        self.effects = Effects(self.caches, frozenset(name_of(name).lower() for name in merged))
+        self.plain_names = self.effects.plain
         self.marks_private = policy.mark_private and not self.always_echoed
+
+    def _find_named(self, value: Any) -> list[Any]:
+        keys = [self.dialect.key(name.strip()) for name in self.decode(value).split(",")]
+        return [key for key in keys if key in self.watched]
 
     def excludes(self, raw: Any) -> bool:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from idlanyard._policy.checked_policy import CheckedPolicy
@@ -48,6 +48,7 @@ class Dialect(NamedTuple):
         conflates: returns whether the server may take one spelling of a header for
             another.
         relayed: returns whether the server took the peer from the PROXY protocol.
+        find_lines: returns the header lines of a request that have one of some keys.
     """
 
     text: type[bytes | str]
@@ -60,6 +61,7 @@ class Dialect(NamedTuple):
     peer: Callable[[Any, CheckedPolicy], str | None]
     conflates: Callable[[Any], bool]
     relayed: Callable[[Any], bool]
+    find_lines: Callable[[Any, Collection[Any]], list[Pair]]
 
 
 class ASGIRequest(Request):
@@ -121,9 +123,12 @@ def _find_asgi_peer(scope: Any, policy: CheckedPolicy) -> str | None:
     """
     Return the client's address, ``"unix"`` with evidence for it, or ``None``.
     """
-    client = _read_address(scope, "client")
+    client = scope.get("client")
+    if client.__class__ is not tuple:
+        client = _read_address(scope, "client")
     if client and client[0]:
-        return _refuse_unix(str(client[0]))
+        host: Any = client[0]
+        return _refuse_unix(host if host.__class__ is str else str(host))
     server = _read_address(scope, "server")
     path = str(server[0]) if server else ""
     return UNIX if path.startswith("/") or policy.assume_unix else None
@@ -163,6 +168,10 @@ def _asgi_relayed(scope: Any) -> bool:
     return _PROXY_PROTOCOL in (scope.get("wsgi_environ") or ())
 
 
+def _find_asgi_lines(scope: Any, keys: Collection[bytes]) -> list[Pair]:
+    return [pair for pair in scope.get("headers") or () if pair[0] in keys]
+
+
 def _decode_latin1(value: bytes) -> str:
     return value.decode("latin-1")
 
@@ -190,6 +199,7 @@ ASGI: Final = Dialect(
     peer=_find_asgi_peer,
     conflates=_asgi_conflates,
     relayed=_asgi_relayed,
+    find_lines=_find_asgi_lines,
 )
 
 
@@ -292,6 +302,10 @@ def _wsgi_relayed(environ: Container[str]) -> bool:
     return _PROXY_PROTOCOL in environ
 
 
+def _find_wsgi_lines(environ: WSGIEnvironment, keys: Collection[str]) -> list[Pair]:
+    return [(key, environ[key]) for key in keys if key in environ]
+
+
 def _keep_text(text: str) -> str:
     return text
 
@@ -316,6 +330,7 @@ WSGI: Final = Dialect(
     peer=_find_wsgi_peer,
     conflates=_wsgi_conflates,
     relayed=_wsgi_relayed,
+    find_lines=_find_wsgi_lines,
 )
 
 _CALLS: Final = {"ASGI": ("scope", "receive", "send"), "WSGI": ("environ", "start_response")}

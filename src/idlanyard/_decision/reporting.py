@@ -117,6 +117,12 @@ def report_rejections(
         inner: the IDs of the request, bound meanwhile.
         rejected: each ID that was not accepted, with the reason.
     """
+    if "reject" not in events.subscribers:
+        for field, reason in rejected:
+            if reason not in plan.warnings and f"{field}: {reason}" not in plan.warnings:
+                break
+        else:
+            return
     dropped: set[str] = set()
     token = bound.set(inner)
     try:

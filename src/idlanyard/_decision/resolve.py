@@ -16,7 +16,6 @@ from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_reque
 from idlanyard._decision.plan import (
     ALIAS,
     CONNECTION,
-    HOP,
     OWN,
     SECRET,
     CompiledPolicy,
@@ -81,7 +80,7 @@ tuple, for speed.
 
 
 def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
-    plan: CompiledPolicy, found: list[Pair], raw: Any, outer: RequestIDs | None = None
+    plan: CompiledPolicy, lines: Sequence[Pair], raw: Any, outer: RequestIDs | None = None
 ) -> Resolution:
     """
     Decide which IDs one request has.
@@ -92,70 +91,92 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
 
     Args:
         plan: the compiled policy.
-        found: the headers of the request that the plan watches, in order, as
-            the protocol spells them.
+        lines: the headers of the request in order, as the protocol spells them; only
+            those that the plan watches are looked at.
         raw: the ``scope`` or ``environ``, read only where needed.
         outer: the IDs that a middleware around this one has bound for the
             request, and which it then has, or ``None``.
     """
     if outer is not None:
-        return _resolve_nested(plan, found, raw, outer)
+        return _resolve_nested(plan, lines, raw, outer)
     if plan.may_exclude and plan.excludes(raw):
         return _exclude_request(plan)
-    case = verdict = refusal = None
-    # Copied only where the loop below writes into it.
-    accepted = plan.always_settled.copy() if found else plan.always_settled
-    hops: list[Pair] = []
-    for name, value in found:
-        spec = plan.quick.get(name)
-        if spec is not None and accepted.get(spec) is None and spec.fits(value):
-            accepted[spec] = value
-        elif (kind := plan.watched[name][1]) == HOP:
-            hops.append((name, value))
-        elif kind != CONNECTION or value not in plan.harmless_connections:
-            case = Case(plan, found, raw)
-            break
-    else:
-        for spec in plan.questionable:
-            if accepted[spec] is None:
-                case = Case(plan, found, raw)
-                break
-    values, binary = [*plan.blank], plan.binary
+    values, binary, watched, quick = [*plan.blank], plan.binary, plan.watched_names, plan.quick
     echo: list[Pair] = []
     added: list[Pair] = []
     removed, rejected = _NO_HEADERS, _NO_REJECTIONS
-    for spec, line in (accepted if case is None else case.specs).items():
-        if case is not None:
-            value, provenance, is_new = case.settle_id(spec)
-            if value is None:
-                continue
-            text = value.decode() if binary else value
-        elif not line and spec.mint is not None:
-            text, provenance, is_new = spec.mint(), _MINTED, True
-            value = text.encode() if binary else text
-        else:
-            if spec.needs_proof:
-                verdict = judge_sender(plan, None, hops, raw) if verdict is None else verdict
-                if verdict is not TRUSTED:
-                    rejected, removed = (*rejected, (spec.name, verdict)), removed | spec.spellings
+    verdict, length = None, 0
+    for name, value in lines:
+        if name not in watched:
+            continue
+        spec = quick.get(name)
+        if spec is None:
+            if name == plan.connection_key:
+                if value in plan.nameless_connections:
                     continue
-            value, provenance, is_new = line, spec.provenance, False
-            text = value.decode() if binary else value
-        values[spec.index] = text
+                length += len(value)
+                if length <= LONGEST_LIST and not plan.naming[value]:
+                    continue
+            return _settle_case(plan, lines, raw)
+        if values[spec.index] is not None or not spec.fits(value):
+            return _settle_case(plan, lines, raw)
+        if spec.needs_proof:
+            if verdict is None:
+                verdict = judge_sender(plan, None, raw)
+            if verdict is not TRUSTED:
+                if name in removed:
+                    return _settle_case(plan, lines, raw)
+                rejected, removed = (*rejected, (spec.name, verdict)), removed | spec.spellings
+                continue
+        values[spec.index] = value.decode() if binary else value
+        values[spec.provenance_index] = spec.provenance
+        if spec.echo_name is not None:
+            echo.append((spec.echo_name, value))
+    for spec in plan.always_settled:
+        if values[spec.index] is not None:
+            continue
+        mint = spec.quick_mint
+        if mint is None:
+            return _settle_case(plan, lines, raw)
+        values[spec.index] = text = mint()
+        values[spec.provenance_index] = _MINTED
+        value = text.encode() if binary else text
+        if spec.echo_name is not None:
+            echo.append((spec.echo_name, value))
+        if spec.forward_key is not None:
+            added.append((spec.forward_key, value))
+    # Plain stores into slots cost half of what an __init__ would.
+    inner = _new_request_ids(RequestIDs)
+    inner.values, inner.echo = (*values,), echo
+    inner.policy, inner.open, inner.binary = plan.policy, True, binary
+    edits = (removed, added) if removed or added else None
+    resolution = inner, edits, None, rejected
+    return resolution if not forced else _force_ids(plan, resolution)
+
+
+def _settle_case(plan: CompiledPolicy, lines: Sequence[Pair], raw: Any) -> Resolution:
+    """
+    Return the resolution of a request that raises a question.
+    """
+    case = Case(plan, [pair for pair in lines if pair[0] in plan.watched], raw)
+    values = plan.blank.copy()
+    echo: list[Pair] = []
+    added: list[Pair] = []
+    for spec in case.specs:
+        value, provenance, is_new = case.settle_id(spec)
+        if value is None:
+            continue
+        values[spec.index] = plan.decode(value)
         values[spec.provenance_index] = provenance
         if spec.echo_name is not None:
             echo.append((spec.echo_name, value))
         if is_new and spec.forward_key is not None:
             added.append((spec.forward_key, value))
-    if case is not None:
-        removed, refusal, rejected = case.removed, case.refusal, case.rejected
-    edits = (removed, added) if removed or added else None
-    # Plain stores into slots cost half of what an __init__ would.
-    inner = _new_request_ids(RequestIDs)
-    inner.values, inner.echo = tuple(values), echo
-    inner.policy, inner.open, inner.binary = plan.policy, True, binary
-    resolution = inner, edits, refusal, rejected
-    return resolution if not forced else _force_ids(plan, resolution)
+    inner = RequestIDs()
+    inner.values, inner.echo = (*values,), echo
+    inner.policy, inner.open, inner.binary = plan.policy, True, plan.binary
+    edits = (case.removed, added) if case.removed or added else None
+    return _force_ids(plan, (inner, edits, case.refusal, case.rejected))
 
 
 def find_open_ids(held: object) -> RequestIDs | None:
@@ -194,7 +215,7 @@ def _force_ids(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
 
 
 def _resolve_nested(
-    plan: CompiledPolicy, found: list[Pair], raw: Any, outer: RequestIDs
+    plan: CompiledPolicy, lines: Sequence[Pair], raw: Any, outer: RequestIDs
 ) -> Resolution:
     """
     Return the resolution of a request that has the IDs of *outer*.
@@ -214,7 +235,7 @@ def _resolve_nested(
         if refusal is not None:
             refusals.append(refusal)
     pairs = plan.forward_pairs(tuple(effective))
-    shown = [pair for pair in found if pair[0] in plan.removable]
+    shown = [pair for pair in lines if pair[0] in plan.removable]
     edits = None if sorted(shown) == sorted(pairs) else (plan.removable, pairs)
     rejected = [(refusal.field, refusal.reason) for refusal in refusals]
     return outer, edits, refusals[0] if refusals else None, rejected
@@ -293,7 +314,7 @@ class Case:
             if plan.secret_key in claims.faults:
                 # Nobody has the empty secret; None would say that there is no header.
                 secret = plan.encode("")
-            self._verdict = judge_sender(plan, secret, claims.hops, self._request.raw)
+            self._verdict = judge_sender(plan, secret, self._request.raw)
         return self._verdict
 
     def _read_sources(self, spec: CompiledSpec) -> tuple[Any, Any]:
@@ -355,19 +376,17 @@ class Claims:
         values: the value of each header by its key; ``None`` if it has a fault.
         faults: the reason why a header has no usable value, by its key.
         aliases: the keys of the headers that are there under another spelling.
-        hops: the lines of forwarding headers.
         specs: the IDs that the request may have.
         removed: the headers that are removed from the request, in every spelling.
     """
 
-    __slots__ = ("aliases", "faults", "hops", "removed", "specs", "values")
+    __slots__ = ("aliases", "faults", "removed", "specs", "values")
 
     def __init__(self, plan: CompiledPolicy, found: list[Pair]) -> None:
         self.values: dict[Any, Any] = {}
         self.faults: dict[Any, str] = {}
         self.aliases: set[Any] = set()
-        self.hops: list[Pair] = []
-        self.specs = plan.always_settled.copy()
+        self.specs = dict.fromkeys(plan.always_settled)
         named = self._sort(plan, found)
         for key in self.aliases & self.values.keys():
             self._mark_fault(key, ALIASED)
@@ -384,24 +403,22 @@ class Claims:
                     self.specs[spec] = None
         self.removed -= plan.kept
 
-    def _sort(self, plan: CompiledPolicy, found: list[Pair]) -> list[str]:
+    def _sort(self, plan: CompiledPolicy, found: list[Pair]) -> list[Any]:
         """
         Sort the lines, and return those of ``Connection``.
         """
-        connections: list[str] = []
+        connections: list[Any] = []
         for name, value in found:
             key, kind, spec = plan.watched[name]
             if spec is not None:
                 self.specs[spec] = None
-            if kind == HOP or (kind != ALIAS and key in plan.hop_keys):
-                self.hops.append((key, value))
             if kind == CONNECTION:
-                connections.append(plan.decode(value))
+                connections.append(value)
             elif kind == ALIAS:
                 self.aliases.add(key)
-            elif kind != HOP and key in self.values:
+            elif key in self.values:
                 self._mark_fault(key, REPEATED)
-            elif kind != HOP:
+            else:
                 self.values[key] = value
         return connections
 
@@ -411,7 +428,7 @@ class Claims:
 
 
 def _find_named(
-    plan: CompiledPolicy, lines: list[str]
+    plan: CompiledPolicy, lines: list[Any]
 ) -> Iterable[tuple[Any, int, CompiledSpec | None]]:
     """
     Return the watched headers that ``Connection`` names; all of them if its lines are
@@ -419,8 +436,7 @@ def _find_named(
     """
     if sum(map(len, lines)) > LONGEST_LIST:
         return plan.watched.values()
-    keys = [plan.dialect.key(name.strip()) for line in lines for name in line.split(",")]
-    return [plan.watched[key] for key in keys if key in plan.watched]
+    return [plan.watched[key] for line in lines for key in plan.naming[line]]
 
 
 class LazyRequest:

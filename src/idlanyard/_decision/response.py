@@ -5,10 +5,10 @@ pairs that each protocol writes in its own way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from idlanyard._decision.caches import STORED_METHODS, STORED_STATUSES
+from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, STORED_STATUSES, Change
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.resolve import Refusal
@@ -22,14 +22,12 @@ _PHRASES: Final = {
 }
 _UNAUTHORIZED: Final = 401
 _UNAVAILABLE: Final = 503
-_MOST_NAMES: Final = 256
-_LONGEST_NAME: Final = 128
 _FINAL: Final = 200
 _WITHOUT_ECHO: Final = frozenset({206, 304})
 
 
 def add_echo(
-    plan: CompiledPolicy, method: str, status: int, headers: Iterable[Pair], pairs: list[Pair]
+    plan: CompiledPolicy, method: str, status: int, headers: Collection[Pair], pairs: list[Pair]
 ) -> list[Pair]:
     """
     Return the headers of a response with the echo.
@@ -38,33 +36,49 @@ def add_echo(
         plan: the compiled policy.
         method: the request's, as the server had it; empty for a WebSocket's handshake.
         status: the response's status.
-        headers: the application's headers, any iterable of pairs; not changed.
+        headers: the application's headers, a collection of pairs; not changed.
         pairs: the echo of the request's IDs.
     """
-    lines = [*headers]
-    plain = plan.plain_names
-    affecting: list[Pair] = []
-    for pair in lines:
-        # A name that affects the echo is checked each time: few do, and few responses have one.
-        if pair[0] not in plain and affects_echo(plan, pair[0]):
-            affecting.append(pair)
-    if not affecting:
-        more = choose_plain_echo(plan, method, status, pairs)
-        if more is not None:
-            lines += more
-            return lines
-    return _merge_echo(plan, method, status, lines, affecting, pairs)
+    effects = plan.effects
+    plain, values_count = effects.plain, effects.values_count
+    parts: list[Any] = []
+    for pair in headers:
+        name = pair[0]
+        if name not in plain:
+            counts = values_count[name]
+            if counts:
+                parts += pair
+            elif counts is False:
+                parts.append(name)
+            else:
+                effects.learn_plain(name)
+    stored, otherwise, is_dated, is_merged = effects.known[(*parts,)]
+    if status in STORED_STATUSES and method in STORED_METHODS:
+        change = stored
+    elif status < _FINAL or status in _WITHOUT_ECHO:
+        change = None
+    else:
+        change = otherwise
+    if is_merged or is_dated or not plan.marks_private:
+        if is_dated and plan.caches.is_fresh(headers):
+            change = None
+        return _merge_echo(plan, headers, pairs, change, is_merged)
+    if change is None:
+        return [*headers]
+    replaced, added = change
+    lines = [*headers, *pairs, *added]
+    if replaced:
+        _replace_headers(lines, replaced)
+    return lines
 
 
 def affects_echo(plan: CompiledPolicy, name: Any) -> bool:
     """
     Return whether the echo depends on a response header, and remember it if not.
     """
-    if plan.caches.classify(name) is not None or name.lower() in plan.echo_watched:
+    if plan.effects.values_count[name] is not None:
         return True
-    # Bounded, since an application may make names up.
-    if len(plan.plain_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-        plan.plain_names.add(name)
+    plan.effects.learn_plain(name)
     return False
 
 
@@ -91,31 +105,40 @@ def choose_plain_echo(
 
 def _merge_echo(
     plan: CompiledPolicy,
-    method: str,
-    status: int,
-    lines: list[Pair],
-    affecting: list[Pair],
+    headers: Collection[Pair],
     pairs: list[Pair],
+    change: Change | None,
+    is_merged: bool,
 ) -> list[Pair]:
     """
-    Return *lines* with the echo, as their headers, the status and the policy allow it.
+    Return *headers* with the echo under any policy, and whatever they are.
     """
-    is_final = status >= _FINAL and status not in _WITHOUT_ECHO
-    unmarked = plan.caches.judge_response(method, status, affecting) if is_final else None
-    if unmarked is None or (unmarked and not plan.policy.mark_private):
+    if change is None or (change != NO_CHANGE and not plan.policy.mark_private):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
-        if not pairs:
-            return lines
-    own = {name.lower() for name, _ in affecting}
-    kept = own & plan.echoed_unless_set
-    written = [pair for pair in pairs if pair[0].lower() not in kept] if kept else pairs
-    names = {name.lower() for name, _ in written}
-    if names & own:
-        lines = [pair for pair in lines if pair[0].lower() not in names]
+    own: set[Any] = {name.lower() for name, _ in headers} if is_merged else set()
+    written = [pair for pair in pairs if pair[0].lower() not in own & plan.echoed_unless_set]
+    names = own & {name.lower() for name, _ in written}
+    lines = [pair for pair in headers if pair[0].lower() not in names] if names else [*headers]
     lines += written
-    if unmarked and any(name not in plan.always_echoed for name, _ in written):
-        lines = plan.caches.forbid_storing(unmarked, lines)
+    if change and any(name not in plan.always_echoed for name, _ in written):
+        _replace_headers(lines, change.replaced)
+        lines += change.added
     return _expose_echo(plan, lines, pairs) if plan.policy.expose else lines
+
+
+def _replace_headers(lines: list[Pair], replaced: Iterable[tuple[Pair, Pair]]) -> None:
+    """
+    Replace headers in *lines*, which has them in the order of *replaced*.
+    """
+    place = 0
+    for old, new in replaced:
+        try:
+            place = lines.index(old, place)
+        except ValueError:
+            # ASGI allows any iterable for a pair.
+            lines[:] = map(tuple, lines)
+            place = lines.index(old, place)
+        lines[place] = new
 
 
 def _expose_echo(plan: CompiledPolicy, headers: list[Pair], pairs: list[Pair]) -> list[Pair]:
