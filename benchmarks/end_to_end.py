@@ -6,9 +6,10 @@ Throughput of real servers behind a real nginx, as shares of the bare applicatio
 uvicorn (uvloop, httptools) and gunicorn (threads), one worker each, serve a
 hello world with ``Cache-Control: no-store`` behind an nginx that keeps its
 connections and sends the usual forwarding headers; ``wrk`` asks by 32
-connections. Every round starts each candidate anew beside a bare server, so
-that a pair shares what else the machine does. Needs the ``bench`` dependency
-group, nginx, and ``wrk``, on Linux: nginx connects from 127.0.0.2.
+connections. In every round all candidates and a bare server are started anew
+and take turns, second by second, so that a pair shares what else the machine
+does. Needs the ``bench`` dependency group, nginx and ``wrk``, on Linux: nginx
+connects from 127.0.0.2.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
@@ -96,7 +97,7 @@ http {{
 @dataclass(frozen=True)
 class Load:
     """
-    One run of ``wrk``.
+    The requests of one candidate in one round.
 
     Attributes:
         rate: requests per second.
@@ -273,7 +274,7 @@ def read_processor_time(group: int) -> float:
 
 def read_wrk(output: str, spent: float) -> Load:
     """
-    Return what ``wrk`` has measured.
+    Return what one run of ``wrk`` has measured.
 
     Args:
         output: the lines that it has printed.
@@ -290,32 +291,55 @@ def read_wrk(output: str, spent: float) -> Load:
     return Load(float(rate[1]), float(p99[1]) * UNITS[p99[2]], spent / int(count[1]))
 
 
-def measure(server: str, path: str, candidate: str, seconds: int) -> Load:
+def load_for_a_second(port: int, group: int, headers: Mapping[str, str]) -> Load:
     """
-    Return what one candidate serves for some seconds.
+    Return what the server of a process group serves through nginx in one second.
+    """
+    lines = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+    words = [find_program("wrk"), "-t2", "-c32", "-d1s", "--latency", *lines]
+    before = read_processor_time(group)
+    output = subprocess.run(
+        [*words, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, check=True
+    ).stdout
+    return read_wrk(output, max(TICK, read_processor_time(group) - before))
+
+
+def add_up(slices: list[Load]) -> Load:
+    """
+    Return the load of several seconds.
+    """
+    rate = statistics.fmean(one.rate for one in slices)
+    spent = sum(one.spent * one.rate for one in slices) / len(slices) / rate
+    return Load(rate, statistics.median(one.p99 for one in slices), spent)
+
+
+def measure_round(server: str, path: str, names: tuple[str, ...], seconds: int) -> dict[str, Load]:
+    """
+    Return the loads of candidates that take turns, second by second.
+
+    A round starts each of them anew, since a process may be slower than the next by chance.
     """
     headers = {"User-Agent": "wrk", "Accept": "*/*", "Accept-Encoding": "gzip"} | PATHS[path]
-    lines = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-    with serving(server, candidate) as (port, group):
-        for _ in range(20):
-            check_answer(port, candidate, headers)
-        command = [find_program("wrk"), "-t2", "-c32", f"-d{seconds}s", "--latency", *lines]
-        command.append(f"http://127.0.0.1:{port}/")
-        before = read_processor_time(group)
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return read_wrk(output, max(TICK, read_processor_time(group) - before))
+    slices: dict[str, list[Load]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        served = {name: stack.enter_context(serving(server, name)) for name in names}
+        for name, (port, _) in served.items():
+            for _ in range(50):
+                check_answer(port, name, headers)
+        for second in range(seconds):
+            first = second % len(names)
+            for name in (*names[first:], *names[:first]):
+                slices[name].append(load_for_a_second(*served[name], headers))
+    return {name: add_up(loads) for name, loads in slices.items()}
 
 
 def measure_shares(server: str, path: str, *, rounds: int, seconds: int) -> list[Share]:
     """
-    Return the shares of all candidates on one path, over rounds in which they take turns.
+    Return the shares of all candidates on one path.
     """
     names = CANDIDATES[server]
-    loads: dict[str, list[Load]] = {name: [] for name in names}
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in (*names[first:], *names[:first]):
-            loads[name].append(measure(server, path, name, seconds))
+    found = [measure_round(server, path, names, seconds) for _ in range(rounds)]
+    loads = {name: [one[name] for one in found] for name in names}
     return [compare(server, path, name, loads[name], loads["bare"]) for name in names[1:]]
 
 

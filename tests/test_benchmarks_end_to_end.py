@@ -105,6 +105,15 @@ def test_failed_requests_are_no_figures(broken: dict[str, Any]) -> None:
         end_to_end.read_wrk(WRK.format(p99="1.00ms", **broken), 1.0)
 
 
+def test_the_seconds_of_a_round_are_added_up() -> None:
+    """
+    A second in which less is served counts less for the processor time of a request.
+    """
+    assert end_to_end.add_up([Load(300, 1, 1.0), Load(100, 9, 3.0), Load(200, 2, 3.0)]) == Load(
+        200, 2, 2.0
+    )
+
+
 def test_a_share_is_the_median_of_pairs() -> None:
     """
     Each round's run is compared with the bare one of the same round.
