@@ -17,7 +17,7 @@ from idlanyard._decision.response import add_echo, affects_echo, build_refusal, 
 from idlanyard.integrations.custom import report_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from idlanyard._binding.state import RequestIDs
     from idlanyard._decision.plan import CompiledPolicy
@@ -43,15 +43,14 @@ def write_echo(plan: CompiledPolicy, method: str, response: Any, inner: RequestI
         if pairs is None or inner.binary:
             pairs = _make_echo(plan, inner)
         headers = response.headers._store
-        more = None
-        if pairs and plan.plain_names.issuperset(headers):
-            more = choose_plain_echo(plan, method, response.status_code, pairs)
-        if more is None:
-            _merge_echo(plan, method, response, pairs)
-            return
-        setattr(response, _WRITTEN, more)
-        for pair in more:
-            headers[pair[0].lower()] = pair
+        written: Sequence[tuple[Any, ...]] | None = None
+        if pairs and plan.effects.plain.issuperset(headers):
+            written = choose_plain_echo(plan, method, response.status_code, pairs)
+        if written is None:
+            written = _merge_echo(plan, method, response, headers, pairs)
+        setattr(response, _WRITTEN, written)
+        for pair in written:
+            headers[pair[0].lower()] = pair[:2]
     except Exception as error:
         report_failure("echo", error)
 
@@ -64,32 +63,41 @@ def _make_echo(plan: CompiledPolicy, inner: RequestIDs) -> list[Pair]:
 
 
 def _merge_echo(
-    plan: CompiledPolicy, method: str, response: Any, pairs: list[Pair] | tuple[()]
-) -> None:
+    plan: CompiledPolicy,
+    method: str,
+    response: Any,
+    headers: dict[str, Pair],
+    pairs: Sequence[Pair],
+) -> Sequence[tuple[Any, ...]]:
     """
-    Add the echo to a response that has headers which the echo depends on.
+    Return the headers to write into a response that has some which the echo depends on.
+
+    They are pairs. The header that one of them replaces, if any, is behind it.
     """
-    headers = response.headers._store
-    _remove_echo(response, headers)
+    if (earlier := getattr(response, _WRITTEN, None)) is not None:
+        _remove_echo(headers, earlier)
     if not pairs:
-        return
-    plain = plan.plain_names
-    before = {key: headers[key] for key in headers if key not in plain and affects_echo(plan, key)}
-    said = add_echo(plan, method, response.status_code, before.values(), pairs)
-    written: list[tuple[Any, ...]] = []
-    for pair in said:
-        key = pair[0].lower()
-        if before.get(key) != pair:
-            headers[key] = pair
-            written.append((*pair, before[key]) if key in before else pair)
-    setattr(response, _WRITTEN, written)
+        return ()
+    plain = plan.effects.plain
+    affecting = [headers[key] for key in headers if key not in plain and affects_echo(plan, key)]
+    lines = add_echo(plan, method, response.status_code, affecting, [*pairs])
+    number = len(affecting)
+    if lines[:number] == affecting:
+        return lines[number:]
+    before = {pair[0].lower(): pair for pair in affecting}
+    replaced = [(pair, before.get(pair[0].lower())) for pair in lines]
+    return [
+        pair if earlier is None else (*pair, earlier)
+        for pair, earlier in replaced
+        if pair != earlier
+    ]
 
 
-def _remove_echo(response: Any, headers: dict[str, Pair]) -> None:
+def _remove_echo(headers: dict[str, Pair], written: Sequence[tuple[Any, ...]]) -> None:
     """
     Remove the echo of an earlier request, since a view may return one object again and again.
     """
-    for name, value, *before in getattr(response, _WRITTEN, ()):
+    for name, value, *before in written:
         key = name.lower()
         if headers.get(key) != (name, value):
             continue
@@ -97,7 +105,6 @@ def _remove_echo(response: Any, headers: dict[str, Pair]) -> None:
             headers[key] = before[0]
         else:
             del headers[key]
-    setattr(response, _WRITTEN, ())
 
 
 def make_refusal_response(
