@@ -21,6 +21,7 @@ from idlanyard.registry._redis._paging import (
     BATCH,
     LARGEST_READ,
     LARGEST_ROUND,
+    MOST_CLEARED,
     drop_names,
     read_page,
 )
@@ -157,9 +158,11 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
         answer = yield method, arguments
 
 
-def test_no_round_of_a_page_is_large(server: Valkey, namespace: str, space: Namespace) -> None:
+def test_a_page_and_its_rounds_are_bounded(
+    server: Valkey, namespace: str, space: Namespace
+) -> None:
     """
-    However many expired IDs all indexes have, the scripts that are sent at once read few of them.
+    However many expired IDs are in its way, a page looks up some, and each round reads few.
     """
     dead = [f"dead-{number:05}" for number in range(50_000)]
     # More than the ends are asked for.
@@ -171,8 +174,10 @@ def test_no_round_of_a_page_is_large(server: Valkey, namespace: str, space: Name
             littered(client, space, dead, noted=True)
             littered(client, space, behind, noted=True, end=10**18)
         rows = follow(registry, counted(read_page(space, key_of("c"), None, 1), counts))
+        left = registry.purge_expired() - len(behind)
     assert [row.session_id for row in rows] == ["living"]
     assert LARGEST_READ * TAGS > LARGEST_ROUND >= max(counts) > LARGEST_ROUND // 2
+    assert MOST_CLEARED <= len(dead) - left <= MOST_CLEARED + LARGEST_ROUND + BATCH
 
 
 def counted(question: Any, counts: list[int]) -> Any:
@@ -409,6 +414,24 @@ def test_equal_counts_hide_no_session_that_an_old_process_created(
         old.end(ended)
         old.create(created, "c")
         until(lambda: not client.exists(where(space, expired)))
+        assert [one.session_id for one in registry.find(client_id="c")] == [created]
+
+
+def test_purging_removes_a_session_that_an_old_process_ended(
+    face: Face, server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    Purging removes all expired IDs, and one that only an old process has ended.
+    """
+    ended, created, *dead = alike(BATCH * 2 + 10)
+    with face(server.url, namespace=namespace) as registry, server.client() as client:
+        old = Old(client, space)
+        registry.create(ended, client_id="c", ttl=600)
+        old.end(ended)
+        old.create(created, "c")
+        littered(client, space, dead, noted=True)
+        assert registry.purge_expired() == len(dead) + 1
+        assert registry.purge_expired() == 0
         assert [one.session_id for one in registry.find(client_id="c")] == [created]
 
 

@@ -100,14 +100,14 @@ def _purge_by_ends(space: Namespace, indexes: Collection[bytes]) -> Steps[int]:
     removed = 0
     left = sorted(indexes)
     while left:
-        calls = [read_call(index, b"-", 1, BATCH, BATCH, stops=True) for index in left]
+        calls = [read_call(index, b"-", 1, BATCH, BATCH, "stop") for index in left]
         answers = yield "run_all", (calls,)
         suspects = [answer[3] for answer in answers]
         expired = {index: names for index, names in zip(left, suspects, strict=True) if names}
         calls = [drop_call(space, index, expired[index]) for index in expired]
         dropped = yield "run_all", (calls,)
         removed += sum(number for number, _, _ in dropped)
-        left = [index for index, names in expired.items() if len(names) == BATCH]
+        left = [index for index, names in expired.items() if len(names) >= BATCH]
     return removed
 
 

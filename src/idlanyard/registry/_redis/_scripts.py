@@ -392,7 +392,7 @@ READ: Final = script_of(
     TIMES,
     """
 local index, ends = KEYS[1], KEYS[2]
-local start, count, few, sample, stops = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
+local start, count, few, sample, mode = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
 local before = latest_end(now())
 local over = redis.call('ZCOUNT', ends, '-inf', before)
 if over == 0 then
@@ -429,15 +429,15 @@ local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
 local living = {}
 for at, name in ipairs(names) do
   local ending = scores[at] and tonumber(scores[at])
-  if ending and ending <= before then
-    if stops == '1' then
-      return {living, true, at > 1 and '(' .. names[at - 1] or start, suspects, 0}
-    end
+  if not ending or ending > before then
+    living[#living + 1] = name
+  elseif mode == 'stop' then
+    return {living, true, at > 1 and '(' .. names[at - 1] or start, suspects, 0}
+  elseif mode == 'read' then
     return {names, #names == count, last, suspects, 1}
   end
-  living[at] = name
 end
-return {names, #names == count, last, suspects, 0}
+return {living, #names == count, last, suspects, 0}
 """,
 )
 """
@@ -450,5 +450,6 @@ up, the oldest first; and ``1`` if there are expired IDs among the first ones,
 
 Keys: the index, its ends. Arguments: the start; the number of IDs; the number
 of expired IDs up to which all are in the answer, and the size of the sample
-if there are more; ``1`` if the first expired ID ends the reading.
+if there are more; ``stop`` if the first expired ID ends the reading, ``read`` if
+expired IDs are in the answer, or ``skip``.
 """
