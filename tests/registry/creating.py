@@ -38,6 +38,8 @@ class Tally(NamedTuple):
 
 
 Creates: TypeAlias = Callable[[list[str]], Tally]
+# A machine that stalls for longer than the default timeout is no part of a race or a kill.
+PATIENCE = 60.0
 
 
 def sum_of(tallies: list[Tally]) -> Tally:
@@ -68,7 +70,10 @@ def threads(url: str, workers: int) -> Iterator[Creates]:
                 tally.others.append(f"{error!r} {error.__cause__!r}")
         return tally
 
-    with SessionRegistry.open(url) as registry, ThreadPoolExecutor(workers) as pool:
+    with (
+        SessionRegistry.open(url, timeout=PATIENCE) as registry,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         yield lambda names: sum_of(list(pool.map(work, shuffled(names, workers))))
 
 
@@ -92,7 +97,7 @@ def tasks(url: str, workers: int) -> Iterator[Creates]:
     async def create(names: list[str]) -> Tally:
         return sum_of(await asyncio.gather(*map(work, shuffled(names, workers))))
 
-    registry = AsyncSessionRegistry.open(url)
+    registry = AsyncSessionRegistry.open(url, timeout=PATIENCE)
     with asyncio.Runner() as runner:
         try:
             yield lambda names: runner.run(create(names))
@@ -141,7 +146,7 @@ def await_kill() -> None:
 def _create_until_killed(url: str, start: str) -> NoReturn:
     try:
         _say(str(os.getpid()))
-        registry = SessionRegistry.open(url)
+        registry = SessionRegistry.open(url, timeout=PATIENCE)
         for number in count():
             _say(f"?{number}")
             registry.create(f"{start}-{number}", client_id=start, metadata={"n": number})

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from idlanyard.registry import RegistryUnavailable, SessionRecord, SessionRegistry
+from registry.creating import PATIENCE
 from registry.racing import Process, heard, process_that, tell
 
 MOST_AWAITED = 30
@@ -129,13 +130,20 @@ def _kill_client(process: Process, url: str, chance: Random, most: int, longest:
     tell(process, json.dumps([url, start]))
     child = int(heard(process))
     # Each create says two lines, one before and one behind it; the next has begun.
-    said = [heard(process) for _ in range(2 * chance.randint(0, most) + 1)]
+    said = [_heard_of_a_create(process) for _ in range(2 * chance.randint(0, most) + 1)]
     time.sleep(chance.uniform(0, longest))
     os.kill(child, signal.SIGKILL)
     while not (line := heard(process)).startswith("ended"):
         said.append(line)
     assert line == f"ended -{signal.SIGKILL}"
     return examined(url, start, *divmod(len(said), 2))
+
+
+def _heard_of_a_create(process: Process) -> str:
+    line = heard(process)
+    # Nothing more would come of a child that has ended, and waiting for it would not end.
+    assert line.startswith(("?", "+")), f"the child {line} before it was killed"
+    return line
 
 
 def kill_servers(server: Server, *, times: int, chance: Random) -> Outcome:
@@ -145,7 +153,8 @@ def kill_servers(server: Server, *, times: int, chance: Random) -> Outcome:
     That registry is the same before and after: it connects anew.
     """
     began = time.monotonic()
-    with SessionRegistry.open(server.url) as registry, ThreadPoolExecutor(1) as pool:
+    opened = SessionRegistry.open(server.url, timeout=PATIENCE)
+    with opened as registry, ThreadPoolExecutor(1) as pool:
         kills = [_kill_server(server, registry, pool, chance) for _ in range(times)]
     return Outcome(kills, time.monotonic() - began)
 
@@ -183,7 +192,7 @@ def examined(url: str, start: str, acknowledged: int, unanswered: int) -> Kill:
     Return what a new registry finds of the sessions of one kill, and let it create another.
     """
     whole = {f"{start}-{number}": {"n": number} for number in range(acknowledged + unanswered)}
-    with SessionRegistry.open(url) as registry:
+    with SessionRegistry.open(url, timeout=PATIENCE) as registry:
         there = [name for name in whole if registry.exists(name)]
         found = {one.session_id: one.metadata for one in paged(registry, start)}
         registry.create(f"{start}-next", client_id=start)
