@@ -729,7 +729,13 @@ def test_a_signal_ends_a_process_in_order(number: signal.Signals) -> None:
     """
     with silent() as port:
         words = [*COMMAND, "count", f"redis://127.0.0.1:{port}/0", "--timeout", "60"]
-        with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        # A process that nohup or a shell's "&" has started ignores some, and its children do.
+        before = signal.signal(number, signal.SIG_DFL)
+        try:
+            started = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        finally:
+            signal.signal(number, before)
+        with started as running:
             eventually(lambda: connected(running.pid, port))
             running.send_signal(number)
             _, err = running.communicate(timeout=DEADLINE)
