@@ -184,6 +184,7 @@ def test_ids_are_kept_beside_their_keys(url: str, path: Path) -> None:
 
 
 PAGE = dict.fromkeys(("client_key", "after", "reach", "now", "limit", "most"), 1)
+TERMS = PAGE | dict.fromkeys(("soon", "horizon", "terms", "term", "before"), 1)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,11 @@ PAGE = dict.fromkeys(("client_key", "after", "reach", "now", "limit", "most"), 1
     [
         pytest.param("read", (b"", 0), id="read"),
         pytest.param("next", PAGE, id="next"),
-        pytest.param("beyond", PAGE, id="beyond"),
+        pytest.param("horizon", TERMS, id="horizon"),
+        pytest.param("ending", TERMS, id="ending"),
+        pytest.param("terms", TERMS, id="terms"),
+        pytest.param("of_term", TERMS, id="of_term"),
+        pytest.param("read_all", (b"",), id="read_all"),
         pytest.param("sorted", PAGE, id="sorted"),
         pytest.param("count_living", PAGE, id="count_living"),
         pytest.param("purge", (0, 1), id="purge"),
@@ -216,7 +221,7 @@ def test_no_statement_reads_all(path: Path, statement: str, values: Any) -> None
         steps = " ".join(row[3] for row in plan)
     assert "SEARCH" in steps
     assert "SCAN idlanyard" not in steps
-    assert ("TEMP B-TREE" in steps) is (statement == "sorted")
+    assert ("TEMP B-TREE" in steps) is (statement in ("sorted", "ending"))
 
 
 def test_namespaces_share_a_file_in_any_order(url: str, path: Path) -> None:

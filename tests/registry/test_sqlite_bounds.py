@@ -518,11 +518,12 @@ def test_a_find_is_exact_whatever_the_terms(
         assert find_all(registry, 10) == names
 
 
-def test_a_find_is_exact_without_the_index_of_terms(url: str, path: Path) -> None:
+@pytest.mark.parametrize("living", [300, 700])
+def test_a_find_is_exact_without_the_index_of_terms(url: str, path: Path, living: int) -> None:
     """
     A find among many dead sessions works before the index of terms is made.
     """
-    names = [f"s{number:05}" for number in range(700)]
+    names = [f"s{number:05}" for number in range(living)]
     with SessionRegistry.open(url, timeout=IN_TIME) as registry, by_hand(path) as connection:
         registry._store.ask(Put([kept(name, number) for number, name in enumerate(names)]))
         leave_dead(connection, 400, "a")
