@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from floor import asgi_floor, wsgi_floor
-from lanes import correlate
+from lanes import PEER, PEERS, correlate
 
 from idlanyard import Policy
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
@@ -117,7 +117,8 @@ ASGI: dict[str, Callable[[Any], Any]] = {
     "bare": lambda app: app,
     "floor": asgi_floor,
     "idlanyard": lambda app: ASGIMiddleware(app, TRUSTING),
-    "asgi-correlation-id": lambda app: correlate(app, "X-Session-ID"),
+    PEER: lambda app: correlate(app, "X-Session-ID"),
+    PEERS: lambda app: correlate(app, *HEADERS),
     "starlette-context": starlette_context,
     "recipe": recipe,
 }
