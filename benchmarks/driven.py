@@ -6,21 +6,36 @@ Each lane of a benchmark loads a copy of this file of its own (see ``lanes.py``)
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter_ns
 from typing import Any
 
 # The response's header lines, as ASGI and as WSGI write them: set between slices.
 RESPONSE: list[Any] = [(), ()]
+# How many chunks a body has that is streamed.
+CHUNKS = 1
 
 
 async def send(message: Any) -> None:
     pass
 
 
+async def receive() -> Any:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
     headers = [(name + b"", value + b"") for name, value in RESPONSE[0]]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+async def asgi_stream(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(name + b"", value + b"") for name, value in RESPONSE[0]]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for _ in range(CHUNKS):
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def drive_asgi(app: Any, scopes: list[Any]) -> int:
@@ -37,6 +52,20 @@ def drive_asgi(app: Any, scopes: list[Any]) -> int:
     return perf_counter_ns() - started
 
 
+def drive_loop(app: Any, scopes: list[Any]) -> int:
+    """
+    Return the nanoseconds of all these requests on an event loop, which some peers need.
+    """
+
+    async def run() -> int:
+        started = perf_counter_ns()
+        for scope in scopes:
+            await app(scope, receive, send)
+        return perf_counter_ns() - started
+
+    return asyncio.run(run())
+
+
 def start_response(status: Any, headers: Any, exc_info: Any = None) -> None:
     return None
 
@@ -44,6 +73,11 @@ def start_response(status: Any, headers: Any, exc_info: Any = None) -> None:
 def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
     start_response("200 OK", list(RESPONSE[1]))
     return [b"Hello, world!"]
+
+
+def wsgi_stream(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", list(RESPONSE[1]))
+    return (b"x" for _ in range(CHUNKS))
 
 
 def drive_wsgi(app: Any, environs: list[Any]) -> int:

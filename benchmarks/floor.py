@@ -109,3 +109,46 @@ def wsgi_floor(app: Any) -> Any:
             HELD.reset(token)
 
     return middleware
+
+
+class WSGIFloor:
+    """
+    The floor for WSGI bodies of any kind; it holds its binding across their yields.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        session = environ.get("HTTP_X_SESSION_ID")
+        if session is None or not FITS_TEXT(session):
+            session = urandom(16).hex()
+        echo = [("X-Session-ID", session)]
+        user = environ.get("HTTP_X_USER_ID")
+        if user is not None and FITS_TEXT(user):
+            echo.append(("X-User-ID", user))
+        tenant = environ.get("HTTP_X_TENANT_ID")
+        if tenant is not None and FITS_TEXT(tenant):
+            echo.append(("X-Tenant-ID", tenant))
+        held = Holder()
+        held.session, held.user, held.tenant = session, user, tenant
+        token = HELD.set(held)
+
+        def start_echoed(status: str, headers: Any, exc_info: Any = None) -> Any:
+            return start_response(status, [*headers, *echo])
+
+        try:
+            body = self.app(environ, start_echoed)
+        except BaseException:
+            HELD.reset(token)
+            raise
+        if type(body) is list:
+            HELD.reset(token)
+            return body
+        return self.streamed(body, token)
+
+    def streamed(self, body: Any, token: Any) -> Any:
+        try:
+            yield from body
+        finally:
+            HELD.reset(token)

@@ -10,13 +10,13 @@ copy of the view. flask-log-request-id is left out: on Flask 3 its
 from __future__ import annotations
 
 import os
+import types
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import django
-from candidates import WSGIFloor, copied
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished
@@ -25,7 +25,7 @@ from django.test import override_settings
 from django.urls import path
 from django.utils.module_loading import import_string
 from flask import Flask, g, request
-from floor import FITS_TEXT, HELD, Holder
+from floor import FITS_TEXT, HELD, Holder, WSGIFloor
 from lanes import TRUSTING
 
 from idlanyard.integrations.flask import IDLanyard
@@ -181,6 +181,14 @@ FLASK_PAGES = {
 The headers, besides Content-Type and Content-Length, of a page, of one with a session,
 of a file from the static folder, and of an API's answer that says no-store.
 """
+
+
+def copied(function: Any) -> Any:
+    """
+    Return a function with a code object of its own.
+    """
+    code = function.__code__.replace(co_name=function.__name__ + "_copy")
+    return types.FunctionType(code, function.__globals__)
 
 
 def flask_app() -> Flask:

@@ -11,12 +11,25 @@ from __future__ import annotations
 
 import logging
 import timeit
+from functools import partial
+from os import urandom
 from typing import Any
 
-from candidates import ASGI, ASGI_PEERS, WSGI, asgi_app, copied, wsgi_app
-from driving import added, drive_asgi, drive_loop, drive_wsgi
-from lanes import TRUSTED, TRUSTING
+from floor import HELD
+from lanes import (
+    CANDIDATES,
+    FLOOR,
+    OURS,
+    PEER,
+    TRUSTED,
+    TRUSTING,
+    Added,
+    Lane,
+    Make,
+    measure_lanes,
+)
 from processes import run_in_processes
+from profiles import BUILT_IN, Profiles, Request, Response, load_profiles
 
 from idlanyard import IDSpec, Policy, get_session_id, request_spec
 from idlanyard._binding.state import bound
@@ -24,8 +37,10 @@ from idlanyard.asgi import SessionContextMiddleware
 
 Ratios = dict[str, float]
 
-FURTHER = 20
-
+# More chunks would take longer than a busy machine leaves alone.
+CHUNKS, FOREIGN, IDS = 100, 100, 20
+RESPONSE = Response("plain", (("Content-Type", "text/plain"), ("Content-Length", "2")))
+PLAIN = load_profiles(BUILT_IN).requests[0]._replace(name="plain")
 TARGETS: dict[str, tuple[str, float]] = {
     "P5 further chunk / floor": ("<=", 1.2),
     "P5 further chunk / asgi-correlation-id": ("<=", 0.5),
@@ -37,44 +52,71 @@ TARGETS: dict[str, tuple[str, float]] = {
 }
 
 
-def built(candidates: dict[str, Any], app: Any) -> dict[str, Any]:
+def added(
+    candidates: dict[str, Make],
+    requests: tuple[Request, ...] = (PLAIN,),
+    *,
+    protocol: str = "ASGI",
+    rounds: int,
+    chunks: int = 0,
+    loop: bool = False,
+) -> dict[str, Added]:
     """
-    Return each candidate around its own copy of *app*.
+    Return by request the nanoseconds that each candidate adds.
     """
-    return {name: make(copied(app)) for name, make in candidates.items()}
+    lanes = {
+        name: (
+            Lane(protocol, chunks=chunks, loop=loop),
+            Lane(protocol, make, chunks=chunks, loop=loop),
+        )
+        for name, make in candidates.items()
+    }
+    found = measure_lanes(lanes, Profiles(requests, (RESPONSE,)), protocol, rounds)
+    return {pair.request: times for pair, times in found.items()}
+
+
+def chunk_costs(candidates: dict[str, Make], protocol: str, rounds: int) -> Added:
+    """
+    Return the nanoseconds that each candidate adds to a chunk that follows the first.
+    """
+    one, many = (
+        added(candidates, protocol=protocol, rounds=2 * rounds, chunks=chunks)["plain"]
+        for chunks in (1, CHUNKS)
+    )
+    return {name: (many[name] - one[name]) / (CHUNKS - 1) for name in candidates}
 
 
 def further_chunks(rounds: int) -> Ratios:
     """
     P5 and P7: a body chunk that follows the first.
     """
-    name = "asgi-correlation-id"
-    candidates = built(ASGI | {name: ASGI_PEERS[name]}, asgi_app)
-    one = added(candidates, drive_asgi, "mint", rounds=rounds // 2)
-    many = added(candidates, drive_asgi, "mint", rounds=rounds // 2, chunks=1000)
-    chunk = {name: many[name] - one[name] for name in candidates}
-    ratios = {
-        f"P5 further chunk / {other}": chunk["idlanyard"] / chunk[other]
-        for other in ("floor", name)
+    chunk = chunk_costs(CANDIDATES["ASGI"], "ASGI", rounds)
+    wsgi = CANDIDATES["WSGI"]
+    floor = added({FLOOR: wsgi[FLOOR]}, protocol="WSGI", rounds=rounds)["plain"][FLOOR]
+    streamed = chunk_costs({OURS: wsgi[OURS]}, "WSGI", rounds)
+    return {
+        "P5 further chunk / floor": chunk[OURS] / chunk[FLOOR],
+        "P5 further chunk / asgi-correlation-id": chunk[OURS] / chunk[PEER],
+        "P7 WSGI, chunk of a body that is no list / floor's mint": streamed[OURS] / floor,
     }
-    wsgi = built(WSGI, wsgi_app)
-    floor = added(wsgi, drive_wsgi, "mint", rounds=rounds, chunks=0)["floor"]
-    one = added(wsgi, drive_wsgi, "mint", rounds=rounds // 2, chunks=1)
-    many = added(wsgi, drive_wsgi, "mint", rounds=rounds // 2, chunks=1000)
-    ours = (many["idlanyard"] - one["idlanyard"]) / 999
-    ratios["P7 WSGI, chunk of a body that is no list / floor's mint"] = ours / floor
-    return ratios
 
 
 def further_headers(rounds: int) -> Ratios:
     """
     P6: a header line that is none of ours.
     """
-    candidates = built(ASGI, asgi_app)
-    few = added(candidates, drive_asgi, "mint", rounds=rounds, headers=5)
-    full = added(candidates, drive_asgi, "mint", rounds=rounds, headers=100)
-    header = {name: full[name] - few[name] for name in candidates}
-    return {"P6 further foreign header / floor": header["idlanyard"] / header["floor"]}
+    candidates = {name: CANDIDATES["ASGI"][name] for name in (OURS, FLOOR)}
+    costs = added(candidates, (PLAIN, crowd(FOREIGN)), rounds=2 * rounds)
+    header = {name: costs["crowded"][name] - costs["plain"][name] for name in candidates}
+    return {"P6 further foreign header / floor": header[OURS] / header[FLOOR]}
+
+
+def crowd(foreign: int) -> Request:
+    """
+    Return the plain request with so many foreign header lines more.
+    """
+    lines = ((f"x-other-{number}", "v") for number in range(foreign))
+    return PLAIN._replace(name="crowded", headers=(*PLAIN.headers, *lines))
 
 
 def further_ids(rounds: int) -> Ratios:
@@ -82,20 +124,18 @@ def further_ids(rounds: int) -> Ratios:
     P14: what one more declared ID costs, absent and minted.
     """
     # Of one ID alone, the noise would be more than the time.
-    extra = [IDSpec(name=f"id_{number}", header=f"X-ID-{number}") for number in range(FURTHER)]
-    candidates = {
-        "bare": copied(asgi_app),
-        "three": SessionContextMiddleware(copied(asgi_app), TRUSTING),
-        "absent": SessionContextMiddleware(
-            copied(asgi_app), Policy(trusted_peers=[TRUSTED], extra=extra)
-        ),
-        "minted": SessionContextMiddleware(
-            copied(asgi_app), Policy(trusted_peers=[TRUSTED], extra=[request_spec()])
-        ),
+    absent = [IDSpec(name=f"id_{number}", header=f"X-ID-{number}") for number in range(IDS)]
+    policies = {
+        "three": TRUSTING,
+        "absent": Policy(trusted_peers=[TRUSTED], extra=absent),
+        "minted": Policy(trusted_peers=[TRUSTED], extra=[request_spec()]),
     }
-    costs = added(candidates, drive_asgi, "mint", rounds=2 * rounds)
+    candidates: dict[str, Make] = {
+        name: partial(SessionContextMiddleware, policy=policy) for name, policy in policies.items()
+    }
+    costs = added(candidates, rounds=2 * rounds)["plain"]
     return {
-        "P14 declared and absent, nanoseconds": (costs["absent"] - costs["three"]) / FURTHER,
+        "P14 declared and absent, nanoseconds": (costs["absent"] - costs["three"]) / IDS,
         "P14 second minted ID, nanoseconds": costs["minted"] - costs["three"],
     }
 
@@ -107,8 +147,8 @@ def reading() -> Ratios:
     ratios: Ratios = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        bare = min(timeit.repeat(bound.get, number=200_000, repeat=9))
-        ours = min(timeit.repeat(get_session_id, number=200_000, repeat=9))
+        bare = min(timeit.repeat(bound.get, number=10_000, repeat=50))
+        ours = min(timeit.repeat(get_session_id, number=10_000, repeat=50))
         ratios["P12 get_session_id / ContextVar.get"] = ours / bare
 
     coroutine = SessionContextMiddleware(app, TRUSTING)({"type": "http", "headers": []}, None, None)
@@ -119,14 +159,46 @@ def reading() -> Ratios:
     return ratios
 
 
+def starlette_context(app: Any) -> Any:
+    """
+    starlette-context's raw middleware with one plugin.
+    """
+    from starlette_context.middleware import RawContextMiddleware
+    from starlette_context.plugins import RequestIdPlugin
+
+    return RawContextMiddleware(app, plugins=(RequestIdPlugin(),))
+
+
+def base_http(app: Any) -> Any:
+    """
+    The recipe on Starlette's BaseHTTPMiddleware.
+    """
+    from starlette.middleware.base import BaseHTTPMiddleware
+
+    async def dispatch(request: Any, call_next: Any) -> Any:
+        session = request.headers.get("x-session-id") or urandom(16).hex()
+        token = HELD.set(session)
+        try:
+            response = await call_next(request)
+        finally:
+            HELD.reset(token)
+        response.headers["x-session-id"] = session
+        return response
+
+    return BaseHTTPMiddleware(app, dispatch)
+
+
 def peers(rounds: int) -> Ratios:
     """
     The peers that need an event loop, for the record.
     """
-    names = ("starlette-context", "BaseHTTPMiddleware")
-    candidates = built(ASGI | {name: ASGI_PEERS[name] for name in names}, asgi_app)
-    costs = added(candidates, drive_loop, "mint", rounds=max(4, rounds // 8))
-    return {f"mint / {name}": costs["idlanyard"] / costs[name] for name in names}
+    others: dict[str, Make] = {
+        "starlette-context": starlette_context,
+        "BaseHTTPMiddleware": base_http,
+    }
+    candidates = {OURS: CANDIDATES["ASGI"][OURS], **others}
+    costs = added(candidates, rounds=max(4, rounds // 4), loop=True)["plain"]
+    return {f"mint / {name}": costs[OURS] / costs[name] for name in others}
 
 
 def measured(rounds: int) -> Ratios:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, ContextVar
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -88,14 +88,24 @@ CANDIDATES: dict[str, dict[str, Make]] = {
 class Lane:
     """
     One candidate around its own copy of everything, or the bare application.
+
+    Args:
+        protocol: ``"ASGI"`` or ``"WSGI"``.
+        make: builds the candidate around an application.
+        chunks: how many chunks the body has; with none it is sent as a whole.
+        loop: whether an event loop drives the requests.
     """
 
-    def __init__(self, protocol: str, make: Make | None = None) -> None:
-        code = load_copy("driven")
+    def __init__(
+        self, protocol: str, make: Make | None = None, *, chunks: int = 0, loop: bool = False
+    ) -> None:
+        code: Any = load_copy("driven")
+        code.CHUNKS = chunks
         self.response: list[Any] = code.RESPONSE
-        bare = code.asgi_app if protocol == "ASGI" else code.wsgi_app
+        prefix = protocol.lower()
+        bare = getattr(code, f"{prefix}_stream" if chunks else f"{prefix}_app")
         self.app = bare if make is None else make(bare)
-        self.drive = code.drive_asgi if protocol == "ASGI" else code.drive_wsgi
+        self.drive = code.drive_loop if loop else getattr(code, f"drive_{prefix}")
 
     def time_slice(self, requests: list[Any]) -> float:
         """
@@ -172,13 +182,22 @@ def lines_of(response: Response) -> list[Any]:
 def measure(profiles: Profiles, protocol: str, rounds: int) -> dict[Pair, Added]:
     """
     Return by pair the nanoseconds that each candidate adds to the bare application.
+    """
+    candidates = CANDIDATES[protocol]
+    lanes = {name: (Lane(protocol), Lane(protocol, make)) for name, make in candidates.items()}
+    return measure_lanes(lanes, profiles, protocol, rounds)
+
+
+def measure_lanes(
+    lanes: Mapping[str, tuple[Lane, Lane]], profiles: Profiles, protocol: str, rounds: int
+) -> dict[Pair, Added]:
+    """
+    Return by pair the nanoseconds that the second lane of each candidate adds to its first.
 
     Every slice of a candidate follows one of the bare application, pairs and
     candidates are in another order each round, and the first round warms up:
     the median of the other rounds' differences counts.
     """
-    candidates = CANDIDATES[protocol]
-    lanes = {name: (Lane(protocol), Lane(protocol, make)) for name, make in candidates.items()}
     pairs = [
         (request, response) for request in profiles.requests for response in profiles.responses
     ]

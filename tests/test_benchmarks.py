@@ -15,11 +15,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import candidates
-import driving
 import footprint
 import further_costs
 import growth
+import lanes
 import refresh_page
 
 ROOT = Path(__file__).parents[1]
@@ -36,64 +35,34 @@ def run(script: str, *arguments: str) -> list[list[str]]:
     return [row for row in rows if not row[0].startswith("--")]
 
 
-@pytest.mark.parametrize("name", candidates.ASGI)
-def test_an_asgi_candidate_does_its_work(name: str) -> None:
+@pytest.mark.parametrize("protocol", ["ASGI", "WSGI"])
+@pytest.mark.parametrize("chunks", [0, 3])
+def test_a_lane_serves_the_chunks_that_it_says(protocol: str, chunks: int) -> None:
     """
-    Every candidate echoes the IDs, and the bare application does not.
+    A body is sent as a whole, or in chunks of which a last one may be empty.
     """
-    sent: list[Any] = []
+    lane = lanes.Lane(protocol, lanes.CANDIDATES[protocol][lanes.OURS], chunks=chunks)
+    found = []
+    if protocol == "ASGI":
 
-    async def send(message: Any) -> None:
-        sent.append(message)
+        async def send(message: Any) -> None:
+            found.append(message["type"])
 
-    scope = {
-        "type": "http",
-        "headers": [(b"x-session-id", b"s1"), (b"x-user-id", b"u1")],
-        "client": ("10.0.0.5", 1),
-        "chunks": 2,
-    }
-    coroutine = candidates.ASGI[name](candidates.asgi_app)(scope, None, send)
-    with pytest.raises(StopIteration):
-        coroutine.send(None)
-    echo = [value for key, value in sent[0]["headers"] if key.startswith(b"x-")]
-    assert echo == ([] if name == "bare" else [b"s1", b"u1"])
-    assert len(sent) == 3
+        with pytest.raises(StopIteration):
+            lane.app(lanes.scope_of(further_costs.PLAIN), None, send).send(None)
+        found = found[1:]
+    else:
+        found = list(lane.app(lanes.environ_of(further_costs.PLAIN), lambda *_: None))
+    assert len([*filter(None, found)]) == (max(1, chunks) + (protocol == "ASGI" and chunks > 0))
 
 
-@pytest.mark.parametrize("name", candidates.WSGI)
-@pytest.mark.parametrize("chunks", [0, 2], ids=["list", "generator"])
-def test_a_wsgi_candidate_does_its_work(name: str, chunks: int) -> None:
+def test_the_other_peers_do_their_work() -> None:
     """
-    Every candidate echoes the session, and the bare application does not.
+    The peers that are measured on an event loop echo an ID, and the lane drives them.
     """
-    started: list[Any] = []
-
-    def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
-        started.extend(headers)
-
-    environ = {"HTTP_X_SESSION_ID": "s1", "REMOTE_ADDR": "10.0.0.5", "chunks": chunks}
-    body = list(candidates.WSGI[name](candidates.wsgi_app)(environ, start_response))
-    echo = [value for key, value in started if key.startswith("X-")]
-    assert echo == ([] if name == "bare" else ["s1"])
-    assert len(body) == max(1, chunks)
-
-
-@pytest.mark.parametrize("path", driving.IDS)
-def test_the_drivers_drive(path: str) -> None:
-    """
-    Each path is measured for every candidate, against the bare application of the same run.
-    """
-    asgi = {
-        name: make(candidates.copied(candidates.asgi_app)) for name, make in candidates.ASGI.items()
-    }
-    wsgi = {
-        name: make(candidates.copied(candidates.wsgi_app)) for name, make in candidates.WSGI.items()
-    }
-    for drive, apps, chunks in ((driving.drive_asgi, asgi, 1), (driving.drive_wsgi, wsgi, 0)):
-        costs = driving.added(apps, drive, path, rounds=2, chunks=chunks)
-        assert costs.keys() == apps.keys()
-        assert costs["bare"] == 0
-    assert driving.drive_loop(asgi["idlanyard"], 2, path, 5, 1) > 0
+    for make in (further_costs.starlette_context, further_costs.base_http):
+        lane = lanes.Lane("ASGI", make, loop=True)
+        assert lane.time_slice([lanes.scope_of(further_costs.PLAIN) for _ in range(5)]) > 0
 
 
 def test_one_more_of_everything_is_measured() -> None:
