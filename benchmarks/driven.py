@@ -7,11 +7,16 @@ Each lane of a benchmark loads a copy of this file of its own (see ``lanes.py``)
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
 # The response's header lines, as ASGI and as WSGI write them: set between slices.
 RESPONSE: list[Any] = [(), ()]
+# Headers of which most responses have other values than the last one.
+NAMES = ("Content-Length", "ETag", "Expires", "Last-Modified", "Set-Cookie")
+VARYING = frozenset([*NAMES, *(name.lower().encode() for name in NAMES)])
+NUMBERS = count(100_000)
 # How many chunks a body has that is streamed.
 CHUNKS = 1
 
@@ -26,6 +31,16 @@ async def receive() -> Any:
 
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
     headers = [(name + b"", value + b"") for name, value in RESPONSE[0]]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+async def asgi_varying(scope: Any, receive: Any, send: Any) -> None:
+    number = b"%d" % next(NUMBERS)
+    headers = [
+        (name[:1] + name[1:], value + number if name in VARYING else value[:1] + value[1:])
+        for name, value in RESPONSE[0]
+    ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"Hello, world!"})
 
@@ -72,6 +87,16 @@ def start_response(status: Any, headers: Any, exc_info: Any = None) -> None:
 
 def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
     start_response("200 OK", list(RESPONSE[1]))
+    return [b"Hello, world!"]
+
+
+def wsgi_varying(environ: Any, start_response: Any) -> list[bytes]:
+    number = str(next(NUMBERS))
+    headers = [
+        (name, value + number if name in VARYING else value[:1] + value[1:])
+        for name, value in RESPONSE[1]
+    ]
+    start_response("200 OK", headers)
     return [b"Hello, world!"]
 
 

@@ -92,18 +92,26 @@ class Lane:
     Args:
         protocol: ``"ASGI"`` or ``"WSGI"``.
         make: builds the candidate around an application.
+        varying: whether each response has other values than the last one, in new objects.
         chunks: how many chunks the body has; with none it is sent as a whole.
         loop: whether an event loop drives the requests.
     """
 
     def __init__(
-        self, protocol: str, make: Make | None = None, *, chunks: int = 0, loop: bool = False
+        self,
+        protocol: str,
+        make: Make | None = None,
+        *,
+        varying: bool = False,
+        chunks: int = 0,
+        loop: bool = False,
     ) -> None:
         code: Any = load_copy("driven")
         code.CHUNKS = chunks
         self.response: list[Any] = code.RESPONSE
         prefix = protocol.lower()
-        bare = getattr(code, f"{prefix}_stream" if chunks else f"{prefix}_app")
+        kind = "stream" if chunks else "varying" if varying else "app"
+        bare = getattr(code, f"{prefix}_{kind}")
         self.app = bare if make is None else make(bare)
         self.drive = code.drive_loop if loop else getattr(code, f"drive_{prefix}")
 
@@ -179,12 +187,16 @@ def lines_of(response: Response) -> list[Any]:
     return [asgi, list(response.headers)]
 
 
-def measure(profiles: Profiles, protocol: str, rounds: int) -> dict[Pair, Added]:
+def measure(
+    profiles: Profiles, protocol: str, rounds: int, *, varying: bool = False
+) -> dict[Pair, Added]:
     """
     Return by pair the nanoseconds that each candidate adds to the bare application.
     """
-    candidates = CANDIDATES[protocol]
-    lanes = {name: (Lane(protocol), Lane(protocol, make)) for name, make in candidates.items()}
+    lanes = {
+        name: (Lane(protocol, varying=varying), Lane(protocol, make, varying=varying))
+        for name, make in CANDIDATES[protocol].items()
+    }
     return measure_lanes(lanes, profiles, protocol, rounds)
 
 

@@ -199,8 +199,11 @@ def draw_bar(bar: Bar, axis: Axis, theme: Theme, y: float, *, ours: bool) -> Ite
         x = axis.place(bar.target)
         yield line(x, y - 2, x, y + BAR + 2, theme.target, width=2)
     mean = f"{bar.mean:.2f}"
+    # Covered by the background, the lines of the axis do not run through the letters.
+    yield f'<g paint-order="stroke" stroke="{theme.background}" stroke-width="4">'
     yield write(label, middle + 4, mean, theme.text, size=12, weight=600)
     yield write(label + 2 + 8 * len(mean), middle + 4, bar.label, theme.muted, size=12)
+    yield "</g>"
 
 
 def line(

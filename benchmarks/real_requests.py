@@ -182,6 +182,7 @@ def record(runs: list[Run], options: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "processes": options.processes,
         "rounds": options.rounds,
+        "varying": options.varying,
         "profiles": options.profiles.name,
         "summary": [
             {
@@ -230,14 +231,16 @@ def plot(runs: list[Run], folder: Path) -> None:
         folder.joinpath(f"real_requests_{name}.svg").write_text(text, encoding="utf-8")
 
 
-def measure_all(profiles: Profiles, protocols: tuple[str, ...], rounds: int) -> Run:
+def measure_all(
+    profiles: Profiles, protocols: tuple[str, ...], rounds: int, *, varying: bool
+) -> Run:
     """
     Return the times of one process.
     """
     logging.disable()
     run: Run = {}
     for protocol in protocols:
-        run |= measure(profiles, protocol, rounds)
+        run |= measure(profiles, protocol, rounds, varying=varying)
     return run
 
 
@@ -251,7 +254,7 @@ def run_processes(profiles: Profiles, options: argparse.Namespace) -> list[Run]:
     protocols = PROTOCOLS if options.protocol == "both" else (options.protocol.upper(),)
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         waiting = [
-            pool.submit(measure_all, profiles, protocols, options.rounds)
+            pool.submit(measure_all, profiles, protocols, options.rounds, varying=options.varying)
             for _ in range(options.processes)
         ]
         return [future.result() for future in waiting]
@@ -288,6 +291,9 @@ def parse_options() -> argparse.Namespace:
     add("--rounds", type=positive, default=30, help="rounds of each process")
     add("--profiles", type=Path, default=BUILT_IN, help="requests and responses of your own")
     add("--protocol", choices=("asgi", "wsgi", "both"), default="both")
+    add(
+        "--varying", action="store_true", help="other values in each response: ETag, Set-Cookie ..."
+    )
     add("--detail", action="store_true", help="print each pair too")
     add("--json", type=Path, metavar="FILE", help="write all that was measured")
     add("--plot", type=Path, metavar="FOLDER", help="draw the ratios, as SVG")

@@ -126,7 +126,7 @@ def test_the_example_of_the_page_is_measured(tmp_path: Path) -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     mine = tmp_path / "mine.json"
     mine.write_text(shown)
-    done = run("--profiles", mine, "--processes", "1", "--rounds", "1", "--detail")
+    done = run("--profiles", mine, "--processes", "1", "--rounds", "1", "--detail", "--varying")
     assert done.returncode == 0, done.stderr
     assert "ASGI trusted | mobile app by our proxy | our JSON" in done.stdout
 
@@ -190,6 +190,31 @@ def test_a_malformed_list_is_refused(content: Any, said: str, tmp_path: Path) ->
         real_requests.checked_profiles(mine)
     assert str(raised.value).startswith(f"{mine}: ")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("protocol", lanes.CANDIDATES)
+def test_the_values_of_a_varying_response_are_others_each_time(protocol: str) -> None:
+    """
+    ETag, cookies and lengths are never the same again, and all else is.
+    """
+    lane = lanes.Lane(protocol, varying=True)
+    (response,) = [one for one in BUILT_IN.responses if one.name == "static file"]
+    lane.response[:] = lanes.lines_of(response)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.extend(message.get("headers", ()))
+
+    for _ in range(2):
+        if protocol == "ASGI":
+            with pytest.raises(StopIteration):
+                lane.app({}, None, send).send(None)
+        else:
+            lane.app({}, lambda _, lines: sent.extend(lines))
+    first, second = sent[: len(sent) // 2], sent[len(sent) // 2 :]
+    other = {one[0].lower() for one, two in zip(first, second, strict=True) if one != two}
+    varying = ["content-length", "last-modified", "etag"]
+    assert other == {name.encode() if protocol == "ASGI" else name for name in varying}
 
 
 def test_a_missing_file_is_said_so(tmp_path: Path) -> None:
