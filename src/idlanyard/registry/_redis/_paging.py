@@ -67,9 +67,9 @@ _SAMPLED: Final = 4
 """
 Indexes of which a page looks up a sample if they have more.
 """
-MOST_CLEARED: Final = 20_000
+MOST_CLEARED: Final = 50_000
 """
-IDs in its way that a page looks up; it skips further expired IDs, which costs a tenth.
+IDs in its way that a page looks up; it skips further expired IDs, which costs much less.
 """
 _HAS_EXPIRED: Final = 1
 _BY_ENDS: Final = 2
