@@ -24,7 +24,7 @@ from idlanyard._binding.state import make_request_ids
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
 from idlanyard.integrations.django import SessionContextMiddleware
-from idlanyard.integrations.django._responses import write_echo
+from idlanyard.integrations.django._responses import Responses
 from idlanyard.testing import raise_failures
 from integrations.apps.django_settings import OURS
 
@@ -73,7 +73,7 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
     plan = compile_policy(POLICY, WSGI)
     inner = make_request_ids(plan.policy, {"session_id": ("s1", Provenance.CLIENT)})
     Name.compared = 0
-    write_echo(plan, "GET", response, inner)
+    Responses(plan).write_echo("GET", response, inner)
     assert response["X-Session-ID"] == "s1"
     assert Name.compared <= 13 * 500
 

@@ -115,8 +115,8 @@ REQUEST_BREACHES = [
         "S29",
         "each header of Django's response is looked for among all of them",
         "integrations/django/_responses.py",
-        "        if pair != earlier\n",
-        "        if pair not in affecting\n",
+        "            if pair != earlier\n",
+        "            if pair not in affecting\n",
         "tests/integrations/test_django_caches.py::"
         "test_the_echo_of_a_response_with_many_headers_is_linear",
     ),

@@ -4,13 +4,12 @@ IDs that leave this process with a request or a job, and IDs that arrive with on
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import Token
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from idlanyard import _failures
 from idlanyard._binding.blocks import Block
@@ -26,9 +25,11 @@ from idlanyard._binding.state import (
     make_request_ids,
     reset_binding,
 )
-from idlanyard._policy.origins import Origins
 from idlanyard._policy.spec import IDSpec, check_of
 from idlanyard.ids import Provenance
+
+if TYPE_CHECKING:
+    from idlanyard._policy.origins import Origins
 
 Claim: TypeAlias = tuple[str | None, Provenance | None]
 
@@ -130,6 +131,8 @@ def _is_dump(carrier: object) -> bool:
 
 
 def _is_too_long(carrier: object) -> bool:
+    import json
+
     is_mapping = isinstance(carrier, Mapping)
     plain = dict(cast("Mapping[object, object]", carrier)) if is_mapping else carrier
     try:
@@ -240,6 +243,8 @@ def inject(
             f"inject(ids), and add ids.items()"
         )
     if to is not None:
+        from idlanyard._policy.origins import Origins
+
         origins = Origins(to)
         if url is None:
             raise TypeError("inject(to=...) decides by the URL: give url=... as well")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 from weakref import ref
 
@@ -17,11 +16,9 @@ from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
 from idlanyard._policy.spec import STANDARD, IDSpec, check_of
 
-_store: Final = object.__setattr__
 _DEFAULT_CHECK: Final = IDCheck()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True, eq=False)
 class CheckedPolicy:
     """
     The checked options of a ``Policy``, and the tables made from them.
@@ -47,29 +44,59 @@ class CheckedPolicy:
         environ_keys: the key in a WSGI ``environ`` of each of *names*.
     """
 
-    specs: Mapping[str, IDSpec]
-    peers: TrustedPeers
-    secret_header: str | None
-    secrets: tuple[bytes, ...]
-    keys: tuple[tuple[str, bytes], ...]
-    exclude: Paths
-    expose: bool
-    mark_private: bool
-    assume_unix: bool
-    unsafe_server_ok: bool
-    enabled: bool
-    admission: Admission | None
-    names: tuple[str, ...] = field(init=False)
-    further: tuple[str, ...] = field(init=False)
-    index: Mapping[str, int] = field(init=False)
-    environ_keys: tuple[str, ...] = field(init=False)
+    __slots__ = (
+        "__weakref__",
+        "admission",
+        "assume_unix",
+        "enabled",
+        "environ_keys",
+        "exclude",
+        "expose",
+        "further",
+        "index",
+        "keys",
+        "mark_private",
+        "names",
+        "peers",
+        "secret_header",
+        "secrets",
+        "specs",
+        "unsafe_server_ok",
+    )
 
-    def __post_init__(self) -> None:
-        names = tuple(dict.fromkeys((*STANDARD, *self.specs)))
-        _store(self, "names", names)
-        _store(self, "further", names[len(STANDARD) :])
-        _store(self, "index", {name: position for position, name in enumerate(names)})
-        _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
+    # Written out, since making a frozen dataclass takes as long as importing three files.
+    def __init__(
+        self,
+        *,
+        specs: Mapping[str, IDSpec],
+        peers: TrustedPeers,
+        secret_header: str | None,
+        secrets: tuple[bytes, ...],
+        keys: tuple[tuple[str, bytes], ...],
+        exclude: Paths,
+        expose: bool,
+        mark_private: bool,
+        assume_unix: bool,
+        unsafe_server_ok: bool,
+        enabled: bool,
+        admission: Admission | None,
+    ) -> None:
+        self.specs = specs
+        self.peers = peers
+        self.secret_header = secret_header
+        self.secrets = secrets
+        self.keys = keys
+        self.exclude = exclude
+        self.expose = expose
+        self.mark_private = mark_private
+        self.assume_unix = assume_unix
+        self.unsafe_server_ok = unsafe_server_ok
+        self.enabled = enabled
+        self.admission = admission
+        self.names: tuple[str, ...] = tuple(dict.fromkeys((*STANDARD, *specs)))
+        self.further = self.names[len(STANDARD) :]
+        self.index: Mapping[str, int] = {name: position for position, name in enumerate(self.names)}
+        self.environ_keys = tuple(f"idlanyard.{name}" for name in self.names)
         if self.further:
             Declared.add(self)
 

@@ -4,23 +4,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from idlanyard.exceptions import PolicyError
 
-Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+if TYPE_CHECKING:
+    # Elsewhere imported where it is used: it is slow to import, and only a policy that trusts
+    # peers needs it.
+    import ipaddress
 
-OBJECTS: Final = (
-    ipaddress.IPv4Network,
-    ipaddress.IPv6Network,
-    ipaddress.IPv4Address,
-    ipaddress.IPv6Address,
-)
+    Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+    Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _EVERYBODY: Final = frozenset({"*", "all", "any", "everyone"})
 _LISTENING: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - refused, not listened on
 _LOCALHOST: Final = ("127.0.0.1", "::1")
@@ -39,7 +37,9 @@ def parse_network(entry: object) -> Network:
     Raises:
         PolicyError: the entry is no network; the message says what to write.
     """
-    if not isinstance(entry, (str, *OBJECTS)):
+    import ipaddress
+
+    if not isinstance(entry, (str, *_address_types())):
         unset = ": is the variable set?" if entry is None else ""
         raise peers_error(
             f"takes text such as '10.0.0.5/32', not {type(entry).__name__}{unset}", entry
@@ -58,7 +58,23 @@ def parse_network(entry: object) -> Network:
     return _unmap_network(network)
 
 
+def _address_types() -> tuple[type, ...]:
+    """
+    Return the types of addresses and networks.
+    """
+    import ipaddress
+
+    return (
+        ipaddress.IPv4Network,
+        ipaddress.IPv6Network,
+        ipaddress.IPv4Address,
+        ipaddress.IPv6Address,
+    )
+
+
 def _unmap_network(network: Network) -> Network:
+    import ipaddress
+
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -79,6 +95,8 @@ def cover_everybody(networks: Sequence[Network]) -> bool:
 
 
 def _hold_all_addresses(networks: Sequence[Network], reserved: str) -> bool:
+    import ipaddress
+
     if not networks:
         return False
     every: list[Network] = [*networks, *map(ipaddress.ip_network, reserved.split())]
@@ -111,6 +129,8 @@ def _suggest_entries(text: str) -> list[str]:
     """
     Return the entries that *text* was probably meant to be, if any.
     """
+    import ipaddress
+
     bare = text.strip()
     if bare.lower() in ("localhost", "testclient"):
         return [*_LOCALHOST] if bare.lower() == "localhost" else [_LOCALHOST[0]]
@@ -136,6 +156,8 @@ def _explain_wrong_entry(text: str) -> str:
     """
     Return the message for text that is no network: its fault, and what to write.
     """
+    import ipaddress
+
     word = text.strip().lower()
     if not word:
         return "has an empty entry: leave it out"
@@ -218,6 +240,8 @@ def parse_address(host: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def _parse_short_address(host: str) -> Address | None:
+    import ipaddress
+
     bare, zone, _ = host.partition("%")
     try:
         address = ipaddress.ip_address(bare)
@@ -291,7 +315,7 @@ def _list_entries(peers: Iterable[object] | Everyone) -> tuple[object, ...]:
     if isinstance(peers, Everyone):
         return (peers,)
     # A network is iterable as well: it would become millions of addresses.
-    if isinstance(peers, (str, bytes, *OBJECTS)):
+    if not isinstance(peers, (list, tuple)) and isinstance(peers, (str, bytes, *_address_types())):
         text = peers.decode("latin-1") if isinstance(peers, bytes) else str(peers)
         raise peers_error(f"is a list: write {suggest_peers(text)}", peers)
     try:

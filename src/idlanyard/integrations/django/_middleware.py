@@ -25,11 +25,7 @@ from idlanyard.integrations.django._requests import (
     admit_request,
     admit_request_async,
 )
-from idlanyard.integrations.django._responses import (
-    keep_bound,
-    make_refusal_response,
-    write_echo,
-)
+from idlanyard.integrations.django._responses import keep_bound
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -92,7 +88,7 @@ class SessionContextMiddleware:
         if known_sessions is not None and not nested and refusal is None:
             refusal = admit_request(requests, request, inner, known_sessions)
         if refusal is not None:
-            response = make_refusal_response(requests.responses, refusal, inner)
+            response = requests.responses.refuse(refusal, inner)
             if self._answers_last and not nested:
                 log_error(request, response, inner)
             return response
@@ -106,7 +102,7 @@ class SessionContextMiddleware:
             response = self.get_response(request)
             if response.status_code >= ERROR and self._answers_last:
                 log_error(request, response, inner)
-            write_echo(requests.responses, method, response, inner)
+            requests.responses.write_echo(method, response, inner)
             if response.streaming:
                 keep_bound(response, inner, partial(_end_request, requests, request, inner))
             else:
@@ -128,7 +124,7 @@ class SessionContextMiddleware:
         if known_sessions is not None and not nested and refusal is None:
             refusal = await admit_request_async(requests, request, inner, known_sessions)
         if refusal is not None:
-            response = make_refusal_response(requests.responses, refusal, inner)
+            response = requests.responses.refuse(refusal, inner)
             if self._answers_last and not nested:
                 await log_error_async(request, response, inner)
             return response
@@ -142,7 +138,7 @@ class SessionContextMiddleware:
             response = await self.get_response(request)
             if response.status_code >= ERROR and self._answers_last:
                 await log_error_async(request, response, inner)
-            write_echo(requests.responses, method, response, inner)
+            requests.responses.write_echo(method, response, inner)
             if response.streaming:
                 keep_bound(response, inner, partial(_end_request, requests, request, inner))
             else:

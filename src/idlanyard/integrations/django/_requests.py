@@ -18,6 +18,7 @@ from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
 from idlanyard._decision.resolve import find_open_ids, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
+from idlanyard.integrations.django._responses import Responses
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
@@ -41,7 +42,8 @@ class WSGIRequests:
     __slots__ = ("_keys", "known_sessions", "plan", "responses")
 
     def __init__(self, policy: Policy) -> None:
-        self.plan = self.responses = compile_policy(policy, WSGI)
+        self.plan = compile_policy(policy, WSGI)
+        self.responses = Responses(self.plan)
         self.known_sessions = make_known_sessions(self.plan)
         self._keys = tuple(self.plan.watched)
 
@@ -101,8 +103,7 @@ class ASGIRequests:
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, ASGI)
         self.known_sessions = make_known_sessions(self.plan)
-        # Headers of Django's responses are text, on both protocols.
-        self.responses = compile_policy(policy, WSGI)
+        self.responses = Responses(compile_policy(policy, WSGI))
 
     def open(self, request: Any) -> Opened:
         """

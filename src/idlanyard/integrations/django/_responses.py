@@ -13,6 +13,7 @@ from idlanyard._binding.blocks import scoped_iter
 from idlanyard._binding.functions import SteppedBinding, wrap_function
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import attach_to_error, get_binding
+from idlanyard._decision.memory import Memory
 from idlanyard._decision.response import add_echo, affects_echo, build_refusal, choose_plain_echo
 from idlanyard.integrations.custom import report_failure
 
@@ -28,69 +29,93 @@ if TYPE_CHECKING:
 _WRITTEN: Final = "_idlanyard_echo"
 
 
-def write_echo(plan: CompiledPolicy, method: str, response: Any, inner: RequestIDs) -> None:
+class Responses:
     """
-    Add the echo to a response; a failure is only logged.
+    The responses of one application.
 
     Args:
-        plan: the policy, compiled for text.
-        method: the method of the request, as it arrived.
-        response: any response of Django.
-        inner: the IDs of the request.
+        plan: the policy, compiled for text, since headers of Django's responses are text
+            on both protocols.
     """
-    try:
-        pairs = inner.echo
-        if pairs is None or inner.binary:
-            pairs = _make_echo(plan, inner)
-        headers = response.headers._store
-        written: Sequence[tuple[Any, ...]] | None = None
-        if pairs and plan.effects.plain.issuperset(headers):
-            written = choose_plain_echo(plan, method, response.status_code, pairs)
-        if written is None:
-            written = _merge_echo(plan, method, response, headers, pairs)
-        setattr(response, _WRITTEN, written)
-        for pair in written:
-            headers[pair[0].lower()] = pair[:2]
-    except Exception as error:
-        report_failure("echo", error)
 
+    __slots__ = ("_added", "_plan")
 
-def _make_echo(plan: CompiledPolicy, inner: RequestIDs) -> list[Pair]:
-    """
-    Return the echo as text, for IDs that have changed or whose echo is of bytes.
-    """
-    return [] if inner.echo is NO_ECHO else plan.echo_pairs(inner.values)
+    def __init__(self, plan: CompiledPolicy) -> None:
+        self._plan = plan
+        # By method and status, for responses none of whose headers affects the echo.
+        self._added: Memory[tuple[str, int], list[Pair] | None] = Memory(
+            lambda line: choose_plain_echo(plan, *line, []), lambda line: len(line[0])
+        )
 
+    def write_echo(self, method: str, response: Any, inner: RequestIDs) -> None:
+        """
+        Add the echo to a response; a failure is only logged.
 
-def _merge_echo(
-    plan: CompiledPolicy,
-    method: str,
-    response: Any,
-    headers: dict[str, Pair],
-    pairs: Sequence[Pair],
-) -> Sequence[tuple[Any, ...]]:
-    """
-    Return the headers to write into a response that has some which the echo depends on.
+        Args:
+            method: the method of the request, as it arrived.
+            response: any response of Django.
+            inner: the IDs of the request.
+        """
+        try:
+            pairs = inner.echo
+            if pairs is None or inner.binary:
+                pairs = self._make_echo(inner)
+            headers, added = response.headers._store, None
+            if pairs and self._plan.effects.plain.issuperset(headers):
+                added = self._added[method, response.status_code]
+            written: Sequence[tuple[Any, ...]] = (
+                self._merge_echo(method, response, pairs) if added is None else [*pairs, *added]
+            )
+            setattr(response, _WRITTEN, written)
+            for pair in written:
+                headers[pair[0].lower()] = pair[:2]
+        except Exception as error:
+            report_failure("echo", error)
 
-    They are pairs. The header that one of them replaces, if any, is behind it.
-    """
-    if (earlier := getattr(response, _WRITTEN, None)) is not None:
-        _remove_echo(headers, earlier)
-    if not pairs:
-        return ()
-    plain = plan.effects.plain
-    affecting = [headers[key] for key in headers if key not in plain and affects_echo(plan, key)]
-    lines = add_echo(plan, method, response.status_code, affecting, [*pairs])
-    number = len(affecting)
-    if lines[:number] == affecting:
-        return lines[number:]
-    before = {pair[0].lower(): pair for pair in affecting}
-    replaced = [(pair, before.get(pair[0].lower())) for pair in lines]
-    return [
-        pair if earlier is None else (*pair, earlier)
-        for pair, earlier in replaced
-        if pair != earlier
-    ]
+    def refuse(self, refusal: Refusal, inner: RequestIDs) -> HttpResponse:
+        """
+        Return the problem document that answers a refused request.
+        """
+        pairs = self._make_echo(inner)
+        status, phrase, headers, body = build_refusal(self._plan, refusal, pairs)
+        return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
+
+    def _make_echo(self, inner: RequestIDs) -> list[Pair]:
+        """
+        Return the echo as text, for IDs that have changed or whose echo is of bytes.
+        """
+        return [] if inner.echo is NO_ECHO else self._plan.echo_pairs(inner.values)
+
+    def _merge_echo(
+        self, method: str, response: Any, pairs: Sequence[Pair]
+    ) -> Sequence[tuple[Any, ...]]:
+        """
+        Return the headers to write into a response that has some which the echo depends on.
+
+        They are pairs. The header that one of them replaces, if any, is behind it.
+        """
+        plan, headers = self._plan, response.headers._store
+        if (earlier := getattr(response, _WRITTEN, None)) is not None:
+            _remove_echo(headers, earlier)
+        if not pairs:
+            return ()
+        plain, counts = plan.effects.plain, plan.effects.values_count
+        affecting = [
+            headers[key]
+            for key in headers
+            if key not in plain and (counts.get(key) is not None or affects_echo(plan, key))
+        ]
+        lines = add_echo(plan, method, response.status_code, affecting, [*pairs])
+        number = len(affecting)
+        if lines[:number] == affecting:
+            return lines[number:]
+        before = {pair[0].lower(): pair for pair in affecting}
+        replaced = [(pair, before.get(pair[0].lower())) for pair in lines]
+        return [
+            pair if earlier is None else (*pair, earlier)
+            for pair, earlier in replaced
+            if pair != earlier
+        ]
 
 
 def _remove_echo(headers: dict[str, Pair], written: Sequence[tuple[Any, ...]]) -> None:
@@ -105,16 +130,6 @@ def _remove_echo(headers: dict[str, Pair], written: Sequence[tuple[Any, ...]]) -
             headers[key] = before[0]
         else:
             del headers[key]
-
-
-def make_refusal_response(
-    plan: CompiledPolicy, refusal: Refusal, inner: RequestIDs
-) -> HttpResponse:
-    """
-    Return the problem document that answers a refused request.
-    """
-    status, phrase, headers, body = build_refusal(plan, refusal, _make_echo(plan, inner))
-    return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
 
 
 def keep_bound(response: Any, inner: RequestIDs, ended: Callable[[], None]) -> None:
