@@ -250,16 +250,25 @@ def medians(times: dict[str, list[float]]) -> Added:
     return {name: max(1.0, statistics.median(values)) for name, values in times.items()}
 
 
-def find_path(request: Request) -> str:
+def find_path(request: Request, protocol: str) -> str:
     """
     Return the path that the middleware takes with a request: mint, session, trusted or refused.
     """
     found: list[tuple[str | None, str | None]] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    def look() -> None:
         found.append((get_session_id(), get_user_id() or get_tenant_id()))
 
-    Lane("ASGI").drive(ASGIMiddleware(app, TRUSTING), [scope_of(request)])
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        look()
+
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        look()
+        return []
+
+    app = asgi_app if protocol == "ASGI" else wsgi_app
+    asked = scope_of(request) if protocol == "ASGI" else environ_of(request)
+    Lane(protocol).drive(CANDIDATES[protocol][OURS](app), [asked])
     session, asserted = found[0]
     sent = {name.lower(): value for name, value in request.headers}
     if asserted is not None:

@@ -24,6 +24,7 @@ import statistics
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -268,12 +269,13 @@ def checked_profiles(file: Path) -> Profiles:
         ProfileError: the file is malformed, or the middleware takes another path.
     """
     profiles = load_profiles(file)
-    for request in profiles.requests:
-        path = find_path(request)
+    for request, protocol in product(profiles.requests, PROTOCOLS):
+        path = find_path(request, protocol)
         if path != request.path:
             raise ProfileError(
-                f'{file}: "{request.name}" takes the path "{path}", not "{request.path}":'
-                f" write that, or change its headers or its client (trusted is {TRUSTED})"
+                f'{file}: "{request.name}" takes the path "{path}" in {protocol}, not'
+                f' "{request.path}": write that, or change its headers or its client'
+                f" (trusted is {TRUSTED})"
             )
     return profiles
 

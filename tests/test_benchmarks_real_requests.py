@@ -154,7 +154,7 @@ MALFORMED = {
     ),
     "another path": (
         {"requests": [REQUEST | {"path": "session"}]},
-        '"a" takes the path "mint", not "session": write that, or change its headers or its client',
+        '"a" takes the path "mint" in ASGI, not "session": write that, or change its headers or',
     ),
     "no address": (
         {"requests": [REQUEST | {"client": "localhost"}]},
