@@ -634,3 +634,26 @@ def test_a_websocket_is_bound_until_it_ends() -> None:
     message = {"type": "websocket.receive", "text": "hi"}
     ask_asgi(SessionContextMiddleware(app), websocket_scope(S1), message, message)
     assert seen == ["s1"] * 3
+
+
+def test_a_response_may_end_in_another_context() -> None:
+    """
+    R3: a server that goes on with the last message in another Context loses nothing and gets no
+    error.
+    """
+    sent: list[Message] = []
+
+    @types.coroutine
+    def pause() -> Generator[None]:
+        yield
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await pause()
+        sent.append(message)
+
+    coroutine: Any = SessionContextMiddleware(hello)(http_scope(S1), None, send)
+    contextvars.Context().run(coroutine.send, None)
+    with pytest.raises(StopIteration):
+        contextvars.Context().run(coroutine.send, None)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

@@ -301,6 +301,14 @@ def test_a_verdict_that_is_remembered_is_the_same() -> None:
             assert add_echo(plan, "GET", 200, before, IDS) == after
 
 
+def test_a_header_that_is_no_instruction_tells_caches_nothing() -> None:
+    """
+    R9: what caches are told depends on the headers that are meant for them.
+    """
+    caches = _plan_of(Policy()).caches
+    assert caches.read_instructions([("X-A", "public")]) == caches.read_instructions([])
+
+
 def test_a_pair_of_the_application_may_be_a_list() -> None:
     """
     R9: whatever iterable the application writes for a pair, its header is made private.

@@ -112,7 +112,7 @@ def without_quick_ids(plan: CompiledPolicy) -> CompiledPolicy:
     """
     The same plan, for which every ID raises a question.
     """
-    plan.quick = {}
+    plan.quick = dict.fromkeys(plan.watched)
     for spec in plan.specs:
         spec.quick_mint = None
     return plan

@@ -169,33 +169,27 @@ class _Exchange:
             return self.server_send(message)
         kind = message["type"]
         if kind in _STARTS:
-            return self.server_send(self._add_echo(message))
-        if kind in _LAST:
+            try:
+                pairs = self.inner.echo
+                if pairs is None:
+                    pairs = self.plan.echo_pairs(self.inner.values)
+                if pairs:
+                    lines = message.get("headers", ())
+                    if lines.__class__ is not list:
+                        # An iterator can be read only once: the list is sent even if the
+                        # echo fails.
+                        lines = [*lines]
+                        message = {**message, "headers": lines}
+                    # An accepted WebSocket has no status, and no cache stores it.
+                    method = "" if kind == "websocket.accept" else self.method
+                    lines = add_echo(self.plan, method, message.get("status", 200), lines, pairs)
+                    message = {**message, "headers": lines}
+            except Exception as error:
+                _failures.report_failure("echo", error)
+        elif kind in _LAST:
             # The server may start the next request of the connection from inside this call.
             return _send_in(self.server_send, message, self.outside)
         return self.server_send(message)
-
-    def _add_echo(self, message: Any) -> Any:
-        try:
-            plan, pairs = self.plan, self.inner.echo
-            if pairs is None:
-                pairs = plan.echo_pairs(self.inner.values)
-            if not pairs:
-                return message
-            lines = message.get("headers", ())
-            if lines.__class__ is not list:
-                # An iterator can be read only once: the list is sent even if the echo fails.
-                lines = [*lines]
-                message = {**message, "headers": lines}
-            # An accepted WebSocket has no status, and no cache stores it.
-            if message["type"] == "websocket.accept":
-                lines = add_echo(plan, "", 200, lines, pairs)
-            else:
-                lines = add_echo(plan, self.method, message["status"], lines, pairs)
-            return {**message, "headers": lines}
-        except Exception as error:
-            _failures.report_failure("echo", error)
-            return message
 
 
 # A plain function is twice as fast per chunk, but adapters check whether it is async.

@@ -127,8 +127,8 @@ class Caches:
         Return what *headers* tell shared caches.
 
         Args:
-            headers: the instructions among a response's headers; the value of one whose
-                presence alone counts may be anything.
+            headers: a response's headers; the value of one whose presence alone counts
+                may be anything.
         """
         lines: dict[tuple[str, str], list[Pair]] = {}
         kinds: set[str] = set()
@@ -164,13 +164,6 @@ class Caches:
         """
         now = time.time()
         dates = [value for name, value in headers if self.classify(name) == (_EXPIRES, _EXPIRES)]
-        return any(self.dates[date] > now for date in dates)
-
-    def _is_later(self, dates: list[Any]) -> bool:
-        """
-        Return whether one of the dates is in the future.
-        """
-        now = time.time()
         return any(self.dates[date] > now for date in dates)
 
     def _read_date(self, value: Any) -> float:

@@ -44,11 +44,12 @@ class Effects:
         plain: the headers seen so far that have no effect, as they are spelled; bounded.
         values_count: whether the value of a header counts, and not only its presence;
             ``None`` for a header without an effect.
+        none: the effect of no headers.
         known: the effect of headers: the name of each one that has an effect, followed
             by its value if that counts.
     """
 
-    __slots__ = ("_caches", "_merged", "known", "plain", "values_count")
+    __slots__ = ("_caches", "_merged", "known", "none", "plain", "values_count")
 
     def __init__(self, caches: Caches, merged: frozenset[Any]) -> None:
         self._caches = caches
@@ -56,6 +57,7 @@ class Effects:
         self.plain: set[Any] = set()
         self.values_count: Memory[Any, bool | None] = Memory(self._look_at_name, len)
         self.known: Memory[tuple[Any, ...], Effect] = Memory(self._combine, measure_parts)
+        self.none = self._combine(())
 
     def learn_plain(self, name: Any) -> None:
         """

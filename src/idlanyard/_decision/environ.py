@@ -64,7 +64,8 @@ def edit_headers(environ: WSGIEnvironment, edits: Edits) -> None:
     removed, added = edits
     for key in removed:
         environ.pop(key, None)
-    environ.update(added)
+    for key, value in added:
+        environ[key] = value
 
 
 def publish_ids(environ: WSGIEnvironment, policy: CheckedPolicy, values: Values) -> None:

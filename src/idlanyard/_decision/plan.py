@@ -140,6 +140,12 @@ CONNECTION: Final = 2
 SECRET: Final = 3
 
 _RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+
+
+def _measure_peer(peer: str | None) -> int:
+    return 0 if peer is None else len(peer)
+
+
 _NAMELESS: Final = ("keep-alive", "Keep-Alive", "close", "Close", "upgrade", "Upgrade")
 _HOPS: Final = (
     "X-Forwarded-For",
@@ -176,14 +182,19 @@ class CompiledPolicy:
     Attributes:
         policy: the policy.
         dialect: the protocol's spelling.
-        decode: as in the dialect.
+        decode: as in the dialect, like the next five.
         encode: as in the dialect.
+        find_lines: as in the dialect.
+        find_peer: ``peer`` of the dialect.
+        conflates: as in the dialect.
+        relayed: as in the dialect.
         binary: whether header values are bytes.
         width: the number of IDs.
         blank: the values of a request without IDs.
         specs: every declared ID.
         always_settled: the IDs that are settled in every request; a dict, to be copied.
-        quick: the IDs that raise no question but that of the sender, by their header.
+        quick: the IDs that raise no question but that of the sender, by their header;
+            ``None`` for any other watched header.
         watched: the headers that the decision depends on, in every spelling: the key,
             the kind, and the ID that it claims, unless that is always settled.
         watched_names: their names alone, which is faster to ask.
@@ -196,6 +207,7 @@ class CompiledPolicy:
         lists: the addresses of each line of such a header, ``None`` for a malformed one.
         forwarded_lines: the same of each line of ``Forwarded``.
         peer_texts: the address of each peer as these have it.
+        trusts: whether each peer is trusted.
         removable: the headers that are removed if they are not accepted, in every spelling.
         kept: the headers that an ID is read out of and that are never removed, in every
             spelling.
@@ -219,6 +231,7 @@ class CompiledPolicy:
         "binary",
         "blank",
         "caches",
+        "conflates",
         "connection_key",
         "decode",
         "dialect",
@@ -226,6 +239,8 @@ class CompiledPolicy:
         "echoed_unless_set",
         "effects",
         "encode",
+        "find_lines",
+        "find_peer",
         "forwarded_key",
         "forwarded_lines",
         "hop_keys",
@@ -239,11 +254,13 @@ class CompiledPolicy:
         "plain_names",
         "policy",
         "quick",
+        "relayed",
         "removable",
         "secret_key",
         "secrets",
         "specs",
         "spellings",
+        "trusts",
         "warnings",
         "watched",
         "watched_names",
@@ -255,12 +272,15 @@ class CompiledPolicy:
         self.dialect = dialect
         self.decode = dialect.decode
         self.encode = dialect.encode
+        self.find_lines = dialect.find_lines
+        self.find_peer = dialect.peer
+        self.conflates = dialect.conflates
+        self.relayed = dialect.relayed
         self.binary = dialect.text is bytes
         self.width = len(policy.names)
         self.blank: list[Any] = [None] * (2 * self.width)
         self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
         self.always_settled = tuple(spec for spec in self.specs if spec.always_settled)
-        self.quick = {spec.key: spec for spec in self.specs if spec.is_quick}
         self.may_exclude = bool(policy.exclude) or not policy.enabled
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
@@ -275,6 +295,8 @@ class CompiledPolicy:
         self.connection_key = key("Connection")
         self.watched = self._watch(secret)
         self.watched_names = frozenset(self.watched)
+        quick = {spec.key: spec for spec in self.specs if spec.is_quick}
+        self.quick = {name: quick.get(name) for name in self.watched}
         # A spelling of an ID's header is not what the proxy writes.
         aliases = {name for name, (_, kind, _) in self.watched.items() if kind == ALIAS}
         self.hop_keys = frozenset(map(key, _HOPS)) - aliases
@@ -285,6 +307,7 @@ class CompiledPolicy:
         self.forwarded_lines: Memory[Any, frozenset[str] | None] = Memory(
             lambda value: read_forwarded(decode(value)), len
         )
+        self.trusts: Memory[str | None, bool] = Memory(policy.peers.trusts, _measure_peer)
         self.peer_texts: Memory[str, str] = Memory(
             lambda peer: str(parse_address(peer) or peer), len
         )

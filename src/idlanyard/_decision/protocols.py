@@ -48,7 +48,7 @@ class Dialect(NamedTuple):
         conflates: returns whether the server may take one spelling of a header for
             another.
         relayed: returns whether the server took the peer from the PROXY protocol.
-        find_lines: returns the header lines of a request that have one of some keys.
+        find_lines: returns the header lines of a request, at least those of some keys.
     """
 
     text: type[bytes | str]
@@ -127,18 +127,12 @@ def _find_asgi_peer(scope: Any, policy: CheckedPolicy) -> str | None:
     if client.__class__ is not tuple:
         client = _read_address(scope, "client")
     if client and client[0]:
-        host: Any = client[0]
-        return _refuse_unix(host if host.__class__ is str else str(host))
+        host = client[0] if client[0].__class__ is str else str(client[0])
+        # The word stands for a unix socket here.
+        return None if host == UNIX else host
     server = _read_address(scope, "server")
     path = str(server[0]) if server else ""
     return UNIX if path.startswith("/") or policy.assume_unix else None
-
-
-def _refuse_unix(host: str) -> str | None:
-    """
-    Return the host, unless it is the word that stands for a unix socket here.
-    """
-    return None if host == UNIX else host
 
 
 def _read_address(scope: Any, name: str) -> Any:
@@ -168,8 +162,9 @@ def _asgi_relayed(scope: Any) -> bool:
     return _PROXY_PROTOCOL in (scope.get("wsgi_environ") or ())
 
 
-def _find_asgi_lines(scope: Any, keys: Collection[bytes]) -> list[Pair]:
-    return [pair for pair in scope.get("headers") or () if pair[0] in keys]
+def _find_asgi_lines(scope: Any, keys: Collection[bytes]) -> list[Pair]:  # noqa: ARG001
+    lines: list[Pair] = scope.get("headers") or []
+    return lines
 
 
 def _decode_latin1(value: bytes) -> str:
@@ -265,7 +260,7 @@ def _find_wsgi_peer(environ: WSGIEnvironment, policy: CheckedPolicy) -> str | No
     # waitress 3.0 sets "localhost" for every peer on a unix socket.
     if policy.assume_unix and host in (None, "localhost"):
         return UNIX
-    return None if host is None else _refuse_unix(host)
+    return None if host == UNIX else host
 
 
 def _wsgi_conflates(environ: WSGIEnvironment) -> bool:

@@ -101,7 +101,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
         return _resolve_nested(plan, lines, raw, outer)
     if plan.may_exclude and plan.excludes(raw):
         return _exclude_request(plan)
-    values, binary, watched, quick = [*plan.blank], plan.binary, plan.watched_names, plan.quick
+    values, binary, watched = [*plan.blank], plan.binary, plan.watched_names
     echo: list[Pair] = []
     added: list[Pair] = []
     removed, rejected = _NO_HEADERS, _NO_REJECTIONS
@@ -109,7 +109,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     for name, value in lines:
         if name not in watched:
             continue
-        spec = quick.get(name)
+        spec = plan.quick[name]
         if spec is None:
             if name == plan.connection_key:
                 if value in plan.nameless_connections:
@@ -126,7 +126,8 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
             if verdict is not TRUSTED:
                 if name in removed:
                     return _settle_case(plan, lines, raw)
-                rejected, removed = (*rejected, (spec.name, verdict)), removed | spec.spellings
+                rejected = (*rejected, (spec.name, verdict))
+                removed = removed | spec.spellings if removed else spec.spellings
                 continue
         values[spec.index] = value.decode() if binary else value
         values[spec.provenance_index] = spec.provenance

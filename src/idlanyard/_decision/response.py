@@ -52,7 +52,8 @@ def add_echo(
                 parts.append(name)
             else:
                 effects.learn_plain(name)
-    stored, otherwise, is_dated, is_merged = effects.known[(*parts,)]
+    effect = effects.known[(*parts,)] if parts else effects.none
+    stored, otherwise, is_dated, is_merged = effect
     if status in STORED_STATUSES and method in STORED_METHODS:
         change = stored
     elif status < _FINAL or status in _WITHOUT_ECHO:

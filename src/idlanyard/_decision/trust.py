@@ -29,24 +29,24 @@ def judge_sender(plan: CompiledPolicy, secret: Any, raw: Any) -> str:
         secret: the value of the shared secret's header, ``None`` if it is missing.
         raw: the ``scope`` or ``environ``.
     """
-    policy, dialect = plan.policy, plan.dialect
+    policy = plan.policy
     peers = policy.peers
     if peers.nobody and not plan.secrets:
         return NOBODY
     # A secret proves who the sender is, not which of two spellings the server kept.
-    if not policy.unsafe_server_ok and dialect.conflates(raw):
+    if not policy.unsafe_server_ok and plan.conflates(raw):
         return CONFLATES
     if secret is not None and _is_shared_secret(plan, secret):
         return TRUSTED
     if peers.everyone:
         return TRUSTED
-    peer = dialect.peer(raw, policy)
+    peer = plan.find_peer(raw, policy)
     # Before any header of the request is parsed, since a stranger may have written it.
-    if not peers.trusts(peer):
+    if not plan.trusts[peer]:
         if not plan.secrets or (secret is None and not peers.nobody):
             return STRANGER
         return MISSING_PROOF if secret is None else WRONG_PROOF
-    if dialect.relayed(raw):
+    if plan.relayed(raw):
         return RELAYED
     # A path that the server listens on is evidence that no header can forge.
     if peer is None or (peer == UNIX and plan.binary and not policy.assume_unix):
@@ -68,9 +68,9 @@ def _is_rewritten(plan: CompiledPolicy, peer: str, raw: Any) -> bool:
     # and so may an empty line.
     assumed = peer == UNIX and plan.policy.assume_unix
     own = NAMELESS if assumed else plan.peer_texts[peer]
-    length = 0
-    for name, value in plan.dialect.find_lines(raw, plan.hop_keys):
-        if not value and not assumed:
+    length, keys = 0, plan.hop_keys
+    for name, value in plan.find_lines(raw, keys):
+        if name not in keys or (not value and not assumed):
             continue
         length += len(value)
         if length > LONGEST_LIST:
