@@ -612,18 +612,24 @@ def test_who_subscribed_is_told() -> None:
     assert told == ["s1", "s1"]
 
 
-def test_access_logs_find_the_ids() -> None:
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+def test_access_logs_find_the_ids(streams: bool) -> None:
     """
-    Over WSGI the environ has the IDs, as they are at the end.
+    Over WSGI the environ has the IDs as they are at the end, which a stream decides too.
     """
     request = RequestFactory().get("/", headers=BOB)
 
-    def respond(request: Any) -> HttpResponse:
+    def parts() -> Iterator[str]:
         identify(user_id="alice")
-        return HttpResponse()
+        yield "a part"
+
+    def respond(request: Any) -> Any:
+        return StreamingHttpResponse(parts()) if streams else HttpResponse([*parts()])
 
     with configured():
-        SessionContextMiddleware(respond)(request)
+        response = SessionContextMiddleware(respond)(request)
+    assert [*response] == [b"a part"]
+    response.close()
     found = {key: value for key, value in request.META.items() if key.startswith("idlanyard.")}
     assert found.pop("idlanyard._scope") is not None
     assert found == {"idlanyard.session_id": "s1", "idlanyard.user_id": "alice"}
