@@ -264,8 +264,8 @@ BREACHES = [
         "R9",
         "the echo is added beside the application's header",
         "_decision/response.py",
-        "[pair for pair in headers if pair[0].lower() not in names] if names else [*headers]\n",
-        "[*headers]\n",
+        "        lines = [pair for pair in lines if pair[0] not in gone]\n",
+        "        pass\n",
         ECHO + "test_the_echo_replaces",
     ),
     Breach(
@@ -328,8 +328,8 @@ BREACHES = [
         "R9",
         "an application's own header is replaced where it was to stay",
         "_decision/response.py",
-        "if pair[0].lower() not in own & plan.echoed_unless_set]\n",
-        "]\n",
+        "        if kept:\n",
+        "        if False:\n",
         ECHO + "test_unless_set_leaves_the_header_of_the_app",
     ),
     Breach(
@@ -626,8 +626,8 @@ BREACHES = [
         "S26",
         "a nested middleware echoes once more",
         "_decision/response.py",
-        "    names = own & {name.lower() for name, _ in written}\n",
-        "    names = set()\n",
+        "        names = {name.lower() for name, _ in written}\n",
+        "        names = set()\n",
         "tests/test_middlewares.py::test_one_header_however_often_it_is_set",
     ),
     Breach(

@@ -95,13 +95,14 @@ class Caches:
         private: the header that makes a response private.
     """
 
-    __slots__ = ("_decode", "_encode", "dates", "private")
+    __slots__ = ("_decode", "_encode", "_expires", "dates", "private")
 
     def __init__(self, dialect: Dialect) -> None:
         binary = dialect.text is bytes
         self._encode = _to_bytes if binary else str
         self._decode = _to_text if binary else str
         self.dates: Memory[Any, float] = Memory(self._read_date, len)
+        self._expires = self._encode(_EXPIRES)
         self.private: Pair = (dialect.echo("Cache-Control"), self._encode("private"))
 
     def classify(self, name: Any) -> tuple[str, str] | None:
@@ -163,8 +164,10 @@ class Caches:
         Return whether a date among *headers* lets caches store the response until then.
         """
         now = time.time()
-        dates = [value for name, value in headers if self.classify(name) == (_EXPIRES, _EXPIRES)]
-        return any(self.dates[date] > now for date in dates)
+        for name, value in headers:
+            if name.lower() == self._expires and self.dates[value] > now:
+                return True
+        return False
 
     def _read_date(self, value: Any) -> float:
         return _parse_date(self._decode(value))

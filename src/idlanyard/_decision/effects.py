@@ -23,13 +23,14 @@ class Effect(NamedTuple):
         stored: as in ``Instructions``.
         otherwise: as in ``Instructions``.
         is_dated: as in ``Instructions``.
-        is_merged: whether a header may have to be replaced by the echo or merged with it.
+        merged: the headers that may have to be replaced by the echo or merged with it, as
+            they are spelled.
     """
 
     stored: Change | None
     otherwise: Change | None
     is_dated: bool
-    is_merged: bool
+    merged: frozenset[Any]
 
 
 class Effects:
@@ -73,10 +74,10 @@ class Effects:
 
     def _combine(self, parts: tuple[Any, ...]) -> Effect:
         pairs = [*self._pair_up(parts)]
-        is_merged = any(name.lower() in self._merged for name, _ in pairs)
-        instructions = [pair for pair in pairs if pair[0].lower() not in self._merged]
+        merged = frozenset(name for name, _ in pairs if name.lower() in self._merged)
+        instructions = [pair for pair in pairs if pair[0] not in merged]
         stored, otherwise, is_dated = self._caches.read_instructions(instructions)
-        return Effect(stored, otherwise, is_dated, is_merged)
+        return Effect(stored, otherwise, is_dated, merged)
 
     def _pair_up(self, parts: tuple[Any, ...]) -> Iterator[Pair]:
         rest = iter(parts)

@@ -53,17 +53,17 @@ def add_echo(
             else:
                 effects.learn_plain(name)
     effect = effects.known[(*parts,)] if parts else effects.none
-    stored, otherwise, is_dated, is_merged = effect
+    stored, otherwise, is_dated, merged = effect
     if status in STORED_STATUSES and method in STORED_METHODS:
         change = stored
     elif status < _FINAL or status in _WITHOUT_ECHO:
         change = None
     else:
         change = otherwise
-    if is_merged or is_dated or not plan.marks_private:
-        if is_dated and plan.caches.is_fresh(headers):
-            change = None
-        return _merge_echo(plan, headers, pairs, change, is_merged)
+    if is_dated and plan.caches.is_fresh(headers):
+        change = None
+    if merged or not plan.marks_private:
+        return _merge_echo(plan, headers, pairs, change, merged)
     if change is None:
         return [*headers]
     replaced, added = change
@@ -109,19 +109,24 @@ def _merge_echo(
     headers: Collection[Pair],
     pairs: list[Pair],
     change: Change | None,
-    is_merged: bool,
+    merged: frozenset[Any],
 ) -> list[Pair]:
     """
     Return *headers* with the echo under any policy, and whatever they are.
     """
     if change is None or (change != NO_CHANGE and not plan.policy.mark_private):
         pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]
-    own: set[Any] = {name.lower() for name, _ in headers} if is_merged else set()
-    written = [pair for pair in pairs if pair[0].lower() not in own & plan.echoed_unless_set]
-    names = own & {name.lower() for name, _ in written}
-    lines = [pair for pair in headers if pair[0].lower() not in names] if names else [*headers]
+    written, lines = pairs, [*headers]
+    if merged:
+        kept = plan.echoed_unless_set and plan.echoed_unless_set & {n.lower() for n in merged}
+        if kept:
+            written = [pair for pair in pairs if pair[0].lower() not in kept]
+        names = {name.lower() for name, _ in written}
+        gone = [name for name in merged if name.lower() in names]
+        lines = [pair for pair in lines if pair[0] not in gone]
     lines += written
-    if change and any(name not in plan.always_echoed for name, _ in written):
+    always = plan.always_echoed
+    if change and written and not (always and all(name in always for name, _ in written)):
         _replace_headers(lines, change.replaced)
         lines += change.added
     return _expose_echo(plan, lines, pairs) if plan.policy.expose else lines
