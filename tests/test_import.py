@@ -94,6 +94,20 @@ def test_import_loads_no_third_party_module(module: str) -> None:
     assert tops - set(sys.stdlib_module_names) - {"idlanyard", "__main__", "__mp_main__"} == set()
 
 
+@pytest.mark.parametrize("door", ["idlanyard.asgi", "idlanyard.wsgi"])
+def test_a_door_loads_nothing_that_asyncio_has_not_loaded(door: str) -> None:
+    """Beside asyncio and dataclasses, a door loads nothing else of the standard library (P13)."""
+    # Not by the code above, which itself loads json.
+    code = (
+        "import asyncio, dataclasses, sys; sys.path.append(sys.argv[2]); "
+        "__import__(sys.argv[1]); print(*sys.modules)"
+    )
+    ours = _run(sys.executable, "-S", "-c", code, door, str(HOME.parent)).split()
+    theirs = _run(sys.executable, "-S", "-c", code, "__future__", str(HOME.parent)).split()
+    assert door in ours
+    assert [name for name in {*ours} - {*theirs} if not name.startswith("idlanyard")] == []
+
+
 # What the application has loaded anyway, since it uses the framework.
 FRAMEWORKS = {
     "starlette": "starlette.applications, starlette.middleware.errors",

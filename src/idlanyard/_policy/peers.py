@@ -95,10 +95,10 @@ def cover_everybody(networks: Sequence[Network]) -> bool:
 
 
 def _hold_all_addresses(networks: Sequence[Network], reserved: str) -> bool:
-    import ipaddress
-
     if not networks:
         return False
+    import ipaddress
+
     every: list[Network] = [*networks, *map(ipaddress.ip_network, reserved.split())]
     end = 0
     for first, last in sorted((int(net[0]), int(net[-1])) for net in every):
