@@ -125,7 +125,7 @@ class Caches:
 
     def read_instructions(self, headers: Iterable[Pair]) -> Instructions:
         """
-        Return what *headers* tell shared caches.
+        Return the instructions to shared caches that *headers* are together.
 
         Args:
             headers: a response's headers; the value of one whose presence alone counts

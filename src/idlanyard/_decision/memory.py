@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-__all__ = ["Memory"]
-
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -18,7 +16,7 @@ _LONGEST: Final = 256
 
 class Memory(dict[K, V]):
     """
-    What a pure function returned for the arguments seen before.
+    The results of a pure function for the arguments seen before.
 
     Reading an entry makes it. Clients and applications choose the arguments, so there are
     at most 256 entries, each for an argument of at most 256 characters.
