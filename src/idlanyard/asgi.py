@@ -118,7 +118,7 @@ class SessionContextMiddleware:
             await self.app(scope, receive, send)
             return
         scope[KEY] = inner
-        exchange = _new_exchange(_Exchange)
+        exchange = _Exchange()
         exchange.plan, exchange.inner, exchange.outside = plan, inner, get_binding()
         # Read before the application, which may change it: caches saw this one.
         exchange.method = scope.get("method", "GET")
@@ -194,7 +194,6 @@ class _Exchange:
 
 # A plain function is twice as fast per chunk, but adapters check whether it is async.
 mark_coroutine_function(_Exchange.send)
-_new_exchange: Final = _Exchange.__new__
 
 
 async def _send_in(send: Any, message: Any, binding: Binding) -> None:

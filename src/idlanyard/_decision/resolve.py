@@ -39,7 +39,6 @@ UNMATCHED: Final = "does not match the request"
 UNKNOWN: Final = "not a known session"
 
 _MINTED: Final = Provenance.MINTED
-_new_request_ids: Final = RequestIDs.__new__
 
 
 class Refusal(NamedTuple):
@@ -147,7 +146,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
         if spec.forward_key is not None:
             added.append((spec.forward_key, value))
     # Plain stores into slots cost half of what an __init__ would.
-    inner = _new_request_ids(RequestIDs)
+    inner = RequestIDs()
     inner.values, inner.echo = (*values,), echo
     inner.policy, inner.open, inner.binary = plan.policy, True, binary
     edits = (removed, added) if removed or added else None
