@@ -126,12 +126,15 @@ def memory_of_requests(total: int, warm_up: int = WARM_UP) -> list[tuple[int, in
     serve = (serve_asgi(), serve_wsgi())
     requests = mixed_requests()
     found = []
+    # What was there before is none of the requests', and takes long to look through.
+    gc.freeze()
     for size in (warm_up, *[total // BLOCKS] * BLOCKS):
         for number, request in islice(requests, size):
             serve[number % 2](number, request)
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         found.append((pages * os.sysconf("SC_PAGE_SIZE"), sys.getallocatedblocks()))
+    gc.unfreeze()
     return found[1:]
 
 
