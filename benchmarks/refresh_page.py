@@ -1,7 +1,7 @@
 """
 Runs the benchmarks that docs/performance.md names, and writes what they print into it.
 
-    python3.11 benchmarks/refresh_page.py [--only WORD] [--list]
+    python3.11 benchmarks/refresh_page.py [--only WORD] [--skip WORD] [--list]
 
 A table is between a comment that has its Python and its command, and another::
 
@@ -49,31 +49,34 @@ def run_block(block: re.Match[str]) -> str:
     return f"{block['head']}{caption}\n\n{done.stdout.strip()}\n\n{block['tail']}"
 
 
-def refresh(text: str, word: str) -> str:
+def refresh_page(page: Path, only: str, skip: str | None) -> None:
     """
-    Return a page in which the blocks of this Python with *word* in their command are fresh.
+    Refresh the blocks of this Python with *only* in their command, and without *skip*.
+
+    The page is written after each, so that nothing is lost where a later one fails.
     """
-
-    def replaced(block: re.Match[str]) -> str:
-        if block["python"] == VERSION and word in block["command"]:
-            return run_block(block)
-        return block[0]
-
-    return BLOCK.sub(replaced, text)
+    for chosen in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        command = chosen["command"]
+        skipped = skip is not None and skip in command
+        if chosen["python"] != VERSION or only not in command or skipped:
+            continue
+        fresh = run_block(chosen)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(chosen[0], fresh), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--only", default="", metavar="WORD", help="commands with this in them")
+    parser.add_argument("--skip", metavar="WORD", help="no commands with this in them")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--list", action="store_true", help="print each Python and command")
     options = parser.parse_args()
-    text = options.page.read_text(encoding="utf-8")
     if options.list:
-        for block in BLOCK.finditer(text):
+        for block in BLOCK.finditer(options.page.read_text(encoding="utf-8")):
             print(f"{block['python']}: {block['command']}")
         return
-    options.page.write_text(refresh(text, options.only), encoding="utf-8")
+    refresh_page(options.page, options.only, options.skip)
 
 
 if __name__ == "__main__":

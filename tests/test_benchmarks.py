@@ -131,18 +131,23 @@ def test_a_table_of_the_page_says_how_it_was_measured(table: re.Match[str]) -> N
     assert header.startswith("| ")
 
 
-def test_the_page_is_refreshed_between_its_marks() -> None:
+def test_the_page_is_refreshed_between_its_marks(tmp_path: Path) -> None:
     """
     A table is replaced by what its command prints; all else stays, as do other Pythons' tables.
     """
     other = "<!-- measured on 2.7: benchmarks/growth.py -->\nold\n<!-- measured until here -->\n"
     mine = other.replace("2.7", refresh_page.VERSION).replace("growth.py", "growth.py --quick")
     text = f"# Title\n\n{other}\nbetween\n\n{mine}end\n"
-    fresh = refresh_page.refresh(text, "growth")
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    refresh_page.refresh_page(page, "growth", "quick")
+    refresh_page.refresh_page(page, "footprint", None)
+    assert page.read_text() == text
+    refresh_page.refresh_page(page, "growth", "footprint")
+    fresh = page.read_text()
     assert fresh.startswith(f"# Title\n\n{other}\nbetween\n\n{mine.splitlines()[0]}\n`python ")
     assert fresh.endswith("\n\n<!-- measured until here -->\nend\n")
     assert "| foreign, ASGI |" in fresh
-    assert refresh_page.refresh(text, "footprint") == text
 
 
 def test_the_pictures_of_the_page_are_there() -> None:
