@@ -449,6 +449,23 @@ def test_headers_that_are_read_once_survive_an_echo_that_fails() -> None:
     assert [name for name, _ in start["headers"]] == [b"x-app", b"x-more"]
 
 
+def test_values_may_be_bytearrays() -> None:
+    """
+    A response whose values are bytearrays has the echo that the same bytes would have.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pairs = [(b"cache-control", bytearray(b"max-age=0")), (b"etag", bytearray(b'"1"'))]
+        await send(START | {"headers": pairs[: scope["path"].count("/")]})
+        await send(BODY)
+
+    for path in ("/", "//"):
+        start, _ = ask_asgi(SessionContextMiddleware(app), http_scope(S1, path=path))
+        private = (b"cache-control", b"max-age=0, private")
+        expected = [private, (b"x-session-id", b"s1")] if path == "/" else []
+        assert [pair for pair in start["headers"] if pair in expected] == expected
+
+
 def test_the_server_finds_what_it_has_bound_itself() -> None:
     """
     A binding made around the middleware is the current one in ``receive`` and in the last

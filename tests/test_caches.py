@@ -274,7 +274,7 @@ def test_what_is_remembered_of_headers_is_bounded(dialect: Any) -> None:
             add_echo(plan, "GET", 200, [(encode(name), encode(value))], [])
     effects = plan.effects
     tables: list[list[Any]] = [[*effects.plain], [*effects.values_count], [*plan.caches.dates]]
-    tables.append([b"".join(map(_to_bytes, parts)) for parts in effects.known])
+    tables.append([b"".join(map(_to_bytes, parts)) for parts in effects._known])
     assert [0 < len(table) <= 256 for table in tables] == [True] * 4
     assert max(len(text) for table in tables for text in table) <= 256
 

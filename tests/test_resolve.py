@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -134,6 +135,18 @@ def test_a_question_changes_no_decision(
     pairs, raw = request_of(lines, peer)
     found = [pair for pair in pairs if pair[0] in plan.watched]
     assert comparable(resolve(plan, found, raw)) == comparable(resolve(slow, found, raw))
+
+
+def test_an_id_is_minted_once() -> None:
+    """
+    A mint function is called once for a request, also if another ID is required and absent.
+    """
+    minted = count()
+    session = session_spec(mint=lambda: f"s{next(minted)}")
+    plan = compile_policy(Policy(session=session, user=user_spec(required=True)), ASGI)
+    before = next(minted)
+    inner, _, refusal, _ = resolve(plan, [], {"path": "/", "headers": []})
+    assert (inner.values[0], refusal is not None) == (f"s{before + 1}", True)
 
 
 @pytest.mark.parametrize(

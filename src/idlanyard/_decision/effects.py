@@ -46,19 +46,31 @@ class Effects:
         values_count: whether the value of a header counts, and not only its presence;
             ``None`` for a header without an effect.
         none: the effect of no headers.
-        known: the effect of headers: the name of each one that has an effect, followed
-            by its value if that counts.
     """
 
-    __slots__ = ("_caches", "_merged", "known", "none", "plain", "values_count")
+    __slots__ = ("_caches", "_known", "_merged", "none", "plain", "values_count")
 
     def __init__(self, caches: Caches, merged: frozenset[Any]) -> None:
         self._caches = caches
         self._merged = merged
         self.plain: set[Any] = set()
         self.values_count: Memory[Any, bool | None] = Memory(self._look_at_name, len)
-        self.known: Memory[tuple[Any, ...], Effect] = Memory(self._combine, measure_parts)
+        self._known: Memory[tuple[Any, ...], Effect] = Memory(self._combine, measure_parts)
         self.none = self._combine(())
+
+    def look_up(self, parts: list[Any]) -> Effect:
+        """
+        Return the effect of headers.
+
+        Args:
+            parts: the name of each header that has an effect, followed by its value if
+                that counts.
+        """
+        try:
+            return self._known[(*parts,)]
+        except TypeError:
+            # A bytearray has no hash; servers write it like bytes.
+            return self._known[(*map(bytes, parts),)]
 
     def learn_plain(self, name: Any) -> None:
         """

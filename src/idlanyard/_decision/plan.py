@@ -192,7 +192,8 @@ class CompiledPolicy:
         width: the number of IDs.
         blank: the values of a request without IDs.
         specs: every declared ID.
-        always_settled: the IDs that are settled in every request; a dict, to be copied.
+        always_settled: the IDs that are settled in every request, those whose absence raises
+            a question first.
         quick: the IDs that raise no question but that of the sender, by their header;
             ``None`` for any other watched header.
         watched: the headers that the decision depends on, in every spelling: the key,
@@ -221,7 +222,6 @@ class CompiledPolicy:
         marks_private: whether a response without instructions to caches is made private
             when it carries an ID.
         may_exclude: whether there are paths for which nothing is bound.
-        plain_names: response headers seen so far that do not affect the echo; bounded.
         warnings: how often each warning came up; only the first one is logged.
     """
 
@@ -251,7 +251,6 @@ class CompiledPolicy:
         "nameless_connections",
         "naming",
         "peer_texts",
-        "plain_names",
         "policy",
         "quick",
         "relayed",
@@ -280,7 +279,9 @@ class CompiledPolicy:
         self.width = len(policy.names)
         self.blank: list[Any] = [None] * (2 * self.width)
         self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
-        self.always_settled = tuple(spec for spec in self.specs if spec.always_settled)
+        settled = [spec for spec in self.specs if spec.always_settled]
+        # In this order no ID is minted twice: a question begins the decision anew.
+        self.always_settled = tuple(sorted(settled, key=lambda spec: spec.quick_mint is not None))
         self.may_exclude = bool(policy.exclude) or not policy.enabled
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
@@ -377,7 +378,6 @@ class CompiledPolicy:
             merged += _RESPONSE_HEADERS
         self.caches = Caches(self.dialect)
         self.effects = Effects(self.caches, frozenset(name_of(name).lower() for name in merged))
-        self.plain_names = self.effects.plain
         self.marks_private = policy.mark_private and not self.always_echoed
 
     def _find_named(self, value: Any) -> list[Any]:

@@ -52,8 +52,7 @@ def add_echo(
                 parts.append(name)
             else:
                 effects.learn_plain(name)
-    effect = effects.known[(*parts,)] if parts else effects.none
-    stored, otherwise, is_dated, merged = effect
+    stored, otherwise, is_dated, merged = effects.look_up(parts) if parts else effects.none
     if status in STORED_STATUSES and method in STORED_METHODS:
         change = stored
     elif status < _FINAL or status in _WITHOUT_ECHO:
