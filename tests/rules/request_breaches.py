@@ -153,4 +153,20 @@ REQUEST_BREACHES = [
         "            if not message:\n",
         ASGI + "test_headers_that_are_read_once_survive_an_echo_that_fails",
     ),
+    Breach(
+        "R5",
+        "an ID is minted before a question begins the decision anew",
+        "_decision/plan.py",
+        "tuple(sorted(settled, key=lambda spec: spec.quick_mint is not None))",
+        "tuple(settled)",
+        "tests/test_resolve.py::test_an_id_is_minted_once",
+    ),
+    Breach(
+        "R14",
+        "a response whose values are bytearrays has no echo",
+        "_decision/effects.py",
+        "            return self._known[(*map(bytes, parts),)]\n",
+        "            raise\n",
+        ASGI + "test_values_may_be_bytearrays",
+    ),
 ]
