@@ -31,9 +31,9 @@ Figures = dict[str, float]
 Serve = Callable[[int, Request], None]
 
 TARGETS = {
-    "P10 bytes held per WebSocket": 1700,
-    "P13 import, milliseconds": 60,
-    "P13 import over asyncio, milliseconds": 15,
+    "bytes held per WebSocket": 1700,
+    "import, milliseconds": 60,
+    "import over asyncio, milliseconds": 15,
 }
 BLOCKS = 10
 WARM_UP = 100_000
@@ -53,7 +53,7 @@ def cpu_seconds(code: str) -> float:
 
 def importing(repeat: int) -> Figures:
     """
-    P13: what importing the ASGI middleware costs in a fresh interpreter, in milliseconds.
+    What importing the ASGI middleware costs in a fresh interpreter, in milliseconds.
     """
     loaded = "import asyncio, dataclasses"
     programs = ("pass", "import idlanyard.asgi", loaded, f"{loaded}, idlanyard.asgi")
@@ -63,8 +63,8 @@ def importing(repeat: int) -> Figures:
             times[code].append(1000 * cpu_seconds(code))
     bare, ours, bare_loaded, ours_loaded = (min(values) for values in times.values())
     return {
-        "P13 import, milliseconds": ours - bare,
-        "P13 import over asyncio, milliseconds": ours_loaded - bare_loaded,
+        "import, milliseconds": ours - bare,
+        "import over asyncio, milliseconds": ours_loaded - bare_loaded,
     }
 
 
@@ -82,7 +82,7 @@ async def nowhere(message: Any) -> None: ...
 
 def held_by_websockets(number: int) -> float:
     """
-    P10: the bytes that each of *number* open WebSockets holds above the bare application's.
+    The bytes that each of *number* open WebSockets holds above the bare application's.
     """
     held = []
     for app in (waiting_app, ASGIMiddleware(waiting_app, TRUSTING)):
@@ -118,7 +118,7 @@ def mixed_requests() -> Iterator[tuple[int, Request]]:
 
 def memory_of_requests(total: int, warm_up: int = WARM_UP) -> list[tuple[int, int]]:
     """
-    P10: the bytes resident and the blocks allocated after each tenth of so many mixed requests.
+    The bytes resident and the blocks allocated after each tenth of so many mixed requests.
 
     Nothing may be kept of them: each has IDs, a client, forwarding and response
     headers of its own. The requests of the warm-up fill what is bounded.
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=9, help="how often each import is timed")
     repeat = parser.parse_args().repeat
     print("| figure | target | measured | met |\n|---|---|--:|---|")
-    held = {"P10 bytes held per WebSocket": held_by_websockets(2_000)}
+    held = {"bytes held per WebSocket": held_by_websockets(2_000)}
     for name, value in (held | importing(repeat)).items():
         met = "yes" if value <= TARGETS[name] else "no"
         print(f"| {name} | <= {TARGETS[name]:,} | {value:,.0f} | {met} |")

@@ -39,7 +39,7 @@ PROFILES = {request.name: request for request in load_profiles(BUILT_IN).request
 # Requests of one slice, the first of which warms up.
 SLICE = 11
 TARGETS = {
-    f"P8 {framework} {path} / {peer}{which}": ("<=", target)
+    f"{framework} {path} / {peer}{which}": ("<=", target)
     for framework, peer, target in (
         ("Django", "django-guid", 0.2),
         ("Django", "django-log-request-id", 0.8),
@@ -128,7 +128,7 @@ def measured(rounds: int) -> Ratios:
             if name in ("bare", "idlanyard"):
                 continue
             found = [added["idlanyard"] / added[name] for added in taken]
-            figure = f"P8 {framework} {path} / {name}"
+            figure = f"{framework} {path} / {name}"
             ratios[figure] = statistics.geometric_mean(found)
             if name != "floor":
                 ratios[f"{figure}, worst response"] = max(found)

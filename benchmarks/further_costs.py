@@ -43,13 +43,13 @@ CHUNKS, FOREIGN, IDS = 100, 100, 20
 RESPONSE = Response("plain", (("Content-Type", "text/plain"), ("Content-Length", "2")))
 PLAIN = load_profiles(BUILT_IN).requests[0]._replace(name="plain")
 TARGETS: dict[str, tuple[str, float]] = {
-    "P5 further chunk / floor": ("<=", 1.2),
-    "P5 further chunk / asgi-correlation-id": ("<=", 0.5),
-    "P6 further foreign header / floor": ("<=", 1.1),
-    "P7 WSGI, chunk of a body that is no list / floor's mint": ("<=", 0.2),
-    "P12 get_session_id / ContextVar.get": ("<=", 4),
-    "P14 declared and absent, nanoseconds": ("<=", 10),
-    "P14 second minted ID, nanoseconds": ("<=", 700),
+    "further chunk / floor": ("<=", 1.2),
+    "further chunk / asgi-correlation-id": ("<=", 0.5),
+    "further foreign header / floor": ("<=", 1.1),
+    "WSGI, chunk of a body that is no list / floor's mint": ("<=", 0.2),
+    "get_session_id / ContextVar.get": ("<=", 4),
+    "declared and absent, nanoseconds": ("<=", 10),
+    "second minted ID, nanoseconds": ("<=", 700),
 }
 
 
@@ -89,22 +89,22 @@ def chunk_costs(candidates: dict[str, Make], protocol: str, rounds: int) -> Adde
 
 def further_chunks(rounds: int) -> Ratios:
     """
-    P5 and P7: a body chunk that follows the first.
+    A body chunk that follows the first.
     """
     chunk = chunk_costs(CANDIDATES["ASGI"], "ASGI", rounds)
     wsgi = CANDIDATES["WSGI"]
     floor = added({FLOOR: wsgi[FLOOR]}, protocol="WSGI", rounds=rounds)["plain"][FLOOR]
     streamed = chunk_costs({OURS: wsgi[OURS]}, "WSGI", rounds)
     return {
-        "P5 further chunk / floor": chunk[OURS] / chunk[FLOOR],
-        "P5 further chunk / asgi-correlation-id": chunk[OURS] / chunk[PEER],
-        "P7 WSGI, chunk of a body that is no list / floor's mint": streamed[OURS] / floor,
+        "further chunk / floor": chunk[OURS] / chunk[FLOOR],
+        "further chunk / asgi-correlation-id": chunk[OURS] / chunk[PEER],
+        "WSGI, chunk of a body that is no list / floor's mint": streamed[OURS] / floor,
     }
 
 
 def further_headers(rounds: int) -> Ratios:
     """
-    P6: a header line that is none of ours.
+    A header line that is none of ours.
     """
     candidates = {name: CANDIDATES["ASGI"][name] for name in (OURS, FLOOR)}
     # With a hundred lines a collection falls into each slice of one candidate, and would
@@ -115,7 +115,7 @@ def further_headers(rounds: int) -> Ratios:
     finally:
         gc.enable()
     header = {name: costs["crowded"][name] - costs["plain"][name] for name in candidates}
-    return {"P6 further foreign header / floor": header[OURS] / header[FLOOR]}
+    return {"further foreign header / floor": header[OURS] / header[FLOOR]}
 
 
 def crowd(foreign: int) -> Request:
@@ -128,7 +128,7 @@ def crowd(foreign: int) -> Request:
 
 def further_ids(rounds: int) -> Ratios:
     """
-    P14: what one more declared ID costs, absent and minted.
+    What one more declared ID costs, absent and minted.
     """
     # Of one ID alone, the noise would be more than the time.
     absent = [IDSpec(name=f"id_{number}", header=f"X-ID-{number}") for number in range(IDS)]
@@ -142,21 +142,21 @@ def further_ids(rounds: int) -> Ratios:
     }
     costs = added(candidates, rounds=2 * rounds)["plain"]
     return {
-        "P14 declared and absent, nanoseconds": (costs["absent"] - costs["three"]) / IDS,
-        "P14 second minted ID, nanoseconds": costs["minted"] - costs["three"],
+        "declared and absent, nanoseconds": (costs["absent"] - costs["three"]) / IDS,
+        "second minted ID, nanoseconds": costs["minted"] - costs["three"],
     }
 
 
 def reading() -> Ratios:
     """
-    P12: reading the session inside a request.
+    Reading the session inside a request.
     """
     ratios: Ratios = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         bare = min(timeit.repeat(bound.get, number=10_000, repeat=50))
         ours = min(timeit.repeat(get_session_id, number=10_000, repeat=50))
-        ratios["P12 get_session_id / ContextVar.get"] = ours / bare
+        ratios["get_session_id / ContextVar.get"] = ours / bare
 
     coroutine = SessionContextMiddleware(app, TRUSTING)({"type": "http", "headers": []}, None, None)
     try:

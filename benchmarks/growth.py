@@ -235,7 +235,7 @@ def lines_table(sizes: tuple[int, ...], *, detail: bool) -> Iterator[str]:
     Yield the lines of the table of header lines: by kind the worst of all policies, or each.
     """
     most = "{:g}; {:g}; {:g}".format(*LONGEST)
-    yield f"| P15: {sizes[-1]:,} header lines | exponent | ms | / parsing | at most | met |"
+    yield f"| {sizes[-1]:,} header lines | exponent | ms | / parsing | at most | met |"
     yield "|---|--:|--:|--:|---|---|"
     rows: dict[str, list[Lasting]] = {}
     for (kind, protocol, policy), lasting in measured(sizes).items():
@@ -371,7 +371,7 @@ def websockets_table(counts: tuple[int, ...]) -> Iterator[str]:
     """
     Yield the lines of the table of open WebSockets.
     """
-    yield "| P10: open WebSockets | bytes each, above bare | target | met |"
+    yield "| open WebSockets | bytes each, above bare | target | met |"
     yield "|--:|--:|--:|---|"
     for count in counts:
         held = held_by_websockets(count)
@@ -383,7 +383,7 @@ def requests_table(total: int) -> Iterator[str]:
     """
     Yield the lines of the table of memory over many mixed requests.
     """
-    yield "| P10: requests | MiB resident | grown by | objects allocated | grown by |"
+    yield "| requests | MiB resident | grown by | objects allocated | grown by |"
     yield "|--:|--:|--:|--:|--:|"
     tenths = memory_of_requests(total)
     for number, (resident, blocks) in enumerate(tenths, 1):

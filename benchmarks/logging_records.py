@@ -1,5 +1,5 @@
 """
-What a log record costs with the IDs, in process, as ratios (P11).
+What a log record costs with the IDs, in process, as ratios.
 
     python benchmarks/logging_records.py [--quick] [--processes 3]
 
@@ -29,9 +29,9 @@ Ratios = dict[str, float]
 IDS = {"session_id": "s1", "user_id": "alice", "tenant_id": "acme"}
 FOREIGN = 100
 TARGETS: dict[str, tuple[str, float]] = {
-    "P11 record / record with three constants": ("<=", 1.5),
-    "P11 line / line with three constants": ("<=", 1.5),
-    "P11 record, 100 foreign ContextVars / none": ("<=", 1.05),
+    "record / record with three constants": ("<=", 1.5),
+    "line / line with three constants": ("<=", 1.5),
+    "record, 100 foreign ContextVars / none": ("<=", 1.05),
 }
 
 
@@ -162,9 +162,9 @@ def measured(rounds: int) -> Ratios:
     record = costs(record_cost, context, rounds)
     line = costs(line_cost, context, rounds)
     return {
-        "P11 record / record with three constants": record["idlanyard"] / record["constants"],
-        "P11 line / line with three constants": line["idlanyard"] / line["constants"],
-        "P11 record, 100 foreign ContextVars / none": crowding(rounds),
+        "record / record with three constants": record["idlanyard"] / record["constants"],
+        "line / line with three constants": line["idlanyard"] / line["constants"],
+        "record, 100 foreign ContextVars / none": crowding(rounds),
         "record / bare record": record["idlanyard"] / record["bare"],
     }
 

@@ -140,7 +140,7 @@ def test_targets_are_judged(
     ours: list[float], peer: list[float], met: list[bool], path: str, rival: str
 ) -> None:
     """
-    P9: 0.84 of bare in the median, and above what carries the same IDs in every pair.
+    0.84 of bare in the median, and above what carries the same IDs in every pair.
     """
     shares = [
         Share("uvicorn", path, name, sorted(pairs)[1], pairs, 1.0, 1.0)

@@ -255,7 +255,7 @@ def test_a_page_has_the_headers_of_its_framework(
 
 def test_the_script_runs() -> None:
     """
-    The figures are ratios to each candidate on each path, and P8's are held against its targets.
+    The figures are ratios to each candidate on each path; those with a target are held against it.
     """
     rows = [
         line.strip("| ").split(" | ")
@@ -263,7 +263,7 @@ def test_the_script_runs() -> None:
     ]
     figures = {row[0]: row[1:] for row in rows}
     assert set(figures) == {
-        f"P8 {framework} {path} / {name}{which}"
+        f"{framework} {path} / {name}{which}"
         for framework, name in CANDIDATES
         for path in ("mint", "session", "trusted")
         for which in ("", ", worst response")

@@ -21,7 +21,7 @@ from logging_records import IDS, crowded, factories, in_request
 @pytest.mark.parametrize("full", [False, True], ids=["alone", "crowded"])
 def test_a_factory_does_its_work(name: str, full: bool) -> None:
     """
-    P11: what is compared puts the same three IDs on a record, and the bare one none.
+    What is compared puts the same three IDs on a record, and the bare one none.
     """
     context = crowded(in_request()) if full else in_request()
     factory = factories()[name]
@@ -33,7 +33,7 @@ def test_a_factory_does_its_work(name: str, full: bool) -> None:
 
 def test_the_crowd_is_there() -> None:
     """
-    P11: a hundred foreign variables are set beside ours.
+    A hundred foreign variables are set beside ours.
     """
     alone = in_request()
     assert len(crowded(alone)) == len(alone) + logging_records.FOREIGN
@@ -41,7 +41,7 @@ def test_the_crowd_is_there() -> None:
 
 def test_every_figure_is_measured() -> None:
     """
-    P11: one quick run has each figure that has a target, and leaves logging as it was.
+    One quick run has each figure that has a target, and leaves logging as it was.
     """
     before = logging.getLogRecordFactory()
     figures = logging_records.measured(2)

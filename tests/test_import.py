@@ -86,7 +86,7 @@ def _run(python: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize("module", [pytest.param(module, id=module) for module in MODULES])
 def test_import_loads_no_third_party_module(module: str) -> None:
-    """Importing the package loads the standard library and itself, with all else at hand (P13)."""
+    """Importing the package loads the standard library and itself, with all else at hand."""
     paths = json.dumps([str(HOME.parent), sysconfig.get_path("purelib")])
     loaded = json.loads(_run(sys.executable, "-S", "-c", LOADED, module, paths))
     tops = {name.partition(".")[0] for name in loaded}
@@ -96,7 +96,7 @@ def test_import_loads_no_third_party_module(module: str) -> None:
 
 @pytest.mark.parametrize("door", ["idlanyard.asgi", "idlanyard.wsgi"])
 def test_a_door_loads_nothing_that_asyncio_has_not_loaded(door: str) -> None:
-    """Beside asyncio and dataclasses, a door loads nothing else of the standard library (P13)."""
+    """Beside asyncio and dataclasses, a door loads nothing else of the standard library."""
     # Not by the code above, which itself loads json.
     code = (
         "import asyncio, dataclasses, sys; sys.path.append(sys.argv[2]); "

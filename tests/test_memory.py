@@ -20,7 +20,7 @@ METERS = ("COVERAGE", "COV_CORE", "PYTHONDEVMODE")
 @pytest.mark.parametrize("meter", ["tracemalloc", "rss"])
 def test_memory_is_flat_over_ten_blocks_of_requests(protocol: str, meter: str) -> None:
     """
-    S28, performance P10: the slope over ten blocks of requests is within 1 % of the first.
+    S28: the slope over ten blocks of requests is within 1 % of the first.
     """
     # Coverage and the development mode would measure themselves.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(METERS)}
