@@ -64,6 +64,23 @@ class CheckedPolicy:
         "unsafe_server_ok",
     )
 
+    specs: Mapping[str, IDSpec]
+    peers: TrustedPeers
+    secret_header: str | None
+    secrets: tuple[bytes, ...]
+    keys: tuple[tuple[str, bytes], ...]
+    exclude: Paths
+    expose: bool
+    mark_private: bool
+    assume_unix: bool
+    unsafe_server_ok: bool
+    enabled: bool
+    admission: Admission | None
+    names: tuple[str, ...]
+    further: tuple[str, ...]
+    index: Mapping[str, int]
+    environ_keys: tuple[str, ...]
+
     # Written out, since making a frozen dataclass takes as long as importing three files.
     def __init__(
         self,
@@ -93,9 +110,9 @@ class CheckedPolicy:
         self.unsafe_server_ok = unsafe_server_ok
         self.enabled = enabled
         self.admission = admission
-        self.names: tuple[str, ...] = tuple(dict.fromkeys((*STANDARD, *specs)))
+        self.names = tuple(dict.fromkeys((*STANDARD, *specs)))
         self.further = self.names[len(STANDARD) :]
-        self.index: Mapping[str, int] = {name: position for position, name in enumerate(self.names)}
+        self.index = {name: position for position, name in enumerate(self.names)}
         self.environ_keys = tuple(f"idlanyard.{name}" for name in self.names)
         if self.further:
             Declared.add(self)
