@@ -383,6 +383,28 @@ def test_a_waiting_function_has_its_time_too() -> None:
     assert asyncio.run(ask()) == [204, 503]
 
 
+def test_trailers_that_come_meanwhile_are_no_headers() -> None:
+    """
+    S1: a line that the server appends to its list while the function runs reaches no application.
+    """
+    scope = http_scope(CLAIM)
+    seen: list[Any] = []
+
+    async def known(session_id: str) -> bool:
+        await asyncio.sleep(0)
+        lines.append((b"x-user-id", b"admin"))
+        return True
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    lines = scope["headers"]
+    ask_asgi(asgi.SessionContextMiddleware(app, policy(known, None, {})), scope)
+    assert (b"x-session-id", KNOWN.encode()) in seen
+    assert (b"x-user-id", b"admin") not in seen
+
+
 def test_a_client_that_leaves_is_not_held() -> None:
     """
     R14: a request that is cancelled while it waits for the answer ends.

@@ -28,6 +28,7 @@ from idlanyard import (
     Policy,
     get_session_context,
     get_session_id,
+    get_user_id,
     session_context,
     session_spec,
     user_spec,
@@ -464,6 +465,25 @@ def test_values_may_be_bytearrays() -> None:
         private = (b"cache-control", b"max-age=0, private")
         expected = [private, (b"x-session-id", b"s1")] if path == "/" else []
         assert [pair for pair in start["headers"] if pair in expected] == expected
+
+
+def test_dates_and_addresses_may_be_bytearrays() -> None:
+    """
+    A date of a response and a forwarding line of a request may be bytearrays as well.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_user_id())
+        await send(START | {"headers": [(b"expires", bytearray(b"0"))]})
+        await send(BODY)
+
+    scope = http_scope([*S1, ("X-User-ID", "alice")], peer="10.0.0.5")
+    scope["headers"].append((b"x-forwarded-for", bytearray(b"203.0.113.9")))
+    policy = Policy(trusted_peers=["10.0.0.0/8"])
+    start, _ = ask_asgi(SessionContextMiddleware(app, policy), scope)
+    assert seen == ["alice"]
+    assert (b"x-session-id", b"s1") in start["headers"]
 
 
 def test_the_server_finds_what_it_has_bound_itself() -> None:

@@ -180,3 +180,14 @@ def test_an_absurd_connection_line_names_everything(length: int, believed: bool)
     assert (scope.look_up("user_id")[0] == "u1") is believed
     assert edits is not None
     assert (b"x-user-id" in edits[0]) is not believed
+
+
+def test_lines_that_name_nothing_are_not_too_many() -> None:
+    """
+    Thousands of lines ``Connection: close`` name no header, whatever question is raised.
+    """
+    plan = compile_policy(POLICIES["secret"], ASGI)
+    lines = [("Connection", "close")] * 2000 + [("X-Session-ID", "s1")]
+    for more in ([], [("X-Proxy-Secret", SECRET)]):
+        scope, _, _, _ = resolve(plan, *asgi([*lines, *more], "10.0.0.5"))
+        assert scope.look_up("session_id")[0] == "s1"

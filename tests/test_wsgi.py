@@ -412,6 +412,21 @@ def test_an_echo_that_fails_leaves_the_response_alone() -> None:
     assert ask_wsgi(SessionContextMiddleware(app), environ_of()).headers is headers
 
 
+def test_headers_that_are_read_once_reach_the_server() -> None:
+    """
+    An application may pass any iterable of headers, as some servers take it.
+    """
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        lines = [("Content-Type", "text/plain"), ("Cache-Control", "no-store")]
+        start_response("200 OK", iter(lines))
+        return [b"x"]
+
+    response = ask_wsgi(SessionContextMiddleware(app), environ_of([("X-Session-ID", "s1")]))
+    assert values_of(response.headers, "Cache-Control") == ["no-store"]
+    assert values_of(response.headers, "X-Session-ID") == ["s1"]
+
+
 def test_the_list_of_the_app_is_left_as_it_is() -> None:
     """
     The header list that an app passes to ``start_response`` is never changed.

@@ -104,6 +104,9 @@ class SessionContextMiddleware:
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:
+            # A server may append the request's trailers to its list meanwhile, and nothing would
+            # have looked at those.
+            headers = [*headers]
             edits, refusal = await known_sessions.admit_async(scope, inner, edits)
         if refusal is not None:
             await _refuse_request(plan, scope, receive, send, refusal, inner)

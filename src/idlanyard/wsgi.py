@@ -189,6 +189,9 @@ def _wrap_start(
                 pairs = plan.echo_pairs(inner.values)
                 publish_ids(environ, inner.policy, inner.values)
             if pairs:
+                if headers.__class__ is not list:
+                    # An iterator can be read only once: the list is sent even if the echo fails.
+                    headers = [*headers]
                 headers = add_echo(plan, method, _parse_status(status), headers, pairs)
         except Exception as error:
             _failures.report_failure("echo", error)

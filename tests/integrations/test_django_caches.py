@@ -19,7 +19,7 @@ from django.views.decorators.cache import cache_control, never_cache
 
 from cache_cases import CASES, Case, expected
 from counting import Name
-from idlanyard import EVERYONE, Policy, Provenance
+from idlanyard import EVERYONE, Policy, Provenance, user_spec
 from idlanyard._binding.state import make_request_ids
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
@@ -76,6 +76,50 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
     Responses(plan).write_echo("GET", response, inner)
     assert response["X-Session-ID"] == "s1"
     assert Name.compared <= 13 * 500
+
+
+def echo_of(response: HttpResponse, policy: Policy, user: str, method: Any = "GET") -> None:
+    """
+    Write the echo of a request into a response of plain headers, whose names are known.
+    """
+    plan = compile_policy(policy, WSGI)
+    inner = make_request_ids(plan.policy, {"user_id": (user, Provenance.PEER)})
+    responses = Responses(plan)
+    responses.write_echo("GET", HttpResponse(headers={"X-User-ID": "known"}), inner)
+    with raise_failures():
+        responses.write_echo(method, response, inner)
+
+
+def test_a_response_that_is_returned_again_has_one_client() -> None:
+    """
+    S11: a response object that a view returns again has nothing of the client before, even
+    under another policy.
+    """
+    response = HttpResponse(headers={"Cache-Control": "no-store"})
+    echo_of(response, POLICY, "alice")
+    renamed = user_spec(header="X-Person")
+    echo_of(response, Policy(user=renamed, trusted_peers=EVERYONE), "bob")
+    assert (response.get("X-User-ID"), response["X-Person"]) == (None, "bob")
+
+
+def test_a_request_without_a_method_has_its_echo() -> None:
+    """
+    A request that a test makes by hand has no method, and its response the echo.
+    """
+    for _ in range(2):
+        response = HttpResponse()
+        echo_of(response, POLICY, "alice", None)
+        assert response["X-User-ID"] == "alice"
+
+
+def test_headers_may_be_a_dict() -> None:
+    """
+    A view may put a dict of its own in the place of the response's headers.
+    """
+    response = HttpResponse()
+    response.headers = {"X-App": "1"}  # type: ignore[assignment]
+    echo_of(response, POLICY, "alice")
+    assert (response["x-app"], response["X-User-ID"]) == ("1", "alice")
 
 
 @contextmanager

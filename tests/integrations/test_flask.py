@@ -435,6 +435,27 @@ def test_async_views_have_the_ids() -> None:
     assert (answer.text, answer.headers["X-User-ID"]) == ("s1", "alice")
 
 
+def test_a_wrapper_inside_the_middleware_stays() -> None:
+    """
+    A wrapper that is put inside the middleware before the first request serves every request.
+    """
+    app = plain()
+    IDLanyard(app, CLOSED)
+    asked: list[str] = []
+
+    def wrap(inner: Any) -> Any:
+        def wrapper(environ: Any, start_response: Any) -> Any:
+            asked.append(environ["PATH_INFO"])
+            return inner(environ, start_response)
+
+        return wrapper
+
+    app.wsgi_app.app = wrap(app.wsgi_app.app)  # type: ignore[attr-defined]
+    for path in ("/1", "/2", "/3"):
+        app.test_client().get(path)
+    assert asked == ["/1", "/2", "/3"]
+
+
 class Person(UserMixin):  # type: ignore[misc]
     """
     A user as Flask-Login wants one.

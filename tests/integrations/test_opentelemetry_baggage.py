@@ -344,7 +344,7 @@ def two_servers() -> Iterator[tuple[int, int, list[tuple[int, str | None]]]]:
 
 
 def get_by_httpx(provider: TracerProvider, *urls: str) -> None:
-    with httpx.Client(follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as client:
         HTTPXClientInstrumentor.instrument_client(client, tracer_provider=provider)
         for url in urls:
             client.get(url)

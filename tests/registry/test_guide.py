@@ -194,7 +194,10 @@ def test_the_request_schema(service: Service) -> None:
     """
     sent = json.loads(service.code(SCHEMA))
     url = f"http://{service.address}/api/v1/session/create"
-    assert httpx.post(url, json=sent, trust_env=False).json()["session_id"] == "string (optional)"
+    assert (
+        httpx.post(url, json=sent, trust_env=False, timeout=60).json()["session_id"]
+        == "string (optional)"
+    )
     assert service.registry.get("string (optional)").metadata == {"key": "value"}
 
 

@@ -24,7 +24,8 @@ from registry.relay import Relay
 PAGE = Path(__file__).parents[2].joinpath("docs", "registry_http.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CALLED = {
-    "python": "reply = create_session(httpx.Client(base_url={url!r}, trust_env=False), {{}})\n"
+    "python": "client = httpx.Client(base_url={url!r}, trust_env=False, timeout=60)\n"
+    "reply = create_session(client, {{}})\n"
     "print(reply.text)",
     "javascript": "const reply = await createSession({url!r}, {{}});\n"
     "console.log(await reply.text())",

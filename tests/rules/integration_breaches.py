@@ -219,8 +219,8 @@ INTEGRATION_BREACHES = [
         "S11",
         "Django echoes on what a shared cache may store",
         HOME + "django/_responses.py",
-        "            if pairs and self._plan.effects.plain.issuperset(headers):\n",
-        "            if pairs:\n",
+        "            if pairs and is_new and self._plan.effects.plain.issuperset(headers):\n",
+        "            if pairs and is_new:\n",
         REQUESTS + "test_a_cached_response_has_no_echo",
     ),
     Breach(
@@ -463,5 +463,22 @@ INTEGRATION_BREACHES = [
         '            if asking.f_code.co_name == "makeRecord":\n                return False\n',
         '            if asking.f_code.co_name == "nobody":\n                return False\n',
         TESTS + "test_logging.py::test_what_the_application_says_wins",
+    ),
+    Breach(
+        "S11",
+        "Django's response that is returned again keeps the client before",
+        "integrations/django/_responses.py",
+        "            is_new = _WRITTEN not in response.__dict__\n",
+        "            is_new = True\n",
+        "tests/integrations/test_django_caches.py::"
+        "test_a_response_that_is_returned_again_has_one_client",
+    ),
+    Breach(
+        "R14",
+        "Flask's extension takes a wrapper out of the middleware",
+        "integrations/flask.py",
+        "        if middleware.app is report_and_serve:\n",
+        "        if middleware.app:\n",
+        "tests/integrations/test_flask.py::test_a_wrapper_inside_the_middleware_stays",
     ),
 ]

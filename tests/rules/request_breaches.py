@@ -169,4 +169,28 @@ REQUEST_BREACHES = [
         "            raise\n",
         ASGI + "test_values_may_be_bytearrays",
     ),
+    Breach(
+        "S1",
+        "trailers that come while an admission is awaited are headers",
+        "asgi.py",
+        "            headers = [*headers]\n            edits, refusal",
+        "            edits, refusal",
+        "tests/test_admission.py::test_trailers_that_come_meanwhile_are_no_headers",
+    ),
+    Breach(
+        "S11",
+        "an iterator of headers is read twice in WSGI",
+        "wsgi.py",
+        "                if headers.__class__ is not list:\n",
+        "                if not headers:\n",
+        "tests/test_wsgi.py::test_headers_that_are_read_once_reach_the_server",
+    ),
+    Breach(
+        "S5",
+        "thousands of Connection lines that name nothing name everything",
+        "_decision/resolve.py",
+        "[line for line in lines if line not in plan.nameless_connections]",
+        "[*lines]",
+        "tests/test_resolve.py::test_lines_that_name_nothing_are_not_too_many",
+    ),
 ]

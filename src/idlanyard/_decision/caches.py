@@ -164,10 +164,10 @@ class Caches:
         Return whether a date among *headers* lets caches store the response until then.
         """
         now = time.time()
-        for name, value in headers:
-            if name.lower() == self._expires and self.dates[value] > now:
-                return True
-        return False
+        dates = [value for name, value in headers if name.lower() == self._expires]
+        # A bytearray has no hash.
+        keys = (bytes(date) if date.__class__ is bytearray else date for date in dates)
+        return any(self.dates[key] > now for key in keys)
 
     def _read_date(self, value: Any) -> float:
         return _parse_date(self._decode(value))

@@ -222,7 +222,8 @@ class CompiledPolicy:
         marks_private: whether a response without instructions to caches is made private
             when it carries an ID.
         may_exclude: whether there are paths for which nothing is bound.
-        warnings: how often each warning came up; only the first one is logged.
+        warnings: the warnings that came up, each with a counter, whose first number only
+            one thread gets.
     """
 
     __slots__ = (

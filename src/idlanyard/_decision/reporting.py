@@ -112,7 +112,7 @@ def report_rejections(
     Log why IDs were not accepted, and notify the subscribers.
 
     Args:
-        plan: the compiled policy, which counts the warnings.
+        plan: the compiled policy, which knows the warnings that were logged.
         raw: the ``scope`` or ``environ``, for the peer.
         inner: the IDs of the request, bound meanwhile.
         rejected: each ID that was not accepted, with the reason.
@@ -141,7 +141,7 @@ def report_rejections(
 
 def _log_once(plan: CompiledPolicy, raw: Any, field: str, reason: str) -> None:
     """
-    Count a reason, and log it the first time.
+    Log a reason the first time.
     """
     key = reason if reason in _SENDER_WARNINGS else f"{field}: {reason}"
     # Atomic, so that of several threads only one gets the zero.

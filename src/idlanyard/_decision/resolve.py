@@ -431,9 +431,10 @@ def _find_named(
     plan: CompiledPolicy, lines: list[Any]
 ) -> Iterable[tuple[Any, int, CompiledSpec | None]]:
     """
-    Return the watched headers that ``Connection`` names; all of them if its lines are
-    over 8,192 characters.
+    Return the watched headers that ``Connection`` names; all of them if its lines, those
+    apart that name no header, are over 8,192 characters.
     """
+    lines = [line for line in lines if line not in plan.nameless_connections]
     if sum(map(len, lines)) > LONGEST_LIST:
         return plan.watched.values()
     return [plan.watched[key] for line in lines for key in plan.naming[line]]

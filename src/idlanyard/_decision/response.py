@@ -82,11 +82,10 @@ def affects_echo(plan: CompiledPolicy, name: Any) -> bool:
     return False
 
 
-def choose_plain_echo(
-    plan: CompiledPolicy, method: str, status: int, pairs: list[Pair]
-) -> list[Pair] | None:
+def choose_plain_echo(plan: CompiledPolicy, method: str, status: int) -> list[Pair] | None:
     """
-    Return the lines to append to a response none of whose headers affects the echo.
+    Return the lines to append, besides the echo of the IDs, to a response none of whose
+    headers affects it.
 
     ``None`` means that appending is not enough.
 
@@ -94,13 +93,12 @@ def choose_plain_echo(
         plan: the compiled policy.
         method: the request's.
         status: the response's.
-        pairs: the echo of the request's IDs.
     """
     if status < _FINAL or status in _WITHOUT_ECHO:
         return None
     if status in STORED_STATUSES and method in STORED_METHODS:
-        return [*pairs, plan.caches.private] if plan.marks_private else None
-    return pairs
+        return [plan.caches.private] if plan.marks_private else None
+    return []
 
 
 def _merge_echo(

@@ -76,7 +76,8 @@ def _is_rewritten(plan: CompiledPolicy, peer: str, raw: Any) -> bool:
         if length > LONGEST_LIST:
             return True
         lines = plan.forwarded_lines if name == plan.forwarded_key else plan.lists
-        addresses = lines[value]
+        # A bytearray has no hash.
+        addresses = lines[bytes(value) if value.__class__ is bytearray else value]
         if addresses is None or own in addresses:
             return True
     return False

@@ -16,6 +16,7 @@ from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
 from idlanyard._policy.spec import STANDARD, IDSpec, check_of
 
+_store: Final = object.__setattr__
 _DEFAULT_CHECK: Final = IDCheck()
 
 
@@ -98,24 +99,28 @@ class CheckedPolicy:
         enabled: bool,
         admission: Admission | None,
     ) -> None:
-        self.specs = specs
-        self.peers = peers
-        self.secret_header = secret_header
-        self.secrets = secrets
-        self.keys = keys
-        self.exclude = exclude
-        self.expose = expose
-        self.mark_private = mark_private
-        self.assume_unix = assume_unix
-        self.unsafe_server_ok = unsafe_server_ok
-        self.enabled = enabled
-        self.admission = admission
-        self.names = tuple(dict.fromkeys((*STANDARD, *specs)))
-        self.further = self.names[len(STANDARD) :]
-        self.index = {name: position for position, name in enumerate(self.names)}
-        self.environ_keys = tuple(f"idlanyard.{name}" for name in self.names)
+        _store(self, "specs", specs)
+        _store(self, "peers", peers)
+        _store(self, "secret_header", secret_header)
+        _store(self, "secrets", secrets)
+        _store(self, "keys", keys)
+        _store(self, "exclude", exclude)
+        _store(self, "expose", expose)
+        _store(self, "mark_private", mark_private)
+        _store(self, "assume_unix", assume_unix)
+        _store(self, "unsafe_server_ok", unsafe_server_ok)
+        _store(self, "enabled", enabled)
+        _store(self, "admission", admission)
+        names = tuple(dict.fromkeys((*STANDARD, *specs)))
+        _store(self, "names", names)
+        _store(self, "further", names[len(STANDARD) :])
+        _store(self, "index", {name: position for position, name in enumerate(names)})
+        _store(self, "environ_keys", tuple(f"idlanyard.{name}" for name in names))
         if self.further:
             Declared.add(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"cannot assign to {name!r}: a policy is built once")
 
     def check(self, name: str) -> IDCheck:
         """

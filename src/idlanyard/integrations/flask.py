@@ -179,7 +179,9 @@ def _report_unread(
     def report_and_serve(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         # Not by before_request, whose functions Flask calls for each request, and asks each time
         # whether they are async.
-        middleware.app = serve
+        # Unless the application has put a wrapper of its own around this function.
+        if middleware.app is report_and_serve:
+            middleware.app = serve
         for before in waiting:
             for key, value in _our_settings(app).items():
                 if key not in before or before[key] != value:

@@ -79,7 +79,7 @@ def shop(there: str, elsewhere: str, tracer: Any) -> FastAPI:
     async def order(key: str) -> dict[str, Any]:
         with tracer.start_as_current_span("order"):
             logging.getLogger("shop").info("ordering")
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=60) as client:
                 httpx_integration.install(client, to=[there])
                 answer = await client.get(f"{there}/pack/{key}")
                 others = await client.get(elsewhere)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
+from django.http.response import ResponseHeaders
 
 from idlanyard._binding.blocks import scoped_iter
 from idlanyard._binding.functions import SteppedBinding, wrap_function
@@ -44,7 +45,7 @@ class Responses:
         self._plan = plan
         # By method and status, for responses none of whose headers affects the echo.
         self._added: Memory[tuple[str, int], list[Pair] | None] = Memory(
-            lambda line: choose_plain_echo(plan, *line, []), lambda line: len(line[0])
+            lambda line: choose_plain_echo(plan, *line), lambda line: len(line[0])
         )
 
     def write_echo(self, method: str, response: Any, inner: RequestIDs) -> None:
@@ -60,9 +61,16 @@ class Responses:
             pairs = inner.echo
             if pairs is None or inner.binary:
                 pairs = self._make_echo(inner)
-            headers, added = response.headers._store, None
-            if pairs and self._plan.effects.plain.issuperset(headers):
-                added = self._added[method, response.status_code]
+            try:
+                headers, added = response.headers._store, None
+            except AttributeError:
+                # A view may put a plain dict in their place.
+                response.headers = ResponseHeaders(response.headers)
+                headers, added = response.headers._store, None
+            is_new = _WRITTEN not in response.__dict__
+            if pairs and is_new and self._plan.effects.plain.issuperset(headers):
+                # An HttpRequest that code makes itself has no method.
+                added = self._added[method or "", response.status_code]
             written: Sequence[tuple[Any, ...]] = (
                 self._merge_echo(method, response, pairs) if added is None else [*pairs, *added]
             )
