@@ -59,7 +59,7 @@ def main() -> None:
         with started(name) as store, store.empty() as url, served(url) as port:
             load = asyncio.run(clients(port, options.clients, options.seconds))
         others = sum(load.statuses.values()) - load.statuses[200]
-        cuts = statistics.quantiles(load.waits, n=100)
+        cuts = statistics.quantiles(load.waits, n=100, method="inclusive")
         print(
             f"| {name} | {len(load.waits) / options.seconds:,.0f} | {cuts[49]:.0f} |"
             f" {cuts[98]:.0f} | {max(load.waits):.0f} | {others} |",

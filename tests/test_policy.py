@@ -389,3 +389,14 @@ def test_a_hash_is_keyed_by_field_and_key() -> None:
     assert hashed == one.pseudonym("user_id", "alice")
     assert hashed != one.pseudonym("session_id", "alice")
     assert hashed[3:] != other.pseudonym("user_id", "alice")[3:]
+
+
+def test_a_policy_is_built_once() -> None:
+    """
+    Neither a policy nor its checked form can be changed.
+    """
+    policy = Policy()
+    for target in (policy, checked_policy(policy)):
+        with pytest.raises(AttributeError, match="cannot assign"):
+            target.expose = True  # type: ignore[misc]
+    assert not policy.expose

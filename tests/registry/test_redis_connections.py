@@ -485,6 +485,28 @@ def test_creates_go_on_while_their_slots_move(face: Face) -> None:
         assert sorted(found) == sorted(names)
 
 
+def test_touches_go_on_while_their_slot_moves(face: Face) -> None:
+    """
+    A touch beside many expired sessions is done while its slot is between two nodes.
+    """
+    with ValkeyCluster() as servers, face(servers.url, timeout=SOON) as registry:
+        name = registry.create(client_id="c", ttl=60).session_id
+        like = (one for one in iter(fresh, None) if tag_of(one) == tag_of(name))
+        dead = [registry.create(next(like), client_id="c", ttl=0.1).session_id for _ in range(30)]
+        eventually(lambda: not any(map(registry.exists, dead)))
+        slot = key_slot(tag_of(name).encode())
+        place = slot * 3 // SLOTS
+        with servers.nodes[place].client() as old, servers.nodes[(place + 1) % 3].client() as new:
+            part(old, new, slot)
+            before = registry.get(name).expires_at
+            after = registry.touch(name).expires_at
+            assert before is not None
+            assert after is not None
+            assert after > before
+            for node in (old, new):
+                ask(node, "CLUSTER SETSLOT", slot, "STABLE")
+
+
 def test_a_slot_that_is_in_motion_for_ever_is_an_outage(face: Face) -> None:
     """
     A create whose slot stays between two nodes fails within the timeout.

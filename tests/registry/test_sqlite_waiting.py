@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -119,6 +120,58 @@ def test_a_thread_that_gets_no_turn_is_unavailable(path: Path) -> None:
         assert "no turn" in cause_of(file.close)
         used.set()
         assert one.result()
+    file.close()
+
+
+class Watched(Patience):
+    """
+    A patience that tells when its end was read for the first time.
+    """
+
+    __slots__ = ("end_of_it", "was_read")
+
+    def __init__(self, until: float) -> None:
+        self.was_read = threading.Event()
+        self.end_of_it = until
+
+    @property
+    def until(self) -> float:
+        """
+        The moment, by the monotonic clock.
+        """
+        until = self.end_of_it
+        self.was_read.set()
+        return until
+
+    @until.setter
+    def until(self, moment: float) -> None:
+        self.end_of_it = moment
+
+
+def test_a_question_that_is_ended_in_line_is_not_answered_later(path: Path) -> None:
+    """
+    A question whose caller is cancelled while another thread uses the connection is not done.
+    """
+    file = Connection(Shared(path), leave, IN_TIME)
+    using, used = threading.Event(), threading.Event()
+    answered: list[sqlite3.Connection] = []
+
+    def use(connection: sqlite3.Connection) -> bool:
+        using.set()
+        return used.wait(IN_TIME)
+
+    path.touch()
+    patience = Watched(time.monotonic() + IN_TIME)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(file.ask, None, use)
+        assert using.wait(IN_TIME)
+        other = pool.submit(file.ask, patience, answered.append)
+        assert patience.was_read.wait(IN_TIME)
+        patience.end()
+        used.set()
+        assert one.result()
+        assert isinstance(other.exception(), RegistryUnavailable)
+    assert answered == []
     file.close()
 
 

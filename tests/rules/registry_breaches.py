@@ -615,4 +615,20 @@ REGISTRY_BREACHES = [
         "build(handler)",
         DJANGO + "test_authorize_sees_who_is_logged_in",
     ),
+    Breach(
+        "R16",
+        "a touch fails by tidying up in a slot that moves",
+        "registry/_redis/_paging.py",
+        '        yield "try_run", drop_call(space, index, names[start : start + LARGEST_READ])\n',
+        '        yield "run", drop_call(space, index, names[start : start + LARGEST_READ])\n',
+        "tests/registry/test_redis_connections.py::test_touches_go_on_while_their_slot_moves[synchronous]",
+    ),
+    Breach(
+        "R16",
+        "a touch leaves an end unnoted that the ends lack",
+        "registry/_redis/_scripts.py",
+        "local expired = unnoted and {id} or (owner and",
+        "local expired = (owner and",
+        "tests/registry/test_redis_pages.py::test_a_touch_notes_an_end_that_is_not_noted[synchronous]",
+    ),
 ]

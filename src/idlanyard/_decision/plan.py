@@ -46,6 +46,7 @@ class CompiledSpec:
         always_settled: whether it is settled also if no header claims it.
         mint: makes an ID for a request without one, or ``None``.
         quick_mint: the same, if that raises no question.
+        may_refuse: whether a request may be refused because of it.
         is_quick: whether a single valid line of its header raises no question but that
             of the sender.
         echo_name: its header on responses, ``None`` if it is not echoed.
@@ -62,6 +63,7 @@ class CompiledSpec:
         "is_quick",
         "key",
         "keys",
+        "may_refuse",
         "mint",
         "name",
         "needs_proof",
@@ -99,6 +101,9 @@ class CompiledSpec:
         self.forward_key = self.key if rules.forward else None
         # Without a trusted sender such an ID is minted or refused, which a Case does.
         is_settled_anyway = self.needs_proof and (rules.required or self.mint is not None)
+        self.may_refuse = (
+            rules.required or rules.must_match is not None or rules.on_invalid == "reject"
+        )
         self.quick_mint = self.mint if self.is_plain and not rules.required else None
         self.is_quick = (
             self.is_plain and rules.forward and not rules.must_match and not is_settled_anyway
@@ -287,6 +292,9 @@ class CompiledPolicy:
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
         self._compile_echo()
+        if any(spec.may_refuse for spec in self.specs):
+            # Bodies of refusals need it, and to import it takes milliseconds.
+            import json  # noqa: F401
 
     def _compile_headers(self) -> None:
         policy, key = self.policy, self.dialect.key

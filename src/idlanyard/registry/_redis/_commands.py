@@ -43,7 +43,7 @@ from idlanyard.registry._redis._claims import (
     step_slack,
 )
 from idlanyard.registry._redis._keys import FIELDS, Namespace, row_of
-from idlanyard.registry._redis._paging import drop_names, read_page
+from idlanyard.registry._redis._paging import drop_names, read_page, tidy_names
 from idlanyard.registry._redis._scans import count_sessions, purge_expired, walk_sessions
 from idlanyard.registry._redis._scripts import DELETE, EXTEND, PUT, ScriptCall
 from idlanyard.registry._redis._settings import REPLICA, FirstLook, check_server, look_first
@@ -159,7 +159,7 @@ def extend(space: Namespace, question: Extend, timeout: float) -> Steps[Row | No
         return None
     *fields, client_key, expired = answer
     if expired:
-        yield from drop_names(space, space.index(key, client_key), expired)
+        yield from tidy_names(space, space.index(key, client_key), expired)
     return row_of(fields)
 
 
@@ -239,7 +239,7 @@ def _insert_and_tidy(space: Namespace, draft: Draft, nonce: bytes) -> Steps[Inse
     inserted = yield from insert_draft(space, draft, nonce)
     if inserted is not None and inserted.expired:
         index = space.index(draft.key, draft.client_key or b"")
-        yield from drop_names(space, index, inserted.expired)
+        yield from tidy_names(space, index, inserted.expired)
     return inserted
 
 

@@ -90,6 +90,23 @@ class Route:
             # EVAL makes the script known at this node; SCRIPT LOAD would need every node.
             return (yield from self._send_one(_by_key(keys[0]), ("EVAL", script.text, *rest)))
 
+    def try_run(self, script: Script, keys: Sequence[bytes], words: Sequence[Any]) -> Exchange[Any]:
+        """
+        Run a script that may as well run later: once, and return ``None`` if it fails.
+        """
+        rest = (len(keys), *keys, *words)
+        try:
+            known = self._topology.known or (yield from self._topology.reach(self._budget))
+            node = _by_key(keys[0])(known)
+            try:
+                command: Command = ("EVALSHA", script.sha, *rest)
+                return (yield from self._budget.send(node, command, parts=known.parts))
+            except NoScriptError:
+                command = ("EVAL", script.text, *rest)
+                return (yield from self._budget.send(node, command, parts=known.parts))
+        except FAILURES:
+            return None
+
     def send(self, *command: Any) -> Exchange[Any]:
         """
         Send a command to the node of its key, or to any node if it has no key.
@@ -326,6 +343,7 @@ def _key_of(command: Command) -> bytes | None:
 
 _STEPS: Final[dict[str, Callable[..., Exchange[Any]]]] = {
     "run": Route.run,
+    "try_run": Route.try_run,
     "send": Route.send,
     "run_all": Route.run_all,
     "send_all": Route.send_all,

@@ -215,21 +215,22 @@ if kept[9] and (claimed == '' or tonumber(claimed) < dies) then
   redis.call('HSET', session, 'claimed', claimed)
 end
 local its_ends = owner and string.sub(session, 1, -41) .. 'ends:' .. owner
+local unnoted = false
 if owner and (indexed == '' or tonumber(indexed) < dies) then
   if owner ~= client_key then
     return owner
   end
   local until_then = add_to_index(index, ends, id, moment, expires, wanted)
   redis.call('HSET', session, 'indexed', until_then)
-elseif owner then
-  redis.pcall('ZADD', its_ends, 'XX', expires, id)
+elseif owner and tonumber(ended) ~= expires then
+  unnoted = redis.pcall('ZADD', its_ends, 'XX', 'CH', expires, id) ~= 1
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
 if metadata ~= '' then
   redis.call('HSET', session, 'metadata', text)
 end
 redis.call('PEXPIREAT', session, dies)
-local expired = owner and expired_in(its_ends, moment, 16)
+local expired = unnoted and {id} or (owner and expired_in(its_ends, moment, 16))
 return {id, kept[2], text, kept[4], expires, owner, expired}
 """,
 )
@@ -237,7 +238,8 @@ return {id, kept[2], text, kept[4], expires, owner, expired}
 Extend a session; the answer is its fields, or nil if there is none.
 
 If the session has a client, its key follows, and some expired IDs of the same
-index if there are many.
+index if there are many; or its own ID, if the ends are not where the session is
+or do not have it, so that ``DROP`` notes its end.
 
 If the caller has to do something first, the answer says so instead: the
 client's key, if the script needs the index and its ends as keys; or the

@@ -301,7 +301,8 @@ class Commands:
         The cost is that of the page, and does not grow with dead sessions. Those
         that have only just expired may cost something until they are removed:
         where many others end soon as well, for as long as an eighth of the time
-        that they had to live.
+        that they had to live. With living sessions in more than 256 terms, all
+        dead ones on the way to the page are passed over.
         """
         values = {"client_key": client_key, "after": after, "limit": limit, "now": _read_clock()}
         found = self._read_in_order(connection, values, _NEAR * limit)

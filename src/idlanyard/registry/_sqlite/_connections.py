@@ -457,6 +457,10 @@ def _acquire(lock: RLock, patience: Patience) -> None:
     left = patience.until - monotonic()
     if left <= 0 or not lock.acquire(timeout=left):
         raise RegistryUnavailable("sqlite") from TimeoutError("no turn in time")
+    if patience.is_ended:
+        # Its caller was cancelled meanwhile, and was told that it is not done.
+        lock.release()
+        raise RegistryUnavailable("sqlite") from TimeoutError("the question was given up")
 
 
 def _error_of(message: str, code: int) -> sqlite3.OperationalError:
