@@ -294,7 +294,9 @@ class CompiledPolicy:
         self._compile_echo()
         if any(spec.may_refuse for spec in self.specs):
             # Bodies of refusals need it, and to import it takes milliseconds.
-            import json  # noqa: F401
+            from importlib import import_module
+
+            import_module("json")
 
     def _compile_headers(self) -> None:
         policy, key = self.policy, self.dialect.key
