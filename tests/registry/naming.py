@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
-DEADLINE = 60.0
+DEADLINE = 20.0
 
 
 def fresh(name: str = "s") -> str:

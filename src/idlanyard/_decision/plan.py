@@ -4,7 +4,7 @@ A policy and its IDs, compiled once for one protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -324,7 +324,7 @@ class CompiledPolicy:
             lambda peer: str(parse_address(peer) or peer), len
         )
         self.nameless_connections = frozenset(map(self.encode, _NAMELESS))
-        self.naming: Memory[Any, list[Any]] = Memory(self._find_named, len)
+        self.naming = _remember_named(self.dialect, self.watched)
         spellings: dict[Any, set[Any]] = {}
         for spelling, (own, _, _) in self.watched.items():
             spellings.setdefault(own, set()).add(spelling)
@@ -391,10 +391,6 @@ class CompiledPolicy:
         self.effects = Effects(self.caches, frozenset(name_of(name).lower() for name in merged))
         self.marks_private = policy.mark_private and not self.always_echoed
 
-    def _find_named(self, value: Any) -> list[Any]:
-        keys = [self.dialect.key(name.strip()) for name in self.decode(value).split(",")]
-        return [key for key in keys if key in self.watched]
-
     def excludes(self, raw: Any) -> bool:
         """
         Return whether nothing is bound for a request, because of its path or of any path.
@@ -423,3 +419,17 @@ class CompiledPolicy:
             for spec in self.specs
             if spec.forward_key is not None and values[spec.index] is not None
         ]
+
+
+def _remember_named(dialect: Dialect, watched: Mapping[Any, Any]) -> Memory[Any, list[Any]]:
+    """
+    Return the memory of the watched headers that a line of ``Connection`` names.
+    """
+
+    # A method of the plan would keep the plan, and the IDs that its policy declares, until the
+    # garbage collector comes.
+    def find_named(value: Any) -> list[Any]:
+        keys = [dialect.key(name.strip()) for name in dialect.decode(value).split(",")]
+        return [key for key in keys if key in watched]
+
+    return Memory(find_named, len)
