@@ -204,6 +204,7 @@ async def _send_in(send: Any, message: Any, binding: Binding) -> None:
     try:
         await send(message)
     finally:
+        # As reset_binding does, without its frame, for every response.
         try:
             bound.reset(token)
         except ValueError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -148,13 +149,24 @@ def noted(question: Any, sizes: dict[str, list[int]]) -> Any:
     """
     Note how many keys each step has, or commands.
     """
+
+    def note(method: str, arguments: Any) -> None:
+        sizes[method].append(len(arguments[1] if method == "try_run" else arguments[0]))
+
+    return watched(question, note)
+
+
+def watched(question: Any, note: Callable[[str, Any], None]) -> Any:
+    """
+    Pass the steps of a question on, and note each.
+    """
     answer = None
     while True:
         try:
             method, arguments = question.send(answer)
         except StopIteration as done:
             return done.value
-        sizes[method].append(len(arguments[1] if method == "try_run" else arguments[0]))
+        note(method, arguments)
         answer = yield method, arguments
 
 
@@ -184,15 +196,12 @@ def counted(question: Any, counts: list[int]) -> Any:
     """
     Note how many IDs are read by the scripts that are sent at once.
     """
-    answer = None
-    while True:
-        try:
-            method, arguments = question.send(answer)
-        except StopIteration as done:
-            return done.value
+
+    def note(method: str, arguments: Any) -> None:
         if method == "run_all":
             counts.append(sum(words[1] for script, _, words in arguments[0] if script is READ))
-        answer = yield method, arguments
+
+    return watched(question, note)
 
 
 def test_a_session_that_lives_is_not_dropped(valkey: str, namespace: str, space: Namespace) -> None:

@@ -110,11 +110,9 @@ class ASGIRequests:
         Decide the IDs of *request*, and change its headers accordingly.
         """
         plan, scope = self.plan, request.scope
-        watched = plan.watched
         headers = scope["headers"] = _header_lines(request)
-        found = [pair for pair in headers if pair[0] in watched]
         outer = find_open_ids(scope.get(asgi.KEY))
-        inner, edits, refusal, rejected = resolve(plan, found, scope, outer)
+        inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if outer is None and refusal is None:
