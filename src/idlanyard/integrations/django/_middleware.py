@@ -103,12 +103,7 @@ class SessionContextMiddleware:
             if response.status_code >= ERROR and self._answers_last:
                 log_error(request, response, inner)
             requests.responses.write_echo(method, response, inner)
-            if response.streaming:
-                keep_bound(response, inner, partial(_end_request, requests, request, inner))
-            else:
-                inner.open = False
-                if inner.echo is None:
-                    requests.publish(request, inner)
+            _await_end(requests, request, response, inner)
             return response
         except BaseException as error:
             _fail_request(inner, error)
@@ -139,12 +134,7 @@ class SessionContextMiddleware:
             if response.status_code >= ERROR and self._answers_last:
                 await log_error_async(request, response, inner)
             requests.responses.write_echo(method, response, inner)
-            if response.streaming:
-                keep_bound(response, inner, partial(_end_request, requests, request, inner))
-            else:
-                inner.open = False
-                if inner.echo is None:
-                    requests.publish(request, inner)
+            _await_end(requests, request, response, inner)
             return response
         except BaseException as error:
             _fail_request(inner, error)
@@ -169,6 +159,16 @@ def _compile_policies(is_async: bool) -> Kinds:
         except PolicyError as error:
             raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)
+
+
+def _await_end(requests: Requests, request: Any, response: Any, inner: RequestIDs) -> None:
+    """
+    End the request now, or when a streaming response is closed.
+    """
+    if response.streaming:
+        keep_bound(response, inner, partial(_end_request, requests, request, inner))
+    else:
+        _end_request(requests, request, inner)
 
 
 def _end_request(requests: Requests, request: Any, inner: RequestIDs) -> None:
