@@ -106,11 +106,9 @@ class Relay:
         """
         ready, _, _ = select.select([near, far], [], [], 0.05)
         if near in ready:
-            asked = near.recv(BYTES)
-            while isinstance(near, ssl.SSLSocket) and near.pending():
-                asked += near.recv(BYTES)
+            asked = _received(near)
             far.sendall(asked)
-            return bool(asked) and not self._loses(asked, far)
+            return bool(asked) and not self._loses(asked, near, far)
         if far in ready:
             answer = far.recv(BYTES)
             time.sleep(self._delay)
@@ -118,7 +116,7 @@ class Relay:
             return bool(answer)
         return True
 
-    def _loses(self, asked: bytes, far: socket.socket) -> bool:
+    def _loses(self, asked: bytes, near: socket.socket, far: socket.socket) -> bool:
         """
         Return whether the answer is to be lost; if so, it has come, and something may be done.
         """
@@ -126,7 +124,31 @@ class Relay:
         if not found:
             return False
         self.marks.remove(found[0])
-        assert far.recv(BYTES)
+        if not self._awaited(near, far):
+            return True
         self.lost += 1
         self.between()
         return True
+
+    def _awaited(self, near: socket.socket, far: socket.socket) -> bytes:
+        """
+        Return the answer to a question whose rest may still be on its way, as the body of a
+        request is when its headers have come.
+        """
+        open_ones = [near, far]
+        while self._is_open:
+            ready, _, _ = select.select(open_ones, [], [], 0.05)
+            if far in ready:
+                return far.recv(BYTES)
+            if near in ready and (rest := _received(near)):
+                far.sendall(rest)
+            elif near in ready:
+                open_ones.remove(near)
+        return b""
+
+
+def _received(near: socket.socket) -> bytes:
+    asked = near.recv(BYTES)
+    while isinstance(near, ssl.SSLSocket) and near.pending():
+        asked += near.recv(BYTES)
+    return asked
