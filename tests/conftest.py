@@ -55,6 +55,7 @@ ONCE = (
     "test_rules_page.py",
     "test_shape.py",
     "test_troubleshooting.py",
+    "test_watching.py",
 )
 # Other programs answer in the tests of these files, as they would for any Python: the oldest and
 # the newest show that ours asks them well, and the Pythons in between leave these out.
@@ -72,6 +73,7 @@ SELECTIONS = {
     "not once": {"ends", ""},
     "not once and not ends": {""},
 }
+pytest_plugins = ("watching",)
 NO_SKIPS = bool(os.environ.get("IDLANYARD_NO_SKIPS"))
 
 # Shared machines stall: a deadline would measure the machine, not the code.

@@ -165,10 +165,13 @@ def _kill_server(
     start = uuid4().hex
     answers: SimpleQueue[int] = SimpleQueue()
     created = pool.submit(_create_until_unavailable, registry, start, answers.put)
-    for _ in range(chance.randint(0, MOST_AWAITED)):
-        answers.get(timeout=60)
-    time.sleep(chance.uniform(0, LONGEST_WAIT))
-    server.kill()
+    try:
+        for _ in range(chance.randint(0, MOST_AWAITED)):
+            answers.get(timeout=60)
+        time.sleep(chance.uniform(0, LONGEST_WAIT))
+    finally:
+        # Creates end with the server alone, and the pool waits for them.
+        server.kill()
     acknowledged = created.result(timeout=60)
     server.start()
     return examined(server.url, start, acknowledged, 1)
