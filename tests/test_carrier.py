@@ -33,7 +33,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
-from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
+from idlanyard._binding.outgoing import add_ids_for_hop, managed_headers
 from idlanyard._policy.origins import Origins
 
 HERE, ELSEWHERE = "https://api.example/a", "https://other.example/"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from idlanyard._binding.blocks import scoped_iter, session_context, without
-from idlanyard._binding.carriers import dump, extract, inject, prepare_request_headers, restore
+from idlanyard._binding.carriers import dump, extract, restore
 from idlanyard._binding.changing import (
     clear_session_context,
     clear_session_id,
@@ -19,6 +19,7 @@ from idlanyard._binding.changing import (
 )
 from idlanyard._binding.events import subscribe
 from idlanyard._binding.functions import bind
+from idlanyard._binding.outgoing import inject, prepare_request_headers
 from idlanyard._binding.reading import (
     effective_session_id,
     get_id,

@@ -355,7 +355,7 @@ INTEGRATION_BREACHES = [
     Breach(
         "R12",
         "a task that a request has opened sends its IDs for ever, and nobody hears of it",
-        "_binding/carriers.py",
+        "_binding/outgoing.py",
         "    if headers and request_ids is not None and not request_ids.open:\n",
         "    if False:\n",
         TESTS + "test_httpx.py::test_a_task_that_sends_for_everybody",

@@ -4,6 +4,7 @@ Read the current IDs: one of them, all of them, or an error.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar, overload
 
 from idlanyard import ids
@@ -19,6 +20,7 @@ from idlanyard._binding.state import (
 )
 from idlanyard._policy.environment import read_static_id
 from idlanyard._policy.id_check import IDCheck
+from idlanyard._policy.spec import IDSpec
 from idlanyard.exceptions import MissingID, UntrustedID
 from idlanyard.ids import Provenance
 
@@ -54,6 +56,16 @@ def find_environment_id(
         return None, None
     value = read_static_id(name, check)
     return (None, None) if value is None else (value, Provenance.ENVIRONMENT)
+
+
+def iterate_current(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
+    """
+    Yield each current ID that is declared for the sink.
+    """
+    for spec in get_binding().policy.specs.values():
+        value, how = find_id(spec.name)
+        if getattr(spec, sink) and value is not None and how is not None:
+            yield spec, value, how
 
 
 def get_session_context() -> SessionContext:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from idlanyard._binding.carriers import add_ids_for_hop
+from idlanyard._binding.outgoing import add_ids_for_hop
 from idlanyard._policy.origins import Origins
 from idlanyard.integrations.custom import report_failure
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
+from idlanyard._binding.outgoing import add_ids_for_hop, managed_headers
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure

@@ -12,7 +12,7 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from idlanyard._binding.carriers import add_ids_for_hop, managed_headers
+from idlanyard._binding.outgoing import add_ids_for_hop, managed_headers
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure

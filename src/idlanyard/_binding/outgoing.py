@@ -1,0 +1,163 @@
+"""
+IDs that leave this process in the headers of a request.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from idlanyard import _failures
+from idlanyard._binding.reading import iterate_current, process_session_id
+from idlanyard._binding.state import find_request_ids, get_binding
+
+if TYPE_CHECKING:
+    from idlanyard._policy.origins import Origins
+
+_LINE_BREAK: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def inject(
+    headers: MutableMapping[str, Any],
+    *,
+    to: Iterable[str] | None = None,
+    url: str | None = None,
+    lower: bool = False,
+) -> None:
+    """
+    Add the current IDs to outgoing headers, in place.
+
+    A header that is there already, in any case, wins. The URL is checked
+    once, by this call: a client that follows a redirect by itself sends the
+    headers again, also to an origin that is not in *to*. Switch redirects off
+    (``redirect=False``, ``follow_redirects=False``) and call ``inject`` for
+    each hop, or use the ``install`` of an integration.
+
+    Args:
+        headers: any mutable mapping of header names.
+        to: the origins that may be sent the IDs, such as
+            ``"https://api.example"`` or ``"https://*.internal.example"``;
+            without it, the call itself is the permission.
+        url: the URL of the request; needed with *to*.
+        lower: write names in lower case, as gRPC metadata and HTTP/2 require.
+
+    Raises:
+        PolicyError: an entry of *to* is not an origin.
+        TypeError: *to* is given without *url*, or *headers* is no mapping.
+    """
+    if not isinstance(headers, MutableMapping):
+        raise TypeError(
+            f"inject changes a mapping in place, not {type(headers).__name__}: write ids = {{}}; "
+            f"inject(ids), and add ids.items()"
+        )
+    if to is not None:
+        from idlanyard._policy.origins import Origins
+
+        origins = Origins(to)
+        if url is None:
+            raise TypeError("inject(to=...) decides by the URL: give url=... as well")
+        if not origins.allow(url):
+            return
+    for spec, value, _ in iterate_current("propagate"):
+        _add_if_absent(headers, spec.header.lower() if lower else spec.header, value)
+
+
+def _headers_to_send() -> dict[str, str]:
+    """
+    Return the headers of the current IDs, for a client that sends a request now.
+
+    A client whose sending runs in a task or a thread that a request has
+    opened sends the IDs of that request for ever, also for other requests: a
+    warning is logged once. Work that a request leaves behind is right to send
+    them.
+    """
+    headers: dict[str, str] = {}
+    inject(headers)
+    request_ids = find_request_ids()
+    if headers and request_ids is not None and not request_ids.open:
+        _failures.warn_once(
+            "outgoing after the request",
+            "idlanyard: an outgoing request carries the IDs of a request that is over: that is "
+            "right for work which this request has left behind; if it was sent for somebody else, "
+            "open the client, its connection or its task in 'with without():'",
+        )
+    return headers
+
+
+def add_ids_for_hop(
+    headers: MutableMapping[str, Any],
+    url: str,
+    origins: Origins,
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """
+    Add the current IDs to the headers of a request that is about to be sent, in place.
+
+    A header that the caller wrote wins. The headers that an earlier sending
+    of the same request has added are removed first, so that a redirect or a
+    second attempt decides anew.
+
+    Args:
+        headers: the client's own mapping, in which case makes no difference.
+        url: where this sending goes.
+        origins: the origins that may be sent IDs.
+        earlier: what this function returned for the sending before.
+
+    Returns:
+        The headers that were added: remember them beside the request.
+    """
+    for name, value in (earlier or {}).items():
+        # A value that the caller has put in its place since then is the caller's.
+        if headers.get(name) == value:
+            del headers[name]
+    if not origins.allow(url):
+        return {}
+    added = {name: value for name, value in _headers_to_send().items() if name not in headers}
+    for name, value in added.items():
+        headers[name] = value
+    return added
+
+
+def managed_headers() -> frozenset[str]:
+    """
+    Return the names of the headers that the current policy declares, in lower case.
+    """
+    return frozenset(spec.header.lower() for spec in get_binding().policy.specs.values())
+
+
+def prepare_request_headers(
+    headers: MutableMapping[str, Any], *, env_headers: Mapping[str, str] | None = None
+) -> None:
+    """
+    Add the IDs to the outgoing headers of a script, in place.
+
+    Like ``inject``, but without a current session ``process_session_id()`` is
+    sent.
+
+    Args:
+        headers: any mutable mapping of header names.
+        env_headers: headers and the environment variables that hold their
+            values, as in ``{"X-API-KEY": "MY_API_KEY"}``; a header is added
+            if its variable is set and the header is absent.
+
+    Raises:
+        ValueError: a variable holds a control character.
+    """
+    inject(headers)
+    session = get_binding().policy.specs.get("session_id")
+    if session is not None:
+        _add_if_absent(headers, session.header, process_session_id())
+    for header, variable in (env_headers or {}).items():
+        value = os.environ.get(variable)
+        if value and _LINE_BREAK.search(value):
+            raise ValueError(f"{variable} holds a control character, which no header may")
+        if value:
+            _add_if_absent(headers, header, value)
+
+
+def _add_if_absent(headers: MutableMapping[str, Any], name: str, value: str) -> None:
+    if name.lower() not in {str(key).lower() for key in headers}:
+        headers[name] = value
