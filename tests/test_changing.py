@@ -13,12 +13,14 @@ import pytest
 from idlanyard import (
     UNSET,
     Policy,
+    Provenance,
     clear_session_context,
     get_session_context,
     get_session_id,
     get_tenant_id,
     get_user_id,
     identify,
+    require,
     rotate_session_id,
     session_context,
     set_session_context,
@@ -210,6 +212,31 @@ def test_identify_with_unset_removes() -> None:
         assert get_user_id() is None
 
     assert echo_of(body) == {"x-session-id": "s1"}
+
+
+def test_identify_says_that_a_signature_was_verified() -> None:
+    """
+    The provenance of an ID is ``CODE``, or ``SIGNED`` if the caller says so; both are proven.
+    """
+
+    async def body() -> None:
+        identify(user_id="alice")
+        assert get_session_context().provenance("user_id") is Provenance.CODE
+        identify(user_id="bob", proof=Provenance.SIGNED)
+        assert get_session_context().provenance("user_id") is Provenance.SIGNED
+        assert require("user_id", proven=True) == "bob"
+
+    assert echo_of(body) == {"x-session-id": "s1", "x-user-id": "bob"}
+
+
+@pytest.mark.parametrize("proof", ["signed", None, "peer", Provenance.PEER, Provenance.CLIENT])
+def test_identify_takes_no_other_proof(proof: Any) -> None:
+    """
+    Code cannot say that a proxy, a client or the middleware set an ID.
+    """
+    with pytest.raises(TypeError, match=r"is no proof: write proof=Provenance\.SIGNED"):
+        identify(user_id="alice", proof=proof)
+    assert get_user_id() is None
 
 
 @pytest.mark.parametrize("nothing", [None, ""], ids=repr)

@@ -29,6 +29,7 @@ FILLED = {
     "peer": "10.0.0.6",
     "secret": "X-Proxy-Secret",
     "spec": "user_spec",
+    "verified": "X-Signed-User",
 }
 
 
@@ -36,7 +37,7 @@ def test_every_reason_stands_on_the_page() -> None:
     """
     The page has a row for each reason that a request's ID can be refused for, and no other.
     """
-    assert ROWS.keys() == MESSAGES.keys() | {resolve.PARSE_FAILED}
+    assert ROWS.keys() == MESSAGES.keys() | {resolve.PARSE_FAILED, resolve.VERIFY_FAILED}
 
 
 @pytest.mark.parametrize("reason", MESSAGES)
@@ -47,15 +48,22 @@ def test_the_page_quotes_the_log(reason: str) -> None:
     assert ROWS[reason] in MESSAGES[reason].format(**FILLED)
 
 
-def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("parse", resolve.PARSE_FAILED), ("verify", resolve.VERIFY_FAILED)],
+)
+def test_the_page_quotes_a_function_that_fails(
+    option: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """
-    A parse function that raises is logged, and reported to subscribers, as the page says.
+    A function of a source that raises is logged, and reported to subscribers, as the page says.
     """
 
     def fail(line: str) -> str:
         raise LookupError
 
-    source = Header("X-User-ID", parse=fail)
+    functions: dict[str, Any] = {option: fail}
+    source = Header("X-User-ID", **functions)
     policy = Policy(session=session_spec(sources=[source]), user=None)
 
     def serve(environ: Any, start_response: Any) -> list[bytes]:
@@ -68,5 +76,5 @@ def test_the_page_quotes_a_function_that_fails(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.ERROR, "idlanyard"):
         ask_wsgi(app, environ_of([("X-User-ID", "alice")]))
     undo()
-    assert told == [resolve.PARSE_FAILED]
-    assert ROWS[resolve.PARSE_FAILED] in caplog.text
+    assert told == [reason]
+    assert ROWS[reason] in caplog.text

@@ -224,7 +224,7 @@ BREACHES = [
         "R7",
         "a value from code is not checked",
         "_binding/changing.py",
-        "            delta[name] = check.require(name, value), Provenance.CODE\n",
+        "            delta[name] = check.require(name, value), proof\n",
         "            delta[name] = str(value), Provenance.CODE\n",
         "tests/test_access.py::test_values_from_code_are_checked_where_they_are_set",
     ),
@@ -455,7 +455,7 @@ BREACHES = [
     Breach(
         "S1",
         "the shared secret is shown to the application",
-        "_decision/resolve.py",
+        "_decision/claims.py",
         "            self.removed |= plan.spellings[plan.secret_key]\n",
         "            pass\n",
         table("the new secret"),
@@ -471,7 +471,7 @@ BREACHES = [
     Breach(
         "S3",
         "an alias beside the header is overlooked",
-        "_decision/resolve.py",
+        "_decision/claims.py",
         "            self._mark_fault(key, ALIASED)\n",
         "            pass\n",
         table("an alias behind"),
@@ -503,7 +503,7 @@ BREACHES = [
     Breach(
         "S4",
         "of two lines the last one counts",
-        "_decision/resolve.py",
+        "_decision/claims.py",
         "                self._mark_fault(key, REPEATED)\n",
         "                self.values[key] = value\n",
         table("two users"),
@@ -511,7 +511,7 @@ BREACHES = [
     Breach(
         "S5",
         "a header that Connection names is read",
-        "_decision/resolve.py",
+        "_decision/claims.py",
         "                self._mark_fault(key, NAMED_BY_CONNECTION)\n",
         "                pass\n",
         table("Connection names the user"),

@@ -30,6 +30,7 @@ from rules.postgresql_breaches import POSTGRESQL_BREACHES
 from rules.registry_breaches import REGISTRY_BREACHES
 from rules.request_breaches import REQUEST_BREACHES
 from rules.sqlite_breaches import SQLITE_BREACHES
+from rules.verified_breaches import VERIFIED_BREACHES
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -54,6 +55,7 @@ def every_breach() -> list[Breach]:
         *POSTGRESQL_BREACHES,
         *COMMAND_BREACHES,
         *SQLITE_BREACHES,
+        *VERIFIED_BREACHES,
     ]
 
 

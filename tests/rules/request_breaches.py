@@ -188,7 +188,7 @@ REQUEST_BREACHES = [
     Breach(
         "S5",
         "thousands of Connection lines that name nothing name everything",
-        "_decision/resolve.py",
+        "_decision/claims.py",
         "[line for line in lines if line not in plan.nameless_connections]",
         "[*lines]",
         "tests/test_resolve.py::test_lines_that_name_nothing_are_not_too_many",

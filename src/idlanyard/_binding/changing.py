@@ -34,7 +34,7 @@ An ID as the verbs take it; ``None`` and ``""`` mean "not given".
 """
 
 
-def check_ids(given: Mapping[str, object]) -> Delta:
+def check_ids(given: Mapping[str, object], proof: Provenance = Provenance.CODE) -> Delta:
     """
     Return the changes that code asks for, each value checked.
 
@@ -43,6 +43,7 @@ def check_ids(given: Mapping[str, object]) -> Delta:
 
     Args:
         given: IDs by name.
+        proof: the provenance of the values.
 
     Raises:
         TypeError: an ID is not declared, or its value is not a ``str``.
@@ -56,7 +57,7 @@ def check_ids(given: Mapping[str, object]) -> Delta:
         if value is UNSET:
             delta[name] = None, None
         elif value not in (None, ""):
-            delta[name] = check.require(name, value), Provenance.CODE
+            delta[name] = check.require(name, value), proof
     return delta
 
 
@@ -197,7 +198,8 @@ def _clear_ids(names: frozenset[str]) -> None:
     emit_event("bind")
 
 
-def identify(**ids: ID) -> None:
+# The type of *proof* is that of an ID, so that checkers of types take identify(**ids).
+def identify(*, proof: ID = Provenance.CODE, **ids: ID) -> None:
     """
     Set IDs for the whole request, from any thread or task of it.
 
@@ -211,13 +213,21 @@ def identify(**ids: ID) -> None:
     logged once: write ``carry(fn)``, or use ``ContextThreadPoolExecutor``.
 
     Args:
+        proof: the proof that the caller has for them: ``Provenance.SIGNED``
+            if it has verified a signature, else ``Provenance.CODE``.
         ids: IDs by name.
 
     Raises:
-        TypeError: an ID is not declared, or its value is not a ``str``.
+        TypeError: an ID is not declared, its value is not a ``str``, or
+            *proof* is none of the two.
         ValueError: a value is not a valid ID.
     """
-    identify_delta(check_ids(ids))
+    if proof is not Provenance.CODE and proof is not Provenance.SIGNED:
+        raise TypeError(
+            f"identify(proof={proof!r}) is no proof: write proof=Provenance.SIGNED for a "
+            f"signature that you have verified, or leave it out"
+        )
+    identify_delta(check_ids(ids, Provenance(proof)))
 
 
 def identify_delta(delta: Delta) -> None:

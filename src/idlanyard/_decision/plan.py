@@ -4,7 +4,7 @@ A policy and its IDs, compiled once for one protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any, Final
@@ -41,7 +41,9 @@ class CompiledSpec:
         sources: where it is read from: pairs of a header's key, or ``None``, and the source.
         keys: the keys of the headers among them, and its own.
         fits: returns something true for a valid value, as the protocol spells it.
-        needs_proof: whether only a trusted sender may set it.
+        needs_proof: whether it has to be proven.
+        needs_sender: whether only a trusted sender may set it.
+        is_verified: whether its sources verify a signature.
         provenance: the provenance of a value that is accepted.
         always_settled: whether it is settled also if no header claims it.
         mint: makes an ID for a request without one, or ``None``.
@@ -61,12 +63,14 @@ class CompiledSpec:
         "index",
         "is_plain",
         "is_quick",
+        "is_verified",
         "key",
         "keys",
         "may_refuse",
         "mint",
         "name",
         "needs_proof",
+        "needs_sender",
         "provenance",
         "provenance_index",
         "quick_mint",
@@ -89,11 +93,11 @@ class CompiledSpec:
         )
         self.keys = {self.key, *(key for key, _ in self.sources if key is not None)}
         (first, source), *others = self.sources
-        is_parsed = isinstance(source, Header) and source.parse is not None
-        self.is_plain = first == self.key and not is_parsed and not others
+        is_read = isinstance(source, Header) and source.reader is not None
+        self.is_plain = first == self.key and not is_read and not others
         self.fits = _compile_check(check_of(rules), dialect.text)
         self.needs_proof = rules.accept == "proven"
-        self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
+        self._compile_proof()
         self.mint = _compile_mint(policy, rules)
         has_other_source = any(key is None for key, _ in self.sources)
         self.always_settled = self.mint is not None or rules.required or has_other_source
@@ -108,6 +112,15 @@ class CompiledSpec:
         self.is_quick = (
             self.is_plain and rules.forward and not rules.must_match and not is_settled_anyway
         )
+
+    def _compile_proof(self) -> None:
+        headers = [source for _, source in self.sources if isinstance(source, Header)]
+        self.is_verified = any(header.verify is not None for header in headers)
+        self.needs_sender = self.needs_proof
+        self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
+        if self.is_verified:
+            self.needs_sender = any(header.peers_too for header in headers)
+            self.provenance = Provenance.SIGNED
 
 
 def _compile_mint(policy: CheckedPolicy, rules: IDSpec) -> Callable[[], str] | None:
@@ -139,10 +152,19 @@ def find_managed_headers(rules: IDSpec) -> list[Header]:
     return headers
 
 
+def find_siblings(specs: Iterable[CompiledSpec]) -> list[str]:
+    """
+    Return the names of the headers that leave every request.
+    """
+    headers = [source for spec in specs for _, source in spec.sources if isinstance(source, Header)]
+    return [name for header in headers for name in header.siblings]
+
+
 OWN: Final = 0
 ALIAS: Final = 1
 CONNECTION: Final = 2
 SECRET: Final = 3
+SIBLING: Final = 4
 
 _RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
 
@@ -345,6 +367,10 @@ class CompiledPolicy:
             own = key(secret)
             watched[own] = own, SECRET, None
             watched.update(dict.fromkeys(aliases(Header(secret)), (own, ALIAS, None)))
+        for sibling in find_siblings(self.specs):
+            own = key(sibling)
+            watched[own] = own, SIBLING, None
+            watched.update(dict.fromkeys(aliases(Header(sibling)), (own, ALIAS, None)))
         for spec in self.specs:
             claimant = None if spec.always_settled else spec
             for header in find_managed_headers(spec.rules):
@@ -365,9 +391,10 @@ class CompiledPolicy:
             for spec in self.specs
             for header in find_managed_headers(spec.rules)
             if (key := self.dialect.key(header.name)) == spec.key
-            or header.parse is None
-            or (spec.needs_proof and key not in kept)
+            or header.reader is None
+            or ((spec.needs_proof or header.verify is not None) and key not in kept)
         }
+        keys.update(map(self.dialect.key, find_siblings(self.specs)))
         return keys if self.secret_key is None else keys | {self.secret_key}
 
     def _spell(self, keys: set[Any]) -> frozenset[Any]:

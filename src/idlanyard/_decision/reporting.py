@@ -13,14 +13,13 @@ from idlanyard._binding import events
 from idlanyard._binding.events import Event
 from idlanyard._binding.snapshot import make_snapshot
 from idlanyard._binding.state import RequestIDs, bound
+from idlanyard._decision.claims import ALIASED, NAMED_BY_CONNECTION, REPEATED
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.resolve import (
     ABSENT,
-    ALIASED,
     LONE_ALIAS,
-    NAMED_BY_CONNECTION,
     NOT_UNDERSTOOD,
-    REPEATED,
+    NOT_VERIFIED,
     UNKNOWN,
     UNMATCHED,
     Rejection,
@@ -35,6 +34,8 @@ from idlanyard._decision.trust import (
     WRONG_PROOF,
 )
 from idlanyard._policy.peers import UNIX, parse_address
+from idlanyard._policy.sources import Header
+from idlanyard._policy.spec import sources_of
 from idlanyard.ids import Provenance
 
 # About the sender: logged once for all IDs. {peer} is an address or a word for none.
@@ -88,6 +89,10 @@ _VALUE_WARNINGS: Final = {
         "of one connection: let the proxy remove what clients write in Connection"
     ),
     NOT_UNDERSTOOD: "value dropped, the function in Header(parse=...) found no ID in the header",
+    NOT_VERIFIED: (
+        "value dropped, no signature proves it: only {verified} is believed, signed with a key of "
+        "this service, for it, and not expired"
+    ),
     ABSENT: "request refused, the ID is required and the request has none: send {header}",
     UNMATCHED: "request refused, must_match says that the ID does not belong to the request",
     UNKNOWN: (
@@ -183,6 +188,9 @@ def _describe_rules(plan: CompiledPolicy, field: str) -> dict[str, str]:
         "header": spec.header,
         "alias": spec.header.replace("-", "_"),
         "length": str(spec.max_length),
+        "verified": " or ".join(
+            source.name for source in sources_of(spec) if isinstance(source, Header)
+        ),
         "spec": build,
         "charset": charset.format(spec=build),
     }

@@ -6,21 +6,15 @@ sees, and whether it is refused. Pure: no I/O and no framework.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from idlanyard import _failures
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_request_ids
-from idlanyard._decision.plan import (
-    ALIAS,
-    CONNECTION,
-    OWN,
-    SECRET,
-    CompiledPolicy,
-    CompiledSpec,
-)
+from idlanyard._decision.claims import NAMED_BY_CONNECTION, REPEATED, Claims
+from idlanyard._decision.plan import CompiledPolicy, CompiledSpec
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
 from idlanyard._policy.peers import LONGEST_LIST
@@ -28,12 +22,11 @@ from idlanyard._policy.request import Request
 from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
-REPEATED: Final = "more than one value"
-ALIASED: Final = "an alias stands beside it"
-NAMED_BY_CONNECTION: Final = "named by Connection"
 LONE_ALIAS: Final = "only an alias of the header is there"
 NOT_UNDERSTOOD: Final = "not understood"
+NOT_VERIFIED: Final = "not verified"
 PARSE_FAILED: Final = "its parse function failed"
+VERIFY_FAILED: Final = "its verify function failed"
 ABSENT: Final = "required and absent"
 UNMATCHED: Final = "does not match the request"
 UNKNOWN: Final = "not a known session"
@@ -289,10 +282,12 @@ class Case:
         if not claimed and not spec.keys.isdisjoint(claims.aliases):
             self.rejected.append((spec.name, LONE_ALIAS))
         value, source = None, None
-        if claimed and spec.needs_proof and self._judge_sender() != TRUSTED:
+        if claimed and spec.needs_sender and self._judge_sender() != TRUSTED:
             self.rejected.append((spec.name, self._judge_sender()))
         else:
             value, source = self._read_sources(spec)
+            if value is None and claimed and spec.is_verified and not self._explains(spec):
+                self.rejected.append((spec.name, NOT_VERIFIED))
         text = value.decode() if plan.binary and value is not None else value
         refusal = check_required(spec, text, self._request)
         if refusal is not None:
@@ -306,6 +301,9 @@ class Case:
             if key in plan.removable and not (shows and spec.forward_key is not None):
                 self.removed |= plan.spellings[key]
         return value, provenance, not is_unchanged
+
+    def _explains(self, spec: CompiledSpec) -> bool:
+        return any(name == spec.name for name, _ in self.rejected)
 
     def _judge_sender(self) -> str:
         if self._verdict is None:
@@ -346,14 +344,18 @@ class Case:
                 return None, REPEATED
             return (self._plan.encode(values[0]) if values and values[0] else None), None
         value = self._claims.values.get(key)
-        if not value or source.parse is None:
+        if not value or source.reader is None:
             return value or None, self._claims.faults.get(key)
+        is_verified = source.verify is not None
         try:
-            parsed = source.parse(self._plan.decode(value))
+            text = _read_line(source.reader, self._plan.decode(value))
         except Exception as error:
-            _failures.report_failure(f"parse of {source.name}", error)
-            return None, PARSE_FAILED
-        return (self._plan.encode(parsed), None) if parsed else (None, NOT_UNDERSTOOD)
+            option = "verify" if is_verified else "parse"
+            _failures.report_failure(f"{option} of {source.name}", error)
+            return None, VERIFY_FAILED if is_verified else PARSE_FAILED
+        if text is None:
+            return None, NOT_VERIFIED if is_verified else NOT_UNDERSTOOD
+        return self._plan.encode(text), None
 
     def _refuse(self, refusal: Refusal) -> None:
         rejection = (refusal.field, refusal.reason)
@@ -363,81 +365,19 @@ class Case:
             self.refusal = refusal
 
 
-class Claims:
+def _read_line(reader: Callable[[str], object], line: str) -> str | None:
     """
-    The headers of a request that the plan watches, sorted: one line is a value, more
-    are none.
+    Return the ID that a user's function finds in a line, or ``None``.
 
-    Args:
-        plan: the compiled policy.
-        found: the headers, in order.
-
-    Attributes:
-        values: the value of each header by its key; ``None`` if it has a fault.
-        faults: the reason why a header has no usable value, by its key.
-        aliases: the keys of the headers that are there under another spelling.
-        specs: the IDs that the request may have.
-        removed: the headers that are removed from the request, in every spelling.
+    Raises:
+        Exception: the function failed, or returned something else than text.
     """
-
-    __slots__ = ("aliases", "faults", "removed", "specs", "values")
-
-    def __init__(self, plan: CompiledPolicy, found: list[Pair]) -> None:
-        self.values: dict[Any, Any] = {}
-        self.faults: dict[Any, str] = {}
-        self.aliases: set[Any] = set()
-        self.specs = dict.fromkeys(plan.always_settled)
-        named = self._sort(plan, found)
-        for key in self.aliases & self.values.keys():
-            self._mark_fault(key, ALIASED)
-        self.removed: set[Any] = set()
-        self.removed.update(*(plan.spellings[key] for key in self.aliases))
-        if plan.secret_key in self.values:
-            self.removed |= plan.spellings[plan.secret_key]
-        # Last, since a header that Connection names is absent, whatever its value.
-        for key, kind, spec in _find_named(plan, named):
-            if kind in (OWN, ALIAS, SECRET):
-                self._mark_fault(key, NAMED_BY_CONNECTION)
-                self.removed |= plan.spellings[key]
-                if spec is not None:
-                    self.specs[spec] = None
-        self.removed -= plan.kept
-
-    def _sort(self, plan: CompiledPolicy, found: list[Pair]) -> list[Any]:
-        """
-        Sort the lines, and return those of ``Connection``.
-        """
-        connections: list[Any] = []
-        for name, value in found:
-            key, kind, spec = plan.watched[name]
-            if spec is not None:
-                self.specs[spec] = None
-            if kind == CONNECTION:
-                connections.append(value)
-            elif kind == ALIAS:
-                self.aliases.add(key)
-            elif key in self.values:
-                self._mark_fault(key, REPEATED)
-            else:
-                self.values[key] = value
-        return connections
-
-    def _mark_fault(self, key: Any, reason: str) -> None:
-        self.values[key] = None
-        self.faults[key] = reason
-
-
-def _find_named(
-    plan: CompiledPolicy, lines: list[Any]
-) -> Iterable[tuple[Any, int, CompiledSpec | None]]:
-    """
-    Return the watched headers that ``Connection`` names; all of them if its lines, those
-    apart that name no header, are over 8,192 characters.
-    """
-    lines = [line for line in lines if line not in plan.nameless_connections]
-    if sum(map(len, lines)) > LONGEST_LIST:
-        return plan.watched.values()
-    return [plan.watched[key] for line in lines for key in plan.naming[line]]
+    found = reader(line)
+    if not found:
+        return None
+    if not isinstance(found, str):
+        raise TypeError(f"it returned {type(found).__name__}: return a str, or None")
+    return found
 
 
 class LazyRequest:

@@ -292,7 +292,7 @@ def _suggest_changes(option: str, given: object) -> str:
         given = rules.get("header")
     if isinstance(given, IDSpec):
         given = given.header
-    elif isinstance(given, Header) and given.parse is None:
+    elif isinstance(given, Header) and given.reader is None:
         given = given.name
     header = suggest_header(option, given)
     return f"header={header!r}" if header else ""

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, product
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from idlanyard._policy import callables
-from idlanyard._policy.header_names import find_header_fault
+from idlanyard._policy.header_names import find_header_fault, find_plain_header_fault
 from idlanyard._policy.request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -105,15 +105,15 @@ class Header:
     A request header.
 
     A value that *parse* returns is proven or not like any other value of a
-    header: by a trusted peer or a shared secret. Verifying a token in *parse*
-    does not make it ``SIGNED``; call ``identify`` after verifying it instead,
-    for instance in an authentication dependency.
+    header: by a trusted peer or a shared secret. A value that *verify* returns
+    is proven by itself, whoever the peer is, and has the provenance
+    ``SIGNED``.
 
     A header that HTTP, proxies or applications give a meaning of its own
     (``Authorization``, ``Cookie``, ``Host``, ``X-Forwarded-For``,
     ``traceparent``, ``X-API-Key`` ...) always stays in the request. Any other
     header is removed from the request if its ID needs a proof that the
-    request does not have, parsed or not.
+    request does not have, parsed or not, and if *verify* finds no ID in it.
 
     Args:
         name: the name of the header, in any case. A name with ``_`` is
@@ -122,13 +122,26 @@ class Header:
             ``None``. The result passes the check of the ID like any other
             value. Clients choose the line: a pattern that backtracks, such
             as ``(a+)+b``, can be kept busy with it for seconds.
+        verify: a function that takes the line, verifies the signature on it,
+            and returns the ID that is signed, or ``None``. All sources of an
+            ID have one, or none has. It is called on the path of each request
+            with the header, on ASGI in the event loop: let it ask nobody, and
+            take no longer than its cryptography.
+        siblings: the names of headers that always leave the request: the
+            unsigned copies that a proxy sends beside a signed header.
+        peers_too: whether the sender has to be trusted besides, by its
+            address or the shared secret.
 
     Raises:
-        PolicyError: the name is no header name; the message says what to write.
+        PolicyError: the name is no header name, or an option is wrong; the
+            message says what to write.
     """
 
     name: str
     parse: Callable[[str], str | None] | None = None
+    verify: Callable[[str], str | None] | None = None
+    siblings: tuple[str, ...] = ()
+    peers_too: bool = False
 
     def __post_init__(self) -> None:
         fault = find_header_fault(self.name)
@@ -139,9 +152,42 @@ class Header:
                 option="sources",
                 value=self.name,
             )
-        wrong = None if self.parse is None else callables.find_call_fault(self.parse, "the line")
-        if wrong is not None:
-            raise PolicyError(f"Header(parse=...) {wrong}", option="parse", value=self.parse)
+        for option, read in (("parse", self.parse), ("verify", self.verify)):
+            wrong = None if read is None else callables.find_call_fault(read, "the line")
+            if wrong is not None:
+                raise PolicyError(f"Header({option}=...) {wrong}", option=option, value=read)
+        if self.parse is not None and self.verify is not None:
+            raise PolicyError(
+                "Header(parse=..., verify=...) reads the line twice: let verify return the ID",
+                option="verify",
+                value=self.verify,
+            )
+        self._check_siblings()
+
+    @property
+    def reader(self) -> Callable[[str], str | None] | None:
+        """
+        The function that returns the ID in a line, ``None`` if the whole line is the ID.
+        """
+        return self.parse if self.verify is None else self.verify
+
+    def _check_siblings(self) -> None:
+        if isinstance(cast("object", self.siblings), str):
+            raise PolicyError(
+                f"Header(siblings=...) is a list: write siblings=[{self.siblings!r}]",
+                option="siblings",
+                value=self.siblings,
+            )
+        object.__setattr__(self, "siblings", tuple(self.siblings))
+        for name in self.siblings:
+            fault = find_plain_header_fault(name)
+            if fault is not None:
+                raise PolicyError(
+                    f"Header(siblings=...) has {name!r}, which {fault.why}: "
+                    f"name headers that only this proxy sets, as in siblings=['X-Proxy-Email']",
+                    option="siblings",
+                    value=name,
+                )
 
     def spellings(self) -> list[str]:
         """

@@ -40,7 +40,7 @@ POLICY_OPTIONS: Final = (
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TAKEN_NAMES: Final = frozenset(
-    {"customer_id", "as_attributes", "as_dict", "get", "is_empty", "provenance"}
+    {"customer_id", "as_attributes", "as_dict", "get", "is_empty", "proof", "provenance"}
 )
 _SINKS: Final = ("clear", "hash", "omit")
 _CHOICES: Final[dict[str, tuple[object, ...]]] = {
@@ -78,7 +78,8 @@ class IDSpec(Options):
         sources: the sources that it is read from, in order; text means
             ``Header``. By default the header.
         accept: ``"anyone"`` may set the ID, or only a ``"proven"`` sender: a
-            trusted peer, or one who knows the shared secret.
+            trusted peer, or one who knows the shared secret. An ID whose
+            sources verify it is proven by them.
         required: refuse requests without the ID: 400, or 401 if it needs
             proof.
         on_invalid: ``"drop"`` treats a refused value as absent, ``"reject"``
@@ -318,6 +319,7 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
             given,
         )
     sources = tuple(_parse_source(spec, entry) for entry in entries)
+    _check_verified(spec, sources)
     if spec.accept == "proven":
         _check_proof(spec, sources)
     return sources
@@ -334,7 +336,7 @@ def _sources_error(spec: IDSpec, given: str | Source) -> PolicyError:
         ]
         parts = [_correct_header(name) for name in names]
     sources = [_parse_source(spec, part) for part in parts]
-    if any(isinstance(source, Header) and source.parse for source in sources):
+    if any(isinstance(source, Header) and source.reader for source in sources):
         # The repr of a parse function is no code that could be suggested.
         instead = "put it into brackets"
     else:
@@ -352,7 +354,7 @@ def _correct_header(name: str) -> str:
 def _parse_source(spec: IDSpec, entry: object) -> Source:
     if isinstance(entry, str):
         entry = _parse_header(spec, entry)
-    if isinstance(entry, Header) and entry.parse is None:
+    if isinstance(entry, Header) and entry.reader is None:
         _parse_header(spec, entry.name)
     if not isinstance(entry, Source):
         given = type(entry) if not isinstance(entry, type) else entry
@@ -389,6 +391,21 @@ def _parse_header(spec: IDSpec, name: str) -> Header:
         f"{_explain_source(spec, fault.source)}: {instead}",
         name,
     )
+
+
+def _check_verified(spec: IDSpec, sources: tuple[Source, ...]) -> None:
+    """
+    Refuse a source without a signature beside one with: whoever lacks one would use the other.
+    """
+    verified = [isinstance(source, Header) and source.verify is not None for source in sources]
+    if any(verified) and not all(verified):
+        source = sources[verified.index(False)]
+        raise PolicyError.about(
+            "sources",
+            f"of {spec.name} has {source!r}, which nothing verifies, beside a source that is "
+            f"verified: leave it out, or declare another ID for it",
+            source,
+        )
 
 
 def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:

@@ -1,0 +1,84 @@
+"""
+The breaches of the rules about headers that verify an ID: see ``breaches``.
+"""
+
+from __future__ import annotations
+
+from rules.breaches import Breach
+
+VERIFIED = "tests/test_verified_headers.py::"
+
+VERIFIED_BREACHES = [
+    Breach(
+        "S1",
+        "a verified ID is believed from a trusted peer alone",
+        "_decision/plan.py",
+        "            self.needs_sender = any(header.peers_too for header in headers)\n",
+        "",
+        VERIFIED + "test_a_verified_header_is_believed_from_anyone[Authorization-stranger]",
+    ),
+    Breach(
+        "S23",
+        "a signature is enough where a peer is asked for besides",
+        "_decision/plan.py",
+        "any(header.peers_too for header in headers)",
+        "False",
+        VERIFIED + "test_a_header_may_need_a_trusted_peer_besides[stranger]",
+    ),
+    Breach(
+        "S1",
+        "a verified header that proves nothing stays in the request",
+        "_decision/plan.py",
+        "((spec.needs_proof or header.verify is not None) and key not in kept)",
+        "(spec.needs_proof and header.verify is None and key not in kept)",
+        VERIFIED + "test_what_is_not_verified_is_absent_and_leaves_the_request[alice-stranger]",
+    ),
+    Breach(
+        "R6",
+        "the plain header of a verified ID is dropped in silence",
+        "_decision/resolve.py",
+        "            if value is None and claimed and spec.is_verified and not self._explains(spec):\n",
+        "            if False:\n",
+        VERIFIED + "test_the_plain_header_of_a_verified_id_is_nothing[stranger]",
+    ),
+    Breach(
+        "S23",
+        "the unsigned copies beside an assertion reach the application",
+        "_decision/claims.py",
+        "                self.removed |= plan.spellings[key]\n            elif key in self.values:\n",
+        "                pass\n            elif key in self.values:\n",
+        VERIFIED + "test_siblings_leave_every_request[good]",
+    ),
+    Breach(
+        "S24",
+        "the unsigned copies stay where a path is excluded",
+        "_decision/plan.py",
+        "        keys.update(map(self.dialect.key, find_siblings(self.specs)))\n",
+        "",
+        VERIFIED + "test_siblings_leave_a_request_for_an_excluded_path",
+    ),
+    Breach(
+        "R14",
+        "a function that returns a number fails the request",
+        "_decision/resolve.py",
+        "    if not isinstance(found, str):\n",
+        "    if False:\n",
+        VERIFIED + "test_a_function_that_fails_is_absence[verify-returns a number]",
+    ),
+    Breach(
+        "R5",
+        "a source without a signature stands beside one with",
+        "_policy/spec.py",
+        "    if any(verified) and not all(verified):\n",
+        "    if False:\n",
+        VERIFIED + "test_a_wrong_header_says_what_to_write[a plain header beside]",
+    ),
+    Breach(
+        "R5",
+        "a signed ID counts as the client's word",
+        "_decision/plan.py",
+        "            self.provenance = Provenance.SIGNED\n",
+        "            pass\n",
+        VERIFIED + "test_a_signed_session_is_signed",
+    ),
+]

@@ -1,0 +1,386 @@
+"""
+Headers whose ID is verified: proven by themselves, whoever sends them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from drive import PROXY, STRANGER, Line, ask_asgi_at_once, ask_wsgi, environ_of, http_scope
+from idlanyard import (
+    Cookie,
+    Header,
+    Policy,
+    PolicyError,
+    asgi,
+    get_session_context,
+    require,
+    session_spec,
+    subscribe,
+    user_spec,
+    wsgi,
+)
+from idlanyard._decision import claims, resolve, trust
+from idlanyard.ids import Provenance
+
+GOOD = "alice.signed"
+
+
+def verify(line: str) -> str | None:
+    """
+    Return the name that is signed, as the verification of a signature would.
+    """
+    name, dot, signature = line.removeprefix("Bearer ").partition(".")
+    return name if dot and signature == "signed" else None
+
+
+def no_argument() -> str:
+    """
+    Return a name without a look at any line.
+    """
+    return "alice"
+
+
+class Seen(NamedTuple):
+    """
+    The user as an application sees it, its headers, and the reasons for which IDs were dropped.
+    """
+
+    user: str | None
+    provenance: Provenance | None
+    headers: dict[str, str]
+    reasons: list[str | None]
+
+
+def serve(policy: Policy, lines: list[Line], peer: str = STRANGER) -> Seen:
+    """
+    Return the same that applications of both protocols see.
+    """
+    found: list[Seen] = []
+    reasons: list[str | None] = []
+
+    def note(headers: dict[str, str]) -> None:
+        context = get_session_context()
+        ids = {name: value for name, value in headers.items() if name != "x-session-id"}
+        found.append(Seen(context.user_id, context.provenance("user_id"), ids, [*reasons]))
+        reasons.clear()
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        note({name.decode(): value.decode() for name, value in scope["headers"]})
+
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        note(
+            {
+                name[5:].lower().replace("_", "-"): value
+                for name, value in environ.items()
+                if name.startswith("HTTP_")
+            }
+        )
+        start_response("200 OK", [])
+        return []
+
+    undo = subscribe("reject", lambda event: reasons.append(event.reason))
+    try:
+        scope = http_scope(lines, peer=peer)
+        ask_asgi_at_once(asgi.SessionContextMiddleware(asgi_app, policy), scope)
+        environ = environ_of(lines, peer=peer, SERVER_SOFTWARE="gunicorn/23.0.0")
+        ask_wsgi(wsgi.SessionContextMiddleware(wsgi_app, policy), environ)
+    finally:
+        undo()
+    by_asgi, by_wsgi = found
+    assert by_asgi == by_wsgi
+    return by_asgi
+
+
+def policy_of(name: str, **options: Any) -> Policy:
+    """
+    Return a policy that reads the user out of one verified header.
+    """
+    peers = options.pop("trusted_peers", ())
+    source = Header(name, verify=verify, **options)
+    return Policy(user=user_spec(sources=[source]), trusted_peers=peers)
+
+
+@pytest.mark.parametrize("peer", [STRANGER, PROXY], ids=["stranger", "trusted"])
+@pytest.mark.parametrize("name", ["X-Signed-User", "Authorization"])
+def test_a_verified_header_is_believed_from_anyone(name: str, peer: str) -> None:
+    """
+    S1: a signature is a proof of its own, and the header stays for whoever reads it besides.
+    """
+    policy = policy_of(name, trusted_peers=[PROXY])
+    seen = serve(policy, [(name, GOOD)], peer)
+    headers = {name.lower(): GOOD, "x-user-id": "alice"}
+    assert seen == Seen("alice", Provenance.SIGNED, headers, [])
+
+
+def test_a_signed_line_in_the_header_of_the_id_becomes_the_id() -> None:
+    """
+    The application reads the ID in the header, and not the signed line.
+    """
+    seen = serve(policy_of("X-User-ID"), [("X-User-ID", GOOD)])
+    assert seen == Seen("alice", Provenance.SIGNED, {"x-user-id": "alice"}, [])
+
+
+def test_a_verified_user_satisfies_a_demand_for_proof() -> None:
+    """
+    ``require(proven=True)`` returns an ID that a header verifies.
+    """
+    users: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        users.append(require("user_id", proven=True))
+
+    door = asgi.SessionContextMiddleware(app, policy_of("X-Signed-User"))
+    ask_asgi_at_once(door, http_scope([("X-Signed-User", GOOD)]))
+    assert users == ["alice"]
+
+
+@pytest.mark.parametrize("peer", [STRANGER, PROXY], ids=["stranger", "trusted"])
+@pytest.mark.parametrize("line", ["alice", "alice.forged", "é", "a" * 10_000, "\x00"])
+def test_what_is_not_verified_is_absent_and_leaves_the_request(line: str, peer: str) -> None:
+    """
+    S1, S23: no peer makes up for a signature that is wrong.
+    """
+    policy = policy_of("X-Signed-User", trusted_peers=[PROXY])
+    seen = serve(policy, [("X-Signed-User", line)], peer)
+    assert seen == Seen(None, None, {}, [resolve.NOT_VERIFIED])
+
+
+def test_a_token_that_is_not_verified_stays_for_its_other_readers() -> None:
+    """
+    ``Authorization`` stays whatever it holds; only the ID is dropped.
+    """
+    seen = serve(policy_of("Authorization"), [("Authorization", "Basic eA==")])
+    assert seen == Seen(None, None, {"authorization": "Basic eA=="}, [resolve.NOT_VERIFIED])
+
+
+@pytest.mark.parametrize("peer", [STRANGER, PROXY], ids=["stranger", "trusted"])
+def test_the_plain_header_of_a_verified_id_is_nothing(peer: str) -> None:
+    """
+    S1: where a signature is asked for, the word of a trusted proxy is dropped as well, and told of.
+    """
+    policy = policy_of("X-Signed-User", trusted_peers=[PROXY])
+    seen = serve(policy, [("X-User-ID", "mallory")], peer)
+    assert seen == Seen(None, None, {}, [resolve.NOT_VERIFIED])
+
+
+def test_the_plain_header_beside_a_verified_one_is_replaced() -> None:
+    """
+    S1: the application never sees the copy that nobody signed.
+    """
+    lines = [("X-User-ID", "mallory"), ("X-Signed-User", GOOD)]
+    seen = serve(policy_of("X-Signed-User"), lines)
+    assert seen.user == "alice"
+    assert seen.headers == {"x-signed-user": GOOD, "x-user-id": "alice"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [
+        pytest.param(("Connection", "X-Signed-User"), claims.NAMED_BY_CONNECTION, id="connection"),
+        pytest.param(("X-Signed-User", GOOD), None, id="twice"),
+    ],
+)
+def test_a_verified_header_that_cannot_be_taken_for_one_line_is_nothing(
+    beside: Line, reason: str | None
+) -> None:
+    """
+    S4, S5: a signature does not help a header that is there twice, or that ``Connection`` names.
+    """
+    seen = serve_asgi_alone(policy_of("X-Signed-User"), [("X-Signed-User", GOOD), beside])
+    assert seen == (None, [reason or claims.REPEATED])
+
+
+def serve_asgi_alone(policy: Policy, lines: list[Line]) -> tuple[str | None, list[str | None]]:
+    """
+    Return the user and the reasons where the protocols' servers differ.
+    """
+    users: list[str | None] = []
+    reasons: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        users.append(get_session_context().user_id)
+        assert b"x-signed-user" not in dict(scope["headers"])
+
+    undo = subscribe("reject", lambda event: reasons.append(event.reason))
+    ask_asgi_at_once(asgi.SessionContextMiddleware(app, policy), http_scope(lines))
+    undo()
+    return users[0], reasons
+
+
+def test_a_value_that_is_signed_passes_the_check_of_the_id() -> None:
+    """
+    S6: a signature does not make a value an ID.
+    """
+    seen = serve(policy_of("X-Signed-User"), [("X-Signed-User", "a b.signed")])
+    assert seen == Seen(None, None, {}, ["character not allowed"])
+
+
+@pytest.mark.parametrize(
+    "verify",
+    [
+        pytest.param(lambda line: 1 / 0, id="raises"),
+        pytest.param(lambda line: 42, id="returns a number"),
+        pytest.param(lambda line: b"alice", id="returns bytes"),
+    ],
+)
+@pytest.mark.parametrize("option", ["verify", "parse"])
+def test_a_function_that_fails_is_absence(
+    option: str, verify: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R14: a function that raises, or returns something else than text, fails no request.
+    """
+    source = Header("X-Signed-User", **{option: verify})
+    policy = Policy(user=user_spec(sources=[source]), trusted_peers=[PROXY])
+    seen = serve(policy, [("X-Signed-User", GOOD)], PROXY)
+    failed = {"verify": resolve.VERIFY_FAILED, "parse": resolve.PARSE_FAILED}[option]
+    assert seen == Seen(None, None, {}, [failed])
+    assert f"{option} of X-Signed-User failed" in caplog.text
+
+
+@pytest.mark.parametrize("line", [GOOD, "alice.forged", None], ids=["good", "forged", "none"])
+def test_siblings_leave_every_request(line: str | None) -> None:
+    """
+    S23: the unsigned copies that a proxy sends beside its assertion never reach the application,
+    in no spelling.
+    """
+    policy = policy_of("X-Signed-User", siblings=("X-Proxy-Email", "X-Proxy-ID"))
+    lines = [("X-Proxy-Email", "mallory@example.com"), ("X_Proxy_ID", "mallory"), ("X-Other", "x")]
+    lines += [] if line is None else [("X-Signed-User", line)]
+    seen = serve(policy, lines)
+    assert seen.user == ("alice" if line == GOOD else None)
+    assert not [name for name in seen.headers if name.replace("_", "-").startswith("x-proxy")]
+    assert seen.headers["x-other"] == "x"
+
+
+def test_siblings_leave_a_request_for_an_excluded_path() -> None:
+    """
+    S24: an excluded path is sanitised like any other.
+    """
+    source = Header("X-Signed-User", verify=verify, siblings=("X-Proxy-Email",))
+    policy = Policy(user=user_spec(sources=[source]), exclude=["/"])
+    assert serve(policy, [("X-Proxy-Email", "mallory"), ("X-Signed-User", GOOD)]).headers == {}
+
+
+def test_a_sibling_may_be_the_header_of_the_id() -> None:
+    """
+    The ID's own header shows the verified value, also where a proxy writes an unsigned one.
+    """
+    source = Header("X-Signed-User", verify=verify, siblings=("X-User-ID",))
+    policy = Policy(user=user_spec(sources=[source]))
+    seen = serve(policy, [("X-User-ID", "mallory"), ("X-Signed-User", GOOD)])
+    assert (seen.user, seen.headers["x-user-id"]) == ("alice", "alice")
+
+
+@pytest.mark.parametrize(
+    ("peers", "peer", "user", "reasons"),
+    [
+        pytest.param([PROXY], PROXY, "alice", [], id="trusted"),
+        pytest.param([PROXY], STRANGER, None, [trust.STRANGER], id="stranger"),
+        pytest.param([], PROXY, None, [trust.NOBODY], id="nobody is trusted"),
+    ],
+)
+def test_a_header_may_need_a_trusted_peer_besides(
+    peers: list[str], peer: str, user: str | None, reasons: list[str]
+) -> None:
+    """
+    S23: with ``peers_too`` a signature alone is not enough, since others have the same key.
+    """
+    policy = policy_of("X-Signed-User", peers_too=True, trusted_peers=peers)
+    seen = serve(policy, [("X-Signed-User", GOOD)], peer)
+    assert (seen.user, seen.reasons) == (user, reasons)
+    assert seen.provenance is (Provenance.SIGNED if user else None)
+
+
+def test_a_signed_session_is_signed() -> None:
+    """
+    An ID that anyone may set is ``SIGNED`` as well if its source verifies it, else minted.
+    """
+    policy = Policy(session=session_spec(sources=[Header("X-Signed", verify=verify)]))
+    found: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        context = get_session_context()
+        found.append((context.session_id == "alice", context.provenance("session_id")))
+        found.append(dict(scope["headers"]).get(b"x-signed"))
+
+    door = asgi.SessionContextMiddleware(app, policy)
+    ask_asgi_at_once(door, http_scope([("X-Signed", GOOD)]))
+    ask_asgi_at_once(door, http_scope([("X-Signed", "alice.forged")]))
+    assert found == [(True, "signed"), GOOD.encode(), (False, "minted"), None]
+
+
+@pytest.mark.parametrize(
+    ("server", "user"), [("gunicorn/23.0.0", "alice"), ("Cheroot/11", "alice")]
+)
+def test_a_server_that_conflates_spellings_cannot_forge_a_signature(server: str, user: str) -> None:
+    """
+    S3: a signature holds on a server that takes ``X_User`` for ``X-User``.
+    """
+    users: list[str | None] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        users.append(get_session_context().user_id)
+        start_response("200 OK", [])
+        return []
+
+    environ = environ_of([("X-Signed-User", GOOD)], SERVER_SOFTWARE=server)
+    ask_wsgi(wsgi.SessionContextMiddleware(app, policy_of("X-Signed-User")), environ)
+    assert users == [user]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        pytest.param(
+            lambda: user_spec(sources=[Header("X-A", verify=verify), "X-B"]),
+            "which nothing verifies, beside a source that is verified",
+            id="a plain header beside",
+        ),
+        pytest.param(
+            lambda: session_spec(sources=[Header("X-A", verify=verify), Cookie("sid")]),
+            "of session_id has Cookie(name='sid'), which nothing verifies",
+            id="a cookie beside",
+        ),
+        pytest.param(
+            lambda: Header("X-A", parse=verify, verify=verify),
+            "reads the line twice: let verify return the ID",
+            id="parse and verify",
+        ),
+        pytest.param(
+            lambda: Header("X-A", verify=no_argument),  # type: ignore[arg-type]
+            "is called with the line",
+            id="no argument",
+        ),
+        pytest.param(
+            lambda: Header("X-A", siblings="X-B"),  # type: ignore[arg-type]
+            "is a list: write siblings=['X-B']",
+            id="siblings as text",
+        ),
+        pytest.param(
+            lambda: Header("X-A", siblings=("Authorization",)),
+            "has 'Authorization', which has a meaning of its own",
+            id="a sibling of others",
+        ),
+    ],
+)
+def test_a_wrong_header_says_what_to_write(build: Any, said: str) -> None:
+    """
+    R14: a wrong option is a ``PolicyError`` when the policy is built.
+    """
+    with pytest.raises(PolicyError) as told:
+        build()
+    assert said in str(told.value)
+
+
+def test_a_signed_header_names_itself_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The warning names the header that would be believed, once, and never the value.
+    """
+    for _ in range(3):
+        serve(policy_of("X-Signed-User"), [("X-User-ID", "mallory")])
+    assert "user_id: value dropped, no signature proves it: only X-Signed-User is" in caplog.text
+    assert "mallory" not in caplog.text
