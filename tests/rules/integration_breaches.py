@@ -324,8 +324,8 @@ INTEGRATION_BREACHES = [
         "R12",
         "a request that is sent again has the IDs of whom it was sent for before",
         HOME + "httpx.py",
-        "earlier=None if mark is None else mark.added",
-        "earlier=None",
+        "earlier = None if mark is None else mark.added",
+        "earlier = None",
         TESTS + "test_httpx.py::test_one_request_under_two_users",
     ),
     Breach(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from idlanyard import _failures
 from idlanyard._binding.reading import iterate_current, process_session_id
@@ -19,12 +19,48 @@ if TYPE_CHECKING:
 _LINE_BREAK: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
+class IDSigner(Protocol):
+    """
+    An object that signs IDs for the services that outgoing requests go to.
+    """
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """
+        The header that has the signed value of an ID, by the name of the ID.
+        """
+        ...
+
+    def sign(self, name: str, value: str, url: str) -> str:
+        """
+        Return the signed value of an ID for the service at *url*.
+        """
+        ...
+
+
+def check_signer(sign: object) -> None:
+    """
+    Check that the ``sign`` of a caller is a signer, or ``None``.
+
+    Raises:
+        TypeError: *sign* is something else.
+    """
+    is_signer = hasattr(sign, "headers") and callable(getattr(sign, "sign", None))
+    if sign is not None and (isinstance(sign, type) or not is_signer):
+        kind = sign.__name__ if isinstance(sign, type) else type(sign).__name__
+        raise TypeError(
+            f"sign takes a signer, not {kind}: write "
+            f"sign=Signer(keys=[os.environ['SIGNING_KEY']]) with Signer of idlanyard.signing"
+        )
+
+
 def inject(
     headers: MutableMapping[str, Any],
     *,
     to: Iterable[str] | None = None,
     url: str | None = None,
     lower: bool = False,
+    sign: IDSigner | None = None,
 ) -> None:
     """
     Add the current IDs to outgoing headers, in place.
@@ -42,16 +78,20 @@ def inject(
             without it, the call itself is the permission.
         url: the URL of the request; needed with *to*.
         lower: write names in lower case, as gRPC metadata and HTTP/2 require.
+        sign: a ``Signer`` of ``idlanyard.signing``, which adds the signed
+            headers of the IDs that are proven; needs *to* and *url*.
 
     Raises:
         PolicyError: an entry of *to* is not an origin.
-        TypeError: *to* is given without *url*, or *headers* is no mapping.
+        TypeError: *to* is given without *url*, *sign* without *to*, *sign* is
+            no signer, or *headers* is no mapping.
     """
     if not isinstance(headers, MutableMapping):
         raise TypeError(
             f"inject changes a mapping in place, not {type(headers).__name__}: write ids = {{}}; "
             f"inject(ids), and add ids.items()"
         )
+    check_signer(sign)
     if to is not None:
         from idlanyard._policy.origins import Origins
 
@@ -60,21 +100,50 @@ def inject(
             raise TypeError("inject(to=...) decides by the URL: give url=... as well")
         if not origins.allow(url):
             return
-    for spec, value, _ in iterate_current("propagate"):
-        _add_if_absent(headers, spec.header.lower() if lower else spec.header, value)
+    elif sign is not None:
+        raise TypeError("inject(sign=...) signs for one receiver: give to=[...] and url=... too")
+    for name, value in _headers_to_add(headers, url, sign).items():
+        headers[name.lower() if lower else name] = value
 
 
-def _headers_to_send() -> dict[str, str]:
+def _headers_to_add(
+    headers: MutableMapping[str, Any], url: str | None, sign: IDSigner | None
+) -> dict[str, str]:
     """
-    Return the headers of the current IDs, for a client that sends a request now.
+    Return the headers of the current IDs, plain and signed, that a request does not have yet.
+
+    Args:
+        headers: the headers of the request, in any case.
+        url: where the request goes, if there is a signer.
+        sign: the signer, or ``None``.
+    """
+    written = {str(name).lower() for name in headers}
+    signed: Mapping[str, str] = {} if sign is None else sign.headers
+    added: dict[str, str] = {}
+    for spec, value, how in iterate_current("propagate"):
+        # Whoever wrote the plain header may mean another user, and no signature contradicts it.
+        if spec.header.lower() in written:
+            continue
+        added[spec.header] = value
+        header = signed.get(spec.name)
+        # A client or the environment proves nothing, and a signature must not make it look proven.
+        if sign is None or url is None or header is None or not how.proven:
+            continue
+        if header.lower() == spec.header.lower():
+            del added[spec.header]
+        if header.lower() not in written:
+            added[header] = sign.sign(spec.name, value, url)
+    return added
+
+
+def _warn_if_over(headers: Mapping[str, str]) -> None:
+    """
+    Log a warning, once, if *headers* are sent for a request that is over.
 
     A client whose sending runs in a task or a thread that a request has
-    opened sends the IDs of that request for ever, also for other requests: a
-    warning is logged once. Work that a request leaves behind is right to send
-    them.
+    opened sends the IDs of that request for ever, also for other requests.
+    Work that a request leaves behind is right to send them.
     """
-    headers: dict[str, str] = {}
-    inject(headers)
     request_ids = find_request_ids()
     if headers and request_ids is not None and not request_ids.open:
         _failures.warn_once(
@@ -83,7 +152,6 @@ def _headers_to_send() -> dict[str, str]:
             "right for work which this request has left behind; if it was sent for somebody else, "
             "open the client, its connection or its task in 'with without():'",
         )
-    return headers
 
 
 def add_ids_for_hop(
@@ -91,6 +159,7 @@ def add_ids_for_hop(
     url: str,
     origins: Origins,
     *,
+    sign: IDSigner | None = None,
     earlier: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """
@@ -104,6 +173,7 @@ def add_ids_for_hop(
         headers: the client's own mapping, in which case makes no difference.
         url: where this sending goes.
         origins: the origins that may be sent IDs.
+        sign: the signer of the IDs that are proven, or ``None``.
         earlier: what this function returned for the sending before.
 
     Returns:
@@ -115,17 +185,20 @@ def add_ids_for_hop(
             del headers[name]
     if not origins.allow(url):
         return {}
-    added = {name: value for name, value in _headers_to_send().items() if name not in headers}
+    added = _headers_to_add(headers, url, sign)
+    _warn_if_over(added)
     for name, value in added.items():
         headers[name] = value
     return added
 
 
-def managed_headers() -> frozenset[str]:
+def managed_headers(sign: IDSigner | None = None) -> frozenset[str]:
     """
-    Return the names of the headers that the current policy declares, in lower case.
+    Return the names of the headers that the policy and the signer declare, in lower case.
     """
-    return frozenset(spec.header.lower() for spec in get_binding().policy.specs.values())
+    plain = {spec.header.lower() for spec in get_binding().policy.specs.values()}
+    signed = () if sign is None else sign.headers.values()
+    return frozenset(plain.union(name.lower() for name in signed))
 
 
 def prepare_request_headers(

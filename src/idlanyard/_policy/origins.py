@@ -34,6 +34,11 @@ class Origin(NamedTuple):
     port: int
     subdomains: bool = False
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{'*.' if self.subdomains else ''}{host}{port}"
+
     def covers(self, other: Origin) -> bool:
         """
         Return whether this entry covers *other*, the origin of a URL.
@@ -125,7 +130,7 @@ def _parse_entry(entry: object) -> Origin:
         raise PolicyError.about(
             "to", f"has {type(entry).__name__}, and origins are text: write {_EXAMPLE!r}", entry
         )
-    origin = _read_origin(entry)
+    origin = read_origin(entry)
     if origin is None:
         meant = _suggest_origin(entry)
         such = repr(meant) if meant else "'https://api.example:8443' or 'https://*.example'"
@@ -138,7 +143,7 @@ def _parse_entry(entry: object) -> Origin:
     return origin
 
 
-def _read_origin(entry: str) -> Origin | None:
+def read_origin(entry: str) -> Origin | None:
     """
     Return an entry of an allow-list as an ``Origin``, or ``None`` if it is no origin.
     """
@@ -160,7 +165,7 @@ def _suggest_origin(entry: str) -> str:
     if authority.startswith("."):
         authority = f"*{authority}"
     meant = f"{scheme if separator else 'https'}://{authority}"
-    return meant if _read_origin(meant) is not None else ""
+    return meant if read_origin(meant) is not None else ""
 
 
 def _show_entry(entry: str) -> str:

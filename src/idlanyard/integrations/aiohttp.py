@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from idlanyard._binding.outgoing import add_ids_for_hop
+from idlanyard._binding.outgoing import IDSigner, add_ids_for_hop, check_signer
 from idlanyard._policy.origins import Origins
 from idlanyard.integrations.custom import report_failure
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["propagate"]
 
 
-def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
+def propagate(*, to: Iterable[str], sign: IDSigner | None = None) -> ClientMiddlewareType:
     """
     Return a client middleware that adds the current IDs to requests for the origins *to*.
 
@@ -28,6 +28,8 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
     Args:
         to: the origins that may have the IDs, such as
             ``"https://api.example"`` or ``"https://*.internal.example"``.
+        sign: a ``Signer`` of ``idlanyard.signing``, which vouches for the IDs
+            that are proven, in headers of their own.
 
     Returns:
         A middleware for the ``middlewares`` of ``ClientSession`` or of one
@@ -35,12 +37,14 @@ def propagate(*, to: Iterable[str]) -> ClientMiddlewareType:
 
     Raises:
         PolicyError: an entry of *to* is no origin.
+        TypeError: *sign* is no signer.
     """
     origins = Origins(to)
+    check_signer(sign)
 
     async def propagating(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         try:
-            _add_ids(request, origins)
+            _add_ids(request, origins, sign)
         except Exception as error:
             report_failure("propagation by aiohttp", error)
         return await handler(request)
@@ -61,7 +65,7 @@ class _AddedValue(str):
     origins: Origins
 
 
-def _add_ids(request: ClientRequest, origins: Origins) -> None:
+def _add_ids(request: ClientRequest, origins: Origins, sign: IDSigner | None) -> None:
     """
     Add the IDs if the request may have them, and remove those of its earlier hops.
     """
@@ -71,6 +75,8 @@ def _add_ids(request: ClientRequest, origins: Origins) -> None:
         for name, value in headers.items()
         if isinstance(value, _AddedValue) and value.origins is origins
     }
-    for name, text in add_ids_for_hop(headers, str(request.url), origins, earlier=earlier).items():
+    url = str(request.url)
+    added = add_ids_for_hop(headers, url, origins, sign=sign, earlier=earlier)
+    for name, text in added.items():
         headers[name] = value = _AddedValue(text)
         value.origins = origins

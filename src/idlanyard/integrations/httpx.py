@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from idlanyard._binding.outgoing import add_ids_for_hop, managed_headers
+from idlanyard._binding.outgoing import (
+    IDSigner,
+    add_ids_for_hop,
+    check_signer,
+    managed_headers,
+)
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure
@@ -33,7 +38,9 @@ class _Client(Protocol):
         ...
 
 
-def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
+def install(
+    client: _Client, *, to: Iterable[str], sign: IDSigner | None = None
+) -> Callable[[], None]:
     """
     Add the current IDs to the requests that *client* sends to the origins *to*.
 
@@ -46,16 +53,20 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
         client: a ``Client`` or ``AsyncClient`` of httpx or httpx2.
         to: the origins that may have the IDs, such as
             ``"https://api.example"`` or ``"https://*.internal.example"``.
+        sign: a ``Signer`` of ``idlanyard.signing``, which vouches for the IDs
+            that are proven, in headers of their own.
 
     Returns:
         A function that undoes this; calling it again does nothing.
 
     Raises:
-        IDLanyardError: *client* has IDs for other origins already.
+        IDLanyardError: *client* has IDs for other origins, or another signer,
+            already.
         PolicyError: an entry of *to* is no origin.
-        TypeError: *client* is something else.
+        TypeError: *client* or *sign* is something else.
     """
     origins = Origins(to)
+    check_signer(sign)
     hooks = getattr(client, "event_hooks", None)
     if not isinstance(hooks, dict) or "request" not in hooks:
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
@@ -65,13 +76,19 @@ def install(client: _Client, *, to: Iterable[str]) -> Callable[[], None]:
         )
     hook = next((one for one in client.event_hooks["request"] if isinstance(one, _Hook)), None)
     if hook is None:
-        hook = _AsyncHook(origins) if hasattr(client, "aclose") else _Hook(origins)
+        make = _AsyncHook if hasattr(client, "aclose") else _Hook
+        hook = make(origins, sign)
         # Last, since headers that the caller's own hooks write win.
         client.event_hooks["request"] = [*client.event_hooks["request"], hook]
     elif hook.origins != origins:
         raise IDLanyardError(
             "this client has IDs for other origins already: install once with all of them, or "
             "call what the first install returned before the second"
+        )
+    elif hook.sign != sign:
+        raise IDLanyardError(
+            "this client has another signer already: call what the first install returned before "
+            "the second"
         )
     return partial(_remove_hook, client, hook)
 
@@ -86,14 +103,15 @@ class _Hook:
     The function that a client calls with every request before it is sent.
     """
 
-    __slots__ = ("origins",)
+    __slots__ = ("origins", "sign")
 
-    def __init__(self, origins: Origins) -> None:
+    def __init__(self, origins: Origins, sign: IDSigner | None) -> None:
         self.origins = origins
+        self.sign = sign
 
     def __call__(self, request: Any) -> Any:
         try:
-            _add_ids(request, self.origins)
+            _add_ids(request, self.origins, self.sign)
         except Exception as error:
             report_failure("propagation by httpx", error)
 
@@ -122,19 +140,18 @@ class _Mark(NamedTuple):
     added: dict[str, str]
 
 
-def _add_ids(request: Any, origins: Origins) -> None:
+def _add_ids(request: Any, origins: Origins, sign: IDSigner | None) -> None:
     """
     Add the IDs if the request may have them, and remove those of its earlier hops.
     """
     mark = request.extensions.get(_MARK)
     url = str(request.url)
     origin = origin_of(url)
-    added = add_ids_for_hop(
-        request.headers, url, origins, earlier=None if mark is None else mark.added
-    )
+    earlier = None if mark is None else mark.added
+    added = add_ids_for_hop(request.headers, url, origins, sign=sign, earlier=earlier)
     if mark is not None and origin != mark.origin and origin not in origins:
         # The caller wrote these headers for the first origin.
-        for name in managed_headers():
+        for name in managed_headers(sign):
             request.headers.pop(name, None)
     first = origin if mark is None else mark.origin
     # A new dictionary, since the caller may share the old one among requests.

@@ -4,7 +4,7 @@ requests: ``install(session, to=[...])`` sends the current IDs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -12,7 +12,12 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from idlanyard._binding.outgoing import add_ids_for_hop, managed_headers
+from idlanyard._binding.outgoing import (
+    IDSigner,
+    add_ids_for_hop,
+    check_signer,
+    managed_headers,
+)
 from idlanyard._policy.origins import Origin, Origins, origin_of
 from idlanyard.exceptions import IDLanyardError
 from idlanyard.integrations.custom import report_failure
@@ -20,7 +25,9 @@ from idlanyard.integrations.custom import report_failure
 __all__ = ["install"]
 
 
-def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
+def install(
+    session: Session, *, to: Iterable[str], sign: IDSigner | None = None
+) -> Callable[[], None]:
     """
     Add the current IDs to the requests that *session* sends to the origins *to*.
 
@@ -34,27 +41,36 @@ def install(session: Session, *, to: Iterable[str]) -> Callable[[], None]:
         session: a session with its adapters mounted.
         to: the origins that may have the IDs, such as
             ``"https://api.example"`` or ``"https://*.internal.example"``.
+        sign: a ``Signer`` of ``idlanyard.signing``, which vouches for the IDs
+            that are proven, in headers of their own.
 
     Returns:
         A function that undoes this; calling it again does nothing.
 
     Raises:
-        IDLanyardError: *session* has IDs for other origins already.
+        IDLanyardError: *session* has IDs for other origins, or another
+            signer, already.
         PolicyError: an entry of *to* is no origin.
-        TypeError: *session* is something else.
+        TypeError: *session* or *sign* is something else.
     """
     origins = Origins(to)
+    check_signer(sign)
     if not isinstance(session, Session):
         raise TypeError(
             f"install takes the Session of requests, not {_kind_of(session)}: for another client "
             f"write inject(headers, to=[...], url=...) before each request"
         )
     wrapped = [one for one in session.adapters.values() if isinstance(one, _Propagating)]
-    installation = wrapped[0].installation if wrapped else _Installation(origins)
+    installation = wrapped[0].installation if wrapped else _Installation(origins, sign)
     if installation.origins != origins:
         raise IDLanyardError(
             "this session has IDs for other origins already: install once with all of them, or "
             "call what the first install returned before the second"
+        )
+    if installation.sign != sign:
+        raise IDLanyardError(
+            "this session has another signer already: call what the first install returned before "
+            "the second"
         )
     for prefix, adapter in list(session.adapters.items()):
         if not isinstance(adapter, _Propagating):
@@ -69,13 +85,14 @@ def _kind_of(given: object) -> str:
 
 class _Installation:
     """
-    The allow-list that the wrappers of one session share.
+    The allow-list and the signer that the wrappers of one session share.
     """
 
-    __slots__ = ("origins",)
+    __slots__ = ("origins", "sign")
 
-    def __init__(self, origins: Origins) -> None:
+    def __init__(self, origins: Origins, sign: IDSigner | None) -> None:
         self.origins = origins
+        self.sign = sign
 
 
 def _unwrap_adapters(session: Session, installation: _Installation) -> None:
@@ -108,7 +125,7 @@ class _Propagating(BaseAdapter):
         return _Propagating, (self.wrapped, self.installation)
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        sent, added = _with_ids(request, self.installation.origins)
+        sent, added = _with_ids(request, self.installation)
         try:
             response = self.wrapped.send(sent, *args, **kwargs)
         finally:
@@ -156,19 +173,22 @@ class _CallersName(_MarkedName):
     origin: Origin | None
 
 
-def _with_ids(request: PreparedRequest, origins: Origins) -> tuple[PreparedRequest, dict[str, str]]:
+def _with_ids(
+    request: PreparedRequest, installation: _Installation
+) -> tuple[PreparedRequest, dict[str, str]]:
     """
     Return the request to send in place of *request*, and the headers that were added to it.
     """
     sent, added = request, dict[str, str]()
+    origins, sign = installation.origins, installation.sign
     try:
         sent = _without_marks(request)
         url = request.url or ""
         origin = origin_of(url)
-        added = add_ids_for_hop(sent.headers, url, origins)
+        added = add_ids_for_hop(sent.headers, url, origins, sign=sign)
         if origin not in origins:
             _remove_followers(request, sent, origin)
-        _mark_callers_headers(request, origin)
+        _mark_callers_headers(request, origin, managed_headers(sign))
     except Exception as error:
         report_failure("propagation by requests", error)
     return sent, added
@@ -197,11 +217,12 @@ def _remove_followers(
             del sent.headers[name]
 
 
-def _mark_callers_headers(request: PreparedRequest, origin: Origin | None) -> None:
+def _mark_callers_headers(
+    request: PreparedRequest, origin: Origin | None, managed: Container[str]
+) -> None:
     """
     Mark the caller's headers with the origin that they were written for.
     """
-    managed = managed_headers()
     for name, value in list(request.headers.items()):
         if name.lower() in managed and not isinstance(name, _MarkedName):
             mark = _CallersName(name)
