@@ -34,7 +34,11 @@ DRIVERS = {
 }
 COMPANIONS = {"django": {"asgiref"}, "flask": {"werkzeug"}, "sentry": {"sentry_sdk"}}
 # What a file may import when it is used, beyond what importing it needs.
-LATE = {"_decision.worker_threads": {"anyio"}, "testing": {"pytest"}}
+LATE = {
+    "_decision.worker_threads": {"anyio"},
+    "signing._signatures": {"itsdangerous"},
+    "testing": {"pytest"},
+}
 # What the demo's files are for; nothing but the command imports them, when it is run.
 DEMO = {
     "_demo.servers": {"uvicorn", "waitress"},

@@ -118,7 +118,7 @@ def parse_secret(given: Any) -> tuple[str, tuple[bytes, ...]] | None:
     _check_secret_header(header, several[0] if several else None)
     if not several:
         raise _secret_error("takes text or bytes as secrets, at least one")
-    return str(header), tuple(_encode_secret(secret, "shared_secret") for secret in several)
+    return str(header), tuple(encode_secret(secret, "shared_secret") for secret in several)
 
 
 def _check_secret_header(header: object, secret: object) -> None:
@@ -141,7 +141,7 @@ def _check_secret_header(header: object, secret: object) -> None:
         raise _secret_error("has a header whose name is none: use 'X-Proxy-Secret'")
 
 
-def _encode_secret(secret: object, option: str) -> bytes:
+def encode_secret(secret: object, option: str) -> bytes:
     """
     Return a secret or key as bytes; no message repeats any of it.
     """
@@ -191,7 +191,7 @@ def parse_hash_keys(given: Any) -> tuple[tuple[str, bytes], ...]:
             raise PolicyError.about(
                 "hash_keys", "names each key in up to 32 letters and digits, as 'k1'"
             )
-        pairs.append((key_id, _encode_secret(key, "hash_keys")))
+        pairs.append((key_id, encode_secret(key, "hash_keys")))
     if len({key_id for key_id, _ in pairs}) < len(pairs):
         raise PolicyError.about("hash_keys", "gives two keys one name: name each differently")
     return tuple(pairs)
