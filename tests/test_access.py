@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from idlanyard import (
     UNSET,
@@ -36,6 +38,7 @@ from idlanyard import (
     require,
     rotate_session_id,
     session_context,
+    session_key,
     session_spec,
     set_session_context,
     set_session_id,
@@ -287,6 +290,45 @@ def test_the_effective_session_is_bound_or_environment_or_process_wide(
         assert effective_session_id() == "bound"
     with session_context(session_id=UNSET):
         assert effective_session_id() == process_session_id()
+
+
+def test_a_session_key_tells_users_apart() -> None:
+    """
+    S9: two users who send the same session have two keys, and nobody has no user's.
+    """
+    keys: list[str] = []
+    for user in ("alice", "bob", None):
+        with session_context("s1", user_id=user or UNSET, tenant_id="acme"):
+            keys.append(session_key())
+    assert keys == ["acme/alice/s1", "acme/bob/s1", "acme//s1"]
+
+
+IDS = st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_.~:@/+=|]{0,5}", fullmatch=True)
+
+
+@given(st.lists(st.tuples(IDS, IDS, IDS)))
+def test_session_keys_do_not_collide(triples: list[tuple[str, str, str]]) -> None:
+    """
+    S9: no two triples of IDs have the same key, whatever characters they have.
+    """
+    keys: set[str] = set()
+    for tenant, user, session in set(triples):
+        with session_context(session, user_id=user, tenant_id=tenant):
+            keys.add(session_key())
+    assert len(keys) == len(set(triples))
+
+
+def test_a_session_key_needs_a_session_and_a_proven_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A key without a session would be shared, and so would one of a user that nobody has proven.
+    """
+    with pytest.raises(MissingID, match="session_id"):
+        session_key()
+    with session_context("s1"):
+        assert session_key() == "//s1"
+        monkeypatch.setenv("IDLANYARD_USER_ID", "alice")
+        with pytest.raises(UntrustedID, match="user_id"):
+            session_key()
 
 
 def test_declared_and_absent_reads_as_none() -> None:

@@ -58,6 +58,7 @@ PUBLIC = {
         "rotate_session_id",
         "scoped_iter",
         "session_context",
+        "session_key",
         "session_spec",
         "set_session_context",
         "set_session_id",
@@ -166,7 +167,7 @@ ATTRIBUTES = {
         session_spec(),
         (
             "accept attribute baggage charset echo forward header job log max_length mint "
-            "must_match name on_invalid propagate required sources span"
+            "must_match name on_invalid propagate required signed sources span"
         ),
     ),
     "SessionContext": (

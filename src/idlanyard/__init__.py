@@ -29,6 +29,7 @@ from idlanyard._binding.reading import (
     get_user_id,
     process_session_id,
     require,
+    session_key,
 )
 from idlanyard._binding.snapshot import UNSET, SessionContext
 from idlanyard._binding.state import use_policy
@@ -86,6 +87,7 @@ __all__ = [
     "rotate_session_id",
     "scoped_iter",
     "session_context",
+    "session_key",
     "session_spec",
     "set_session_context",
     "set_session_id",

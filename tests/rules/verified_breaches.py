@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from rules.breaches import Breach
 
+SIGNED = "tests/test_signed_ids.py::"
 VERIFIED = "tests/test_verified_headers.py::"
 
 VERIFIED_BREACHES = [
@@ -77,8 +78,48 @@ VERIFIED_BREACHES = [
         "R5",
         "a signed ID counts as the client's word",
         "_decision/plan.py",
-        "            self.provenance = Provenance.SIGNED\n",
-        "            pass\n",
+        "for header in headers)\n            self.provenance = Provenance.SIGNED\n",
+        "for header in headers)\n",
         VERIFIED + "test_a_signed_session_is_signed",
+    ),
+    Breach(
+        "S9",
+        "a session that a client chose comes in where only our own may",
+        "_decision/plan.py",
+        "bool(is_valid(value)) and signatures.is_signed(decode(value))",
+        "bool(is_valid(value))",
+        SIGNED + "test_an_id_that_was_not_minted_here_is_replaced[chosen by a client-asgi]",
+    ),
+    Breach(
+        "S9",
+        "a fresh session has no signature, and does not come in again",
+        "_decision/plan.py",
+        "(rules.mint is token and signatures_of(rules) is None)",
+        "rules.mint is token",
+        SIGNED + "test_an_id_that_was_minted_here_comes_in_again[asgi]",
+    ),
+    Breach(
+        "S9",
+        "the session of one service is that of another ID",
+        "_policy/keys.py",
+        'f"signed {self._name}:{value}"',
+        'f"signed {value}"',
+        SIGNED + "test_an_id_that_was_not_minted_here_is_replaced[signed as another ID-asgi]",
+    ),
+    Breach(
+        "S9",
+        "an old key no longer counts",
+        "_policy/keys.py",
+        "for key in self._keys]",
+        "for key in self._keys[:1]]",
+        SIGNED + "test_a_key_is_replaced_without_losing_sessions[asgi]",
+    ),
+    Breach(
+        "S26",
+        "an ID that code sets is not echoed where IDs are signed",
+        "_decision/plan.py",
+        "and spec.is_valid(value := self.encode(values[spec.index]))",
+        "and spec.fits(value := self.encode(values[spec.index]))",
+        SIGNED + "test_an_id_that_code_sets_is_echoed_as_it_is[asgi]",
     ),
 ]

@@ -181,6 +181,26 @@ def require(name: str, *, proven: bool | None = None) -> str:
     return value
 
 
+def session_key() -> str:
+    """
+    Return the current tenant, user and session as one text, for what is stored per session.
+
+    A session ID alone is the client's word by default, and two users who send
+    the same one would share an agent's memory or a cache. In the key they do
+    not: it is ``tenant/user/session``, each percent-encoded (RFC 3986), empty
+    where there is none, so that no two triples have the same key.
+
+    Raises:
+        MissingID: there is no session ID.
+        UntrustedID: a user or tenant ID is there that has to be proven and is not.
+    """
+    from urllib.parse import quote
+
+    session = require("session_id")
+    owners = (require(name) if get_id(name) else "" for name in ("tenant_id", "user_id"))
+    return "/".join(quote(text, safe="") for text in (*owners, session))
+
+
 def process_session_id() -> str:
     """
     Return the session ID of this process, minted on first use and after a fork.

@@ -22,7 +22,7 @@ from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.peers import parse_address
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header, Source
-from idlanyard._policy.spec import IDSpec, check_of, sources_of
+from idlanyard._policy.spec import IDSpec, check_of, signatures_of, sources_of
 from idlanyard.ids import Provenance, token
 
 
@@ -40,7 +40,9 @@ class CompiledSpec:
         is_plain: whether that header, unparsed, is its only source.
         sources: where it is read from: pairs of a header's key, or ``None``, and the source.
         keys: the keys of the headers among them, and its own.
-        fits: returns something true for a valid value, as the protocol spells it.
+        is_valid: returns something true for a valid value, as the protocol spells it.
+        fits: the same for a value that may come in, which needs a signature besides where
+            the rules say so.
         needs_proof: whether it has to be proven.
         needs_sender: whether only a trusted sender may set it.
         is_verified: whether its sources verify a signature.
@@ -63,6 +65,7 @@ class CompiledSpec:
         "index",
         "is_plain",
         "is_quick",
+        "is_valid",
         "is_verified",
         "key",
         "keys",
@@ -95,7 +98,8 @@ class CompiledSpec:
         (first, source), *others = self.sources
         is_read = isinstance(source, Header) and source.reader is not None
         self.is_plain = first == self.key and not is_read and not others
-        self.fits = _compile_check(check_of(rules), dialect.text)
+        self.is_valid = _compile_check(check_of(rules), dialect.text)
+        self.fits = _compile_signatures(self.is_valid, rules, dialect)
         self.needs_proof = rules.accept == "proven"
         self._compile_proof()
         self.mint = _compile_mint(policy, rules)
@@ -118,13 +122,15 @@ class CompiledSpec:
         self.is_verified = any(header.verify is not None for header in headers)
         self.needs_sender = self.needs_proof
         self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
-        if self.is_verified:
+        if signatures_of(self.rules) is not None:
+            self.provenance = Provenance.SIGNED
+        elif self.is_verified:
             self.needs_sender = any(header.peers_too for header in headers)
             self.provenance = Provenance.SIGNED
 
 
 def _compile_mint(policy: CheckedPolicy, rules: IDSpec) -> Callable[[], str] | None:
-    if rules.mint is None or rules.mint is token:
+    if rules.mint is None or (rules.mint is token and signatures_of(rules) is None):
         return rules.mint
     return partial(policy.mint, rules.name)
 
@@ -137,6 +143,19 @@ def _compile_check(check: IDCheck, text: type[bytes | str]) -> Callable[[Any], o
     def fits(value: Any) -> bool:
         as_text = value.decode("latin-1") if text is bytes else value
         return check.reason(as_text) is None
+
+    return fits
+
+
+def _compile_signatures(
+    is_valid: Callable[[Any], object], rules: IDSpec, dialect: Dialect
+) -> Callable[[Any], object]:
+    signatures, decode = signatures_of(rules), dialect.decode
+    if signatures is None:
+        return is_valid
+
+    def fits(value: Any) -> bool:
+        return bool(is_valid(value)) and signatures.is_signed(decode(value))
 
     return fits
 
@@ -434,7 +453,7 @@ class CompiledPolicy:
             (spec.echo_name, value)
             for spec in self.echoed
             if values[spec.index] is not None
-            and spec.fits(value := self.encode(values[spec.index]))
+            and spec.is_valid(value := self.encode(values[spec.index]))
         ]
 
     def forward_pairs(self, values: Values) -> list[Pair]:

@@ -18,6 +18,7 @@ from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.resolve import (
     ABSENT,
     LONE_ALIAS,
+    NOT_SIGNED,
     NOT_UNDERSTOOD,
     NOT_VERIFIED,
     UNKNOWN,
@@ -92,6 +93,10 @@ _VALUE_WARNINGS: Final = {
     NOT_VERIFIED: (
         "value dropped, no signature proves it: only {verified} is believed, signed with a key of "
         "this service, for it, and not expired"
+    ),
+    NOT_SIGNED: (
+        "value dropped, this service has not minted it: {spec}(signed=...) accepts only IDs with a "
+        "signature by one of its keys, and gives the request a fresh one"
     ),
     ABSENT: "request refused, the ID is required and the request has none: send {header}",
     UNMATCHED: "request refused, must_match says that the ID does not belong to the request",

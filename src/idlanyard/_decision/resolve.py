@@ -26,6 +26,7 @@ LONE_ALIAS: Final = "only an alias of the header is there"
 NOT_UNDERSTOOD: Final = "not understood"
 NOT_VERIFIED: Final = "not verified"
 PARSE_FAILED: Final = "its parse function failed"
+NOT_SIGNED: Final = "not minted by this service"
 VERIFY_FAILED: Final = "its verify function failed"
 ABSENT: Final = "required and absent"
 UNMATCHED: Final = "does not match the request"
@@ -327,7 +328,7 @@ class Case:
             if reason is None and value is not None:
                 if spec.fits(value):
                     return value, key
-                reason = check_of(spec.rules).reason(self._plan.decode(value))
+                reason = check_of(spec.rules).reason(self._plan.decode(value)) or NOT_SIGNED
             if reason is not None:
                 self.rejected.append((spec.name, reason))
                 if spec.rules.on_invalid == "reject":

@@ -14,7 +14,7 @@ from idlanyard._policy.checks import explain_undeclared
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
-from idlanyard._policy.spec import STANDARD, IDSpec, check_of
+from idlanyard._policy.spec import STANDARD, IDSpec, check_of, signatures_of
 
 _store: Final = object.__setattr__
 _DEFAULT_CHECK: Final = IDCheck()
@@ -160,12 +160,19 @@ class CheckedPolicy:
         Return a fresh ID, or one of ``ids.token`` if the generator of the ID fails.
         """
         spec = self.specs.get(name)
-        if spec is None or spec.mint is None:
+        if spec is None:
+            return ids.token()
+        signatures = signatures_of(spec)
+        made = self._make_id(spec)
+        return made if signatures is None else signatures.sign(made)
+
+    def _make_id(self, spec: IDSpec) -> str:
+        if spec.mint is None:
             return ids.token()
         try:
-            return check_of(spec).require(name, spec.mint())
+            return check_of(spec).require(spec.name, spec.mint())
         except Exception as error:
-            _failures.report_failure(f"mint of {name}", error)
+            _failures.report_failure(f"mint of {spec.name}", error)
             return ids.token()
 
 

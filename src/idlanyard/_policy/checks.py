@@ -22,15 +22,13 @@ from idlanyard._policy.header_names import (
     find_plain_header_fault,
     is_owned,
 )
+from idlanyard._policy.keys import LEAST_SECRET, encode_secret
 from idlanyard._policy.options import explain_unknown, find_meant, options_of
 from idlanyard._policy.paths import find_path_fault, suggest_paths
 from idlanyard._policy.sources import Header
 from idlanyard._policy.spec import STANDARD, IDSpec, sources_of
 from idlanyard.exceptions import PolicyError
 
-_LEAST_SECRET: Final = 32
-# Servers strip white space from the ends of a header, and refuse these characters inside.
-_UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
 _PAIRS: Final = "is a list of pairs, as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]"
 _BUILDERS: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
 
@@ -130,7 +128,7 @@ def _check_secret_header(header: object, secret: object) -> None:
     if not isinstance(header, str):
         raise _secret_error(f"takes the header's name as text, not {type(header).__name__}")
     fault = find_plain_header_fault(header)
-    if len(header) >= _LEAST_SECRET and isinstance(secret, str) and len(secret) < _LEAST_SECRET:
+    if len(header) >= LEAST_SECRET and isinstance(secret, str) and len(secret) < LEAST_SECRET:
         raise _secret_error("is (header, secret), and the header stands second: turn them around")
     if fault is not None and (header.startswith("HTTP_") or is_owned(header)):
         raise _secret_error(
@@ -139,33 +137,6 @@ def _check_secret_header(header: object, secret: object) -> None:
         )
     if fault is not None:
         raise _secret_error("has a header whose name is none: use 'X-Proxy-Secret'")
-
-
-def encode_secret(secret: object, option: str) -> bytes:
-    """
-    Return a secret or key as bytes; no message repeats any of it.
-    """
-    if secret is None or secret in ("", b""):
-        empty = "None" if secret is None else "empty"
-        raise PolicyError.about(option, f"has a secret that is {empty}: is the variable set?")
-    key = secret.encode("utf-8", "replace") if isinstance(secret, str) else secret
-    if not isinstance(key, bytes):
-        raise PolicyError.about(
-            option, f"takes text or bytes as secrets, not {type(secret).__name__}"
-        )
-    if len(key) < _LEAST_SECRET:
-        raise PolicyError.about(
-            option,
-            f"needs secrets of at least {_LEAST_SECRET} bytes: make one with "
-            f'python -c "import secrets; print(secrets.token_urlsafe(32))"',
-        )
-    if option == "shared_secret" and _UNSENDABLE.search(key):
-        raise PolicyError.about(
-            option,
-            "has a secret with white space at an end or a control character, which no header "
-            "carries: was it read from a file, with the end of its line?",
-        )
-    return key
 
 
 def _secret_error(sentence: str) -> PolicyError:

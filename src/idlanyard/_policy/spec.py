@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from idlanyard._policy.callables import find_call_fault
 from idlanyard._policy.header_names import derive_header, find_plain_header_fault
 from idlanyard._policy.id_check import IDCheck
+from idlanyard._policy.keys import Signatures, parse_signing_keys
 from idlanyard._policy.options import Options, explain_unknown, find_meant
 from idlanyard._policy.sources import Header, Source
 from idlanyard.exceptions import PolicyError
@@ -91,6 +92,11 @@ class IDSpec(Options):
             value: a pattern that backtracks, such as ``(a+)+b``, can be kept
             busy with it for seconds.
         max_length: the most characters, 1 to 1,024.
+        signed: keys of at least 32 bytes, the new one first. Only IDs that
+            this service has minted come in from clients: each is minted with
+            a signature by the first key, ``ID.signature``, and one without a
+            signature by any of the keys is refused. A client cannot choose
+            an ID then, for itself or for somebody else.
         must_match: a function of the accepted value and the request that
             returns whether they belong together; ``False`` is answered 403.
         echo: whether the response carries the ID, in place of a header of
@@ -120,6 +126,7 @@ class IDSpec(Options):
     mint: Callable[[], str] | None = None
     charset: Literal["default", "visible"] | re.Pattern[str] = "default"
     max_length: int = 255
+    signed: Sequence[str | bytes] = field(default=(), repr=False)
     must_match: Callable[[str, Request], bool] | None = None
     echo: Echo = True
     forward: bool = True
@@ -130,11 +137,14 @@ class IDSpec(Options):
     attribute: str | None = None
     baggage: bool = False
     _check: IDCheck = field(init=False, repr=False, compare=False)
+    _signatures: Signatures | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_spec(self)
         _store(self, "sources", _parse_sources(self))
         _store(self, "_check", IDCheck(self.charset, self.max_length))
+        _store(self, "_signatures", parse_signing_keys(self.name, self.signed))
+        _check_signed(self)
         if self.attribute is None:
             _store(self, "attribute", _derive_attribute(self.name))
         if self.mint is not None:
@@ -157,6 +167,11 @@ class IDSpec(Options):
 check_of: Final[Callable[[IDSpec], IDCheck]] = attrgetter("_check")
 """
 Returns the check that every value of an ID has to pass.
+"""
+
+signatures_of: Final[Callable[[IDSpec], Signatures | None]] = attrgetter("_signatures")
+"""
+Returns the signatures that IDs from clients need, or ``None``.
 """
 
 sources_of: Final[Callable[[IDSpec], tuple[Source, ...]]] = attrgetter("sources")
@@ -408,6 +423,26 @@ def _check_verified(spec: IDSpec, sources: tuple[Source, ...]) -> None:
         )
 
 
+def _check_signed(spec: IDSpec) -> None:
+    """
+    Refuse keys for an ID that is never minted, or that a source verifies by itself.
+    """
+    if signatures_of(spec) is None:
+        return
+    if spec.mint is None:
+        raise PolicyError.about(
+            "signed",
+            f"of {spec.name} accepts what was minted here, and nothing mints it: write "
+            f"mint=ids.token, or leave signed out",
+        )
+    if any(isinstance(source, Header) and source.verify for source in sources_of(spec)):
+        raise PolicyError.about(
+            "signed",
+            f"of {spec.name} accepts what was minted here, and Header(verify=...) what somebody "
+            f"else has signed: leave one of them out",
+        )
+
+
 def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
     """
     Refuse sources that only the client can set, for an ID that needs proof.
@@ -435,7 +470,8 @@ def _check_mint(spec: IDSpec) -> None:
         raise PolicyError.about(
             "mint", f"of {spec.name} returns {type(made).__name__}: return a str"
         )
-    reason = check_of(spec).reason(made)
+    signatures = signatures_of(spec)
+    reason = check_of(spec).reason(made if signatures is None else signatures.sign(made))
     if reason is not None:
         raise PolicyError.about(
             "mint",

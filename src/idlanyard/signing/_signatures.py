@@ -13,7 +13,7 @@ import time
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Final, cast
 
-from idlanyard._policy.checks import encode_secret
+from idlanyard._policy.keys import encode_secret
 from idlanyard._policy.origins import read_origin
 from idlanyard.exceptions import PolicyError
 

@@ -1,0 +1,112 @@
+"""
+Secrets and keys: their form, and the signatures of IDs that a service has minted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, cast
+
+from idlanyard.exceptions import PolicyError
+
+LEAST_SECRET: Final = 32
+"""
+The least length of a secret or key, in bytes.
+"""
+# Servers strip white space from the ends of a header, and refuse these characters inside.
+_UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS: Final = 32
+
+
+class Signatures:
+    """
+    The signatures of the IDs that a service has minted.
+
+    A signed ID is the ID, a dot, and 32 hex digits: the first 128 bits of the
+    HMAC-SHA256 over the name of the ID and the ID (RFC 2104).
+
+    Args:
+        name: the name of the ID, such as ``"session_id"``.
+        keys: the keys; the first one signs, and each is accepted.
+    """
+
+    __slots__ = ("_keys", "_name")
+
+    def __init__(self, name: str, keys: Iterable[bytes]) -> None:
+        self._name = name
+        self._keys = tuple(keys)
+
+    def sign(self, value: str) -> str:
+        """
+        Return *value* with its signature.
+        """
+        return f"{value}.{self._compute(self._keys[0], value)}"
+
+    def is_signed(self, value: str) -> bool:
+        """
+        Return whether *value* is an ID with its signature by one of the keys.
+        """
+        from hmac import compare_digest
+
+        text, _, signature = value.rpartition(".")
+        if not text or len(signature) != _DIGITS or not signature.isascii():
+            return False
+        # Every key is compared, so that the time does not depend on which one matches.
+        matches = [compare_digest(self._compute(key, text), signature) for key in self._keys]
+        return any(matches)
+
+    def _compute(self, key: bytes, value: str) -> str:
+        from hmac import digest
+
+        return digest(key, f"signed {self._name}:{value}".encode(), "sha256").hex()[:_DIGITS]
+
+
+def parse_signing_keys(name: str, given: object) -> Signatures | None:
+    """
+    Return the signatures of the ID *name* by the keys that were given, ``None`` for no keys.
+
+    Raises:
+        PolicyError: it is no list of keys, or a key is too short; the message repeats none.
+    """
+    if isinstance(given, list | tuple):
+        keys = [encode_secret(key, "signed") for key in cast("Iterable[object]", given)]
+        return Signatures(name, keys) if keys else None
+    raise PolicyError.about(
+        "signed",
+        f"of {name} is a list of keys, the new one first: write signed=[os.environ['SESSION_KEY']]",
+    )
+
+
+def encode_secret(secret: object, option: str) -> bytes:
+    """
+    Return a secret or key as bytes.
+
+    Args:
+        secret: text or bytes.
+        option: the option that it was given to.
+
+    Raises:
+        PolicyError: it is no secret, or too short; the message repeats none of it.
+    """
+    if secret is None or secret in ("", b""):
+        empty = "None" if secret is None else "empty"
+        raise PolicyError.about(option, f"has a secret that is {empty}: is the variable set?")
+    key = secret.encode("utf-8", "replace") if isinstance(secret, str) else secret
+    if not isinstance(key, bytes):
+        raise PolicyError.about(
+            option, f"takes text or bytes as secrets, not {type(secret).__name__}"
+        )
+    if len(key) < LEAST_SECRET:
+        raise PolicyError.about(
+            option,
+            f"needs secrets of at least {LEAST_SECRET} bytes: make one with "
+            f'python -c "import secrets; print(secrets.token_urlsafe(32))"',
+        )
+    if option == "shared_secret" and _UNSENDABLE.search(key):
+        raise PolicyError.about(
+            option,
+            "has a secret with white space at an end or a control character, which no header "
+            "carries: was it read from a file, with the end of its line?",
+        )
+    return key

@@ -1,0 +1,284 @@
+"""
+IDs with a signature: only those that the service has minted come in again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drive import PROXY, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of, values_of
+from idlanyard import (
+    Cookie,
+    Header,
+    IDSpec,
+    Policy,
+    PolicyError,
+    Provenance,
+    asgi,
+    get_session_context,
+    identify,
+    ids,
+    new_session_id,
+    rotate_session_id,
+    session_spec,
+    use_policy,
+    user_spec,
+    wsgi,
+)
+from idlanyard._policy.keys import Signatures
+
+NEW, OLD = "n" * 32, "o" * 32
+STRICT = Policy(session=session_spec(signed=[NEW]))
+Serve: TypeAlias = Callable[..., tuple[str, Provenance | None, str]]
+
+
+def serve_asgi(
+    policy: Policy, session: str | None, act: Callable[[], object] = get_session_context
+) -> tuple[str, Provenance | None, str]:
+    """
+    Return the session of a request, its provenance, and the session on the response.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        act()
+        context = get_session_context()
+        seen.extend([context.session_id, context.provenance("session_id")])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    lines = [] if session is None else [("X-Session-ID", session)]
+    start, _ = ask_asgi(asgi.SessionContextMiddleware(app, policy), http_scope(lines))
+    (echoed,) = values_of(pairs_of(start), "x-session-id")
+    return seen[0], seen[1], echoed
+
+
+def serve_wsgi(
+    policy: Policy, session: str | None, act: Callable[[], object] = get_session_context
+) -> tuple[str, Provenance | None, str]:
+    """
+    Return the same of a WSGI application.
+    """
+    seen: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        act()
+        context = get_session_context()
+        seen.extend([context.session_id, context.provenance("session_id")])
+        start_response("200 OK", [])
+        return []
+
+    lines = [] if session is None else [("X-Session-ID", session)]
+    response = ask_wsgi(wsgi.SessionContextMiddleware(app, policy), environ_of(lines))
+    (echoed,) = values_of(response.headers, "x-session-id")
+    return seen[0], seen[1], echoed
+
+
+BOTH = pytest.mark.parametrize("serve", [serve_asgi, serve_wsgi], ids=["asgi", "wsgi"])
+
+
+@BOTH
+def test_an_id_that_was_minted_here_comes_in_again(serve: Serve) -> None:
+    """
+    S9: a fresh session has a signature, is echoed, and is the same in the next request.
+    """
+    first, how, echoed = serve(STRICT, None)
+    assert (how, echoed) == (Provenance.MINTED, first)
+    assert serve(STRICT, first) == (first, Provenance.SIGNED, first)
+
+
+def signed(name: str = "session_id", key: str = NEW, value: str = "s1") -> str:
+    """
+    Return an ID with a signature.
+    """
+    return Signatures(name, [key.encode()]).sign(value)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param("attacker", id="chosen by a client"),
+        pytest.param(ids.token(), id="looks like ours"),
+        pytest.param(signed(key=OLD), id="signed with another key"),
+        pytest.param(signed(name="user_id"), id="signed as another ID"),
+        pytest.param(signed()[:-1], id="truncated"),
+        pytest.param(signed() + "0", id="extended"),
+        pytest.param(signed().upper(), id="in capitals"),
+        pytest.param("s2" + signed()[2:], id="another ID with its signature"),
+        pytest.param(signed().replace(".", "..", 1), id="a dot more"),
+        pytest.param(signed()[2:], id="the signature alone"),
+        pytest.param("a" * 300, id="too long"),
+        pytest.param("a b", id="a character that is not allowed"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_an_id_that_was_not_minted_here_is_replaced(serve: Serve, session: str) -> None:
+    """
+    S9: a session that a client chose, or got elsewhere, is never the session of a request.
+    """
+    found, how, echoed = serve(STRICT, session)
+    assert (how, echoed) == (Provenance.MINTED, found)
+    assert session not in (found, echoed)
+
+
+@BOTH
+def test_a_key_is_replaced_without_losing_sessions(serve: Serve) -> None:
+    """
+    The first key signs, each key is accepted, and one that is dropped is not.
+    """
+    old = Policy(session=session_spec(signed=[OLD]))
+    both = Policy(session=session_spec(signed=[NEW, OLD]))
+    session, _, _ = serve(old, None)
+    assert serve(both, session) == (session, Provenance.SIGNED, session)
+    fresh, _, _ = serve(both, None)
+    assert serve(STRICT, fresh)[0] == fresh
+    assert serve(old, fresh)[0] != fresh
+    assert serve(STRICT, session)[0] != session
+
+
+@BOTH
+def test_a_rotated_session_has_a_signature(serve: Serve) -> None:
+    """
+    S9: the session after a login is a fresh one that comes in again, not that of before.
+    """
+    before, _, _ = serve(STRICT, None)
+    after, _, echoed = serve(STRICT, before, rotate_session_id)
+    assert after == echoed != before
+    assert serve(STRICT, after) == (after, Provenance.SIGNED, after)
+
+
+@BOTH
+def test_an_id_that_code_sets_is_echoed_as_it_is(serve: Serve) -> None:
+    """
+    S26: code may set any ID, which is in force and on the response.
+    """
+    found = serve(STRICT, None, lambda: identify(session_id="mine"))
+    assert found == ("mine", Provenance.CODE, "mine")
+
+
+@BOTH
+def test_a_generator_of_ones_own_is_signed(serve: Serve) -> None:
+    """
+    What ``mint`` makes gets a signature as well, and so does what replaces it if it fails.
+    """
+    made = iter(["first", "first", "a b", "a b"])
+    policy = Policy(session=session_spec(signed=[NEW], mint=lambda: next(made)))
+    session, _, _ = serve(policy, None)
+    assert session == signed(value="first")
+    spare, _, _ = serve(policy, None)
+    assert serve(policy, spare) == (spare, Provenance.SIGNED, spare)
+
+
+def test_a_fresh_session_outside_requests_is_signed() -> None:
+    """
+    ``new_session_id`` makes a session that a client may send.
+    """
+    undo = use_policy(STRICT)
+    session = new_session_id()
+    undo()
+    assert serve_asgi(STRICT, session)[:2] == (session, Provenance.SIGNED)
+
+
+def test_other_sources_need_the_signature_as_well() -> None:
+    """
+    S9: a cookie is no way around it.
+    """
+    policy = Policy(session=session_spec(signed=[NEW], sources=[Cookie("sid")]))
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_context().session_id)
+
+    door = asgi.SessionContextMiddleware(app, policy)
+    for session in (signed(), "s1"):
+        ask_asgi(door, http_scope([("Cookie", f"sid={session}")]))
+    assert seen[0] == signed()
+    assert seen[1] != "s1"
+
+
+def test_a_refusal_says_what_to_do_and_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6: the reason is logged once, with the option and without the session.
+    """
+    with caplog.at_level(logging.WARNING, "idlanyard"):
+        serve_asgi(STRICT, "attacker")
+    (record,) = caplog.records
+    assert "session_spec(signed=...) accepts only IDs with a signature" in record.getMessage()
+    assert "attacker" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        pytest.param(lambda: session_spec(signed=["short"]), "at least 32 bytes", id="short"),
+        pytest.param(lambda: session_spec(signed=[""]), "is the variable set?", id="empty"),
+        pytest.param(
+            lambda: session_spec(signed=NEW),
+            "is a list of keys, the new one first: write signed=[os.environ['SESSION_KEY']]",
+            id="text",
+        ),
+        pytest.param(
+            lambda: user_spec(signed=[NEW]), "nothing mints it: write mint=ids.token", id="no mint"
+        ),
+        pytest.param(
+            lambda: session_spec(signed=[NEW], sources=[Header("X-A", verify=str)]),
+            "what somebody else has signed: leave one of them out",
+            id="verify",
+        ),
+        pytest.param(
+            lambda: session_spec(signed=[NEW], max_length=40), "too long", id="no room for it"
+        ),
+    ],
+)
+def test_wrong_keys_say_what_to_write(build: Any, said: str) -> None:
+    """
+    R14: keys are checked when the policy is built, and no message repeats one.
+    """
+    with pytest.raises(PolicyError) as told:
+        build()
+    assert said in str(told.value)
+    assert NEW not in str(told.value)
+
+
+def test_keys_are_in_no_repr() -> None:
+    """
+    The rules can be printed without a secret.
+    """
+    assert NEW not in repr(STRICT)
+
+
+def test_an_id_of_ones_own_that_needs_proof_needs_both() -> None:
+    """
+    A signature proves who minted an ID; ``accept="proven"`` asks besides who sends it.
+    """
+    rules = IDSpec(name="device_id", header="X-Device-ID", mint=ids.token, signed=[NEW])
+    policy = Policy(extra=[rules], trusted_peers=[PROXY])
+    device = signed(name="device_id")
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(get_session_context().get("device_id"))
+
+    door = asgi.SessionContextMiddleware(app, policy)
+    for peer in (PROXY, "203.0.113.9"):
+        ask_asgi(door, http_scope([("X-Device-ID", device)], peer=peer))
+    assert seen[0] == device
+    assert seen[1] != device
+
+
+@given(st.text())
+def test_no_text_is_signed_by_accident(text: str) -> None:
+    """
+    Whatever a client sends, only what was signed has a signature.
+    """
+    signatures = Signatures("session_id", [NEW.encode()])
+    assert not signatures.is_signed(text)
+    assert not signatures.is_signed(f"{text}.{'0' * 32}")
+    assert signatures.is_signed(signatures.sign(f"a{text}")) is True
