@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from idlanyard.signing import Signer
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 DEADLINE = 30.0
@@ -69,7 +71,10 @@ def quiet() -> dict[str, str]:
 
 @contextmanager
 def running(
-    example: str, command: list[str] | None = None, output: Path | None = None
+    example: str,
+    command: list[str] | None = None,
+    output: Path | None = None,
+    **variables: str,
 ) -> Iterator[str]:
     """
     Start an example's server; its address is yielded once it answers.
@@ -78,11 +83,12 @@ def running(
         example: its file.
         command: how to start it, where not by the command at its top.
         output: where what it prints goes.
+        variables: what its environment has besides.
     """
     port = free_port()
     words = command_of(example, port) if command is None else ported(command, port)
     log = (output or Path(os.devnull)).open("wb")
-    process = subprocess.Popen(words, cwd=ROOT, env=quiet(), stdout=log, stderr=log)
+    process = subprocess.Popen(words, cwd=ROOT, env=quiet() | variables, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + DEADLINE
         while True:
@@ -387,6 +393,37 @@ def test_the_workflow_is_its_conversations() -> None:
         "look_up ... True",
         "write order 9 is on its way (session chat-3, user carol) True",
     ]
+
+
+def test_one_service_vouches_for_a_user_to_another() -> None:
+    """
+    S1, S23: the service that verifies believes the one that signs, for its own user and for
+    nobody else; a third that has no key is refused, whatever it sends.
+    """
+    key = "a key that the gateway and the billing service know"
+    with (
+        running("verifying_service.py", SIGNING_KEYS=key) as billing,
+        running("signing_gateway.py", SIGNING_KEYS=key, BILLING_URL=billing) as gateway,
+        running("signing_gateway.py", SIGNING_KEYS=key[::-1], BILLING_URL=billing) as third,
+    ):
+        with get(f"{gateway}/invoices", Authorization="Bearer alice-s") as answer:
+            ids = json.load(answer)
+        assert (ids["user_id"], ids["user_is"]) == ("alice", "signed")
+        for forged in ({}, {"X_User_ID": "alice"}, {"X_Signed_User_ID": "alice"}):
+            for caller in (billing, gateway):
+                with get(f"{caller}/invoices", **forged) as answer:
+                    assert answer.status == 401
+        with get(f"{third}/invoices", Authorization="Bearer alice-s") as answer:
+            assert answer.status == 401
+        for wrong in (
+            Signer(keys=[key], audience=gateway).sign("user_id", "alice", billing),
+            Signer(keys=[key[::-1]]).sign("user_id", "alice", billing),
+        ):
+            with get(f"{billing}/invoices", X_Signed_User_ID=wrong) as answer:
+                assert answer.status == 401
+        right = Signer(keys=[key]).sign("user_id", "bob", billing)
+        with get(f"{billing}/invoices", X_Signed_User_ID=right) as answer:
+            assert json.load(answer)["user_id"] == "bob"
 
 
 def test_the_script_sends_its_session() -> None:

@@ -29,6 +29,7 @@ from rules.policy_breaches import POLICY_BREACHES
 from rules.postgresql_breaches import POSTGRESQL_BREACHES
 from rules.registry_breaches import REGISTRY_BREACHES
 from rules.request_breaches import REQUEST_BREACHES
+from rules.signing_breaches import SIGNING_BREACHES
 from rules.sqlite_breaches import SQLITE_BREACHES
 from rules.verified_breaches import VERIFIED_BREACHES
 
@@ -54,6 +55,7 @@ def every_breach() -> list[Breach]:
         *REGISTRY_BREACHES,
         *POSTGRESQL_BREACHES,
         *COMMAND_BREACHES,
+        *SIGNING_BREACHES,
         *SQLITE_BREACHES,
         *VERIFIED_BREACHES,
     ]

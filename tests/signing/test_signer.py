@@ -63,6 +63,15 @@ def test_what_is_signed_is_verified() -> None:
     assert made == {"X-Session-ID": "s1", "X-User-ID": "alice", "X-Tenant-ID": "acme"}
 
 
+def test_a_signature_of_one_id_is_none_of_another() -> None:
+    """
+    S23: a tenant who is called as a user is, is no user.
+    """
+    line = SIGN.sign("tenant_id", "alice", URL)
+    assert read(line, field="tenant_id") == "alice"
+    assert read(line) is None
+
+
 def test_the_text_is_as_the_page_describes_it() -> None:
     """
     A service in another language makes the same line.
