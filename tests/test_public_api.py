@@ -159,8 +159,8 @@ ATTRIBUTES = {
     "Policy": (
         Policy(),
         (
-            "admission assume_unix enabled exclude expose extra from_env hash_keys mark_private "
-            "session shared_secret tenant trusted_peers unsafe_server_ok user"
+            "admission assume_unix enabled exclude explain expose extra from_env hash_keys "
+            "mark_private session shared_secret tenant trusted_peers unsafe_server_ok user"
         ),
     ),
     "IDSpec": (

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.test import Client, override_settings
 
-from idlanyard import EVERYONE, Policy, asgi, wsgi
+from idlanyard import EVERYONE, Header, Policy, asgi, wsgi
 from idlanyard.integrations.django import policy_from_settings
 from integrations.apps.django_failing import Routes
 from integrations.apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
@@ -28,6 +28,8 @@ ASGI = "idlanyard.asgi.SessionContextMiddleware"
 WSGI = "idlanyard.wsgi.SessionContextMiddleware"
 PEERS = ["10.0.0.1"]
 PROVEN = {"TRUSTED_PEERS": PEERS}
+VERIFIED = Header("Authorization", verify=str)
+VERIFIED_FROM_PEERS = Header("X-Amzn-Oidc-Data", verify=str, peers_too=True)
 NAMED = {"USER": {"HEADER": "X-Auth-User"}}
 
 CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -57,6 +59,14 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["idlanyard.W003"],
     ),
     "a session of another name": ({"IDLANYARD": {"SESSION": {"HEADER": "X-Conversation"}}}, []),
+    "users are verified": (
+        {"IDLANYARD": {"USER": {"SOURCES": [VERIFIED]}, "TENANT": None}},
+        [],
+    ),
+    "users are verified and need a peer": (
+        {"IDLANYARD": {"USER": {"SOURCES": [VERIFIED_FROM_PEERS]}, "TENANT": None}},
+        ["idlanyard.W003"],
+    ),
     "nothing needs trust": ({"IDLANYARD": {"USER": None, "TENANT": None}}, []),
     "everyone is trusted": ({"IDLANYARD": {"TRUSTED_PEERS": EVERYONE}}, ["idlanyard.W004"]),
     "a network that is everybody": (

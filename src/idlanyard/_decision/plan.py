@@ -22,7 +22,14 @@ from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.peers import parse_address
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header, Source
-from idlanyard._policy.spec import IDSpec, check_of, signatures_of, sources_of
+from idlanyard._policy.spec import (
+    IDSpec,
+    check_of,
+    is_verified,
+    needs_sender,
+    signatures_of,
+    sources_of,
+)
 from idlanyard.ids import Provenance, token
 
 
@@ -118,14 +125,10 @@ class CompiledSpec:
         )
 
     def _compile_proof(self) -> None:
-        headers = [source for _, source in self.sources if isinstance(source, Header)]
-        self.is_verified = any(header.verify is not None for header in headers)
-        self.needs_sender = self.needs_proof
+        self.is_verified = is_verified(self.rules)
+        self.needs_sender = needs_sender(self.rules)
         self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
-        if signatures_of(self.rules) is not None:
-            self.provenance = Provenance.SIGNED
-        elif self.is_verified:
-            self.needs_sender = any(header.peers_too for header in headers)
+        if self.is_verified or signatures_of(self.rules) is not None:
             self.provenance = Provenance.SIGNED
 
 

@@ -125,6 +125,18 @@ class Policy(Options):
     def _refuse_name(cls, name: str, value: object, names: list[str], /) -> str:
         return checks.explain_unknown_option(name, value, names)
 
+    def explain(self) -> str:
+        """
+        Return what the policy believes and why, a line for each ID, without any secret.
+
+        A line at the end names each option that weakens the rest, such as
+        ``EVERYONE``.
+        """
+        # Few processes print it.
+        from idlanyard._policy.posture import explain_policy
+
+        return explain_policy(self._checked, self.exclude)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Policy:
         """

@@ -180,6 +180,22 @@ Returns the sources of an ID, each of them a ``Source``: text has become a ``Hea
 """
 
 
+def is_verified(spec: IDSpec) -> bool:
+    """
+    Return whether the sources of an ID verify it.
+    """
+    return any(isinstance(one, Header) and one.verify is not None for one in sources_of(spec))
+
+
+def needs_sender(spec: IDSpec) -> bool:
+    """
+    Return whether an ID is believed from trusted senders only.
+    """
+    if is_verified(spec):
+        return any(isinstance(one, Header) and one.peers_too for one in sources_of(spec))
+    return spec.accept == "proven"
+
+
 def explain_unknown_rule(rule: str, name: str, names: list[str]) -> str:
     """
     Return the message for an option that ``IDSpec`` does not have.
@@ -435,7 +451,7 @@ def _check_signed(spec: IDSpec) -> None:
             f"of {spec.name} accepts what was minted here, and nothing mints it: write "
             f"mint=ids.token, or leave signed out",
         )
-    if any(isinstance(source, Header) and source.verify for source in sources_of(spec)):
+    if is_verified(spec):
         raise PolicyError.about(
             "signed",
             f"of {spec.name} accepts what was minted here, and Header(verify=...) what somebody "

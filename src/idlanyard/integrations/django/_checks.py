@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.policy import Policy, checked_policy
+from idlanyard._policy.spec import needs_sender
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -146,7 +147,7 @@ def _unprovable_headers(rules: CheckedPolicy) -> list[str]:
     """
     if not rules.enabled or not rules.peers.nobody or rules.secrets:
         return []
-    return [spec.header for spec in rules.specs.values() if spec.accept == "proven"]
+    return [spec.header for spec in rules.specs.values() if needs_sender(spec)]
 
 
 def _change_proven_ids(rules: CheckedPolicy) -> bool:

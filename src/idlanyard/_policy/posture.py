@@ -1,0 +1,84 @@
+"""
+The posture of a policy in words: what each ID is believed from, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Source, Subdomain
+from idlanyard._policy.spec import IDSpec, is_verified, needs_sender, signatures_of, sources_of
+
+
+def explain_policy(policy: CheckedPolicy, excluded: Sequence[str]) -> str:
+    """
+    Return one line for each ID, and one for each option that weakens the rest; no secrets.
+
+    Args:
+        policy: the checked options.
+        excluded: the paths of ``exclude``.
+    """
+    lines = [f"{spec.name}: {_explain_spec(policy, spec)}" for spec in policy.specs.values()]
+    return "\n".join([*lines, *_explain_weaknesses(policy, excluded)])
+
+
+def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
+    sources = " or ".join(map(_describe_source, sources_of(spec)))
+    absent = "minted where it is absent" if spec.mint else "absent otherwise"
+    if spec.required and not spec.mint:
+        absent = f"without it a request is answered {401 if spec.accept == 'proven' else 400}"
+    return f"{sources}, {_explain_proof(policy, spec)}; {absent}."
+
+
+def _describe_source(source: Source) -> str:
+    match source:
+        case Header():
+            return f"what a function finds in {source.name}" if source.parse else source.name
+        case Cookie():
+            return f"the cookie {source.name}"
+        case Query():
+            return f"the query parameter {source.name}"
+        case Subdomain():
+            return f"the label before {source.base} in Host"
+        case PathPrefix():
+            return f"the path {source.template}"
+        case Baggage():
+            return f"the member {source.key} of baggage"
+
+
+def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
+    """
+    Return the end of the sentence: from whom a value is believed.
+    """
+    if signatures_of(spec) is not None:
+        return "only with a signature of this service (signed)"
+    if is_verified(spec):
+        senders = " whoever sends it"
+        if needs_sender(spec):
+            senders = f" and from {_describe_senders(policy)}"
+        return f"which is verified{senders} (signed)"
+    if spec.accept == "anyone":
+        return "believed from anyone (client), who proves nothing"
+    return f"believed from {_describe_senders(policy)} (peer)"
+
+
+def _describe_senders(policy: CheckedPolicy) -> str:
+    peers = policy.peers
+    senders = ["everyone" if peers.everyone else str(entry) for entry in peers.entries]
+    if policy.secret_header is not None:
+        senders.append(f"those who know the secret in {policy.secret_header}")
+    return ", ".join(senders) or "nobody, as trusted_peers and shared_secret are empty"
+
+
+def _explain_weaknesses(policy: CheckedPolicy, excluded: Sequence[str]) -> Iterator[str]:
+    if policy.peers.anybody:
+        yield "trusted_peers: holds every public address, so any client may claim any user."
+    if policy.assume_unix:
+        yield "assume_unix: a peer without an address counts as the unix socket."
+    if policy.unsafe_server_ok:
+        yield "unsafe_server_ok: an alias such as X_User_ID may replace a header."
+    if not policy.enabled:
+        yield "enabled: no ID is bound in any request."
+    elif excluded:
+        yield f"exclude: no ID is bound in requests for {', '.join(excluded)}."

@@ -1,0 +1,145 @@
+"""
+What a policy says about itself: whom it believes, and why.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from idlanyard import (
+    EVERYONE,
+    Baggage,
+    Cookie,
+    Header,
+    PathPrefix,
+    Policy,
+    Query,
+    Subdomain,
+    request_spec,
+    session_spec,
+    tenant_spec,
+    user_spec,
+)
+
+SECRET = "s3cret-" * 5
+SIGNED = Header("Authorization", verify=str)
+
+
+def test_the_default_policy_believes_nobody_about_users() -> None:
+    """
+    The session is the client's word, and user and tenant are dropped.
+    """
+    nobody = "believed from nobody, as trusted_peers and shared_secret are empty (peer)"
+    assert Policy().explain().splitlines() == [
+        (
+            "session_id: X-Session-ID, believed from anyone (client), who proves nothing; minted "
+            "where it is absent."
+        ),
+        f"user_id: X-User-ID, {nobody}; absent otherwise.",
+        f"tenant_id: X-Tenant-ID, {nobody}; absent otherwise.",
+    ]
+
+
+EXPLAINED = {
+    "peers and a secret": (
+        Policy(trusted_peers=["10.0.0.5", "unix"], shared_secret=("X-Proxy-Secret", SECRET)),
+        (
+            "user_id: X-User-ID, believed from 10.0.0.5, unix, those who know the secret in "
+            "X-Proxy-Secret (peer); absent otherwise."
+        ),
+    ),
+    "everyone": (
+        Policy(trusted_peers=EVERYONE),
+        "user_id: X-User-ID, believed from everyone (peer); absent otherwise.",
+    ),
+    "everyone weakens": (
+        Policy(trusted_peers=EVERYONE),
+        "trusted_peers: holds every public address, so any client may claim any user.",
+    ),
+    "verified": (
+        Policy(user=user_spec(sources=[SIGNED])),
+        "user_id: Authorization, which is verified whoever sends it (signed); absent otherwise.",
+    ),
+    "verified, and peers": (
+        Policy(
+            user=user_spec(sources=[Header("X-A", verify=str, peers_too=True)]),
+            trusted_peers=["10.0.0.5"],
+        ),
+        "user_id: X-A, which is verified and from 10.0.0.5 (signed); absent otherwise.",
+    ),
+    "minted here": (
+        Policy(session=session_spec(signed=[SECRET])),
+        (
+            "session_id: X-Session-ID, only with a signature of this service (signed); minted where "
+            "it is absent."
+        ),
+    ),
+    "required": (
+        Policy(tenant=tenant_spec(required=True), trusted_peers=["10.0.0.5"]),
+        (
+            "tenant_id: X-Tenant-ID, believed from 10.0.0.5 (peer); without it a request is "
+            "answered 401."
+        ),
+    ),
+    "required of anyone": (
+        Policy(extra=[request_spec(mint=None, required=True)]),
+        (
+            "request_id: X-Request-ID, believed from anyone (client), who proves nothing; without it "
+            "a request is answered 400."
+        ),
+    ),
+    "many sources": (
+        Policy(
+            session=session_spec(
+                sources=[
+                    Header.traceparent(),
+                    Cookie("sid"),
+                    Query("s"),
+                    Subdomain("app.example"),
+                    PathPrefix("/t/{id}"),
+                    Baggage("session.id"),
+                ]
+            )
+        ),
+        (
+            "session_id: what a function finds in traceparent or the cookie sid or the query "
+            "parameter s or the label before app.example in Host or the path /t/{id} or the member "
+            "session.id of baggage, believed from anyone (client), who proves nothing; minted where "
+            "it is absent."
+        ),
+    ),
+    "a socket without an address": (
+        Policy(assume_unix=True),
+        "assume_unix: a peer without an address counts as the unix socket.",
+    ),
+    "an unsafe server": (
+        Policy(unsafe_server_ok=True),
+        "unsafe_server_ok: an alias such as X_User_ID may replace a header.",
+    ),
+    "excluded": (
+        Policy(exclude=["/health", "/static/*"]),
+        "exclude: no ID is bound in requests for /health, /static/*.",
+    ),
+    "off": (Policy(enabled=False), "enabled: no ID is bound in any request."),
+}
+
+
+@pytest.mark.parametrize("case", EXPLAINED)
+def test_a_policy_explains_each_id(case: str) -> None:
+    """
+    One line says where an ID is read, from whom it is believed, and what becomes of its absence.
+    """
+    policy, line = EXPLAINED[case]
+    assert line in policy.explain().splitlines()
+
+
+def test_no_explanation_has_a_secret() -> None:
+    """
+    The text may be logged: keys and secrets are not in it.
+    """
+    policy = Policy(
+        session=session_spec(signed=[SECRET], log="hash"),
+        shared_secret=("X-Proxy-Secret", SECRET),
+        hash_keys=[("k1", SECRET)],
+    )
+    assert SECRET not in policy.explain()
