@@ -42,7 +42,6 @@ def read(server: Destination, field: str = "user_id") -> list[list[str | None]]:
     """
     name = {"user_id": USER, "tenant_id": TENANT}[field]
     source = SignedHeader(name, field=field, keys=[KEY], audience=server.origin)
-    assert source.verify is not None
     return [[source.verify(line) for line in seen.all(name)] for seen in server.seen]
 
 
@@ -274,7 +273,7 @@ def test_a_request_that_is_sent_again_is_signed_anew() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
 def test_a_copied_session_signs(copied: Callable[[requests.Session], requests.Session]) -> None:
     """
-    What requests allows with a session, it allows with ours.
+    A session that is copied or pickled keeps its signer.
     """
     with listening() as here, requests.Session() as session:
         ours_for_requests.install(session, to=[here.origin], sign=SIGN)

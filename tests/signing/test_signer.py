@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from idlanyard import (
     Policy,
@@ -46,10 +48,8 @@ def read(line: str | None, **changes: Any) -> str | None:
     Return the value that the called service reads.
     """
     options: dict[str, Any] = {"field": "user_id", "keys": [KEY], "audience": AUDIENCE}
-    verify = SignedHeader("X-Signed", **options | changes).verify
     assert line is not None
-    assert verify is not None
-    return verify(line)
+    return SignedHeader("X-Signed", **options | changes).verify(line)
 
 
 def test_what_is_signed_is_verified() -> None:
@@ -86,10 +86,20 @@ def test_the_text_is_as_the_page_describes_it() -> None:
     assert len(lines) == 1
 
 
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9\-_.~:@/+=|]{0,254}", fullmatch=True))
+def test_any_id_is_signed_and_verified(value: str) -> None:
+    """
+    S23: each value that an ID may have comes back as it was, and does so for its own field only.
+    """
+    line = SIGN.sign("user_id", value, URL)
+    assert read(line) == value
+    assert read(line, field="tenant_id") is None
+
+
 @pytest.mark.parametrize("how", [pytest.param(how, id=how.value) for how in Provenance])
 def test_only_proven_ids_are_signed(how: Provenance) -> None:
     """
-    S1: what a client or the environment says is passed on as before, and nobody vouches for it.
+    S1: the word of a client or the environment is passed on as before, and never signed.
     """
     with restore({name: ["x1", how.value] for name in ("session_id", "user_id", "tenant_id")}):
         made = injected(Signer(keys=[KEY], headers={"user_id": "X-U", "session_id": "X-S"}))
@@ -141,7 +151,7 @@ def test_the_callers_header_wins(headers: dict[str, str], added: set[str]) -> No
 )
 def test_a_signature_is_for_the_origin_that_is_called(url: str, audience: str) -> None:
     """
-    S23: who is called cannot use the signature at another service.
+    S23: the called service cannot use the signature at another one.
     """
     line = SIGN.sign("user_id", "alice", url)
     assert read(line, audience=audience) == "alice"
@@ -291,7 +301,7 @@ class Failing:
 
 def test_a_signer_that_fails_leaves_no_half() -> None:
     """
-    By hand its exception is the caller's, and no header was added before it.
+    Its exception is the caller's where inject is called by hand, and no header is added.
     """
     made: dict[str, str] = {}
     with session_context(user_id="u1", tenant_id="t1"), pytest.raises(LookupError):

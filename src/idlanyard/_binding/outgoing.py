@@ -121,7 +121,7 @@ def _headers_to_add(
     signed: Mapping[str, str] = {} if sign is None else sign.headers
     added: dict[str, str] = {}
     for spec, value, how in iterate_current("propagate"):
-        # Whoever wrote the plain header may mean another user, and no signature contradicts it.
+        # By the plain header the caller may mean another user, whom no signature may contradict.
         if spec.header.lower() in written:
             continue
         added[spec.header] = value

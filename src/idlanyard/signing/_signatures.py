@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from idlanyard._policy.keys import encode_secret
@@ -20,16 +20,11 @@ from idlanyard.exceptions import PolicyError
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
-LEEWAY: Final = 10
-"""
-The most seconds by which the clock of a sender may be ahead of ours.
-"""
-
 _AUDIENCE: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,255}")
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KEY: Final = "write keys=[os.environ['SIGNING_KEY']]"
-# Of the 256 bits of a signature, the last letter has four: any other letter there would be
-# another text with the same bits.
+# The last letter of a signature has four bits of its 256, and two that count for nothing: more
+# letters there would be other texts with the same signature.
 _LINE: Final = re.compile(
     r"([!-~]{1,255}) ([!-~]{1,1024}) ([0-9]{1,12})\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
 )
@@ -57,14 +52,16 @@ def parse_keys(keys: object) -> tuple[bytes, ...]:
     Raises:
         PolicyError: *keys* is no list, or a key is missing or too short.
     """
-    if keys is None:
-        raise PolicyError.about("keys", f"is None: {_KEY}; is the variable set?")
-    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
-        raise PolicyError.about("keys", f"is a list, the key that signs first: {_KEY}")
-    several = [encode_secret(key, "keys") for key in cast("Iterable[object]", keys)]
-    if not several:
-        raise PolicyError.about("keys", f"is empty, so nothing could be signed: {_KEY}")
-    return tuple(several)
+    if not isinstance(keys, list | tuple) or not keys:
+        raise PolicyError.about("keys", f"is a list, with the key that signs first: {_KEY}")
+    given = cast("Sequence[object]", keys)
+    if any(isinstance(key, str) and key != key.strip() for key in given):
+        raise PolicyError.about(
+            "keys",
+            "has a key with white space at an end: was it read from a file, with the end of its "
+            "line? Write keys=[key.strip()]",
+        )
+    return tuple(encode_secret(key, "keys") for key in given)
 
 
 def parse_audience(audience: object) -> str:
@@ -131,21 +128,27 @@ class FieldKeys:
         """
         return self._signer.sign(f"{audience} {value} {int(time.time())}").decode("ascii")
 
-    def verify(self, line: str, audiences: Container[str], max_age: int) -> str | None:
+    def read(self, line: str) -> tuple[str, str, int] | None:
         """
-        Return the value that *line* vouches for, or ``None``; no text raises.
+        Return the value, the audience and the age of a line, ``None`` if no key has signed it.
+
+        No text raises an exception.
 
         Args:
             line: hostile input.
-            audiences: the names of this service.
-            max_age: the most seconds since the signing.
         """
-        match = _LINE.fullmatch(line) if len(line) <= _LONGEST else None
+        match = match_line(line)
         if match is None:
             return None
         signed, _, signature = line.rpartition(".")
         if not self._signer.verify_signature(signed, signature):
             return None
         audience, value, second = match.groups()
-        age = int(time.time()) - int(second)
-        return value if audience in audiences and -LEEWAY <= age <= max_age else None
+        return value, audience, int(time.time()) - int(second)
+
+
+def match_line(line: str) -> re.Match[str] | None:
+    """
+    Return the match of a line that has the form of a signed one, whoever has made it.
+    """
+    return _LINE.fullmatch(line) if len(line) <= _LONGEST else None

@@ -7,16 +7,70 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, cast
 
 from idlanyard._policy.header_names import find_plain_header_fault
 from idlanyard._policy.sources import Header
 from idlanyard.exceptions import PolicyError
-from idlanyard.signing._signatures import FieldKeys, parse_audience, parse_field, parse_keys
+from idlanyard.signing._signatures import (
+    FieldKeys,
+    match_line,
+    parse_audience,
+    parse_field,
+    parse_keys,
+)
 
 _store: Final = object.__setattr__
 _LONGEST_AGE: Final = 300
+
+LEEWAY: Final = 10
+"""
+The most seconds by which the clock of a sender may be ahead of ours.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """
+    The conditions on which a line is believed.
+
+    Attributes:
+        keys: the keys that may have signed it.
+        audiences: the names of this service.
+        max_age: the most seconds since the signing.
+    """
+
+    keys: FieldKeys
+    audiences: tuple[str, ...]
+    max_age: int
+
+    def verify(self, line: str) -> str | None:
+        """
+        Return the value that *line* vouches for, or ``None``; no text raises.
+        """
+        read = self.keys.read(line)
+        if read is None:
+            return None
+        value, audience, age = read
+        return value if audience in self.audiences and -LEEWAY <= age <= self.max_age else None
+
+    def explain(self, line: str) -> str:
+        """
+        Return in words why ``verify`` believes *line*, or does not.
+        """
+        if match_line(line) is None:
+            return "not a line that a Signer makes"
+        read = self.keys.read(line)
+        if read is None:
+            return "not signed with one of the keys, or signed for another field"
+        _, audience, age = read
+        if audience not in self.audiences:
+            return f"signed for {audience}, and not for {' or '.join(self.audiences)}"
+        if age > self.max_age:
+            return f"signed {age} seconds ago, and max_age is {self.max_age}"
+        if age < -LEEWAY:
+            return f"signed {-age} seconds in the future: compare the clocks"
+        return "valid"
 
 
 @dataclass(frozen=True)
@@ -37,9 +91,12 @@ class SignedHeader(Header):
         audience: the name of this service, or several: the origins that it is
             called at, such as ``"https://billing.internal"``, unless the
             ``Signer`` has another name for it.
-        max_age: the most seconds since the signing. Whoever copies a header
-            can send it again for as long, so that more than 300 are refused.
+        max_age: the most seconds since the signing. A header that somebody
+            has copied can be sent again for as long, so that more than 300
+            are refused.
         unsafe_max_age_ok: accept a longer *max_age*.
+        siblings: as for ``Header``.
+        peers_too: as for ``Header``.
 
     Raises:
         PolicyError: an option is wrong; the message says what to write.
@@ -50,27 +107,36 @@ class SignedHeader(Header):
     parse: Callable[[str], str | None] | None = dataclasses.field(
         default=None, init=False, repr=False
     )
-    verify: Callable[[str], str | None] | None = dataclasses.field(
-        default=None, init=False, repr=False, compare=False
-    )
+    verify: Callable[[str], str | None] = dataclasses.field(init=False, repr=False, compare=False)
+    siblings: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    peers_too: bool = dataclasses.field(default=False, kw_only=True)
     field: str = dataclasses.field(kw_only=True)
     keys: Sequence[str | bytes] = dataclasses.field(kw_only=True, repr=False)
     audience: str | Sequence[str] = dataclasses.field(kw_only=True)
     max_age: int = dataclasses.field(default=_LONGEST_AGE, kw_only=True)
     unsafe_max_age_ok: bool = dataclasses.field(default=False, kw_only=True)
+    _reader: _Reader = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_header("SignedHeader", self.name)
         field, keys = parse_field(self.field), parse_keys(self.keys)
         audiences = _parse_audiences(self.audience)
         self._check_max_age()
-        verify = FieldKeys(field, keys).verify
+        reader = _Reader(FieldKeys(field, keys), audiences, self.max_age)
         _store(self, "keys", keys)
         _store(self, "audience", audiences)
-        _store(
-            self, "verify", partial(verify, audiences=frozenset(audiences), max_age=self.max_age)
-        )
+        _store(self, "_reader", reader)
+        _store(self, "verify", reader.verify)
         super().__post_init__()
+
+    def explain(self, line: str) -> str:
+        """
+        Return in words why *line* is believed, or why it is not; for a look at it by hand.
+
+        Args:
+            line: the value of the header.
+        """
+        return self._reader.explain(line)
 
     def _check_max_age(self) -> None:
         age: object = self.max_age
