@@ -10,10 +10,12 @@ from idlanyard import (
     EVERYONE,
     Baggage,
     Cookie,
+    Environ,
     Header,
     PathPrefix,
     Policy,
     Query,
+    Scope,
     Subdomain,
     request_spec,
     session_spec,
@@ -67,11 +69,18 @@ EXPLAINED = {
         ),
         "user_id: X-A, which is verified and from 10.0.0.5 (signed); absent otherwise.",
     ),
+    "the server": (
+        Policy(user=user_spec(sources=[Scope("user.name"), Environ("REMOTE_USER")])),
+        (
+            "user_id: user.name in the ASGI scope or REMOTE_USER in the WSGI environ, which the "
+            "server sets and no client (code); absent otherwise."
+        ),
+    ),
     "minted here": (
         Policy(session=session_spec(signed=[SECRET])),
         (
-            "session_id: X-Session-ID, only with a signature of this service (signed); minted where "
-            "it is absent."
+            "session_id: X-Session-ID, only with a signature of this service (signed); minted "
+            "where it is absent."
         ),
     ),
     "required": (
@@ -84,8 +93,8 @@ EXPLAINED = {
     "required of anyone": (
         Policy(extra=[request_spec(mint=None, required=True)]),
         (
-            "request_id: X-Request-ID, believed from anyone (client), who proves nothing; without it "
-            "a request is answered 400."
+            "request_id: X-Request-ID, believed from anyone (client), who proves nothing; without "
+            "it a request is answered 400."
         ),
     ),
     "many sources": (
@@ -103,9 +112,9 @@ EXPLAINED = {
         ),
         (
             "session_id: what a function finds in traceparent or the cookie sid or the query "
-            "parameter s or the label before app.example in Host or the path /t/{id} or the member "
-            "session.id of baggage, believed from anyone (client), who proves nothing; minted where "
-            "it is absent."
+            "parameter s or the label before app.example in Host or the path /t/{id} or the "
+            "member session.id of baggage, believed from anyone (client), who proves nothing; "
+            "minted where it is absent."
         ),
     ),
     "a socket without an address": (

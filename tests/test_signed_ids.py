@@ -229,7 +229,7 @@ def test_a_refusal_says_what_to_do_and_no_value(caplog: pytest.LogCaptureFixture
         ),
         pytest.param(
             lambda: session_spec(signed=[NEW], sources=[Header("X-A", verify=str)]),
-            "what somebody else has signed: leave one of them out",
+            "its sources are proven by themselves: leave one of them out",
             id="verify",
         ),
         pytest.param(

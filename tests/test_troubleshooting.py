@@ -28,6 +28,7 @@ FILLED = {
     "length": "255",
     "peer": "10.0.0.6",
     "secret": "X-Proxy-Secret",
+    "server": "Environ('REMOTE_USER')",
     "spec": "user_spec",
     "verified": "X-Signed-User",
 }

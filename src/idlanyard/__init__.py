@@ -37,6 +37,7 @@ from idlanyard._policy.admission import Admission
 from idlanyard._policy.default_specs import request_spec, session_spec, tenant_spec, user_spec
 from idlanyard._policy.peers import EVERYONE
 from idlanyard._policy.policy import Policy
+from idlanyard._policy.server_sources import Environ, Scope
 from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Subdomain
 from idlanyard._policy.spec import IDSpec
 from idlanyard.exceptions import IDLanyardError, MissingID, PolicyError, UntrustedID
@@ -52,6 +53,7 @@ __all__ = [
     "Baggage",
     "ContextThreadPoolExecutor",
     "Cookie",
+    "Environ",
     "Header",
     "IDLanyardError",
     "IDSpec",
@@ -61,6 +63,7 @@ __all__ = [
     "PolicyError",
     "Provenance",
     "Query",
+    "Scope",
     "SessionContext",
     "Subdomain",
     "UntrustedID",

@@ -232,7 +232,7 @@ BREACHES = [
         "R7",
         "a generator that turns bad is believed",
         "_policy/checked_policy.py",
-        "            return check_of(spec).require(spec.name, spec.mint())\n",
+        "            return check_of(spec).require(spec.name, mint())\n",
         "            return spec.mint()\n",
         "tests/test_policy.py::test_a_generator_that_fails_later_is_replaced",
     ),

@@ -21,16 +21,20 @@ from idlanyard._policy.header_names import is_owned
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.peers import parse_address
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
+from idlanyard._policy.proofs import Proof, proof_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard._policy.spec import (
     IDSpec,
     check_of,
-    is_verified,
     needs_sender,
     signatures_of,
     sources_of,
 )
 from idlanyard.ids import Provenance, token
+
+NOT_VERIFIED: Final = "not verified"
+NOT_BY_SERVER: Final = "the server does not say it"
+_UNPROVEN: Final = {Proof.SIGNATURE: NOT_VERIFIED, Proof.SERVER: NOT_BY_SERVER}
 
 
 class CompiledSpec:
@@ -52,7 +56,8 @@ class CompiledSpec:
             the rules say so.
         needs_proof: whether it has to be proven.
         needs_sender: whether only a trusted sender may set it.
-        is_verified: whether its sources verify a signature.
+        unproven: the reason why a header is dropped that does not prove the ID, where its
+            sources prove it by themselves, or ``None``.
         provenance: the provenance of a value that is accepted.
         always_settled: whether it is settled also if no header claims it.
         mint: makes an ID for a request without one, or ``None``.
@@ -73,7 +78,6 @@ class CompiledSpec:
         "is_plain",
         "is_quick",
         "is_valid",
-        "is_verified",
         "key",
         "keys",
         "may_refuse",
@@ -87,6 +91,7 @@ class CompiledSpec:
         "rules",
         "sources",
         "spellings",
+        "unproven",
     )
 
     def __init__(self, policy: CheckedPolicy, name: str, dialect: Dialect) -> None:
@@ -125,10 +130,13 @@ class CompiledSpec:
         )
 
     def _compile_proof(self) -> None:
-        self.is_verified = is_verified(self.rules)
+        proof = proof_of(sources_of(self.rules))
+        self.unproven = _UNPROVEN.get(proof)
         self.needs_sender = needs_sender(self.rules)
         self.provenance = Provenance.PEER if self.needs_proof else Provenance.CLIENT
-        if self.is_verified or signatures_of(self.rules) is not None:
+        if proof is Proof.SERVER:
+            self.provenance = Provenance.CODE
+        elif proof is Proof.SIGNATURE or signatures_of(self.rules) is not None:
             self.provenance = Provenance.SIGNED
 
 

@@ -14,13 +14,12 @@ from idlanyard._binding.events import Event
 from idlanyard._binding.snapshot import make_snapshot
 from idlanyard._binding.state import RequestIDs, bound
 from idlanyard._decision.claims import ALIASED, NAMED_BY_CONNECTION, REPEATED
-from idlanyard._decision.plan import CompiledPolicy
+from idlanyard._decision.plan import NOT_BY_SERVER, NOT_VERIFIED, CompiledPolicy
 from idlanyard._decision.resolve import (
     ABSENT,
     LONE_ALIAS,
     NOT_SIGNED,
     NOT_UNDERSTOOD,
-    NOT_VERIFIED,
     UNKNOWN,
     UNMATCHED,
     Rejection,
@@ -35,6 +34,7 @@ from idlanyard._decision.trust import (
     WRONG_PROOF,
 )
 from idlanyard._policy.peers import UNIX, parse_address
+from idlanyard._policy.server_sources import Environ, Scope
 from idlanyard._policy.sources import Header
 from idlanyard._policy.spec import sources_of
 from idlanyard.ids import Provenance
@@ -93,6 +93,9 @@ _VALUE_WARNINGS: Final = {
     NOT_VERIFIED: (
         "value dropped, no signature proves it: only {verified} is believed, signed with a key of "
         "this service, for it, and not expired"
+    ),
+    NOT_BY_SERVER: (
+        "value dropped, no header is believed: the ID is read from {server}, which holds none"
     ),
     NOT_SIGNED: (
         "value dropped, this service has not minted it: {spec}(signed=...) accepts only IDs with a "
@@ -195,6 +198,9 @@ def _describe_rules(plan: CompiledPolicy, field: str) -> dict[str, str]:
         "length": str(spec.max_length),
         "verified": " or ".join(
             source.name for source in sources_of(spec) if isinstance(source, Header)
+        ),
+        "server": " or ".join(
+            repr(source) for source in sources_of(spec) if isinstance(source, Scope | Environ)
         ),
         "spec": build,
         "charset": charset.format(spec=build),

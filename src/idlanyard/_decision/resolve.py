@@ -14,7 +14,7 @@ from idlanyard import _failures
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_request_ids
 from idlanyard._decision.claims import NAMED_BY_CONNECTION, REPEATED, Claims
-from idlanyard._decision.plan import CompiledPolicy, CompiledSpec
+from idlanyard._decision.plan import NOT_VERIFIED, CompiledPolicy, CompiledSpec
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
 from idlanyard._policy.peers import LONGEST_LIST
@@ -24,7 +24,6 @@ from idlanyard.ids import Provenance
 
 LONE_ALIAS: Final = "only an alias of the header is there"
 NOT_UNDERSTOOD: Final = "not understood"
-NOT_VERIFIED: Final = "not verified"
 PARSE_FAILED: Final = "its parse function failed"
 NOT_SIGNED: Final = "not minted by this service"
 VERIFY_FAILED: Final = "its verify function failed"
@@ -287,8 +286,8 @@ class Case:
             self.rejected.append((spec.name, self._judge_sender()))
         else:
             value, source = self._read_sources(spec)
-            if value is None and claimed and spec.is_verified and not self._explains(spec):
-                self.rejected.append((spec.name, NOT_VERIFIED))
+            if value is None and claimed and spec.unproven and not self._explains(spec):
+                self.rejected.append((spec.name, spec.unproven))
         text = value.decode() if plan.binary and value is not None else value
         refusal = check_required(spec, text, self._request)
         if refusal is not None:
@@ -340,7 +339,11 @@ class Case:
         Return the value of one source, or ``None``, and the reason why it cannot be used.
         """
         if key is None:
-            values = source.read(self._request.view())
+            try:
+                values = source.read(self._request.view())
+            except Exception as error:
+                _failures.report_failure(f"read of {source!r}", error)
+                return None, PARSE_FAILED
             if len(values) > 1:
                 return None, REPEATED
             return (self._plan.encode(values[0]) if values and values[0] else None), None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, Literal
 from weakref import ref
 
@@ -160,17 +160,14 @@ class CheckedPolicy:
         Return a fresh ID, or one of ``ids.token`` if the generator of the ID fails.
         """
         spec = self.specs.get(name)
-        if spec is None:
+        if spec is None or spec.mint is None:
             return ids.token()
-        signatures = signatures_of(spec)
-        made = self._make_id(spec)
+        made, signatures = self._make_id(spec, spec.mint), signatures_of(spec)
         return made if signatures is None else signatures.sign(made)
 
-    def _make_id(self, spec: IDSpec) -> str:
-        if spec.mint is None:
-            return ids.token()
+    def _make_id(self, spec: IDSpec, mint: Callable[[], str]) -> str:
         try:
-            return check_of(spec).require(spec.name, spec.mint())
+            return check_of(spec).require(spec.name, mint())
         except Exception as error:
             _failures.report_failure(f"mint of {spec.name}", error)
             return ids.token()

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.proofs import Proof, proof_of
+from idlanyard._policy.server_sources import Environ, Scope
 from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Source, Subdomain
-from idlanyard._policy.spec import IDSpec, is_verified, needs_sender, signatures_of, sources_of
+from idlanyard._policy.spec import IDSpec, needs_sender, signatures_of, sources_of
 
 
 def explain_policy(policy: CheckedPolicy, excluded: Sequence[str]) -> str:
@@ -45,6 +47,11 @@ def _describe_source(source: Source) -> str:
             return f"the path {source.template}"
         case Baggage():
             return f"the member {source.key} of baggage"
+        case Scope():
+            return f"{source.path} in the ASGI scope"
+        case Environ():
+            pass
+    return f"{source.key} in the WSGI environ"
 
 
 def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
@@ -53,7 +60,10 @@ def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
     """
     if signatures_of(spec) is not None:
         return "only with a signature of this service (signed)"
-    if is_verified(spec):
+    proof = proof_of(sources_of(spec))
+    if proof is Proof.SERVER:
+        return "which the server sets and no client (code)"
+    if proof is Proof.SIGNATURE:
         senders = " whoever sends it"
         if needs_sender(spec):
             senders = f" and from {_describe_senders(policy)}"

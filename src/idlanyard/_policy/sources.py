@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, cast
 from idlanyard._policy import callables
 from idlanyard._policy.header_names import find_header_fault, find_plain_header_fault
 from idlanyard._policy.request import Request
+from idlanyard._policy.server_sources import Environ, Scope
 from idlanyard.exceptions import PolicyError
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_.~-]+")
@@ -364,4 +365,4 @@ class PathPrefix:
         return found
 
 
-Source: TypeAlias = Header | Cookie | Query | Subdomain | PathPrefix | Baggage
+Source: TypeAlias = Header | Cookie | Query | Subdomain | PathPrefix | Baggage | Scope | Environ

@@ -15,6 +15,7 @@ from idlanyard._policy.header_names import derive_header, find_plain_header_faul
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.keys import Signatures, parse_signing_keys
 from idlanyard._policy.options import Options, explain_unknown, find_meant
+from idlanyard._policy.proofs import Proof, asks_for_peers, find_mixture, find_proof, proof_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard.exceptions import PolicyError
 
@@ -180,20 +181,13 @@ Returns the sources of an ID, each of them a ``Source``: text has become a ``Hea
 """
 
 
-def is_verified(spec: IDSpec) -> bool:
-    """
-    Return whether the sources of an ID verify it.
-    """
-    return any(isinstance(one, Header) and one.verify is not None for one in sources_of(spec))
-
-
 def needs_sender(spec: IDSpec) -> bool:
     """
     Return whether an ID is believed from trusted senders only.
     """
-    if is_verified(spec):
-        return any(isinstance(one, Header) and one.peers_too for one in sources_of(spec))
-    return spec.accept == "proven"
+    if proof_of(sources_of(spec)) is Proof.SENDER:
+        return spec.accept == "proven"
+    return asks_for_peers(sources_of(spec))
 
 
 def explain_unknown_rule(rule: str, name: str, names: list[str]) -> str:
@@ -350,7 +344,7 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
             given,
         )
     sources = tuple(_parse_source(spec, entry) for entry in entries)
-    _check_verified(spec, sources)
+    _check_mixture(spec, sources)
     if spec.accept == "proven":
         _check_proof(spec, sources)
     return sources
@@ -424,18 +418,18 @@ def _parse_header(spec: IDSpec, name: str) -> Header:
     )
 
 
-def _check_verified(spec: IDSpec, sources: tuple[Source, ...]) -> None:
+def _check_mixture(spec: IDSpec, sources: tuple[Source, ...]) -> None:
     """
-    Refuse a source without a signature beside one with: whoever lacks one would use the other.
+    Refuse a source beside one that is proven by itself: whoever lacks that proof would use it.
     """
-    verified = [isinstance(source, Header) and source.verify is not None for source in sources]
-    if any(verified) and not all(verified):
-        source = sources[verified.index(False)]
+    mixture = find_mixture(sources)
+    if mixture is not None:
+        one, other = mixture
         raise PolicyError.about(
             "sources",
-            f"of {spec.name} has {source!r}, which nothing verifies, beside a source that is "
-            f"verified: leave it out, or declare another ID for it",
-            source,
+            f"of {spec.name} has {one!r}, proven by {find_proof(one).value}, beside {other!r}, "
+            f"proven by {find_proof(other).value}: leave one out, or declare another ID for it",
+            other,
         )
 
 
@@ -451,11 +445,11 @@ def _check_signed(spec: IDSpec) -> None:
             f"of {spec.name} accepts what was minted here, and nothing mints it: write "
             f"mint=ids.token, or leave signed out",
         )
-    if is_verified(spec):
+    if proof_of(sources_of(spec)) in (Proof.SIGNATURE, Proof.SERVER):
         raise PolicyError.about(
             "signed",
-            f"of {spec.name} accepts what was minted here, and Header(verify=...) what somebody "
-            f"else has signed: leave one of them out",
+            f"of {spec.name} accepts what was minted here, and its sources are proven by "
+            f"themselves: leave one of them out",
         )
 
 
@@ -464,7 +458,7 @@ def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
     Refuse sources that only the client can set, for an ID that needs proof.
     """
     for source in sources:
-        if not isinstance(source, Header):
+        if find_proof(source) is Proof.NONE:
             raise PolicyError.about(
                 "sources",
                 f"of {spec.name} has {source!r}, the client's own word, which no proxy vouches "

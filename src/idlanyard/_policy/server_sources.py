@@ -1,0 +1,160 @@
+"""
+The sources of an ID that the server sets, and that no client can write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from idlanyard._policy.callables import find_call_fault
+from idlanyard._policy.request import Request
+from idlanyard.exceptions import PolicyError
+
+Parse = Callable[[str], "str | None"]
+_OF_CLIENTS: Final = frozenset(
+    "headers http_version method path query_string raw_path root_path scheme subprotocols type "
+    "CONTENT_LENGTH CONTENT_TYPE PATH_INFO PATH_TRANSLATED QUERY_STRING RAW_URI REQUEST_METHOD "
+    "REQUEST_URI SCRIPT_NAME SERVER_PROTOCOL".split()
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """
+    A value in the ASGI ``scope``, which the server or a middleware outside has set.
+
+    What it holds is proven, with the provenance ``CODE``. On WSGI it is
+    absent. It is read before the application runs: a middleware that sets it
+    has to be outside of this package's.
+
+    Args:
+        path: the keys and attributes that lead to the value, joined by dots:
+            ``"user.username"`` is ``scope["user"].username`` or
+            ``scope["user"]["username"]``. The value is text, a whole number
+            or a UUID.
+        parse: a function that takes the text and returns the ID in it, or
+            ``None``.
+
+    Raises:
+        PolicyError: *path* is none, or leads to what a client writes; the
+            message says what to write.
+    """
+
+    path: str
+    parse: Parse | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, "path", self.path, "user.username")
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the value, if there is one.
+        """
+        found = getattr(request, "scope", None)
+        names = self.path.split(".")
+        while names and found is not None:
+            found, names = _take_step(found, names)
+        return _read_text(found, self.parse)
+
+
+def _take_step(found: Any, names: list[str]) -> tuple[Any, list[str]]:
+    """
+    Return the next value on a path, and the names that are left.
+    """
+    if isinstance(found, Mapping):
+        held = cast("Mapping[str, Any]", found)
+        # Keys have dots as well: Mangum's are "aws.event" and "aws.context".
+        for end in range(len(names), 0, -1):
+            key = ".".join(names[:end])
+            if key in held:
+                return held[key], names[end:]
+        return None, []
+    return getattr(found, names[0], None), names[1:]
+
+
+@dataclass(frozen=True)
+class Environ:
+    """
+    A variable in the WSGI ``environ`` that the server sets, such as ``REMOTE_USER``.
+
+    What it holds is proven, with the provenance ``CODE``. On ASGI it is
+    absent.
+
+    Args:
+        key: the key in ``environ``.
+        parse: a function that takes the text and returns the ID in it, or
+            ``None``.
+
+    Raises:
+        PolicyError: *key* is none, or holds what a client writes; the message
+            says what to write.
+    """
+
+    key: str
+    parse: Parse | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, "key", self.key, "REMOTE_USER")
+        if self.key.startswith("HTTP_"):
+            name = self.key.removeprefix("HTTP_").replace("_", "-").title()
+            raise PolicyError(
+                f"Environ({self.key!r}) holds a header, which a client writes: "
+                f"write Header({name!r})",
+                option="sources",
+                value=self.key,
+            )
+
+    def read(self, request: Request) -> list[str]:
+        """
+        Return the value, if there is one.
+        """
+        environ: Mapping[str, Any] = getattr(request, "environ", None) or {}
+        return _read_text(environ.get(self.key), self.parse)
+
+
+def _check(source: Scope | Environ, option: str, given: object, example: str) -> None:
+    """
+    Refuse what leads to nothing, or to what a client writes.
+    """
+    name = type(source).__name__
+    if not isinstance(given, str) or not all(given.split(".")):
+        raise PolicyError(
+            f"{name}({given!r}) is no {option}: write {name}({example!r})",
+            option="sources",
+            value=given,
+        )
+    if given.partition(".")[0] in _OF_CLIENTS:
+        raise PolicyError(
+            f"{name}({given!r}) holds what a client writes: write {name}({example!r}), or read it "
+            f"by Header, Query, Subdomain or PathPrefix",
+            option="sources",
+            value=given,
+        )
+    fault = None if source.parse is None else find_call_fault(source.parse, "the text")
+    if fault is not None:
+        raise PolicyError(f"{name}(parse=...) {fault}", option="parse", value=source.parse)
+
+
+def _read_text(found: object, parse: Parse | None) -> list[str]:
+    """
+    Return the ID in a value as a list of one, or nothing.
+
+    Raises:
+        TypeError: it is another value than text, a number or a UUID.
+    """
+    if found is None or found == "":
+        return []
+    if isinstance(found, bool) or not (isinstance(found, str | int) or _is_uuid(found)):
+        raise TypeError(f"the value is {type(found).__name__}: set text, a number or a UUID")
+    text = None if parse is None else parse(str(found))
+    if parse is None:
+        text = str(found)
+    return [text] if text else []
+
+
+def _is_uuid(found: object) -> bool:
+    from uuid import UUID
+
+    return isinstance(found, UUID)
