@@ -24,6 +24,7 @@ MODULES = (
     "idlanyard.asgi",
     "idlanyard.context",
     "idlanyard.ids",
+    "idlanyard.signing",
     "idlanyard.testing",
     "idlanyard.wsgi",
     "idlanyard.__main__",
