@@ -30,7 +30,7 @@ The most seconds by which the clock of a sender may be ahead of ours.
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _Conditions:
     """
     The conditions on which a line is believed.
 
@@ -115,18 +115,18 @@ class SignedHeader(Header):
     audience: str | Sequence[str] = dataclasses.field(kw_only=True)
     max_age: int = dataclasses.field(default=_LONGEST_AGE, kw_only=True)
     unsafe_max_age_ok: bool = dataclasses.field(default=False, kw_only=True)
-    _reader: _Reader = dataclasses.field(init=False, repr=False, compare=False)
+    _conditions: _Conditions = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_header("SignedHeader", self.name)
         field, keys = parse_field(self.field), parse_keys(self.keys)
         audiences = _parse_audiences(self.audience)
         self._check_max_age()
-        reader = _Reader(FieldKeys(field, keys), audiences, self.max_age)
+        conditions = _Conditions(FieldKeys(field, keys), audiences, self.max_age)
         _store(self, "keys", keys)
         _store(self, "audience", audiences)
-        _store(self, "_reader", reader)
-        _store(self, "verify", reader.verify)
+        _store(self, "_conditions", conditions)
+        _store(self, "verify", conditions.verify)
         super().__post_init__()
 
     def explain(self, line: str) -> str:
@@ -136,7 +136,7 @@ class SignedHeader(Header):
         Args:
             line: the value of the header.
         """
-        return self._reader.explain(line)
+        return self._conditions.explain(line)
 
     def _check_max_age(self) -> None:
         age: object = self.max_age
