@@ -14,7 +14,7 @@ from idlanyard._decision.plan import (
     SECRET,
     SIBLING,
     CompiledPolicy,
-    CompiledSpec,
+    Watched,
 )
 from idlanyard._decision.protocols import Pair
 from idlanyard._policy.peers import LONGEST_LIST
@@ -56,12 +56,11 @@ class Claims:
         if plan.secret_key in self.values:
             self.removed |= plan.spellings[plan.secret_key]
         # Last, since a header that Connection names is absent, whatever its value.
-        for key, kind, spec in _find_named(plan, named):
+        for key, kind, claimed in _find_named(plan, named):
             if kind in (OWN, ALIAS, SECRET):
                 self._mark_fault(key, NAMED_BY_CONNECTION)
                 self.removed |= plan.spellings[key]
-                if spec is not None:
-                    self.specs[spec] = None
+                self.specs.update(dict.fromkeys(claimed))
         self.removed -= plan.kept
 
     def _sort(self, plan: CompiledPolicy, found: list[Pair]) -> list[Any]:
@@ -70,9 +69,8 @@ class Claims:
         """
         connections: list[Any] = []
         for name, value in found:
-            key, kind, spec = plan.watched[name]
-            if spec is not None:
-                self.specs[spec] = None
+            key, kind, claimed = plan.watched[name]
+            self.specs.update(dict.fromkeys(claimed))
             if kind == CONNECTION:
                 connections.append(value)
             elif kind == ALIAS:
@@ -90,9 +88,7 @@ class Claims:
         self.faults[key] = reason
 
 
-def _find_named(
-    plan: CompiledPolicy, lines: list[Any]
-) -> Iterable[tuple[Any, int, CompiledSpec | None]]:
+def _find_named(plan: CompiledPolicy, lines: list[Any]) -> Iterable[Watched]:
     """
     Return the watched headers that ``Connection`` names; all of them if its lines, those
     apart that name no header, are over 8,192 characters.

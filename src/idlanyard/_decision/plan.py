@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
@@ -196,6 +196,11 @@ CONNECTION: Final = 2
 SECRET: Final = 3
 SIBLING: Final = 4
 
+Watched: TypeAlias = tuple[Any, int, tuple[CompiledSpec, ...]]
+"""
+The key of a watched header, its kind, and the IDs that it claims.
+"""
+
 _RESPONSE_HEADERS: Final = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
 
 
@@ -254,7 +259,7 @@ class CompiledPolicy:
         quick: the IDs that raise no question but that of the sender, by their header;
             ``None`` for any other watched header.
         watched: the headers that the decision depends on, in every spelling: the key,
-            the kind, and the ID that it claims, unless that is always settled.
+            the kind, and the IDs that it claims, but for those that are always settled.
         watched_names: their names alone, which is faster to ask.
         spellings: every spelling of each watched header, by its key.
         connection_key: the key of ``Connection``.
@@ -388,29 +393,31 @@ class CompiledPolicy:
         self.kept = self._spell(kept)
         self.removable = self._spell(self._removable_keys(kept))
 
-    def _watch(self, secret: str | None) -> dict[Any, tuple[Any, int, CompiledSpec | None]]:
+    def _watch(self, secret: str | None) -> dict[Any, Watched]:
         key, aliases = self.dialect.key, self.dialect.aliases
-        watched: dict[Any, tuple[Any, int, CompiledSpec | None]] = {
-            self.connection_key: (self.connection_key, CONNECTION, None)
-        }
+        watched: dict[Any, Watched] = {self.connection_key: (self.connection_key, CONNECTION, ())}
         if secret is not None:
             own = key(secret)
-            watched[own] = own, SECRET, None
-            watched.update(dict.fromkeys(aliases(Header(secret)), (own, ALIAS, None)))
+            watched[own] = own, SECRET, ()
+            watched.update(dict.fromkeys(aliases(Header(secret)), (own, ALIAS, ())))
         for sibling in find_siblings(self.specs):
             own = key(sibling)
-            watched[own] = own, SIBLING, None
-            watched.update(dict.fromkeys(aliases(Header(sibling)), (own, ALIAS, None)))
-        for spec in self.specs:
-            claimant = None if spec.always_settled else spec
-            for header in find_managed_headers(spec.rules):
-                own = key(header.name)
-                watched.update(dict.fromkeys(aliases(header), (own, ALIAS, claimant)))
+            watched[own] = own, SIBLING, ()
+            watched.update(dict.fromkeys(aliases(Header(sibling)), (own, ALIAS, ())))
+        headers = [
+            (header, key(header.name), spec)
+            for spec in self.specs
+            for header in find_managed_headers(spec.rules)
+        ]
+        claimants: dict[Any, tuple[CompiledSpec, ...]] = {}
+        for _, own, spec in headers:
+            # Several IDs may read one verified header.
+            claimants[own] = claimants.get(own, ()) + (() if spec.always_settled else (spec,))
+        for header, own, _ in headers:
+            watched.update(dict.fromkeys(aliases(header), (own, ALIAS, claimants[own])))
         # An ID that reads both X-User-ID and X_User_ID has each as a header of its own.
-        for spec in self.specs:
-            claimant = None if spec.always_settled else spec
-            for header in find_managed_headers(spec.rules):
-                watched[key(header.name)] = key(header.name), OWN, claimant
+        for own, claiming in claimants.items():
+            watched[own] = own, OWN, claiming
         return watched
 
     def _removable_keys(self, kept: set[Any]) -> set[Any]:

@@ -165,6 +165,7 @@ def _settle_case(plan: CompiledPolicy, lines: Sequence[Pair], raw: Any) -> Resol
             echo.append((spec.echo_name, value))
         if is_new and spec.forward_key is not None:
             added.append((spec.forward_key, value))
+    case.keep_shown()
     inner = RequestIDs()
     inner.values, inner.echo = (*values,), echo
     inner.policy, inner.open, inner.binary = plan.policy, True, plan.binary
@@ -255,6 +256,7 @@ class Case:
         "_claims",
         "_plan",
         "_request",
+        "_shown",
         "_verdict",
         "refusal",
         "rejected",
@@ -267,6 +269,7 @@ class Case:
         self._claims = claims = Claims(plan, found)
         self._request = LazyRequest(plan, raw)
         self._verdict: str | None = None
+        self._shown: set[Any] = set()
         self.specs = claims.specs
         self.removed = claims.removed
         self.rejected: list[Rejection] = []
@@ -298,9 +301,19 @@ class Case:
         is_unchanged = source == spec.key and claims.values[source] == value
         for key in claimed:
             shows = key == source and (is_unchanged or key != spec.key)
-            if key in plan.removable and not (shows and spec.forward_key is not None):
+            if key not in plan.removable:
+                continue
+            if shows and spec.forward_key is not None:
+                self._shown.add(key)
+            else:
                 self.removed |= plan.spellings[key]
         return value, provenance, not is_unchanged
+
+    def keep_shown(self) -> None:
+        """
+        Keep a header in which one of several IDs was found, whatever becomes of the others.
+        """
+        self.removed -= self._shown
 
     def _explains(self, spec: CompiledSpec) -> bool:
         return any(name == spec.name for name, _ in self.rejected)

@@ -286,19 +286,21 @@ def check_admission(admission: object, specs: Mapping[str, IDSpec]) -> None:
 def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
     """
     Refuse a header that two IDs, or an ID and the shared secret, use in any spelling.
+
+    Several IDs may read one header that all of them verify.
     """
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, bool]] = {}
     roles = [
-        (header.name, spec.name)
+        (header.name, spec.name, header.verify is not None)
         for spec in specs
         for header in (Header(spec.header), *sources_of(spec))
         if isinstance(header, Header)
     ]
     if secret_header is not None:
-        roles.append((secret_header, "shared_secret"))
-    for header, role in roles:
-        owner = owners.setdefault(header.lower().replace("_", "-"), role)
-        if owner != role:
+        roles.append((secret_header, "shared_secret", False))
+    for header, role, is_verified in roles:
+        owner, is_shared = owners.setdefault(header.lower().replace("_", "-"), (role, is_verified))
+        if owner != role and not (is_verified and is_shared):
             raise PolicyError(
                 f"the header {header!r} serves {owner} and {role}: give each its own",
                 option="header",
