@@ -150,7 +150,7 @@ PUBLIC = {
         "SessionsHandler",
     ),
     "idlanyard.registry.wsgi": ("SessionsApp", "wsgi_app"),
-    "idlanyard.signing": ("SignedHeader", "Signer"),
+    "idlanyard.signing": ("Assertion", "SignedHeader", "Signer"),
     "idlanyard.testing": ("client_headers", "override", "raise_failures", "session_ids"),
     "idlanyard.wsgi": ("SessionContextMiddleware",),
 }

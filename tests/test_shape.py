@@ -46,6 +46,11 @@ DEMO = {
     "_demo.run": {"rich"},
 }
 
+ASSERTIONS = {
+    "signing._assertions.keys": {"cryptography", "jwt"},
+    "signing._assertions.verifier": {"jwt"},
+}
+
 FORBIDDEN_WORDS = {"common", "helper", "helpers", "manager", "managers", "util", "utils"}
 PATCHING = {"setattr", "setitem", "delattr"}
 
@@ -119,7 +124,7 @@ def _own_third_parties(name: str) -> set[str]:
     if name.startswith(REGISTRY):
         return DRIVERS.get(_part(name), set())
     if not name.startswith(INTEGRATIONS):
-        return DEMO.get(name, set())
+        return (DEMO | ASSERTIONS).get(name, set())
     own = name.split(".")[1]
     return {own} | COMPANIONS.get(own, set())
 

@@ -1,0 +1,3 @@
+"""
+The verified JWTs of gateways and identity providers.
+"""

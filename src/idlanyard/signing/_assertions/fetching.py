@@ -1,0 +1,173 @@
+"""
+Getting keys by HTTP: from the URL that the code names, in bounded time, of bounded size.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import ssl
+import time
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from idlanyard.signing._assertions.keys import KeysUnusable
+
+SECONDS: Final = 10.0
+"""
+The most seconds that a key server may take for all of its answer.
+"""
+
+MOST_BYTES: Final = 1_000_000
+"""
+The most bytes of an answer.
+"""
+
+_ODD: Final = re.compile(r"[^!-~]|[\\@#]")
+_LOOPBACK: Final = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
+
+
+class KeyURL(NamedTuple):
+    """
+    The parts of a URL that keys are fetched from.
+
+    Attributes:
+        secure: whether it begins with ``https://``.
+        host: the host, as it is resolved.
+        port: the port, ``None`` for the usual one.
+        target: the path and the query, as the request line has them.
+    """
+
+    secure: bool
+    host: str
+    port: int | None
+    target: str
+
+
+def parse_key_url(text: str) -> KeyURL | None:
+    """
+    Return the parts of a URL, or ``None`` if no keys may be fetched from it.
+
+    It begins with ``https://``; ``http://`` is only for this very machine.
+    """
+    if _ODD.search(text):
+        return None
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    is_local = parts.scheme == "http" and _LOOPBACK.fullmatch(host) is not None
+    if not host or not (parts.scheme == "https" or is_local):
+        return None
+    query = f"?{parts.query}" if parts.query else ""
+    return KeyURL(parts.scheme == "https", host, port, f"{parts.path or '/'}{query}")
+
+
+def fetch_answer(url: KeyURL, seconds: float = SECONDS) -> bytes:
+    """
+    Return the body of a key server's answer, which has to be 200.
+
+    A redirect is a failure like any other status, and proxies that the
+    environment names are not asked.
+
+    Raises:
+        KeysUnusable: the server cannot be reached, takes too long, or answers
+            something else.
+    """
+    try:
+        body = _read_answer(_connect(url, seconds), url.target, time.monotonic() + seconds)
+    except TimeoutError:
+        raise KeysUnusable("no answer in time") from None
+    except ssl.SSLCertVerificationError:
+        raise KeysUnusable("no valid certificate") from None
+    except OSError:
+        raise KeysUnusable("no connection") from None
+    except (HTTPException, ValueError):
+        raise KeysUnusable("no HTTP") from None
+    if len(body) > MOST_BYTES:
+        raise KeysUnusable(f"more than {MOST_BYTES} bytes")
+    return body
+
+
+def _read_answer(connection: HTTPConnection, target: str, deadline: float) -> bytes:
+    connection.connect()
+    connected = connection.sock
+    connection.sock = _BoundedSocket(connected, deadline)
+    try:
+        connection.request("GET", target, headers={"Accept": "*/*", "Connection": "close"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise KeysUnusable(f"status {response.status}")
+        return response.read(MOST_BYTES + 1)
+    finally:
+        connected.close()
+
+
+def _connect(url: KeyURL, seconds: float) -> HTTPConnection:
+    if not url.secure:
+        return HTTPConnection(url.host, url.port, timeout=seconds)
+    return HTTPSConnection(
+        url.host, url.port, timeout=seconds, context=ssl.create_default_context()
+    )
+
+
+class _BoundedSocket:
+    """
+    A connected socket on which everything ends at a deadline.
+
+    The timeout of a socket is one for each read, and a server that sends a
+    byte now and then never exceeds it.
+    """
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        self._connected = connected
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        """
+        Send all of *data*.
+        """
+        self._connected.settimeout(_measure_rest(self._deadline))
+        self._connected.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """
+        Return a reader of the answer.
+        """
+        return io.BufferedReader(_BoundedReader(self._connected, self._deadline))
+
+    def close(self) -> None:
+        """
+        Do nothing: ``http.client`` closes a socket before it has read from it.
+        """
+
+
+class _BoundedReader(io.RawIOBase):
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._connected = connected
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connected.settimeout(_measure_rest(self._deadline))
+        return self._connected.recv_into(buffer)
+
+
+def _measure_rest(deadline: float) -> float:
+    """
+    Return the seconds until a deadline.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    rest = deadline - time.monotonic()
+    if rest <= 0:
+        raise TimeoutError
+    return rest

@@ -1,0 +1,137 @@
+"""
+The options of an ``Assertion``, checked when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from idlanyard.exceptions import PolicyError
+from idlanyard.signing._assertions.fetching import parse_key_url
+from idlanyard.signing._assertions.key_source import (
+    FetchedKeys,
+    KeySource,
+    load_by_id,
+    load_key_set,
+)
+from idlanyard.signing._assertions.keys import (
+    ALGORITHMS,
+    MOST_UNNAMED,
+    Keys,
+    KeysUnusable,
+    read_key_set,
+    read_pem,
+)
+
+KeysGiven: TypeAlias = str | bytes | Mapping[str, Any] | list[str] | tuple[str, ...]
+"""
+The keys of an assertion: a URL, a JWKS, or public keys in PEM.
+"""
+
+
+def check_algorithm(algorithm: object) -> str:
+    """
+    Return the algorithm if it is one that has a public key.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    if isinstance(algorithm, str) and algorithm in ALGORITHMS:
+        return algorithm
+    secret = isinstance(algorithm, str) and algorithm.upper().startswith("HS")
+    why = "signs with a secret that both sides know" if secret else "is none of these"
+    raise PolicyError.about(
+        "algorithm", f"{algorithm!r} {why}: write one of {', '.join(ALGORITHMS)}", algorithm
+    )
+
+
+def check_issuer(issuer: object, *, optional: bool) -> str | None:
+    """
+    Return the issuer, or ``None`` if it is empty and may be left out.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    if isinstance(issuer, str) and issuer:
+        return issuer
+    if issuer == "" and optional:
+        return None
+    raise PolicyError.about(
+        "issuer",
+        "is the exact iss of the tokens, such as issuer='https://login.example'",
+        issuer,
+    )
+
+
+def check_audience(audience: object) -> frozenset[str]:
+    """
+    Return the audiences, of which there is at least one.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    given = [audience] if isinstance(audience, str) else _list_items(audience)
+    names = [name for name in given if isinstance(name, str) and name]
+    if names and len(names) == len(given):
+        return frozenset(names)
+    raise PolicyError.about(
+        "audience",
+        "names this service, since a token for another one proves nothing here: "
+        "write audience='https://api.example', as it is in the aud of the tokens",
+        audience,
+    )
+
+
+def check_seconds(option: str, seconds: object, most: int) -> float:
+    """
+    Return a number of seconds from 0 to *most*.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= most:
+        return float(seconds)
+    raise PolicyError.about(option, f"is a number of seconds from 0 to {most}", seconds)
+
+
+def open_keys(keys: object, algorithm: str) -> KeySource:
+    """
+    Return the source of the keys that were given as a URL, a JWKS or in PEM.
+
+    Raises:
+        PolicyError: they are none of these; the message says what to write.
+    """
+    if isinstance(keys, str) and "://" in keys[:10]:
+        url = parse_key_url(keys)
+        if url is None:
+            raise _keys_error("has a URL that is none of https://, without user and fragment")
+        host = urlsplit(keys).netloc
+        if "{kid}" in url.target:
+            return FetchedKeys(load_by_id(url, algorithm), host, by_id=True)
+        return FetchedKeys(load_key_set(url, algorithm), host)
+    try:
+        if isinstance(keys, Mapping):
+            return KeySource(read_key_set(cast("object", keys), algorithm))
+        given = [keys] if isinstance(keys, str | bytes) else _list_items(keys)
+        pems = [pem for pem in given if isinstance(pem, str | bytes)]
+        if not pems or len(pems) < len(given):
+            raise _keys_error("are missing")
+        if len(pems) > MOST_UNNAMED:
+            raise _keys_error(f"are over {MOST_UNNAMED}, each of which is tried on a token")
+        return KeySource(Keys(unnamed=[read_pem(pem, algorithm) for pem in pems]))
+    except KeysUnusable as error:
+        raise _keys_error(f"are {error}") from None
+
+
+def _list_items(value: object) -> list[object]:
+    return list(cast("Iterable[object]", value)) if isinstance(value, Iterable) else []
+
+
+def _keys_error(why: str) -> PolicyError:
+    return PolicyError.about(
+        "keys",
+        f"{why}: write the URL of a key set, keys='https://login.example/jwks.json', "
+        f"a JWKS as a dict, or public keys in PEM",
+    )

@@ -1,0 +1,215 @@
+"""
+``Verifier``: a token's claims, if everything about the token is as it has to be.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from threading import Lock
+from typing import Final, NamedTuple, cast
+
+from jwt import PyJWS
+
+from idlanyard._binding.runtime import is_event_loop_running
+from idlanyard.signing._assertions.key_source import KeySource
+from idlanyard.signing._assertions.keys import Keys, PublicKey
+from idlanyard.signing._assertions.tokens import (
+    LONGEST_TOKEN,
+    JSONObject,
+    TokenRefused,
+    parse_object,
+    parse_token_header,
+    read_key_id,
+    read_time,
+)
+
+_MOST_VERIFIED: Final = 256
+
+
+@dataclass(frozen=True)
+class TokenRules:
+    """
+    The values that a token has to have.
+
+    Attributes:
+        algorithm: the one algorithm of signatures.
+        issuer: the exact ``iss``; ``None`` if tokens have none.
+        audiences: the audiences, one of which has to be in ``aud``.
+        leeway: the seconds by which clocks may differ.
+        typ: the ``typ`` of the header in lower case, ``None`` for any.
+        signer: the ``signer`` of the header. With it, issuer, audience (as
+            ``client``) and times are in the header, as AWS load balancers
+            have them; ``None`` for all others.
+    """
+
+    algorithm: str
+    issuer: str | None
+    audiences: frozenset[str]
+    leeway: float
+    typ: str | None = None
+    signer: str | None = None
+
+    def check_header(self, header: JSONObject) -> None:
+        """
+        Check the algorithm and the other members of a header that need no key.
+
+        Raises:
+            TokenRefused: one of them is not as it has to be.
+        """
+        if header.get("alg") != self.algorithm:
+            raise TokenRefused(f"has another algorithm than {self.algorithm}")
+        # An extension that is not understood may change the meaning of everything else.
+        if "crit" in header or "b64" in header:
+            raise TokenRefused("has an extension (crit)")
+        if self.typ is not None:
+            kind = header.get("typ")
+            if not isinstance(kind, str) or kind.lower() != self.typ:
+                raise TokenRefused(f"has another type (typ) than {self.typ}")
+        if self.signer is not None and header.get("signer") != self.signer:
+            raise TokenRefused("has another signer")
+
+    def check_claims(self, header: JSONObject, claims: JSONObject, now: float) -> float:
+        """
+        Check issuer, audience and times, and return the moment at which the token expires.
+
+        Raises:
+            TokenRefused: one of them is not as it has to be.
+        """
+        stated, audience = (claims, "aud") if self.signer is None else (header, "client")
+        if self.issuer is not None and stated.get("iss") != self.issuer:
+            raise TokenRefused("has another issuer (iss)")
+        if not self._is_meant(stated.get(audience)):
+            raise TokenRefused(f"has another audience ({audience})")
+        expires = read_time(stated, "exp")
+        if expires is None:
+            raise TokenRefused("never expires (exp)")
+        if now >= expires + self.leeway:
+            raise TokenRefused("has expired (exp)")
+        for name in ("nbf", "iat"):
+            if now + self.leeway < (read_time(stated, name) or 0):
+                raise TokenRefused(f"is not valid yet ({name})")
+        return expires + self.leeway
+
+    def _is_meant(self, audience: object) -> bool:
+        if isinstance(audience, str):
+            return audience in self.audiences
+        names = cast("list[object]", audience) if isinstance(audience, list) else []
+        return all(isinstance(name, str) for name in names) and any(
+            name in self.audiences for name in names
+        )
+
+
+class _Verified(NamedTuple):
+    keys: Keys
+    until: float
+    claims: JSONObject
+
+
+class Verifier:
+    """
+    Verifies tokens, and remembers the last 256 that were in order until they expire.
+
+    Args:
+        rules: the values that a token has to have.
+        source: the source of the keys.
+        wait: the seconds that a call may wait for keys, if no event loop runs
+            in its thread.
+        clock: returns the seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        rules: TokenRules,
+        source: KeySource,
+        *,
+        wait: float = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._rules = rules
+        self._source = source
+        self._wait = wait
+        self._clock = clock
+        self._signatures = PyJWS(algorithms=[rules.algorithm])
+        self._verified: dict[bytes, _Verified] = {}
+        self._writing = Lock()
+
+    def verify_token(self, token: str) -> JSONObject:
+        """
+        Return the claims of a token.
+
+        Raises:
+            TokenRefused: the token is not believed; the message says why.
+        """
+        if len(token) > LONGEST_TOKEN:
+            raise TokenRefused(f"is longer than {LONGEST_TOKEN} characters")
+        digest = sha256(token.encode("utf-8", "replace")).digest()
+        known = self._verified.get(digest)
+        if known is not None and known.keys is self._source.get_keys():
+            if self._clock() < known.until:
+                return known.claims
+            raise TokenRefused("has expired (exp)")
+        header = parse_token_header(token)
+        self._rules.check_header(header)
+        keys, claims = self._check_signature(token, read_key_id(header))
+        until = self._rules.check_claims(header, claims, self._clock())
+        with self._writing:
+            if len(self._verified) >= _MOST_VERIFIED:
+                del self._verified[next(iter(self._verified))]
+            self._verified[digest] = _Verified(keys, until, claims)
+        return claims
+
+    def _check_signature(self, token: str, kid: str | None) -> tuple[Keys, JSONObject]:
+        """
+        Return the keys that were tried, and the claims that one of them has signed.
+        """
+        keys = self._source.get_keys()
+        payload = self._try_keys(token, keys, kid)
+        if payload is None and not (keys is not None and keys.has(kid)):
+            self._source.ask_for(kid)
+            if self._wait and not is_event_loop_running():
+                self._source.wait_for_refresh(self._wait)
+                keys = self._source.get_keys()
+                payload = self._try_keys(token, keys, kid)
+        if keys is None:
+            raise TokenRefused("came before the keys were there")
+        if payload is None:
+            known = bool(keys.find(kid))
+            raise TokenRefused("has a wrong signature" if known else "names an unknown key (kid)")
+        return keys, parse_object(payload)
+
+    def _try_keys(self, token: str, keys: Keys | None, kid: str | None) -> bytes | None:
+        """
+        Return the payload of a token if one of the keys has signed it.
+        """
+        for key in keys.find(kid) if keys is not None else ():
+            payload = self._read_payload(token, key)
+            if payload is not None:
+                return payload
+        return None
+
+    def _read_payload(self, token: str, key: PublicKey) -> bytes | None:
+        """
+        Return the payload of a token if the key has signed it.
+        """
+        try:
+            found = self._signatures.decode_complete(token, key, [self._rules.algorithm])
+        except Exception:
+            # PyJWT and cryptography have many errors, some of which quote the token.
+            return None
+        payload: bytes = found["payload"]
+        return payload
+
+    def wait_for_keys(self, seconds: float) -> bool:
+        """
+        Wait until there are keys, and return whether there are.
+        """
+        return self._source.wait_for_keys(seconds)
+
+    def close(self) -> None:
+        """
+        End the refreshing of the keys.
+        """
+        self._source.close()

@@ -1,0 +1,382 @@
+"""
+Keys are fetched by one thread and kept through every failure, and no request waits for them.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from assertions import key_servers
+from assertions.forking import fork_in_another_process
+from assertions.key_servers import Answer, KeyServer, whole
+from assertions.minting import ec_key, jwk_of, jwks_of, pem_of, rsa_key
+from idlanyard import get_session_id, session_context
+from idlanyard._failures import failures
+from idlanyard.signing._assertions.fetching import fetch_answer, parse_key_url
+from idlanyard.signing._assertions.key_source import FetchedKeys, Load, load_by_id, load_key_set
+from idlanyard.signing._assertions.keys import Keys, read_answer, read_key_set, read_pem
+
+OLD, NEW = jwk_of(rsa_key("ours"), "old"), jwk_of(rsa_key("theirs"), "new")
+
+
+class Clock:
+    """
+    A clock that a test moves.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def loading(server: KeyServer, seconds: float = 0.5) -> Load:
+    """
+    Return the function that fetches the key set of a server, with little patience.
+    """
+    url = parse_key_url(server.url)
+    assert url is not None
+    return lambda _keys, _kid: read_answer(fetch_answer(url, seconds), "RS256")
+
+
+@contextmanager
+def fetched(load: Load, **options: Any) -> Iterator[FetchedKeys]:
+    """
+    Open keys for a while.
+    """
+    keys = FetchedKeys(load, "keys.example", look=0.01, **options)
+    try:
+        yield keys
+    finally:
+        keys.close()
+
+
+def has(keys: FetchedKeys, kid: str) -> bool:
+    """
+    Return whether a key is there now.
+    """
+    found = keys.get_keys()
+    return found is not None and found.has(kid)
+
+
+def test_keys_are_fetched_without_being_asked_for() -> None:
+    """
+    The first request finds the keys there if the server is quick; until then there are none.
+    """
+    gate = threading.Event()
+
+    def late(keys: Keys, kid: str) -> Keys:
+        gate.wait(10)
+        return read_key_set(jwks_of(OLD), "RS256")
+
+    with fetched(late) as keys:
+        assert (keys.get_keys(), keys.wait_for_keys(0)) == (None, False)
+        keys.ask_for("old")
+        gate.set()
+        assert (keys.wait_for_keys(10), has(keys, "old")) == (True, True)
+
+
+def test_a_new_key_is_found_by_the_token_that_names_it() -> None:
+    """
+    A rotation is noticed at the first token of the new key, and the old key leaves.
+    """
+    with KeyServer(key_servers.keys(jwks_of(OLD))) as server:
+        url = parse_key_url(server.url)
+        assert url is not None
+        with fetched(load_key_set(url, "RS256")) as keys:
+            assert keys.wait_for_keys(10)
+            server.answer = key_servers.keys(jwks_of(NEW))
+            assert (has(keys, "old"), has(keys, "new")) == (True, False)
+            keys.ask_for("new")
+            keys.wait_for_refresh(10)
+            assert (has(keys, "old"), has(keys, "new")) == (False, True)
+
+
+def test_unknown_keys_are_asked_for_once_a_minute() -> None:
+    """
+    S23: however many tokens name keys that nobody has, the key server has one request a minute.
+    """
+    clock = Clock()
+    with (
+        KeyServer(key_servers.keys(jwks_of(OLD))) as server,
+        fetched(loading(server), clock=clock) as keys,
+    ):
+        assert keys.wait_for_keys(10)
+        counts: list[int] = []
+        for seconds in (0, 30, 29, 1, 1, 59):
+            clock.now += seconds
+            for number in range(100):
+                keys.ask_for(f"unknown-{number}")
+            keys.wait_for_refresh(10)
+            counts.append(len(server.asked))
+        assert counts == [2, 2, 2, 3, 3, 4]
+
+
+def test_keys_are_fetched_again_every_hour() -> None:
+    """
+    A key that was withdrawn leaves within an hour, also if no token names another one.
+    """
+    clock = Clock()
+    asked: list[str] = []
+    again = threading.Event()
+
+    def load(keys: Keys, kid: str) -> Keys:
+        asked.append(kid)
+        if len(asked) > 1:
+            again.set()
+        return read_key_set(jwks_of(OLD), "RS256")
+
+    with fetched(load, clock=clock) as keys:
+        assert keys.wait_for_keys(10)
+        clock.now += 3599
+        assert not again.wait(0.1)
+        clock.now += 1
+        assert again.wait(10)
+
+
+BAD = [
+    pytest.param(whole(b"{}", "302 Found", "Location: /x"), "status 302", id="redirects"),
+    pytest.param(whole(b"{}", "503 Busy"), "status 503", id="503"),
+    pytest.param(whole(b"{}"), "no key set (JWKS)", id="no key set"),
+    pytest.param(key_servers.keys(jwks_of()), "no public key for RS256", id="no keys"),
+    pytest.param(
+        key_servers.keys(jwks_of(jwk_of(ec_key("ours"), "old"))),
+        "no public key for RS256",
+        id="keys of another kind",
+    ),
+    pytest.param(whole(b"<html>"), "no JSON", id="a page"),
+    pytest.param(
+        key_servers.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), "no JSON", id="cut off"
+    ),
+    pytest.param(key_servers.raw(b"HTTP/1.1 200 OK\r\n"), "no JSON", id="half a header"),
+    pytest.param(whole(b"\xff\xfe\x00"), "no JSON", id="garbage"),
+    pytest.param(
+        key_servers.flood(b"HTTP/1.1 200 OK\r\n\r\n"), "more than 1000000 bytes", id="10 MB"
+    ),
+    pytest.param(key_servers.hang, "no answer in time", id="hangs"),
+    pytest.param(key_servers.drip(b"HTTP/1.1 200 OK\r\n\r\n"), "no answer in time", id="drips"),
+]
+
+
+@pytest.mark.parametrize(("answer", "why"), BAD)
+def test_the_last_good_keys_stay(
+    answer: Answer, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A key server that hangs, lies, redirects or sends too much takes no key away, and is reported
+    once.
+    """
+    clock = Clock()
+    with (
+        KeyServer(key_servers.keys(jwks_of(OLD))) as server,
+        fetched(loading(server), clock=clock) as keys,
+    ):
+        assert keys.wait_for_keys(10)
+        server.answer = answer
+        for _ in range(3):
+            clock.now += 61
+            keys.ask_for("new")
+            keys.wait_for_refresh(10)
+        assert has(keys, "old")
+        # By themselves as well, at the end of each pause.
+        assert len(server.asked) >= 4
+        server.answer = key_servers.keys(jwks_of(NEW))
+        clock.now += 61
+        keys.ask_for("new")
+        keys.wait_for_refresh(10)
+        assert has(keys, "new")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f"there was {why}: the last good ones stay")
+
+
+DOWN = (
+    "idlanyard: the keys of keys.example could not be fetched, there was ZeroDivisionError: "
+    "tokens are refused until they are there"
+)
+
+
+def test_a_key_server_that_is_down_at_first_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    Keys come as soon as the server works, after pauses that grow to a minute; an error that is
+    nobody's fault is reported by its name.
+    """
+    clock = Clock()
+    tried: list[float] = []
+    step = threading.Condition()
+
+    def load(keys: Keys, kid: str) -> Keys:
+        with step:
+            tried.append(clock.now)
+            step.notify()
+        if len(tried) < 8:
+            raise ZeroDivisionError
+        return read_key_set(jwks_of(OLD), "RS256")
+
+    with fetched(load, clock=clock) as keys:
+        for pause in (2, 4, 8, 16, 32, 60, 60):
+            with step:
+                assert step.wait_for(lambda: tried[-1:] == [clock.now], 10)
+            keys.wait_for_refresh(10)
+            assert keys.get_keys() is None
+            # The pause begins after the failure, which the thread may still be about to note.
+            while tried[-1] != clock.now + pause:
+                clock.now += pause
+                with step:
+                    step.wait_for(lambda: tried[-1] == clock.now, 0.2)
+                    if tried[-1] == clock.now:
+                        break
+                clock.now -= pause
+        assert keys.wait_for_keys(10)
+    steps = [later - sooner for sooner, later in pairwise(tried)]
+    assert steps == [2, 4, 8, 16, 32, 60, 60]
+    assert [record.getMessage() for record in caplog.records] == [DOWN]
+
+
+def test_single_keys_are_fetched_when_a_token_names_them() -> None:
+    """
+    Each is asked for by its ID once a minute, eight in all, and only by IDs that are plain.
+    """
+    clock = Clock()
+    key = ec_key("ours")
+    with KeyServer(whole(pem_of(key).encode())) as server:
+        url = parse_key_url(f"{server.url}/{{kid}}")
+        assert url is not None
+        with fetched(load_by_id(url, "ES256"), by_id=True, clock=clock) as keys:
+            assert keys.get_keys() is not None
+            for kid in (None, "a/b", "../x", "a.b", "k" * 65, "a?b", "a b"):
+                keys.ask_for(kid)
+            keys.ask_for("k1")
+            keys.wait_for_refresh(10)
+            assert (server.asked, has(keys, "k1")) == (["/keys/k1"], True)
+            server.answer = whole(b"", "404 Not Found")
+            for _ in range(3):
+                for number in range(20):
+                    keys.ask_for(f"x{number}")
+                keys.wait_for_refresh(10)
+            assert sorted(server.asked[1:]) == [f"/keys/x{number}" for number in range(7)]
+            clock.now += 60
+            keys.ask_for("x0")
+            keys.wait_for_refresh(10)
+            assert (len(server.asked), has(keys, "k1"), has(keys, "x0")) == (9, True, False)
+            assert not keys.wait_for_keys(0) or has(keys, "k1")
+
+
+def test_a_thread_ends_with_its_keys() -> None:
+    """
+    Keys that nobody uses any more leave no thread behind, closed or not.
+    """
+    threads: list[threading.Thread] = []
+
+    def load(keys: Keys, kid: str) -> Keys:
+        threads.append(threading.current_thread())
+        return read_key_set(jwks_of(OLD), "RS256")
+
+    dropped = FetchedKeys(load, "keys.example", look=0.01)
+    assert dropped.wait_for_keys(10)
+    gone = weakref.ref(dropped)
+    del dropped
+    threads[0].join(10)
+    assert (gone(), threads[0].is_alive(), threads[0].daemon) == (None, False, True)
+    with fetched(load) as closed:
+        assert closed.wait_for_keys(10)
+    assert not threads[1].is_alive()
+    assert (has(closed, "old"), closed.refresh_if_due()) == (True, None)
+    closed.close()
+
+
+def test_keys_that_are_closed_start_no_thread() -> None:
+    """
+    Keys that were closed before a token came stay as they were.
+    """
+    keys = FetchedKeys(lambda keys, kid: Keys(), "keys.example", by_id=True)
+    keys.close()
+    found = keys.get_keys()
+    assert (found is not None and len(found), keys.wait_for_keys(0)) == (0, False)
+
+
+def test_a_key_that_is_asked_for_meanwhile_is_waited_for() -> None:
+    """
+    A refresh is over when nothing more is asked for.
+    """
+    key = read_pem(pem_of(rsa_key("ours")), "RS256")
+
+    def load(keys: Keys, kid: str) -> Keys:
+        if kid == "first":
+            held[0].ask_for("second")
+        return keys.add(kid, key)
+
+    with fetched(load, by_id=True) as keys:
+        held = [keys]
+        assert keys.get_keys() is not None
+        keys.ask_for("first")
+        keys.wait_for_refresh(10)
+        assert (has(keys, "first"), has(keys, "second")) == (True, True)
+
+
+def test_another_thread_does_not_fetch() -> None:
+    """
+    One thread fetches, whoever else comes by.
+    """
+    with fetched(lambda keys, kid: read_key_set(jwks_of(OLD), "RS256")) as keys:
+        assert keys.refresh_if_due() is None
+
+
+def test_the_thread_has_no_ids_of_the_code_that_began_it() -> None:
+    """
+    The IDs of the request that first looks at a token are not those of the thread, for ever.
+    """
+    found: list[str | None] = []
+
+    def load(keys: Keys, kid: str) -> Keys:
+        found.append(get_session_id())
+        return read_key_set(jwks_of(OLD), "RS256")
+
+    with session_context("s1"), fetched(load) as keys:
+        assert keys.wait_for_keys(10)
+    assert found == [None]
+
+
+def test_a_thread_that_cannot_start_fails_no_request() -> None:
+    """
+    Where no thread can be started there are no keys; that is reported once, and tried again.
+    """
+    before = threading.stack_size(1 << 46)
+    try:
+        keys = FetchedKeys(lambda keys, kid: read_key_set(jwks_of(OLD), "RS256"), "keys.example")
+        assert keys.get_keys() is None
+    finally:
+        threading.stack_size(before)
+    assert failures["the thread that fetches keys"] == 2
+    assert keys.wait_for_keys(10)
+    keys.close()
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_fork_has_a_thread_of_its_own(announced: bool) -> None:
+    """
+    A child process has the keys that were there, and fetches others by itself, also if the server
+    forks without telling Python.
+    """
+    with KeyServer(key_servers.keys(jwks_of(OLD))) as server:
+
+        def answer(connection: socket.socket, stopped: threading.Event) -> None:
+            found = jwks_of(OLD) if len(server.asked) == 1 else jwks_of(OLD, NEW)
+            key_servers.keys(found)(connection, stopped)
+
+        server.answer = answer
+        assert fork_in_another_process(server.url, announced=announced) == {
+            "parent": [True, False],
+            "child": [True, True],
+            "threads": ["idlanyard keys"],
+        }
