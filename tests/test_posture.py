@@ -12,11 +12,13 @@ from idlanyard import (
     Cookie,
     Environ,
     Header,
+    IDSpec,
     PathPrefix,
     Policy,
     Query,
     Scope,
     Subdomain,
+    ids,
     request_spec,
     session_spec,
     tenant_spec,
@@ -88,6 +90,23 @@ EXPLAINED = {
         (
             "tenant_id: X-Tenant-ID, believed from 10.0.0.5 (peer); without it a request is "
             "answered 401."
+        ),
+    ),
+    "required and minted": (
+        Policy(session=session_spec(required=True)),
+        (
+            "session_id: X-Session-ID, believed from anyone (client), who proves nothing; without "
+            "it a request is answered 400."
+        ),
+    ),
+    "signed, and from a sender": (
+        Policy(
+            extra=[IDSpec(name="device_id", header="X-Device-ID", mint=ids.token, signed=[SECRET])],
+            trusted_peers=["10.0.0.5"],
+        ),
+        (
+            "device_id: X-Device-ID, only with a signature of this service, from 10.0.0.5 "
+            "(signed); minted where it is absent."
         ),
     ),
     "required of anyone": (

@@ -5,6 +5,8 @@ IDs that the server sets: in the ASGI scope, or in the WSGI environ.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._decision import plan, resolve
+from idlanyard._decision import compiled_spec, resolve
 
 UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
@@ -40,7 +42,7 @@ class Seen(NamedTuple):
     user: str | None
     provenance: Provenance | None
     header: str | None
-    reasons: list[str | None]
+    reasons: Sequence[str | None]
 
 
 def serve_asgi(source: Any, *, header: str | None = None, **held: Any) -> Seen:
@@ -117,7 +119,8 @@ def test_a_value_in_the_scope_is_the_user(case: str, header: str | None) -> None
     S1: what the server has set is proven, and replaces what a client claims.
     """
     source, held, user = HELD[case]
-    assert serve_asgi(source, header=header, **held) == Seen(user, Provenance.CODE, user, [])
+    reasons = [compiled_spec.NOT_BY_SERVER] if header else []
+    assert serve_asgi(source, header=header, **held) == Seen(user, Provenance.CODE, user, reasons)
 
 
 @pytest.mark.parametrize("header", [None, "mallory"], ids=["alone", "beside a header"])
@@ -126,7 +129,8 @@ def test_a_variable_of_the_server_is_the_user(header: str | None) -> None:
     S1: ``REMOTE_USER`` is what the server has authenticated.
     """
     seen = serve_wsgi(Environ("REMOTE_USER"), header=header, REMOTE_USER="alice")
-    assert seen == Seen("alice", Provenance.CODE, "alice", [])
+    reasons = [compiled_spec.NOT_BY_SERVER] if header else []
+    assert seen == Seen("alice", Provenance.CODE, "alice", reasons)
 
 
 def test_a_variable_may_be_parsed() -> None:
@@ -154,7 +158,7 @@ def test_without_a_value_there_is_no_user_whatever_a_header_says(case: str) -> N
     """
     path, held = ABSENT[case]
     assert serve_asgi(Scope(path), **held) == Seen(None, None, None, [])
-    dropped = Seen(None, None, None, [plan.NOT_BY_SERVER])
+    dropped = Seen(None, None, None, [compiled_spec.NOT_BY_SERVER])
     assert serve_asgi(Scope(path), header="mallory", **held) == dropped
 
 
@@ -164,6 +168,15 @@ def test_each_protocol_has_its_own_source() -> None:
     """
     assert serve_wsgi(Scope("user"), user="alice").user is None
     assert serve_asgi(Environ("REMOTE_USER"), REMOTE_USER="alice").user is None
+
+
+def test_what_an_authorizer_says_may_be_read() -> None:
+    """
+    AWS writes the verdict of an authorizer beside what the client sent.
+    """
+    held = {"aws.event": {"requestContext": {"authorizer": {"principalId": "alice"}}}}
+    source = Scope("aws.event.requestContext.authorizer.principalId")
+    assert serve_asgi(source, **held).user == "alice"
 
 
 class Lazy:
@@ -234,7 +247,17 @@ def test_a_user_by_the_server_satisfies_a_demand_for_proof() -> None:
         pytest.param(
             lambda: Scope("headers"), "holds what a client writes", id="headers of the scope"
         ),
-        pytest.param(lambda: Environ("QUERY_STRING"), "holds what a client writes", id="the query"),
+        *(
+            pytest.param(partial(Scope, path), "holds what a client writes", id=path)
+            for path in (
+                *("path_params.user_id", "url_route.kwargs.id", "aws.event.headers.x-user-id"),
+                *("aws.event.path", "aws.event.queryStringParameters.user", "client"),
+            )
+        ),
+        *(
+            pytest.param(partial(Environ, key), "holds what a client writes", id=key)
+            for key in ("QUERY_STRING", "REDIRECT_HTTP_X_USER", "DOCUMENT_URI", "REMOTE_ADDR")
+        ),
         pytest.param(
             lambda: Scope("user", parse=lambda: "x"),  # type: ignore[misc, arg-type]
             "Scope(parse=...) is called with the text",

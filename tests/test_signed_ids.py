@@ -32,6 +32,7 @@ from idlanyard import (
     wsgi,
 )
 from idlanyard._policy.keys import Signatures
+from idlanyard._policy.settings import policy_from_settings
 
 NEW, OLD = "n" * 32, "o" * 32
 STRICT = Policy(session=session_spec(signed=[NEW]))
@@ -221,9 +222,10 @@ def test_a_refusal_says_what_to_do_and_no_value(caplog: pytest.LogCaptureFixture
         pytest.param(lambda: session_spec(signed=[""]), "is the variable set?", id="empty"),
         pytest.param(
             lambda: session_spec(signed=NEW),
-            "is a list of keys, the new one first: write signed=[os.environ['SESSION_KEY']]",
+            "is a list of keys, the new one first, and not empty: write signed=[os.environ[",
             id="text",
         ),
+        pytest.param(lambda: session_spec(signed=[]), "and not empty", id="no keys"),
         pytest.param(
             lambda: user_spec(signed=[NEW]), "nothing mints it: write mint=ids.token", id="no mint"
         ),
@@ -249,9 +251,86 @@ def test_wrong_keys_say_what_to_write(build: Any, said: str) -> None:
 
 def test_keys_are_in_no_repr() -> None:
     """
-    The rules can be printed without a secret.
+    The rules can be printed without a secret, compared, and kept in a set.
     """
     assert NEW not in repr(STRICT)
+    assert Policy(session=session_spec(signed=[NEW])) == STRICT
+    assert len({STRICT, Policy(session=session_spec(signed=[NEW.encode()]))}) == 1
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        pytest.param(lambda: Policy(session={"signed": [NEW]}), id="a mapping as rules"),  # type: ignore[arg-type]
+        pytest.param(lambda: Policy(session_signed=[NEW]), id="an option of another"),  # type: ignore[call-arg]
+        pytest.param(lambda: Policy(session_signed=NEW), id="an option of another, as text"),  # type: ignore[call-arg]
+        pytest.param(
+            lambda: asgi.SessionContextMiddleware(serve_asgi, session_signed=[NEW]),  # type: ignore[call-arg, arg-type]
+            id="an option of the middleware",
+        ),
+        pytest.param(
+            lambda: from_settings({"EXTRA": {"NAME": "device_id", "SIGNED": [NEW]}}),
+            id="a further ID that is no list",
+        ),
+        pytest.param(
+            lambda: from_settings({"EXTRA": [{"SIGNING_KEYS": [NEW]}]}),
+            id="a further ID without a name",
+        ),
+    ],
+)
+def test_no_error_has_a_key(give: Any) -> None:
+    """
+    A key in the wrong place is in no message, and in no evidence of the error.
+    """
+    with pytest.raises((PolicyError, TypeError)) as told:
+        give()
+    assert NEW not in f"{told.value} {vars(told.value)}"
+
+
+@pytest.mark.parametrize("name", ["SIGNED", "SIGNING_KEYS"])
+def test_settings_have_a_name_that_is_kept_out_of_error_pages(name: str) -> None:
+    """
+    Django hides a setting with KEY in its name; the option's own name works as well.
+    """
+    policy = from_settings({"SESSION": {name: [NEW]}})
+    assert serve_asgi(policy, None)[1] is Provenance.MINTED
+    assert serve_asgi(policy, signed())[1] is Provenance.SIGNED
+
+
+def from_settings(settings: Any) -> Policy:
+    """
+    Return the policy of settings like Django's.
+    """
+    return policy_from_settings(settings, written="IDLANYARD['{}']")
+
+
+@BOTH
+def test_an_id_that_grows_too_long_is_replaced(serve: Serve) -> None:
+    """
+    S6: a signature counts for the length, so that what is minted comes in again.
+    """
+    made = iter(["first", "a" * 230])
+    policy = Policy(session=session_spec(signed=[NEW], mint=lambda: next(made)))
+    session, _, _ = serve(policy, None)
+    assert len(session) == 65
+    assert serve(policy, session)[0] == session
+
+
+def test_a_nested_demand_for_a_signature_needs_one() -> None:
+    """
+    S9: a session that a middleware outside takes from a client is none of the one inside.
+    """
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]).get(b"x-session-id"))
+
+    inner = asgi.SessionContextMiddleware(app, STRICT)
+    door = asgi.SessionContextMiddleware(inner, Policy())
+    for session in ("attacker", None):
+        ask_asgi(door, http_scope([] if session is None else [("X-Session-ID", session)]))
+    assert seen[0] is None
+    assert seen[1] is not None
 
 
 def test_an_id_of_ones_own_that_needs_proof_needs_both() -> None:

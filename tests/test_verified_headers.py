@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from drive import PROXY, STRANGER, Line, ask_asgi_at_once, ask_wsgi, environ_of, http_scope
+from drive import (
+    PROXY,
+    STRANGER,
+    Line,
+    ask_asgi,
+    ask_asgi_at_once,
+    ask_wsgi,
+    environ_of,
+    http_scope,
+)
 from idlanyard import (
     Cookie,
     Header,
@@ -22,7 +31,7 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
-from idlanyard._decision import claims, resolve, trust
+from idlanyard._decision import claims, compiled_spec, resolve, trust
 from idlanyard.ids import Provenance
 
 GOOD = "alice.signed"
@@ -145,7 +154,7 @@ def test_what_is_not_verified_is_absent_and_leaves_the_request(line: str, peer: 
     """
     policy = policy_of("X-Signed-User", trusted_peers=[PROXY])
     seen = serve(policy, [("X-Signed-User", line)], peer)
-    assert seen == Seen(None, None, {}, [resolve.NOT_VERIFIED])
+    assert seen == Seen(None, None, {}, [compiled_spec.NOT_VERIFIED])
 
 
 def test_a_token_that_is_not_verified_stays_for_its_other_readers() -> None:
@@ -153,7 +162,7 @@ def test_a_token_that_is_not_verified_stays_for_its_other_readers() -> None:
     ``Authorization`` stays whatever it holds; only the ID is dropped.
     """
     seen = serve(policy_of("Authorization"), [("Authorization", "Basic eA==")])
-    assert seen == Seen(None, None, {"authorization": "Basic eA=="}, [resolve.NOT_VERIFIED])
+    assert seen == Seen(None, None, {"authorization": "Basic eA=="}, [compiled_spec.NOT_VERIFIED])
 
 
 @pytest.mark.parametrize("peer", [STRANGER, PROXY], ids=["stranger", "trusted"])
@@ -163,7 +172,7 @@ def test_the_plain_header_of_a_verified_id_is_nothing(peer: str) -> None:
     """
     policy = policy_of("X-Signed-User", trusted_peers=[PROXY])
     seen = serve(policy, [("X-User-ID", "mallory")], peer)
-    assert seen == Seen(None, None, {}, [resolve.NOT_VERIFIED])
+    assert seen == Seen(None, None, {}, [compiled_spec.NOT_VERIFIED])
 
 
 def test_the_plain_header_beside_a_verified_one_is_replaced() -> None:
@@ -174,6 +183,15 @@ def test_the_plain_header_beside_a_verified_one_is_replaced() -> None:
     seen = serve(policy_of("X-Signed-User"), lines)
     assert seen.user == "alice"
     assert seen.headers == {"x-signed-user": GOOD, "x-user-id": "alice"}
+    assert seen.reasons == [compiled_spec.NOT_VERIFIED]
+
+
+def test_the_plain_header_may_say_the_same() -> None:
+    """
+    A sender writes both headers for services that do not verify: nothing is dropped then.
+    """
+    lines = [("X-User-ID", "alice"), ("X-Signed-User", GOOD)]
+    assert serve(policy_of("X-Signed-User"), lines).reasons == []
 
 
 @pytest.mark.parametrize(
@@ -276,6 +294,22 @@ def test_a_sibling_may_be_the_header_of_the_id() -> None:
 
 
 @pytest.mark.parametrize(
+    "siblings",
+    [("X-Proxy-Email", "X_Proxy_Email"), ("X_User_ID",), ("x-proxy-email", "X-PROXY-EMAIL")],
+    ids=["two spellings", "an alias of the ID", "two cases"],
+)
+def test_a_sibling_may_be_spelled_in_any_way(siblings: tuple[str, ...]) -> None:
+    """
+    All spellings of a sibling leave the request, whichever was named.
+    """
+    policy = policy_of("X-Signed-User", siblings=siblings)
+    lines = [("X-Proxy-Email", "mallory"), ("X-Signed-User", GOOD)]
+    seen = serve(policy, lines)
+    assert seen.user == "alice"
+    assert ("x-proxy-email" in seen.headers) is (siblings == ("X_User_ID",))
+
+
+@pytest.mark.parametrize(
     ("peers", "peer", "user", "reasons"),
     [
         pytest.param([PROXY], PROXY, "alice", [], id="trusted"),
@@ -293,6 +327,67 @@ def test_a_header_may_need_a_trusted_peer_besides(
     seen = serve(policy, [("X-Signed-User", GOOD)], peer)
     assert (seen.user, seen.reasons) == (user, reasons)
     assert seen.provenance is (Provenance.SIGNED if user else None)
+
+
+def nested(outer: Policy, inner: Policy, line: tuple[str, str]) -> str | None:
+    """
+    Return the header of the user that an application below two middlewares sees.
+    """
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        shown = dict(scope["headers"]).get(b"x-user-id")
+        seen.append(None if shown is None else shown.decode())
+
+    door = asgi.SessionContextMiddleware(asgi.SessionContextMiddleware(app, inner), outer)
+    sent = ask_asgi(door, http_scope([line], peer=PROXY))
+    return seen[0] if seen else str(sent[0]["status"])
+
+
+NESTED = {
+    "the word of a proxy": (Policy(trusted_peers=[PROXY]), ("X-User-ID", "mallory"), None, "401"),
+    "a signature": (policy_of("X-Signed-User"), ("X-Signed-User", GOOD), "alice", "alice"),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+@pytest.mark.parametrize("required", [False, True], ids=["optional", "required"])
+def test_a_nested_demand_for_a_signature_is_met_by_one_alone(case: str, required: bool) -> None:
+    """
+    S1: what a middleware outside believes from a proxy is not signed for the one inside.
+    """
+    outer, line, user, refused = NESTED[case]
+    source = Header("X-Signed-User", verify=verify)
+    inner = Policy(user=user_spec(sources=[source], required=required))
+    assert nested(outer, inner, line) == (refused if required else user)
+
+
+def test_a_function_that_fails_does_not_log_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    S8: the text of an error may quote a token, so only its kind is logged.
+    """
+
+    def fail(line: str) -> str:
+        raise ValueError(f"cannot read {line}")
+
+    policy = Policy(user=user_spec(sources=[Header("X-Signed-User", verify=fail)]))
+    serve(policy, [("X-Signed-User", "s3cret-token")])
+    assert "ValueError, whose text is not logged" in caplog.text
+    assert "s3cret-token" not in caplog.text
+
+
+def test_a_coroutine_is_no_id(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R14: a function that returns a coroutine fails no request, and leaves none behind.
+    """
+
+    async def later() -> str:
+        return "alice"
+
+    source = Header("X-Signed-User", verify=lambda line: later())  # type: ignore[arg-type, return-value]
+    seen = serve(Policy(user=user_spec(sources=[source])), [("X-Signed-User", GOOD)])
+    assert seen.reasons == [resolve.VERIFY_FAILED]
+    assert "TypeError" in caplog.text
 
 
 def test_a_signed_session_is_signed() -> None:
@@ -359,6 +454,36 @@ def test_a_server_that_conflates_spellings_cannot_forge_a_signature(server: str,
             lambda: Header("X-A", siblings="X-B"),  # type: ignore[arg-type]
             "is a list: write siblings=['X-B']",
             id="siblings as text",
+        ),
+        pytest.param(
+            lambda: Header("X-A", siblings=None),  # type: ignore[arg-type]
+            "is a list: write siblings=['X-Proxy-Email']",
+            id="no siblings",
+        ),
+        pytest.param(
+            lambda: Header("X-A", peers_too=True),
+            "leave it out without verify",
+            id="peers without a signature",
+        ),
+        pytest.param(
+            lambda: Header("X-A", verify=verify, peers_too="no"),  # type: ignore[arg-type]
+            "is True or False, not 'no'",
+            id="peers as text",
+        ),
+        pytest.param(
+            lambda: Policy(
+                user=user_spec(sources=[Header("X-A", verify=verify, siblings=("x_tenant_id",))])
+            ),
+            "has 'x_tenant_id', the header of tenant_id",
+            id="a sibling of another ID",
+        ),
+        pytest.param(
+            lambda: Policy(
+                user=user_spec(sources=[Header("X-A", verify=verify, siblings=("X-Proof",))]),
+                shared_secret=("X-Proof", "s" * 32),
+            ),
+            "has 'X-Proof', the header of shared_secret",
+            id="a sibling of the secret",
         ),
         pytest.param(
             lambda: Header("X-A", siblings=("Authorization",)),

@@ -232,7 +232,7 @@ BREACHES = [
         "R7",
         "a generator that turns bad is believed",
         "_policy/checked_policy.py",
-        "            return check_of(spec).require(spec.name, mint())\n",
+        "            made = check_of(spec).require(name, spec.mint())\n",
         "            return spec.mint()\n",
         "tests/test_policy.py::test_a_generator_that_fails_later_is_replaced",
     ),
@@ -351,7 +351,7 @@ BREACHES = [
     Breach(
         "R10",
         "an ID with echo=False is echoed",
-        "_decision/plan.py",
+        "_decision/compiled_spec.py",
         "dialect.echo(rules.header) if rules.echo else None",
         "dialect.echo(rules.header)",
         table("not echoed"),
@@ -359,7 +359,7 @@ BREACHES = [
     Breach(
         "R10",
         "an ID with forward=False is shown to the application",
-        "_decision/plan.py",
+        "_decision/compiled_spec.py",
         "self.key if rules.forward else None",
         "self.key",
         table("minted and not forwarded"),

@@ -19,6 +19,8 @@ from idlanyard._decision.resolve import UNKNOWN, Edits, Refusal
 from idlanyard._decision.worker_threads import WorkerThreads, limit_time
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.proofs import Proof, proof_of
+from idlanyard._policy.spec import sources_of
 from idlanyard.exceptions import PolicyError
 from idlanyard.ids import Provenance
 
@@ -65,11 +67,14 @@ class KnownSessions:
         admission: its rules for known sessions.
     """
 
-    __slots__ = ("_admission", "_lock", "_outage", "_plan", "_threads")
+    __slots__ = ("_admission", "_lock", "_ours", "_outage", "_plan", "_threads")
 
     def __init__(self, plan: CompiledPolicy, admission: Admission) -> None:
         self._plan = plan
         self._admission = admission
+        # Where the server says the session, code has not set it, and nobody has asked about it.
+        says = proof_of(sources_of(plan.policy.specs["session_id"])) is Proof.SERVER
+        self._ours = _OURS[:2] if says else _OURS
         self._threads = WorkerThreads(_THREADS, "idlanyard-admission")
         # The time since when there has been no answer, and the number of requests without one.
         self._outage: tuple[float, int] | None = None
@@ -129,7 +134,7 @@ class KnownSessions:
         """
         position = self._plan.policy.index["session_id"]
         provenance = inner.values[self._plan.width + position]
-        return None if provenance in _OURS else inner.values[position]
+        return None if provenance in self._ours else inner.values[position]
 
     def _apply(
         self, answer: bool | None, raw: Any, inner: RequestIDs, edits: Edits | None

@@ -14,7 +14,8 @@ from idlanyard._binding.events import Event
 from idlanyard._binding.snapshot import make_snapshot
 from idlanyard._binding.state import RequestIDs, bound
 from idlanyard._decision.claims import ALIASED, NAMED_BY_CONNECTION, REPEATED
-from idlanyard._decision.plan import NOT_BY_SERVER, NOT_VERIFIED, CompiledPolicy
+from idlanyard._decision.compiled_spec import NOT_BY_SERVER, NOT_VERIFIED
+from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.resolve import (
     ABSENT,
     LONE_ALIAS,
@@ -94,9 +95,7 @@ _VALUE_WARNINGS: Final = {
         "value dropped, no signature proves it: only {verified} is believed, signed with a key of "
         "this service, for it, and not expired"
     ),
-    NOT_BY_SERVER: (
-        "value dropped, no header is believed: the ID is read from {server}, which holds none"
-    ),
+    NOT_BY_SERVER: ("value dropped, no header is believed: the ID is read from {server} alone"),
     NOT_SIGNED: (
         "value dropped, this service has not minted it: {spec}(signed=...) accepts only IDs with a "
         "signature by one of its keys, and gives the request a fresh one"

@@ -14,7 +14,8 @@ from idlanyard import _failures
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_request_ids
 from idlanyard._decision.claims import NAMED_BY_CONNECTION, REPEATED, Claims
-from idlanyard._decision.plan import NOT_VERIFIED, CompiledPolicy, CompiledSpec
+from idlanyard._decision.compiled_spec import NOT_VERIFIED, CompiledSpec
+from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
 from idlanyard._policy.peers import LONGEST_LIST
@@ -222,8 +223,7 @@ def _resolve_nested(
     refusals: list[Refusal] = []
     for spec in plan.specs:
         value, provenance = outer.look_up(spec.name)
-        is_proven = provenance is not None and provenance.proven
-        if value is not None and (not spec.needs_proof or is_proven):
+        if value is not None and spec.accepts(provenance):
             effective[spec.index] = value
         refusal = check_required(spec, effective[spec.index], request)
         if refusal is not None:
@@ -289,7 +289,7 @@ class Case:
             self.rejected.append((spec.name, self._judge_sender()))
         else:
             value, source = self._read_sources(spec)
-            if value is None and claimed and spec.unproven and not self._explains(spec):
+            if spec.unproven and self._is_contradicted(spec, value):
                 self.rejected.append((spec.name, spec.unproven))
         text = value.decode() if plan.binary and value is not None else value
         refusal = check_required(spec, text, self._request)
@@ -315,8 +315,16 @@ class Case:
         """
         self.removed -= self._shown
 
-    def _explains(self, spec: CompiledSpec) -> bool:
-        return any(name == spec.name for name, _ in self.rejected)
+    def _is_contradicted(self, spec: CompiledSpec, value: Any) -> bool:
+        """
+        Return whether a header says another ID than a source that proves it by itself.
+        """
+        claimed = [self._claims.values[key] for key in spec.keys if key in self._claims.values]
+        if value is None:
+            return bool(claimed) and all(name != spec.name for name, _ in self.rejected)
+        own = self._claims.values.get(spec.key)
+        is_source = any(key == spec.key for key, _ in spec.sources)
+        return not is_source and own is not None and own != value
 
     def _judge_sender(self) -> str:
         if self._verdict is None:
@@ -367,9 +375,14 @@ class Case:
         try:
             text = _read_line(source.reader, self._plan.decode(value))
         except Exception as error:
-            option = "verify" if is_verified else "parse"
-            _failures.report_failure(f"{option} of {source.name}", error)
-            return None, VERIFY_FAILED if is_verified else PARSE_FAILED
+            if not is_verified:
+                _failures.report_failure(f"parse of {source.name}", error)
+                return None, PARSE_FAILED
+            # The text of an error may quote the token.
+            silent = RuntimeError(f"{type(error).__name__}, whose text is not logged")
+            hidden = silent.with_traceback(error.__traceback__)
+            _failures.report_failure(f"verify of {source.name}", hidden)
+            return None, VERIFY_FAILED
         if text is None:
             return None, NOT_VERIFIED if is_verified else NOT_UNDERSTOOD
         return self._plan.encode(text), None
@@ -390,6 +403,9 @@ def _read_line(reader: Callable[[str], object], line: str) -> str | None:
         Exception: the function failed, or returned something else than text.
     """
     found = reader(line)
+    if inspect.iscoroutine(found):
+        # A plain function may return one as well, and nobody would await it.
+        found.close()
     if not found:
         return None
     if not isinstance(found, str):

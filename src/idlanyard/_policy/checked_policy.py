@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 from weakref import ref
 
@@ -162,15 +162,14 @@ class CheckedPolicy:
         spec = self.specs.get(name)
         if spec is None or spec.mint is None:
             return ids.token()
-        made, signatures = self._make_id(spec, spec.mint), signatures_of(spec)
-        return made if signatures is None else signatures.sign(made)
-
-    def _make_id(self, spec: IDSpec, mint: Callable[[], str]) -> str:
+        signatures = signatures_of(spec)
+        sign = str if signatures is None else signatures.sign
         try:
-            return check_of(spec).require(spec.name, mint())
+            made = check_of(spec).require(name, spec.mint())
+            return check_of(spec).require(name, sign(made))
         except Exception as error:
-            _failures.report_failure(f"mint of {spec.name}", error)
-            return ids.token()
+            _failures.report_failure(f"mint of {name}", error)
+            return sign(ids.token())
 
 
 class Declared:

@@ -192,7 +192,7 @@ def _suggest_spec_option(owner: str, rule: str, value: object) -> str:
         _BUILDERS[owner](**change)
     except PolicyError:
         return f"give {rule} to {owner}_spec"
-    if not isinstance(value, str | bool | int | None):
+    if not isinstance(value, str | bool | int | None) or len(str(value)) >= LEAST_SECRET:
         return f"give {rule} to {owner}_spec"
     return f"write {owner}={owner}_spec({rule}={value!r})"
 
@@ -246,8 +246,10 @@ def _spec_error(option: str, given: object) -> PolicyError:
     Return the error for something else than the rules of the session, user or tenant ID.
     """
     written = "None" if given is False else f"{option}_spec({_suggest_changes(option, given)})"
+    # A mapping may hold keys.
+    evidence = None if isinstance(given, Mapping) else given
     return PolicyError.about(
-        option, f"takes {option}_spec(...) or None: write {option}={written}", given
+        option, f"takes {option}_spec(...) or None: write {option}={written}", evidence
     )
 
 
@@ -296,6 +298,13 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
         for header in (Header(spec.header), *sources_of(spec))
         if isinstance(header, Header)
     ]
+    siblings = [
+        (sibling, spec.name)
+        for spec in specs
+        for header in sources_of(spec)
+        if isinstance(header, Header)
+        for sibling in header.siblings
+    ]
     if secret_header is not None:
         roles.append((secret_header, "shared_secret", False))
     for header, role, is_verified in roles:
@@ -305,6 +314,15 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
                 f"the header {header!r} serves {owner} and {role}: give each its own",
                 option="header",
                 value=header,
+            )
+    for sibling, role in siblings:
+        owner, _ = owners.get(sibling.lower().replace("_", "-"), (role, False))
+        if owner != role:
+            raise PolicyError(
+                f"Header(siblings=...) of {role} has {sibling!r}, the header of {owner}, which "
+                f"would leave every request: leave it out, or give {owner} another header",
+                option="siblings",
+                value=sibling,
             )
 
 

@@ -34,7 +34,7 @@ class IDSpecChanges(TypedDict, total=False):
     mint: Callable[[], str] | None
     charset: Literal["default", "visible"] | re.Pattern[str]
     max_length: int
-    signed: Sequence[str | bytes]
+    signed: Sequence[str | bytes] | None
     must_match: Callable[[str, Request], bool] | None
     echo: Echo
     forward: bool

@@ -62,19 +62,22 @@ class Signatures:
         return digest(key, f"signed {self._name}:{value}".encode(), "sha256").hex()[:_DIGITS]
 
 
-def parse_signing_keys(name: str, given: object) -> Signatures | None:
+def parse_signing_keys(name: str, given: object) -> tuple[bytes, ...] | None:
     """
-    Return the signatures of the ID *name* by the keys that were given, ``None`` for no keys.
+    Return the keys that sign the ID *name*, ``None`` where none were asked for.
 
     Raises:
-        PolicyError: it is no list of keys, or a key is too short; the message repeats none.
+        PolicyError: it is no list of keys, it is empty, or a key is too short; the message
+            repeats none.
     """
-    if isinstance(given, list | tuple):
-        keys = [encode_secret(key, "signed") for key in cast("Iterable[object]", given)]
-        return Signatures(name, keys) if keys else None
+    if given is None:
+        return None
+    if isinstance(given, list | tuple) and given:
+        return tuple(encode_secret(key, "signed") for key in cast("Iterable[object]", given))
     raise PolicyError.about(
         "signed",
-        f"of {name} is a list of keys, the new one first: write signed=[os.environ['SESSION_KEY']]",
+        f"of {name} is a list of keys, the new one first, and not empty: write "
+        f"signed=[os.environ['SESSION_KEY']]",
     )
 
 

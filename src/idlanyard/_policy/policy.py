@@ -18,6 +18,7 @@ from idlanyard._policy.admission import Admission
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.default_specs import session_spec, tenant_spec, user_spec
 from idlanyard._policy.environment import find_misspelt_variables, read_options, translate_error
+from idlanyard._policy.keys import LEAST_SECRET
 from idlanyard._policy.options import Options
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import EVERYONE, Everyone, TrustedPeers
@@ -278,4 +279,7 @@ def _write_value(name: str, value: object) -> str:
 def _is_short(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_short(one) for one in cast("list[Any]", value))
-    return value is None or value is EVERYONE or isinstance(value, str | bool)
+    if isinstance(value, str):
+        # A longer text may be a secret.
+        return len(value) < LEAST_SECRET
+    return value is None or value is EVERYONE or isinstance(value, bool)

@@ -28,7 +28,7 @@ def explain_policy(policy: CheckedPolicy, excluded: Sequence[str]) -> str:
 def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
     sources = " or ".join(map(_describe_source, sources_of(spec)))
     absent = "minted where it is absent" if spec.mint else "absent otherwise"
-    if spec.required and not spec.mint:
+    if spec.required:
         absent = f"without it a request is answered {401 if spec.accept == 'proven' else 400}"
     return f"{sources}, {_explain_proof(policy, spec)}; {absent}."
 
@@ -59,7 +59,8 @@ def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
     Return the end of the sentence: from whom a value is believed.
     """
     if signatures_of(spec) is not None:
-        return "only with a signature of this service (signed)"
+        senders = f", from {_describe_senders(policy)}" if needs_sender(spec) else ""
+        return f"only with a signature of this service{senders} (signed)"
     proof = proof_of(sources_of(spec))
     if proof is Proof.SERVER:
         return "which the server sets and no client (code)"

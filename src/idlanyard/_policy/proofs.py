@@ -9,6 +9,7 @@ from enum import Enum
 
 from idlanyard._policy.server_sources import Environ, Scope
 from idlanyard._policy.sources import Header, Source
+from idlanyard.exceptions import PolicyError
 
 
 class Proof(Enum):
@@ -54,3 +55,65 @@ def asks_for_peers(sources: Sequence[Source]) -> bool:
     Return whether a verified header needs a trusted sender besides.
     """
     return any(isinstance(source, Header) and source.peers_too for source in sources)
+
+
+def check_proofs(name: str, accept: str, sources: Sequence[Source]) -> None:
+    """
+    Refuse sources of an ID whose proofs do not go together, or are not what it needs.
+
+    Args:
+        name: the name of the ID.
+        accept: as in ``IDSpec``.
+        sources: its sources.
+
+    Raises:
+        PolicyError: the message says what to write.
+    """
+    _check_mixture(name, sources)
+    _check_fields(name, sources)
+    if accept == "proven":
+        _check_proof(name, sources)
+
+
+def _check_mixture(name: str, sources: Sequence[Source]) -> None:
+    """
+    Refuse a source beside one that is proven by itself: whoever lacks that proof would use it.
+    """
+    mixture = find_mixture(sources)
+    if mixture is not None:
+        one, other = mixture
+        raise PolicyError.about(
+            "sources",
+            f"of {name} has {one!r}, proven by {find_proof(one).value}, beside {other!r}, "
+            f"proven by {find_proof(other).value}: leave one out, or declare another ID for it",
+            other,
+        )
+
+
+def _check_fields(name: str, sources: Sequence[Source]) -> None:
+    """
+    Refuse a source that is signed for another ID.
+    """
+    for source in sources:
+        of = getattr(source, "field", name)
+        if of != name:
+            raise PolicyError.about(
+                "sources",
+                f"of {name} has a header that is signed for {of}: write "
+                f"field={name!r} there, and let it be signed for that",
+                source,
+            )
+
+
+def _check_proof(name: str, sources: Sequence[Source]) -> None:
+    """
+    Refuse sources that only the client can set, for an ID that needs proof.
+    """
+    for source in sources:
+        if find_proof(source) is Proof.NONE:
+            raise PolicyError.about(
+                "sources",
+                f"of {name} has {source!r}, the client's own word, which no proxy vouches "
+                f"for: read proven IDs from headers only, or write accept='anyone'",
+                source,
+            )

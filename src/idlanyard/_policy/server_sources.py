@@ -13,11 +13,20 @@ from idlanyard._policy.request import Request
 from idlanyard.exceptions import PolicyError
 
 Parse = Callable[[str], "str | None"]
-_OF_CLIENTS: Final = frozenset(
-    "headers http_version method path query_string raw_path root_path scheme subprotocols type "
-    "CONTENT_LENGTH CONTENT_TYPE PATH_INFO PATH_TRANSLATED QUERY_STRING RAW_URI REQUEST_METHOD "
-    "REQUEST_URI SCRIPT_NAME SERVER_PROTOCOL".split()
+# What a client writes: at the beginning of a path, also in an event of AWS that Mangum passes on;
+# and at any place of it, as frameworks call what they have taken out of a request.
+_FIRST_OF_CLIENTS: Final = frozenset(
+    "client http_version method path query_string raw_path root_path scheme subprotocols type "
+    "content_length content_type document_uri path_info path_translated query_string raw_uri "
+    "remote_addr remote_host remote_port request_method request_uri script_name script_uri "
+    "script_url server_name server_protocol body rawpath rawquerystring resource".split()
 )
+_OF_CLIENTS: Final = frozenset(
+    "_headers cookies headers kwargs multivalueheaders multivaluequerystringparameters path_params "
+    "pathparameters querystringparameters url_route".split()
+)
+_EVENT: Final = ["aws", "event"]
+_PREFIXES_OF_CLIENTS: Final = ("HTTP_", "REDIRECT_HTTP_", "REDIRECT_QUERY_STRING")
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,10 @@ class Environ:
 
     def __post_init__(self) -> None:
         _check(self, "key", self.key, "REMOTE_USER")
-        if self.key.startswith("HTTP_"):
-            name = self.key.removeprefix("HTTP_").replace("_", "-").title()
+        if self.key.upper().startswith(_PREFIXES_OF_CLIENTS):
+            name = self.key.upper().rpartition("HTTP_")[2].replace("_", "-").title()
             raise PolicyError(
-                f"Environ({self.key!r}) holds a header, which a client writes: "
-                f"write Header({name!r})",
+                f"Environ({self.key!r}) holds what a client writes: write Header({name!r})",
                 option="sources",
                 value=self.key,
             )
@@ -112,6 +120,11 @@ class Environ:
         """
         environ: Mapping[str, Any] = getattr(request, "environ", None) or {}
         return _read_text(environ.get(self.key), self.parse)
+
+
+def _is_of_clients(names: list[str]) -> bool:
+    first = names[2:] if names[:2] == _EVENT else names
+    return bool(first and first[0] in _FIRST_OF_CLIENTS) or not _OF_CLIENTS.isdisjoint(names)
 
 
 def _check(source: Scope | Environ, option: str, given: object, example: str) -> None:
@@ -125,7 +138,7 @@ def _check(source: Scope | Environ, option: str, given: object, example: str) ->
             option="sources",
             value=given,
         )
-    if given.partition(".")[0] in _OF_CLIENTS:
+    if _is_of_clients(given.lower().split(".")):
         raise PolicyError(
             f"{name}({given!r}) holds what a client writes: write {name}({example!r}), or read it "
             f"by Header, Query, Subdomain or PathPrefix",

@@ -30,6 +30,9 @@ _SPECS: Final[dict[str, Callable[..., IDSpec]]] = {
 }
 _OPTIONS: Final = tuple(field.name.upper() for field in options_of(Policy))
 _RULES: Final = tuple(field.name.upper() for field in options_of(IDSpec))
+# Django leaves a setting with KEY in its name out of error pages and mails.
+_NAMES: Final = {"SIGNING_KEYS": "SIGNED"}
+_KEYS: Final = ("SIGNED", "SIGNING_KEYS")
 _SPEC_CALL: Final = re.compile(r"\b(?:session_spec|user_spec|tenant_spec|IDSpec)\(([^()]*)\)")
 _ASSIGNED: Final = re.compile(rf"\b({'|'.join(_OPTIONS + _RULES)})=(?!=)".lower())
 
@@ -119,15 +122,22 @@ def _read_extra(value: Any, written: str) -> Any:
         return [_read_extra_spec(entry, inside, written) for entry in cast("list[Any]", value)]
     rules: dict[str, Any] = {"NAME": "request_id"}
     if isinstance(value, Mapping):
-        rules = dict(cast("Mapping[str, Any]", value))
+        rules = _hide_keys(cast("Mapping[str, Any]", value))
     elif value != "request_id" and (header := suggest_header("extra", value)):
         rules = _complete_rules({"HEADER" if "-" in header else "NAME": header})
     line = f"{_begin_assignment('EXTRA', written)}[{rules!r}]"
     raise PolicyError(
         f"{written.format('EXTRA')}: extra is a list: write {line}",
         option="extra",
-        value=cast("object", value),
+        value=None if isinstance(value, Mapping) else cast("object", value),
     )
+
+
+def _hide_keys(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the rules of an ID with their keys left out.
+    """
+    return {name: "..." if name in _KEYS else rule for name, rule in rules.items()}
 
 
 def _read_extra_spec(entry: Any, inside: str, written: str) -> Any:
@@ -149,10 +159,10 @@ def _build_spec(
             f"{inside.format('NAME')} and {inside.format('HEADER')} are both needed: "
             f"write {_begin_assignment('EXTRA', top)}[{example!r}]",
             option="extra",
-            value=rules,
+            value=_hide_keys(rules),
         )
     try:
-        return build(**{name.lower(): rule for name, rule in rules.items()})
+        return build(**{_NAMES.get(name, name).lower(): rule for name, rule in rules.items()})
     except PolicyError as error:
         raise _translate_error(error, _RULES, inside, top) from error
 
@@ -194,7 +204,7 @@ def _check_rule(name: object, inside: str, top: str) -> None:
     """
     Refuse a name that is no option of ``IDSpec``; the message has the one meant.
     """
-    if name in _RULES:
+    if name in _RULES or name in _NAMES:
         return
     rule, option = find_meant(str(name), _RULES), find_meant(str(name), _OPTIONS)
     if rule is not None:

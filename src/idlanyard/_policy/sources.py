@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, product
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from idlanyard._policy import callables
 from idlanyard._policy.header_names import find_header_fault, find_plain_header_fault
@@ -163,6 +163,7 @@ class Header:
                 option="verify",
                 value=self.verify,
             )
+        self._check_peers_too()
         self._check_siblings()
 
     @property
@@ -172,12 +173,29 @@ class Header:
         """
         return self.parse if self.verify is None else self.verify
 
-    def _check_siblings(self) -> None:
-        if isinstance(cast("object", self.siblings), str):
+    def _check_peers_too(self) -> None:
+        if type(self.peers_too) is not bool:
             raise PolicyError(
-                f"Header(siblings=...) is a list: write siblings=[{self.siblings!r}]",
+                f"Header(peers_too=...) is True or False, not {self.peers_too!r}",
+                option="peers_too",
+                value=self.peers_too,
+            )
+        if self.peers_too and self.verify is None:
+            raise PolicyError(
+                "Header(peers_too=True) asks for a trusted peer besides a signature: leave it out "
+                "without verify, since accept='proven' asks for the peer",
+                option="peers_too",
+                value=True,
+            )
+
+    def _check_siblings(self) -> None:
+        given: object = self.siblings
+        if not isinstance(given, list | tuple):
+            written = repr([given]) if isinstance(given, str) else "['X-Proxy-Email']"
+            raise PolicyError(
+                f"Header(siblings=...) is a list: write siblings={written}",
                 option="siblings",
-                value=self.siblings,
+                value=given,
             )
         object.__setattr__(self, "siblings", tuple(self.siblings))
         for name in self.siblings:

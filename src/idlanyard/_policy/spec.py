@@ -15,7 +15,7 @@ from idlanyard._policy.header_names import derive_header, find_plain_header_faul
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.keys import Signatures, parse_signing_keys
 from idlanyard._policy.options import Options, explain_unknown, find_meant
-from idlanyard._policy.proofs import Proof, asks_for_peers, find_mixture, find_proof, proof_of
+from idlanyard._policy.proofs import Proof, asks_for_peers, check_proofs, proof_of
 from idlanyard._policy.sources import Header, Source
 from idlanyard.exceptions import PolicyError
 
@@ -96,8 +96,8 @@ class IDSpec(Options):
         signed: keys of at least 32 bytes, the new one first. Only IDs that
             this service has minted come in from clients: each is minted with
             a signature by the first key, ``ID.signature``, and one without a
-            signature by any of the keys is refused. A client cannot choose
-            an ID then, for itself or for somebody else.
+            signature by any of the keys is refused. A client cannot make an
+            ID up then, but it can pass on one that was minted for it.
         must_match: a function of the accepted value and the request that
             returns whether they belong together; ``False`` is answered 403.
         echo: whether the response carries the ID, in place of a header of
@@ -127,7 +127,7 @@ class IDSpec(Options):
     mint: Callable[[], str] | None = None
     charset: Literal["default", "visible"] | re.Pattern[str] = "default"
     max_length: int = 255
-    signed: Sequence[str | bytes] = field(default=(), repr=False)
+    signed: Sequence[str | bytes] | None = field(default=None, repr=False)
     must_match: Callable[[str, Request], bool] | None = None
     echo: Echo = True
     forward: bool = True
@@ -144,7 +144,9 @@ class IDSpec(Options):
         _check_spec(self)
         _store(self, "sources", _parse_sources(self))
         _store(self, "_check", IDCheck(self.charset, self.max_length))
-        _store(self, "_signatures", parse_signing_keys(self.name, self.signed))
+        keys = parse_signing_keys(self.name, self.signed)
+        _store(self, "signed", keys)
+        _store(self, "_signatures", None if keys is None else Signatures(self.name, keys))
         _check_signed(self)
         if self.attribute is None:
             _store(self, "attribute", _derive_attribute(self.name))
@@ -344,9 +346,7 @@ def _parse_sources(spec: IDSpec) -> tuple[Source, ...]:
             given,
         )
     sources = tuple(_parse_source(spec, entry) for entry in entries)
-    _check_mixture(spec, sources)
-    if spec.accept == "proven":
-        _check_proof(spec, sources)
+    check_proofs(spec.name, spec.accept, sources)
     return sources
 
 
@@ -418,21 +418,6 @@ def _parse_header(spec: IDSpec, name: str) -> Header:
     )
 
 
-def _check_mixture(spec: IDSpec, sources: tuple[Source, ...]) -> None:
-    """
-    Refuse a source beside one that is proven by itself: whoever lacks that proof would use it.
-    """
-    mixture = find_mixture(sources)
-    if mixture is not None:
-        one, other = mixture
-        raise PolicyError.about(
-            "sources",
-            f"of {spec.name} has {one!r}, proven by {find_proof(one).value}, beside {other!r}, "
-            f"proven by {find_proof(other).value}: leave one out, or declare another ID for it",
-            other,
-        )
-
-
 def _check_signed(spec: IDSpec) -> None:
     """
     Refuse keys for an ID that is never minted, or that a source verifies by itself.
@@ -451,20 +436,6 @@ def _check_signed(spec: IDSpec) -> None:
             f"of {spec.name} accepts what was minted here, and its sources are proven by "
             f"themselves: leave one of them out",
         )
-
-
-def _check_proof(spec: IDSpec, sources: tuple[Source, ...]) -> None:
-    """
-    Refuse sources that only the client can set, for an ID that needs proof.
-    """
-    for source in sources:
-        if find_proof(source) is Proof.NONE:
-            raise PolicyError.about(
-                "sources",
-                f"of {spec.name} has {source!r}, the client's own word, which no proxy vouches "
-                f"for: read proven IDs from headers only, or write accept='anyone'",
-                source,
-            )
 
 
 def _check_mint(spec: IDSpec) -> None:
