@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -207,6 +207,60 @@ def test_a_signer_that_fails_fails_no_call(way: str) -> None:
         get(f"{here.origin}/")
     assert (here.ids(), read(here)) == ([[]], [[]])
     assert sum(failures.values()) == 1
+
+
+class FailingOnce:
+    """
+    A signer of users that fails at one of its calls.
+    """
+
+    headers: Mapping[str, str] = {"user_id": USER}
+
+    def __init__(self, call: int) -> None:
+        self.calls = 0
+        self.fails_at = call
+
+    def sign(self, name: str, value: str, url: str) -> str:
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise LookupError(name)
+        return SIGN.sign(name, value, url)
+
+
+@pytest.mark.parametrize("way", TELLING)
+def test_where_a_signer_fails_the_callers_header_follows_no_redirect(way: str) -> None:
+    """
+    S14, S15: whether the IDs could be signed or not, it stays with the origin it was written for.
+    """
+    with (
+        listening() as here,
+        listening() as there,
+        WAYS[way]([here.origin], FailingOnce(1)) as get,
+        session_context(user_id="alice", tenant_id="acme"),
+    ):
+        get(f"{here.origin}/to?{there.origin}/", {"X-Tenant-ID": "own"})
+    assert (here.ids(), there.ids()) == ([["own"]], [[]])
+    assert sum(failures.values()) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call", [1, 2])
+def test_where_a_signer_fails_no_hop_has_the_ids_of_another(way: str, call: int) -> None:
+    """
+    S14: the hop that could not be signed has none, and one that is not listed has none anyway.
+    """
+    with (
+        listening() as here,
+        listening() as second,
+        listening() as there,
+        WAYS[way]([here.origin, second.origin], FailingOnce(call)) as get,
+        session_context(user_id="alice"),
+    ):
+        get(f"{here.origin}/to?{second.origin}/to?{there.origin}/")
+    signed = [[[]], [["alice"]]]
+    assert [read(here), read(second)] == (signed if call == 1 else signed[::-1])
+    assert [here.ids(), second.ids()] == (signed if call == 1 else signed[::-1])
+    assert (read(there), there.ids()) == ([[]], [[]])
 
 
 @pytest.mark.parametrize(

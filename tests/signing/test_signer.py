@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import (
+    EVERYONE,
     Policy,
     PolicyError,
     Provenance,
@@ -204,6 +205,70 @@ def test_other_ids_and_headers_are_possible() -> None:
     assert read(made["X-R"], field="request_id") == "r1"
 
 
+def test_a_customer_is_signed_as_the_tenant() -> None:
+    """
+    Both names of the ID may be used, and mean the same.
+    """
+    sign = Signer(keys=[KEY], headers={"customer_id": "X-T"})
+    assert sign == Signer(keys=[KEY], headers={"tenant_id": "X-T"})
+    with session_context(tenant_id="acme"):
+        made = injected(sign)
+    assert read(made["X-T"], field="tenant_id") == "acme"
+    assert read(sign.sign("customer_id", "acme", URL), field="customer_id") == "acme"
+    with pytest.raises(KeyError):
+        sign.sign("user_id", "alice", URL)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("a\nb", id="a line feed"),
+        pytest.param("alice\r", id="a carriage return"),
+        pytest.param("alice bob", id="a space"),
+        pytest.param("", id="empty"),
+        pytest.param("a" * 1025, id="longer than any ID"),
+        pytest.param("Jos\u00e9", id="beyond ASCII"),
+        pytest.param("\ud800", id="half a character"),
+    ],
+)
+def test_text_that_is_no_id_is_not_signed(value: str) -> None:
+    """
+    S7: a signer that is called by hand makes one line, or raises and repeats nothing.
+    """
+    with pytest.raises(ValueError, match="only visible ASCII") as caught:
+        SIGN.sign("user_id", value, URL)
+    assert not value or value not in str(caught.value)
+
+
+PEER_IDS = {name: ["x1", "peer"] for name in ("user_id", "tenant_id")}
+
+
+@pytest.mark.parametrize(
+    ("peers", "signed"),
+    [
+        pytest.param(EVERYONE, False, id="everyone"),
+        pytest.param(["0.0.0.0/0"], False, id="every address"),
+        pytest.param(["0.0.0.0/1", "128.0.0.0/1"], False, id="every address in halves"),
+        pytest.param(["10.0.0.0/8"], True, id="a network"),
+    ],
+)
+def test_where_everybody_is_trusted_no_peer_is_vouched_for(peers: Any, signed: bool) -> None:
+    """
+    S1: a client is a peer there, and its word goes on unsigned; other proofs count as ever.
+    """
+    undo = use_policy(Policy(trusted_peers=peers))
+    try:
+        with restore(PEER_IDS):
+            made = injected()
+        with restore({"user_id": ["x1", "signed"]}):
+            others = injected()
+    finally:
+        undo()
+    assert ({"X-Signed-User-ID", "X-Signed-Tenant-ID"} <= set(made)) is signed
+    assert {"X-User-ID", "X-Tenant-ID"} <= set(made)
+    assert "X-Signed-User-ID" in others
+
+
 def test_a_signed_header_may_be_the_ids_own() -> None:
     """
     Under the name of the plain header, the signed value takes its place.
@@ -257,6 +322,11 @@ def test_a_wrong_call_is_told(options: dict[str, Any], message: str) -> None:
         pytest.param({"headers": {"user_id": "Cookie"}}, "'X-Signed-User-ID'", id="owned"),
         pytest.param({"headers": {"user_id": None}}, "'X-Signed-User-ID'", id="None"),
         pytest.param({"headers": {"User": "X-U"}}, "write field='user_id'", id="no ID"),
+        pytest.param({"headers": {KEY: "X-U"}}, "write field='user_id'", id="a key for an ID"),
+        pytest.param({"audience": KEY}, "write audience=", id="a key for an audience"),
+        pytest.param(
+            {"headers": {"tenant_id": "X-T", "customer_id": "X-C"}}, "name one ID", id="one ID"
+        ),
         pytest.param(
             {"headers": {"user_id": "X-U", "tenant_id": "x-u"}}, "one header for two", id="twice"
         ),
@@ -307,3 +377,20 @@ def test_a_signer_that_fails_leaves_no_half() -> None:
     with session_context(user_id="u1", tenant_id="t1"), pytest.raises(LookupError):
         inject(made, to=[AUDIENCE], url=URL, sign=Failing())
     assert made == {}
+
+
+@pytest.mark.parametrize("made", ["", "a\r\nSet-Cookie: s=evil", "Jos\u00e9", b"alice", None, 5])
+def test_a_signer_that_returns_no_line_fails(made: Any) -> None:
+    """
+    S7: only a line that a header can have is added, and none of the other headers without it.
+    """
+
+    class Odd(Failing):
+        def sign(self, name: str, value: str, url: str) -> Any:
+            return made
+
+    headers: dict[str, str] = {}
+    refused = pytest.raises(ValueError, match="no text for tenant_id that a header can have")
+    with session_context(user_id="u1", tenant_id="t1"), refused:
+        inject(headers, to=[AUDIENCE], url=URL, sign=Odd())
+    assert headers == {}

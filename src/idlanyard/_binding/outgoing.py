@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from idlanyard import _failures
 from idlanyard._binding.reading import iterate_current, process_session_id
 from idlanyard._binding.state import find_request_ids, get_binding
+from idlanyard.ids import Provenance
 
 if TYPE_CHECKING:
     from idlanyard._policy.origins import Origins
@@ -126,14 +127,41 @@ def _headers_to_add(
             continue
         added[spec.header] = value
         header = signed.get(spec.name)
-        # A client or the environment proves nothing, and a signature must not make it look proven.
-        if sign is None or url is None or header is None or not how.proven:
+        if sign is None or url is None or header is None or not _may_be_signed(how):
             continue
         if header.lower() == spec.header.lower():
             del added[spec.header]
         if header.lower() not in written:
-            added[header] = sign.sign(spec.name, value, url)
+            added[header] = _sign_id(sign, spec.name, value, url)
     return added
+
+
+def _sign_id(sign: IDSigner, name: str, value: str, url: str) -> str:
+    """
+    Return the signed value of an ID.
+
+    Raises:
+        ValueError: the signer returned something that no header can have.
+    """
+    line: object = sign.sign(name, value, url)
+    # A client that refuses it would be left with some of the headers, and fail the call.
+    if isinstance(line, str) and line and line.isascii() and line.isprintable():
+        return line
+    raise ValueError(
+        f"the signer returned no text for {name} that a header can have: let sign() return "
+        f"printable ASCII on one line"
+    )
+
+
+def _may_be_signed(how: Provenance) -> bool:
+    """
+    Return whether an ID that came in this way is proven enough to be signed.
+    """
+    # A client or the environment proves nothing, and a signature must not make it look proven.
+    # Where every peer is trusted, each client is such a peer.
+    if how is Provenance.PEER and get_binding().policy.peers.anybody:
+        return False
+    return how.proven
 
 
 def _warn_if_over(headers: Mapping[str, str]) -> None:

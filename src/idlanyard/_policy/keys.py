@@ -106,10 +106,29 @@ def encode_secret(secret: object, option: str) -> bytes:
             f"needs secrets of at least {LEAST_SECRET} bytes: make one with "
             f'python -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
-    if option == "shared_secret" and _UNSENDABLE.search(key):
+    if option == "shared_secret":
+        if _UNSENDABLE.search(key):
+            raise PolicyError.about(
+                option,
+                "has a secret with white space at an end or a control character, which no header "
+                "carries: was it read from a file, with the end of its line?",
+            )
+    elif _has_space_at_an_end(key):
         raise PolicyError.about(
             option,
-            "has a secret with white space at an end or a control character, which no header "
-            "carries: was it read from a file, with the end of its line?",
+            "has a key with white space at an end: was it read from a file, with the end of its "
+            "line? Write key.strip() for it",
         )
     return key
+
+
+def _has_space_at_an_end(key: bytes) -> bool:
+    """
+    Return whether a key is text that begins or ends with white space.
+    """
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        # One random key in twenty begins or ends with such a byte.
+        return False
+    return text != text.strip()

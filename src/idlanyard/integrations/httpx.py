@@ -148,11 +148,15 @@ def _add_ids(request: Any, origins: Origins, sign: IDSigner | None) -> None:
     url = str(request.url)
     origin = origin_of(url)
     earlier = None if mark is None else mark.added
-    added = add_ids_for_hop(request.headers, url, origins, sign=sign, earlier=earlier)
-    if mark is not None and origin != mark.origin and origin not in origins:
+    first = origin if mark is None else mark.origin
+    added: dict[str, str] = {}
+    try:
+        added = add_ids_for_hop(request.headers, url, origins, sign=sign, earlier=earlier)
+    finally:
+        # Also if a signer fails: without a mark, the caller's headers would follow a redirect.
+        # A new dictionary, since the caller may share the old one among requests.
+        request.extensions = {**request.extensions, _MARK: _Mark(first, added)}
+    if mark is not None and origin != first and origin not in origins:
         # The caller wrote these headers for the first origin.
         for name in managed_headers(sign):
             request.headers.pop(name, None)
-    first = origin if mark is None else mark.origin
-    # A new dictionary, since the caller may share the old one among requests.
-    request.extensions = {**request.extensions, _MARK: _Mark(first, added)}

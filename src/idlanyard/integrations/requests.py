@@ -185,10 +185,11 @@ def _with_ids(
         sent = _without_marks(request)
         url = request.url or ""
         origin = origin_of(url)
+        # Before a signer may fail: without a mark, they would follow a redirect.
+        _mark_callers_headers(request, origin, managed_headers(sign))
         added = add_ids_for_hop(sent.headers, url, origins, sign=sign)
         if origin not in origins:
             _remove_followers(request, sent, origin)
-        _mark_callers_headers(request, origin, managed_headers(sign))
     except Exception as error:
         report_failure("propagation by requests", error)
     return sent, added

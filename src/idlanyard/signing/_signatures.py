@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from idlanyard._policy.keys import encode_secret
+from idlanyard._policy.keys import LEAST_SECRET, encode_secret
 from idlanyard._policy.origins import read_origin
 from idlanyard.exceptions import PolicyError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _AUDIENCE: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,255}")
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VALUE: Final = re.compile(r"[!-~]{1,1024}")
 _KEY: Final = "write keys=[os.environ['SIGNING_KEY']]"
 # The last letter of a signature has four bits of its 256, and two that count for nothing: more
 # letters there would be other texts with the same signature.
@@ -33,16 +34,14 @@ _LONGEST: Final = 255 + 1 + 1024 + 1 + 12 + 1 + 43
 
 def parse_field(field: object) -> str:
     """
-    Return the name of an ID.
+    Return the name of an ID, ``tenant_id`` also for ``customer_id``.
 
     Raises:
         PolicyError: *field* is no name of an ID.
     """
     if isinstance(field, str) and _FIELD.fullmatch(field):
-        return field
-    raise PolicyError.about(
-        "field", f"is {field!r}, and names the ID that is signed: write field='user_id'", field
-    )
+        return "tenant_id" if field == "customer_id" else field
+    raise _wrong_name("field", field, "names the ID that is signed: write field='user_id'")
 
 
 def parse_keys(keys: object) -> tuple[bytes, ...]:
@@ -54,14 +53,7 @@ def parse_keys(keys: object) -> tuple[bytes, ...]:
     """
     if not isinstance(keys, list | tuple) or not keys:
         raise PolicyError.about("keys", f"is a list, with the key that signs first: {_KEY}")
-    given = cast("Sequence[object]", keys)
-    if any(isinstance(key, str) and key != key.strip() for key in given):
-        raise PolicyError.about(
-            "keys",
-            "has a key with white space at an end: was it read from a file, with the end of its "
-            "line? Write keys=[key.strip()]",
-        )
-    return tuple(encode_secret(key, "keys") for key in given)
+    return tuple(encode_secret(key, "keys") for key in cast("Sequence[object]", keys))
 
 
 def parse_audience(audience: object) -> str:
@@ -72,23 +64,33 @@ def parse_audience(audience: object) -> str:
         PolicyError: *audience* is no such name.
     """
     if not isinstance(audience, str) or not _AUDIENCE.fullmatch(audience):
-        raise PolicyError.about(
+        raise _wrong_name(
             "audience",
-            f"is {audience!r}, and names the service that the signature is for, without spaces: "
-            f"write audience='https://billing.internal'",
             audience,
+            "names the service that the signature is for, without spaces: "
+            "write audience='https://billing.internal'",
         )
     if "://" not in audience:
         return audience
     origin = read_origin(audience)
     if origin is None or origin.subdomains:
-        raise PolicyError.about(
+        raise _wrong_name(
             "audience",
-            f"is {audience!r}, which is no origin: write scheme, host and port only, such as "
-            f"'https://billing.internal:8443'",
             audience,
+            "is no origin: write scheme, host and port only, such as "
+            "'https://billing.internal:8443'",
         )
     return str(origin)
+
+
+def _wrong_name(option: str, given: object, sentence: str) -> PolicyError:
+    """
+    Return the error for a name that is none; by mistake it may be a key, which is not repeated.
+    """
+    shown = repr(given)
+    if len(shown.encode()) >= LEAST_SECRET + len("''"):
+        return PolicyError.about(option, f"is too long to be shown here, and {sentence}")
+    return PolicyError.about(option, f"is {shown}, and {sentence}", given)
 
 
 def _make_signer(field: str, keys: tuple[bytes, ...]) -> Signer:
@@ -125,7 +127,12 @@ class FieldKeys:
     def sign(self, value: str, audience: str) -> str:
         """
         Return the text that vouches for *value* to *audience* from now on.
+
+        Raises:
+            ValueError: *value* is no ID; the message does not repeat it.
         """
+        if not _VALUE.fullmatch(value):
+            raise ValueError("only visible ASCII characters, 1 to 1,024 of them, can be signed")
         return self._signer.sign(f"{audience} {value} {int(time.time())}").decode("ascii")
 
     def read(self, line: str) -> tuple[str, str, int] | None:

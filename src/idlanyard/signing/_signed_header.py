@@ -123,6 +123,7 @@ class SignedHeader(Header):
         audiences = _parse_audiences(self.audience)
         self._check_max_age()
         conditions = _Conditions(FieldKeys(field, keys), audiences, self.max_age)
+        _store(self, "field", field)
         _store(self, "keys", keys)
         _store(self, "audience", audiences)
         _store(self, "_conditions", conditions)

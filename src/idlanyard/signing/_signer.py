@@ -69,8 +69,8 @@ class Signer:
 
         Raises:
             KeyError: *name* is not one of ``headers``.
-            ValueError: *url* has no origin, or is read differently by
-                different clients.
+            ValueError: *value* is no ID, or *url* has no origin, or is read
+                differently by different clients.
         """
         audience = self.audience
         if audience is None:
@@ -78,7 +78,8 @@ class Signer:
             if origin is None:
                 raise ValueError("the URL has no origin that a signature could be for")
             audience = str(origin)
-        return self._fields[name].sign(value, audience)
+        field = "tenant_id" if name == "customer_id" else name
+        return self._fields[field].sign(value, audience)
 
 
 def _parse_headers(headers: object) -> dict[str, str]:
@@ -96,6 +97,10 @@ def _parse_headers(headers: object) -> dict[str, str]:
     for name, header in given.items():
         check_header("headers", header)
         parsed[parse_field(name)] = header
+    if len(parsed) < len(given):
+        raise PolicyError.about(
+            "headers", "has tenant_id and customer_id, which name one ID: give one of them", given
+        )
     if len({header.lower() for header in parsed.values()}) < len(parsed):
         raise PolicyError.about(
             "headers", f"has one header for two IDs: write headers={_HEADERS!r}", given
