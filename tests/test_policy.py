@@ -319,6 +319,7 @@ def test_no_message_repeats_a_secret(given: Any, sentence: str) -> None:
         pytest.param([("k1", "")], r"is the variable set\?", id="empty"),
         pytest.param([(SECRET + "/", "k1")], "names each key", id="turned around"),
         pytest.param([("k1", SECRET), ("k1", SECRET[::-1] + "x")], "one name", id="twice"),
+        pytest.param([("k1", SECRET + "\n")], r"key\.strip", id="a line feed"),
         pytest.param(5, "is a list of pairs", id="number"),
     ],
 )

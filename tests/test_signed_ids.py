@@ -220,6 +220,7 @@ def test_a_refusal_says_what_to_do_and_no_value(caplog: pytest.LogCaptureFixture
     [
         pytest.param(lambda: session_spec(signed=["short"]), "at least 32 bytes", id="short"),
         pytest.param(lambda: session_spec(signed=[""]), "is the variable set?", id="empty"),
+        pytest.param(lambda: session_spec(signed=[NEW + "\n"]), "key.strip()", id="line feed"),
         pytest.param(
             lambda: session_spec(signed=NEW),
             "is a list of keys, the new one first, and not empty: write signed=[os.environ[",

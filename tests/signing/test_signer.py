@@ -18,7 +18,10 @@ from idlanyard import (
     Policy,
     PolicyError,
     Provenance,
+    dump,
+    get_session_id,
     inject,
+    new_session_id,
     request_spec,
     restore,
     session_context,
@@ -238,6 +241,27 @@ def test_text_that_is_no_id_is_not_signed(value: str) -> None:
     with pytest.raises(ValueError, match="only visible ASCII") as caught:
         SIGN.sign("user_id", value, URL)
     assert not value or value not in str(caught.value)
+
+
+def test_minting_only_what_is_missing_vouches_for_no_client() -> None:
+    """
+    S1: as the pages for consumers have it, a session that a client has sent stays the client's.
+    """
+    sign, signed = Signer(keys=[KEY], headers={"session_id": "X-S"}), []
+    for headers in ({"X-Session-ID": "s1"}, {}):
+        with restore(headers), session_context(None if get_session_id() else new_session_id()):
+            signed.append(sorted(injected(sign)))
+    assert signed == [["X-Session-ID"], ["X-S", "X-Session-ID"]]
+
+
+def test_ids_that_are_dumped_and_restored_are_no_more_proven() -> None:
+    """
+    S1: bound again, each keeps its provenance, and a client's is not signed.
+    """
+    with restore({"user_id": ["alice", "client"], "tenant_id": ["acme", "code"]}):
+        carrier = dump()
+    with restore(carrier):
+        assert set(injected()) == {"X-User-ID", "X-Tenant-ID", "X-Signed-Tenant-ID"}
 
 
 PEER_IDS = {name: ["x1", "peer"] for name in ("user_id", "tenant_id")}
