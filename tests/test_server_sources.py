@@ -174,7 +174,8 @@ def test_what_an_authorizer_says_may_be_read() -> None:
     """
     AWS writes the verdict of an authorizer beside what the client sent.
     """
-    held = {"aws.event": {"requestContext": {"authorizer": {"principalId": "alice"}}}}
+    context = {"authorizer": {"principalId": "alice"}}
+    held: dict[str, Any] = {"aws.event": {"requestContext": context}}
     source = Scope("aws.event.requestContext.authorizer.principalId")
     assert serve_asgi(source, **held).user == "alice"
 
