@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.proofs import Proof, proof_of
-from idlanyard._policy.server_sources import Environ, Scope
+from idlanyard._policy.server_sources import Scope
 from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Source, Subdomain
 from idlanyard._policy.spec import IDSpec, needs_sender, signatures_of, sources_of
 
@@ -49,9 +49,8 @@ def _describe_source(source: Source) -> str:
             return f"the member {source.key} of baggage"
         case Scope():
             return f"{source.path} in the ASGI scope"
-        case Environ():
-            pass
-    return f"{source.key} in the WSGI environ"
+        case _:
+            return f"{source.key} in the WSGI environ"
 
 
 def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
