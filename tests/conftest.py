@@ -26,6 +26,7 @@ TESTS = Path(__file__).parent
 # The tests of these files hold on every Python if they hold on one: `once` runs them, and no
 # other environment does.
 ONCE = (
+    "assertions/test_assertions_page.py",
     "integrations/jobs/test_pages.py",
     "integrations/test_by_hand.py",
     "integrations/test_genai_examples.py",

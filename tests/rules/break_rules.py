@@ -22,6 +22,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from rules.assertion_breaches import ASSERTION_BREACHES
 from rules.breaches import BREACHES, Breach
 from rules.command_breaches import COMMAND_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
@@ -57,6 +58,7 @@ def every_breach() -> list[Breach]:
         *COMMAND_BREACHES,
         *SIGNING_BREACHES,
         *SQLITE_BREACHES,
+        *ASSERTION_BREACHES,
         *VERIFIED_BREACHES,
     ]
 
