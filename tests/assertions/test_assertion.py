@@ -338,12 +338,12 @@ def test_no_log_line_has_a_token_in_it(caplog: pytest.LogCaptureFixture) -> None
             serve(policy, [("Authorization", f"Bearer {token}")])
     said = [record.getMessage() for record in caplog.records if "token in" in record.getMessage()]
     assert said == [
-        f"idlanyard: a token in Authorization is not believed: it {why}"
+        f"idlanyard: a token in Authorization {why}"
         for why in (
-            "has another audience (aud)",
-            "has a wrong signature",
-            "is no signed JWT",
-            "is longer than 8192 characters",
+            "is not believed: it has another audience (aud)",
+            "is not believed: it has a wrong signature",
+            "is not believed: it is no signed JWT",
+            "is not believed: it is longer than 8192 characters",
             "has no text at realm_access.tenant",
         )
     ]
@@ -361,7 +361,8 @@ def test_a_token_before_the_keys_is_none() -> None:
         began = time.monotonic()
         seen = serve(policy_of(made), [("Authorization", good("bearer"))])
         assert (seen.user, made.wait_for_keys(0)) == (None, False)
-        assert time.monotonic() - began < 5
+        made.close()
+        assert time.monotonic() - began < 9
 
 
 def test_keys_are_fetched_from_a_url() -> None:
@@ -407,7 +408,7 @@ def test_an_event_loop_never_waits() -> None:
 
         began = time.monotonic()
         assert asyncio.run(read()) is None
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 9
 
 
 def test_single_keys_of_a_load_balancer_come_by_their_id() -> None:

@@ -119,10 +119,11 @@ def test_a_server_that_lies_or_hangs_costs_bounded_time(answer: Answer, why: str
     S23: redirects are not followed, and neither 10 MB nor a byte now and then keep the thread busy.
     """
     with KeyServer(answer) as server:
+        seconds = 0.5 if why == "no answer in time" else 30
         began = time.monotonic()
         with pytest.raises(KeysUnusable, match=f"^({why})$"):
-            fetch(server.url, 0.5)
-        assert time.monotonic() - began < 5
+            fetch(server.url, seconds)
+        assert time.monotonic() - began < 20
         assert server.asked == ["/keys"]
 
 

@@ -328,8 +328,8 @@ ASSERTION_BREACHES = [
         "S8",
         "a token is in the log",
         HOME + "assertion.py",
-        "            self._report(str(error))\n",
-        "            self._report(line)\n",
+        '            self._report(f"is not believed: it {error}")\n',
+        '            self._report(f"is not believed: {line}")\n',
         ASSERTION + "test_no_log_line_has_a_token_in_it",
     ),
     Breach(

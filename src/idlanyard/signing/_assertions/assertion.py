@@ -357,19 +357,15 @@ class Assertion:
         try:
             value = follow_path(self._verifier.verify_token(token), path)
         except TokenRefused as error:
-            self._report(str(error))
+            self._report(f"is not believed: it {error}")
             return None
         if value is None:
             self._report(f"has no text at {'.'.join(path)}")
         return value
 
     def _report(self, why: str) -> None:
-        _failures.warn_once(
-            f"token in {self._header} {why}",
-            "idlanyard: a token in %s is not believed: it %s",
-            self._header,
-            why,
-        )
+        subject = f"token in {self._header} {why}"
+        _failures.warn_once(subject, "idlanyard: a token in %s %s", self._header, why)
 
     def wait_for_keys(self, seconds: float) -> bool:
         """

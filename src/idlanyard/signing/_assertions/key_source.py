@@ -179,13 +179,10 @@ class FetchedKeys(KeySource):
 
     def close(self) -> None:
         """
-        End the thread; the keys that are there go on being used.
+        End the thread, at once or when its request is over; the keys go on being used.
         """
         self._closed = True
         self._signal.set()
-        # The thread object of a parent process is never joined.
-        if self._thread is not None and self._pid == os.getpid():
-            self._thread.join(_MINUTE)
 
     def _start(self) -> None:
         with self._lock:
@@ -219,6 +216,8 @@ class FetchedKeys(KeySource):
         is_due = self._clock() >= self._due
         for kid in wanted or ([""] if is_due else []):
             self._fetch(kid)
+        if self._keys:
+            self._arrived.set()
         with self._lock:
             if not self._wanted:
                 self._settled.set()
@@ -229,11 +228,12 @@ class FetchedKeys(KeySource):
         try:
             self._keys = self._load(self._keys or Keys(), kid)
         except Exception as error:
+            if self._closed:
+                return
             self._report(str(error) if isinstance(error, KeysUnusable) else type(error).__name__)
             self._failed = min(self._failed + 1, 6)
             pause = min(2.0**self._failed, _MINUTE)
         else:
-            self._arrived.set()
             self._failed = 0
             pause = _REFRESH
         if not self._by_id:

@@ -4,7 +4,7 @@ The options of an ``Assertion``, checked when it is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from idlanyard.signing._assertions.keys import (
     read_pem,
 )
 
-KeysGiven: TypeAlias = str | bytes | Mapping[str, Any] | list[str] | tuple[str, ...]
+KeysGiven: TypeAlias = str | bytes | Mapping[str, Any] | Sequence[str | bytes]
 """
 The keys of an assertion: a URL, a JWKS, or public keys in PEM.
 """
