@@ -178,6 +178,14 @@ SIGNING_BREACHES = [
     ),
     Breach(
         "S23",
+        "the signature of a user makes a tenant",
+        "_policy/proofs.py",
+        "        if of != name:\n",
+        "        if False:\n",
+        HEADER + "test_no_id_is_read_from_the_signature_of_another[a user's for a tenant]",
+    ),
+    Breach(
+        "S23",
         "a key in the place of a name is shown",
         SIGNATURES,
         """    if len(shown.encode()) >= LEAST_SECRET + len("''"):\n""",

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idlanyard import Header, Policy, PolicyError, user_spec
+from idlanyard import Header, IDSpec, Policy, PolicyError, tenant_spec, user_spec
+from idlanyard._policy.spec import sources_of
 from idlanyard.signing import SignedHeader
 from idlanyard.signing._signed_header import LEEWAY
 from signing.forging import AUDIENCE, KEY, OLD, SIGNATURE, UNKNOWN, forge
@@ -409,6 +410,38 @@ def test_a_source_is_a_value() -> None:
         assert same.verify(forge()) == "alice"
     tenant = replace(source, field="tenant_id")
     assert (tenant.verify(forge()), tenant.verify(forge(field="tenant_id"))) == (None, "alice")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "signed_for"),
+    [
+        pytest.param("tenant_id", "user_id", "user_id", id="a user's for a tenant"),
+        pytest.param("user_id", "tenant_id", "tenant_id", id="a tenant's for a user"),
+        pytest.param("user_id", "customer_id", "tenant_id", id="a customer's for a user"),
+        pytest.param("team_id", "user_id", "user_id", id="a user's for a further ID"),
+    ],
+)
+def test_no_id_is_read_from_the_signature_of_another(
+    name: str, field: str, signed_for: str
+) -> None:
+    """
+    S23: with the signature of a user, anybody who has one would be the tenant of that name.
+    """
+    own, other = header(field=name), header(field=field)
+    for sources in ([other], [own, other]):
+        with pytest.raises(PolicyError, match=f"of {name} has .* is signed for {signed_for}: "):
+            IDSpec(name=name, header="X-Any-ID", sources=sources)
+    assert sources_of(IDSpec(name=name, header="X-Any-ID", sources=[own])) == (own,)
+
+
+def test_the_signature_of_a_customer_is_read_for_the_tenant() -> None:
+    """
+    Both names of the ID mean the same, so that the policy takes either.
+    """
+    source = header(field="customer_id")
+    assert Policy(tenant=tenant_spec(sources=[source])) == Policy(
+        tenant=tenant_spec(sources=[header(field="tenant_id")])
+    )
 
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
