@@ -457,6 +457,39 @@ def bearer(**changed: Any) -> Assertion:
     return Assertion.bearer(**options | changed)
 
 
+def general(**changed: Any) -> Assertion:
+    """
+    Return the assertion of a gateway of one's own.
+    """
+    options: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "keys": KEYS[RSA]}
+    return Assertion("X-Gateway-Token", **options | changed)
+
+
+def test_a_gateway_of_ones_own_may_name_the_type_of_its_tokens() -> None:
+    """
+    The type is compared in any case, as in the header of the token.
+    """
+    source = general(typ="application/AT+JWT", siblings=["X-Gateway-User"]).claim()
+    policy = Policy(user=user(sources=[source]))
+    token = sign(RSA, claims(), {"typ": "at+JWT"})
+    lines = [("X-Gateway-Token", token), ("X-Gateway-User", "eve")]
+    assert serve(policy, lines) == Seen("alice", None, Provenance.SIGNED, {"x-gateway-token"})
+    assert serve(policy, [("X-Gateway-Token", sign(RSA, claims()))]).user is None
+
+
+def test_two_issuers_may_have_one_header() -> None:
+    """
+    A token of either is believed, each by its own keys, and a token of the one signed by the other
+    is not.
+    """
+    other = bearer(issuer="https://two.example", keys=jwks_of(jwk_of(rsa_key("theirs"), "k1")))
+    policy = Policy(user=user(sources=[bearer().claim(), other.claim()]))
+    theirs = claims(iss="https://two.example", sub="bob")
+    tokens = [sign(RSA, claims()), sign(rsa_key("theirs"), theirs), sign(RSA, theirs)]
+    users = [serve(policy, [("Authorization", f"Bearer {token}")]).user for token in tokens]
+    assert users == ["alice", "bob", None]
+
+
 @pytest.mark.parametrize("team", ["acme", "acme.cloudflareaccess.com", f"{TEAM}/"])
 def test_a_team_is_written_in_any_of_its_forms(team: str) -> None:
     """
@@ -478,6 +511,10 @@ def test_a_team_is_written_in_any_of_its_forms(team: str) -> None:
         pytest.param(lambda: bearer(algorithm="HS256"), "algorithm", "a secret", id="HS256"),
         pytest.param(lambda: bearer(algorithm="none"), "algorithm", "write one of", id="none"),
         pytest.param(lambda: bearer(algorithm=None), "algorithm", "write one of", id="alg None"),
+        pytest.param(lambda: general(typ=""), "typ", "typ='at", id="typ"),
+        pytest.param(
+            lambda: general(keys="https://login.example/{kid}"), "keys", "peers_too", id="kid"
+        ),
         pytest.param(lambda: bearer(leeway=61), "leeway", "from 0 to 60", id="leeway"),
         pytest.param(lambda: bearer(leeway=-1), "leeway", "from 0 to 60", id="negative leeway"),
         pytest.param(lambda: bearer(leeway=True), "leeway", "from 0 to 60", id="true leeway"),

@@ -104,8 +104,8 @@ ASSERTION_BREACHES = [
         "S23",
         "verified tokens are remembered without bound",
         HOME + "verifier.py",
-        "            if len(self._verified) >= _MOST_VERIFIED:\n",
-        "            if len(self._verified) < 0:\n",
+        "        if len(self._verified) >= _MOST_VERIFIED:\n",
+        "        if len(self._verified) < 0:\n",
         VERIFYING + "test_the_memory_of_tokens_is_bounded",
     ),
     Breach(
@@ -331,6 +331,14 @@ ASSERTION_BREACHES = [
         '            self._report(f"is not believed: it {error}")\n',
         '            self._report(f"is not believed: {line}")\n',
         ASSERTION + "test_no_log_line_has_a_token_in_it",
+    ),
+    Breach(
+        "S23",
+        "anybody chooses the single keys that are fetched",
+        HOME + "options.py",
+        "            if not needs_peer:\n",
+        "            if False:\n",
+        OPTION + "[kid]",
     ),
     Breach(
         "R14",

@@ -19,6 +19,7 @@ from idlanyard.signing._assertions.options import (
     check_audience,
     check_issuer,
     check_seconds,
+    check_type,
     open_keys,
 )
 from idlanyard.signing._assertions.tokens import TokenRefused, follow_path
@@ -62,8 +63,9 @@ class Assertion:
         issuer: the exact ``iss`` of the tokens.
         audience: the ``aud`` that names this service, or several.
         keys: the ``https://`` URL of a key set (JWKS), or one with ``{kid}``
-            in it for single keys in PEM; or the keys themselves: a JWKS as a
-            ``dict``, a public key in PEM, or a list of these.
+            in it for single keys in PEM, which needs *peers_too*; or the keys
+            themselves: a JWKS as a ``dict``, a public key in PEM, or a list of
+            these.
         algorithm: the algorithm of the signatures.
         typ: the ``typ`` that the tokens have, ``None`` for any.
         signer: the ``signer`` that the header of the tokens names; issuer,
@@ -108,11 +110,12 @@ class Assertion:
             issuer=check_issuer(issuer, optional=typ == _TRANSACTION),
             audiences=check_audience(audience),
             leeway=check_seconds("leeway", leeway, _MOST_LEEWAY),
-            typ=typ,
+            typ=check_type(typ),
             signer=signer,
         )
         wait = check_seconds("wait", wait, _MOST_WAIT)
-        self._verifier = Verifier(rules, open_keys(keys, algorithm), wait=wait)
+        source = open_keys(keys, algorithm, needs_peer=peers_too)
+        self._verifier = Verifier(rules, source, wait=wait)
 
     @classmethod
     def bearer(

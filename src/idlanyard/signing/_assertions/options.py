@@ -96,9 +96,28 @@ def check_seconds(option: str, seconds: object, most: int) -> float:
     raise PolicyError.about(option, f"is a number of seconds from 0 to {most}", seconds)
 
 
-def open_keys(keys: object, algorithm: str) -> KeySource:
+def check_type(typ: object) -> str | None:
+    """
+    Return the type of the tokens as it is compared, or ``None`` for any.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    if typ is None:
+        return None
+    if isinstance(typ, str) and typ:
+        return typ.lower().removeprefix("application/")
+    raise PolicyError.about("typ", "is the typ of the tokens, such as typ='at+jwt', or None", typ)
+
+
+def open_keys(keys: object, algorithm: str, *, needs_peer: bool) -> KeySource:
     """
     Return the source of the keys that were given as a URL, a JWKS or in PEM.
+
+    Args:
+        keys: the keys, as in ``Assertion``.
+        algorithm: the algorithm of the signatures.
+        needs_peer: whether tokens come from trusted peers only.
 
     Raises:
         PolicyError: they are none of these; the message says what to write.
@@ -109,6 +128,9 @@ def open_keys(keys: object, algorithm: str) -> KeySource:
             raise _keys_error("has a URL that is none of https://, without user and fragment")
         host = urlsplit(keys).netloc
         if "{kid}" in url.target:
+            if not needs_peer:
+                # Anybody could use up the keys of each minute, so that no real one is fetched.
+                raise _keys_error("are fetched one by one for trusted peers, with peers_too=True")
             return FetchedKeys(load_by_id(url, algorithm), host, by_id=True)
         return FetchedKeys(load_key_set(url, algorithm), host)
     try:
