@@ -25,6 +25,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard.signing import Assertion
 
 assert_type(Policy(), Policy)
 assert_type(Policy.from_env(), Policy)
@@ -32,6 +33,18 @@ assert_type(session_spec(mint=ids.uuid7), IDSpec)
 assert_type(user_spec(required=True, on_invalid="reject"), IDSpec)
 assert_type(tenant_spec(log="hash"), IDSpec)
 assert_type(request_spec(), IDSpec)
+
+token = Assertion.bearer(
+    issuer="https://login.example", audience=["api"], keys={"keys": []}, wait=2
+)
+assert_type(token, Assertion)
+assert_type(token.claim(), Header)
+assert_type(token.claim(["https://app.example/ids", "tenant"]), Header)
+assert_type(token.wait_for_keys(5), bool)
+with token as opened:
+    assert_type(opened, Assertion)
+Assertion.aws_alb(signer="arn", issuer="https://login.example", client="c1", keys=["pem", b"pem"])
+Assertion.google_iap()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 everything = Policy(
     session=session_spec(sources=("X-Session-ID", Cookie("sid"), Query("sid")), charset="visible"),

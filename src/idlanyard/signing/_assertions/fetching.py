@@ -25,6 +25,8 @@ MOST_BYTES: Final = 1_000_000
 The most bytes of an answer.
 """
 
+# Some key servers refuse a client without a name, or one that is called Python.
+_HEADERS: Final = {"Accept": "*/*", "Connection": "close", "User-Agent": "idlanyard"}
 _ODD: Final = re.compile(r"[^!-~]|[\\@#]")
 _LOOPBACK: Final = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
@@ -98,7 +100,7 @@ def _read_answer(connection: HTTPConnection, target: str, deadline: float) -> by
     connected = connection.sock
     connection.sock = _BoundedSocket(connected, deadline)
     try:
-        connection.request("GET", target, headers={"Accept": "*/*", "Connection": "close"})
+        connection.request("GET", target, headers=_HEADERS)
         response = connection.getresponse()
         if response.status != 200:
             raise KeysUnusable(f"status {response.status}")
@@ -131,7 +133,7 @@ class _BoundedSocket:
         """
         Send all of *data*.
         """
-        self._connected.settimeout(_measure_rest(self._deadline))
+        self._connected.settimeout(measure_rest(self._deadline))
         self._connected.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -156,11 +158,11 @@ class _BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._connected.settimeout(_measure_rest(self._deadline))
+        self._connected.settimeout(measure_rest(self._deadline))
         return self._connected.recv_into(buffer)
 
 
-def _measure_rest(deadline: float) -> float:
+def measure_rest(deadline: float) -> float:
     """
     Return the seconds until a deadline.
 
