@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, SECP521R1
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ from assertions.minting import (
     sign,
 )
 from idlanyard.signing._assertions.key_source import KeySource
-from idlanyard.signing._assertions.keys import Keys, read_key_set, read_pem
+from idlanyard.signing._assertions.keys import ALGORITHMS, Keys, read_key_set, read_pem
 from idlanyard.signing._assertions.tokens import TokenRefused, follow_path
 from idlanyard.signing._assertions.verifier import TokenRules, Verifier
 
@@ -115,6 +116,23 @@ def test_a_good_token_is_believed(algorithm: str, key: Any, form: str) -> None:
     by = verifier(keys, algorithm=algorithm)
     assert by.verify_token(sign(key, claims()))["sub"] == "alice"
     assert refusal(sign(key, claims(), kid="k1")[:-8] + "AAAAAAAA", by) == "has a wrong signature"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_each_algorithm_is_the_one_of_pyjwt(algorithm: str) -> None:
+    """
+    A token that PyJWT has signed is believed with this algorithm, and with no other.
+    """
+    kind = ALGORITHMS[algorithm]
+    curves = {"P-256": SECP256R1, "P-384": SECP384R1, "P-521": SECP521R1}
+    key: Any = OURS if kind.kty == "RSA" else ed_key("ours")
+    if kind.kty == "EC":
+        key = ec_key(f"ours {kind.crv}", curves[kind.crv or ""])
+    keys = Keys(unnamed=[read_pem(pem_of(key), algorithm)])
+    token = jwt.encode(claims(), key, algorithm)
+    assert verifier(keys, algorithm=algorithm).verify_token(token)["sub"] == "alice"
+    other = "ES256" if algorithm != "ES256" else "RS256"
+    assert "another algorithm" in refusal(token, verifier(keys, algorithm=other))
 
 
 NOW = 1_800_000_000
