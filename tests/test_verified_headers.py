@@ -228,6 +228,44 @@ def serve_asgi_alone(policy: Policy, lines: list[Line]) -> tuple[str | None, lis
     return users[0], reasons
 
 
+def of(issuer: str) -> Header:
+    """
+    Return a source that verifies what one of several issuers has signed.
+    """
+    start = f"{issuer} "
+    return Header(
+        "X-Signed-User",
+        verify=lambda line: verify(line[len(start) :]) if line.startswith(start) else None,
+    )
+
+
+@pytest.mark.parametrize("line", ["one alice.signed", "two alice.signed"])
+@pytest.mark.parametrize("on_invalid", ["drop", "reject"])
+def test_one_of_several_issuers_is_enough(line: str, on_invalid: Any) -> None:
+    """
+    A line that the first source does not verify is no fault if the second one does.
+    """
+    policy = Policy(user=user_spec(sources=[of("one"), of("two")], on_invalid=on_invalid))
+    seen = serve(policy, [("X-Signed-User", line)])
+    assert (seen.user, seen.reasons) == ("alice", [])
+
+
+def test_a_line_that_no_issuer_signed_is_one_fault(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It is told of once, with the name of the header once, and refused where that is asked for.
+    """
+    sources = [of("one"), of("two")]
+    seen = serve(Policy(user=user_spec(sources=sources)), [("X-Signed-User", "three a.signed")])
+    assert seen.reasons == [compiled_spec.NOT_VERIFIED]
+    assert "only X-Signed-User is believed" in caplog.text
+    strict = Policy(user=user_spec(sources=sources, on_invalid="reject"))
+    answer = ask_wsgi(
+        wsgi.SessionContextMiddleware(lambda environ, start: [], strict),
+        environ_of([("X-Signed-User", "three a.signed")]),
+    )
+    assert answer.status.startswith("400")
+
+
 def test_a_value_that_is_signed_passes_the_check_of_the_id() -> None:
     """
     S6: a signature does not make a value an ID.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -529,3 +530,23 @@ def test_a_hook_that_raises_on_entry_leaves_nothing_bound() -> None:
     finally:
         undo()
     assert get_session_context().is_empty()
+
+
+def test_a_fork_while_a_warning_is_written_does_not_stop_the_child() -> None:
+    """
+    A lock that another thread holds at the fork is a new one in the child.
+    """
+    program = (
+        "import os\n"
+        "from idlanyard import _failures\n"
+        "with _failures._writing:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        _failures.warn_once('x', 'said')\n"
+        "        os._exit(7)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "said\n")

@@ -5,6 +5,7 @@ Failures of hooks and sinks, and warnings: counted, logged once, raised under te
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import Counter
 from typing import Final
@@ -21,8 +22,17 @@ warned: set[str] = set()
 The subjects that ``warn_once`` has logged a warning about in this process.
 """
 
-_writing: Final = threading.Lock()
+_writing = threading.Lock()
 _strict: list[object] = []
+
+
+def _renew_lock() -> None:
+    global _writing  # noqa: PLW0603 - a lock that another thread held at a fork stays locked
+    _writing = threading.Lock()
+
+
+# Windows has no forks, and no register_at_fork.
+getattr(os, "register_at_fork", dict)(after_in_child=_renew_lock)
 
 
 def report_failure(where: str, error: Exception, *, reason: str = "") -> None:

@@ -92,8 +92,8 @@ _VALUE_WARNINGS: Final = {
     ),
     NOT_UNDERSTOOD: "value dropped, the function in Header(parse=...) found no ID in the header",
     NOT_VERIFIED: (
-        "value dropped, no signature proves it: only {verified} is believed, signed with a key of "
-        "this service, for it, and not expired"
+        "value dropped, no signature proves it: only {verified} is believed, signed with a key "
+        "that is known, for this service, and not expired"
     ),
     NOT_BY_SERVER: ("value dropped, no header is believed: the ID is read from {server} alone"),
     NOT_SIGNED: (
@@ -196,7 +196,7 @@ def _describe_rules(plan: CompiledPolicy, field: str) -> dict[str, str]:
         "alias": spec.header.replace("-", "_"),
         "length": str(spec.max_length),
         "verified": " or ".join(
-            source.name for source in sources_of(spec) if isinstance(source, Header)
+            dict.fromkeys(one.name for one in sources_of(spec) if isinstance(one, Header))
         ),
         "server": " or ".join(
             repr(source) for source in sources_of(spec) if isinstance(source, Scope | Environ)

@@ -343,17 +343,26 @@ class Case:
         if NAMED_BY_CONNECTION in map(self._claims.faults.get, spec.keys):
             self.rejected.append((spec.name, NAMED_BY_CONNECTION))
             return None, None
+        is_unverified = False
         for key, source in spec.sources:
             value, reason = self._read(key, source)
             if reason is None and value is not None:
                 if spec.fits(value):
                     return value, key
                 reason = check_of(spec.rules).reason(self._plan.decode(value)) or NOT_SIGNED
-            if reason is not None:
-                self.rejected.append((spec.name, reason))
-                if spec.rules.on_invalid == "reject":
-                    self._refuse(Refusal(400, spec.name, reason))
+            if reason == NOT_VERIFIED:
+                # Another source may verify the same line: with other keys, or another claim.
+                is_unverified = True
+            elif reason is not None:
+                self._reject(spec, reason)
+        if is_unverified:
+            self._reject(spec, NOT_VERIFIED)
         return None, None
+
+    def _reject(self, spec: CompiledSpec, reason: str) -> None:
+        self.rejected.append((spec.name, reason))
+        if spec.rules.on_invalid == "reject":
+            self._refuse(Refusal(400, spec.name, reason))
 
     def _read(self, key: Any, source: Any) -> tuple[Any, str | None]:
         """
