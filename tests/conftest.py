@@ -27,6 +27,7 @@ TESTS = Path(__file__).parent
 # other environment does.
 ONCE = (
     "assertions/test_assertions_page.py",
+    "assertions/test_assertions_page.py",
     "integrations/jobs/test_pages.py",
     "integrations/test_by_hand.py",
     "integrations/test_genai_examples.py",
@@ -61,6 +62,8 @@ ONCE = (
 # Other programs answer in the tests of these files, as they would for any Python: the oldest and
 # the newest show that ours asks them well, and the Pythons in between leave these out.
 ENDS = (
+    "assertions/test_fetching.py",
+    "assertions/test_key_source.py",
     "registry/test_command",
     "registry/test_http_serving.py",
     "registry/test_http_threads.py",
@@ -68,6 +71,7 @@ ENDS = (
     "registry/test_postgresql",
     "registry/test_redis",
     "servers/",
+    "signing/test_clients.py",
 )
 SELECTIONS = {
     "once": {"once"},
