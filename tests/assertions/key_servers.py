@@ -46,12 +46,15 @@ def hang(connection: socket.socket, stopped: threading.Event) -> None:
 
 def drip(data: bytes) -> Answer:
     """
-    Return an answer that begins with *data* and goes on for ever, a byte now and then.
+    Return an answer that begins with *data* and goes on for a while, a byte now and then.
     """
 
     def answer(connection: socket.socket, stopped: threading.Event) -> None:
         connection.sendall(data)
-        while not stopped.wait(0.02):
+        # Not for ever, so that a client that would wait for ever fails its test.
+        for _ in range(400):
+            if stopped.wait(0.02):
+                return
             connection.sendall(b"x")
 
     return answer
