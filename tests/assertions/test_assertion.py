@@ -513,6 +513,44 @@ def test_a_team_is_written_in_any_of_its_forms(team: str) -> None:
         pytest.param(lambda: bearer(algorithm=None), "algorithm", "write one of", id="alg None"),
         pytest.param(lambda: general(typ=""), "typ", "typ='at", id="typ"),
         pytest.param(
+            lambda: general(siblings="X-Gateway-User"),
+            "siblings",
+            r"siblings=\['X-Gateway-User'\]",
+            id="siblings in text",
+        ),
+        pytest.param(lambda: general(siblings=5), "siblings", "is a list", id="no siblings"),
+        pytest.param(
+            lambda: general(siblings=["Cookie"]), "siblings", "Cookie", id="a sibling of others"
+        ),
+        pytest.param(lambda: general(peers_too="yes"), "peers_too", "True or", id="peers_too"),
+        pytest.param(lambda: general(signer=""), "signer", "or None", id="empty signer"),
+        pytest.param(lambda: general(signer=5), "signer", "or None", id="a number for a signer"),
+        pytest.param(lambda: general(signer=b"x"), "signer", "or None", id="bytes for a signer"),
+        pytest.param(
+            lambda: bearer(audience={"https://api.example": 1}),
+            "audience",
+            "names this",
+            id="an object of audiences",
+        ),
+        pytest.param(
+            lambda: bearer(keys=pem_of(RSA) + pem_of(rsa_key("theirs"))),
+            "keys",
+            "several keys in one text",
+            id="two keys in one text",
+        ),
+        pytest.param(
+            lambda: bearer(keys=jwks_of(jwk_of(RSA, "k1", d="AQAB"))),
+            "keys",
+            "a private key",
+            id="a private JWK",
+        ),
+        pytest.param(
+            lambda: general(keys="https://{kid}.example/keys", peers_too=True),
+            "keys",
+            "https://",
+            id="kid in the host",
+        ),
+        pytest.param(
             lambda: general(keys="https://login.example/{kid}"), "keys", "peers_too", id="kid"
         ),
         pytest.param(lambda: bearer(leeway=61), "leeway", "from 0 to 60", id="leeway"),
@@ -533,6 +571,12 @@ def test_a_team_is_written_in_any_of_its_forms(team: str) -> None:
         pytest.param(lambda: bearer(keys=private_pem_of(RSA)), "keys", "private", id="private"),
         pytest.param(
             lambda: Assertion.cloudflare_access(team="a/b", audience="x"), "team", "acme", id="team"
+        ),
+        pytest.param(
+            lambda: Assertion.cloudflare_access(team=5, audience="x"),  # type: ignore[arg-type]
+            "team",
+            "acme",
+            id="a number for a team",
         ),
         pytest.param(
             lambda: Assertion.aws_alb(signer="ours", issuer=ISSUER, client="c1"),

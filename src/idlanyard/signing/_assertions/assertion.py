@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from idlanyard import _failures
 from idlanyard._policy.sources import Header
@@ -19,6 +19,7 @@ from idlanyard.signing._assertions.options import (
     check_audience,
     check_issuer,
     check_seconds,
+    check_signer,
     check_type,
     open_keys,
 )
@@ -95,23 +96,28 @@ class Assertion:
         algorithm: str = "RS256",
         typ: str | None = None,
         signer: str | None = None,
-        siblings: Iterable[str] = (),
+        siblings: list[str] | tuple[str, ...] = (),
         peers_too: bool = False,
         leeway: float = 30,
         wait: float = 0,
     ) -> None:
+        # All that a header checks, before any key is fetched.
+        checked = Header(
+            header,
+            verify=Claim(self, ("sub",)),
+            siblings=cast("tuple[str, ...]", siblings),
+            peers_too=peers_too,
+        )
         self._header = header
-        self._siblings = tuple(siblings)
+        self._siblings = checked.siblings
         self._peers_too = peers_too
-        # Before any key is fetched.
-        Header(header, siblings=self._siblings)
         rules = TokenRules(
             algorithm=check_algorithm(algorithm),
             issuer=check_issuer(issuer, optional=typ == _TRANSACTION),
             audiences=check_audience(audience),
             leeway=check_seconds("leeway", leeway, _MOST_LEEWAY),
             typ=check_type(typ),
-            signer=signer,
+            signer=check_signer(signer),
         )
         wait = check_seconds("wait", wait, _MOST_WAIT)
         source = open_keys(keys, algorithm, needs_peer=peers_too)
@@ -163,9 +169,9 @@ class Assertion:
             leeway: as in ``Assertion``.
             wait: as in ``Assertion``.
         """
-        name = team.removesuffix("/").removesuffix(".cloudflareaccess.com")
+        name = str(team).removesuffix("/").removesuffix(".cloudflareaccess.com")
         name = name.removeprefix("https://")
-        if not _TEAM.fullmatch(name):
+        if not isinstance(team, str) or not _TEAM.fullmatch(name):
             raise PolicyError.about(
                 "team", f"has {team!r}, which is no team name: write team='acme'", team
             )

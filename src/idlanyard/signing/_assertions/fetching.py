@@ -20,14 +20,14 @@ SECONDS: Final = 10.0
 The most seconds that a key server may take for all of its answer.
 """
 
-MOST_BYTES: Final = 1_000_000
+MOST_BYTES: Final = 256_000
 """
 The most bytes of an answer.
 """
 
 # Some key servers refuse a client without a name, or one that is called Python.
 _HEADERS: Final = {"Accept": "*/*", "Connection": "close", "User-Agent": "idlanyard"}
-_ODD: Final = re.compile(r"[^!-~]|[\\@#]")
+_ODD: Final = re.compile(r"[^!-~]|[\\#]")
 _LOOPBACK: Final = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
@@ -64,6 +64,9 @@ def parse_key_url(text: str) -> KeyURL | None:
     host = parts.hostname or ""
     is_local = parts.scheme == "http" and _LOOPBACK.fullmatch(host) is not None
     if not host or not (parts.scheme == "https" or is_local):
+        return None
+    # Neither a user nor the ID of a key: a token must not choose the server.
+    if any(letter in parts.netloc for letter in "@{}"):
         return None
     query = f"?{parts.query}" if parts.query else ""
     return KeyURL(parts.scheme == "https", host, port, f"{parts.path or '/'}{query}")

@@ -177,6 +177,9 @@ def read_pem(text: str | bytes, algorithm: str) -> PublicKey:
     data = text.encode("ascii", "replace") if isinstance(text, str) else text
     if b"PRIVATE KEY-----" in data:
         raise KeysUnusable("a private key, and only its public key verifies")
+    if data.count(b"-----BEGIN") > 1:
+        # Only the first one would be read.
+        raise KeysUnusable("several keys in one text, which go into a list of texts")
     try:
         key = _accept_key(load_pem_public_key(data), algorithm)
     except Exception:

@@ -110,6 +110,20 @@ def check_type(typ: object) -> str | None:
     raise PolicyError.about("typ", "is the typ of the tokens, such as typ='at+jwt', or None", typ)
 
 
+def check_signer(signer: object) -> str | None:
+    """
+    Return the signer in the header of the tokens, or ``None`` for tokens that name none there.
+
+    Raises:
+        PolicyError: it is none; the message says what to write.
+    """
+    if signer is None or (isinstance(signer, str) and signer):
+        return signer
+    raise PolicyError.about(
+        "signer", "is the signer in the header of the tokens, or None if they have none", signer
+    )
+
+
 def open_keys(keys: object, algorithm: str, *, needs_peer: bool) -> KeySource:
     """
     Return the source of the keys that were given as a URL, a JWKS or in PEM.
@@ -135,7 +149,7 @@ def open_keys(keys: object, algorithm: str, *, needs_peer: bool) -> KeySource:
         return FetchedKeys(load_key_set(url, algorithm), host)
     try:
         if isinstance(keys, Mapping):
-            return KeySource(read_key_set(cast("object", keys), algorithm))
+            return KeySource(_read_pinned(cast("Mapping[str, object]", keys), algorithm))
         given = [keys] if isinstance(keys, str | bytes) else _list_items(keys)
         pems = [pem for pem in given if isinstance(pem, str | bytes)]
         if not pems or len(pems) < len(given):
@@ -147,8 +161,21 @@ def open_keys(keys: object, algorithm: str, *, needs_peer: bool) -> KeySource:
         raise _keys_error(f"are {error}") from None
 
 
+def _read_pinned(data: Mapping[str, object], algorithm: str) -> Keys:
+    found = read_key_set(data, algorithm)
+    entries = _list_items(data["keys"])
+    # A secret in the code is a mistake that nobody notices as long as the key verifies.
+    if any(isinstance(entry, Mapping) and "d" in entry for entry in entries):
+        raise KeysUnusable("a private key (d), and only its public key verifies")
+    return found
+
+
 def _list_items(value: object) -> list[object]:
-    return list(cast("Iterable[object]", value)) if isinstance(value, Iterable) else []
+    """
+    Return the items of a list, none of anything else: the names of a mapping are no list.
+    """
+    is_list = isinstance(value, Iterable) and not isinstance(value, Mapping)
+    return list(cast("Iterable[object]", value)) if is_list else []
 
 
 def _keys_error(why: str) -> PolicyError:
