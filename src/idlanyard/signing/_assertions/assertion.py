@@ -381,17 +381,21 @@ class Assertion:
         Wait until the keys have been fetched, and return whether they are there.
 
         For the start of an application, never for a request. Keys that are
-        fetched one by one are not waited for.
+        fetched one by one are not waited for. An assertion that was closed
+        fetches its keys again.
         """
         return self._verifier.wait_for_keys(seconds)
 
     def close(self) -> None:
         """
         End the thread that fetches keys; those that are there go on being used.
+
+        ``wait_for_keys``, and ``with``, begin it again.
         """
         self._verifier.close()
 
     def __enter__(self) -> Self:
+        self._verifier.open()
         return self
 
     def __exit__(

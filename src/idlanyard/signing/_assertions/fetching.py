@@ -28,7 +28,15 @@ The most bytes of an answer.
 # Some key servers refuse a client without a name, or one that is called Python.
 _HEADERS: Final = {"Accept": "*/*", "Connection": "close", "User-Agent": "idlanyard"}
 _ODD: Final = re.compile(r"[^!-~]|[\\#]")
+# Buckets answer 403 for a name that is not there.
+_NOT_FOUND: Final = (403, 404, 410)
 _LOOPBACK: Final = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
+
+
+class KeyNotFound(KeysUnusable):
+    """
+    The key server has answered that there is nothing at the URL, or no longer.
+    """
 
 
 class KeyURL(NamedTuple):
@@ -80,6 +88,7 @@ def fetch_answer(url: KeyURL, seconds: float = SECONDS) -> bytes:
     environment names are not asked.
 
     Raises:
+        KeyNotFound: the status is 403, 404 or 410.
         KeysUnusable: the server cannot be reached, takes too long, or answers
             something else.
     """
@@ -105,6 +114,8 @@ def _read_answer(connection: HTTPConnection, target: str, deadline: float) -> by
     try:
         connection.request("GET", target, headers=_HEADERS)
         response = connection.getresponse()
+        if response.status in _NOT_FOUND:
+            raise KeyNotFound(f"status {response.status}")
         if response.status != 200:
             raise KeysUnusable(f"status {response.status}")
         return response.read(MOST_BYTES + 1)

@@ -69,6 +69,12 @@ class KeysUnusable(Exception):
     """
 
 
+class NoKeyFits(KeysUnusable):
+    """
+    There are keys in the usual form, and none of them is one for the algorithm.
+    """
+
+
 class Keys:
     """
     The public keys of one algorithm.
@@ -114,13 +120,20 @@ class Keys:
             del named[next(iter(named))]
         return Keys(named)
 
+    def remove(self, kid: str) -> Keys:
+        """
+        Return these keys without the one of an ID.
+        """
+        return Keys({name: key for name, key in self._named.items() if name != kid})
+
 
 def read_key_set(data: object, algorithm: str) -> Keys:
     """
     Return the keys of a JWKS that fit *algorithm*; the others are ignored.
 
     Raises:
-        KeysUnusable: the data are no JWKS, or no key fits.
+        NoKeyFits: there is no public key for the algorithm in it.
+        KeysUnusable: the data are no JWKS.
     """
     found: object = (
         cast("Mapping[str, object]", data).get("keys") if isinstance(data, Mapping) else None
@@ -145,7 +158,7 @@ def read_key_set(data: object, algorithm: str) -> Keys:
         elif is_key_id(kid):
             named.setdefault(kid, key)
     if not named and not unnamed:
-        raise KeysUnusable(f"no public key for {algorithm}")
+        raise NoKeyFits(f"no public key for {algorithm}")
     return Keys(named, unnamed[:MOST_UNNAMED])
 
 
@@ -172,7 +185,8 @@ def read_pem(text: str | bytes, algorithm: str) -> PublicKey:
     Return the public key in PEM text.
 
     Raises:
-        KeysUnusable: there is no public key in it, or none for *algorithm*.
+        NoKeyFits: the key is none for *algorithm*.
+        KeysUnusable: there is no public key in it.
     """
     data = text.encode("ascii", "replace") if isinstance(text, str) else text
     if b"PRIVATE KEY-----" in data:
@@ -185,7 +199,7 @@ def read_pem(text: str | bytes, algorithm: str) -> PublicKey:
     except Exception:
         raise KeysUnusable("no public key in PEM") from None
     if key is None:
-        raise KeysUnusable(f"no public key for {algorithm}")
+        raise NoKeyFits(f"no public key for {algorithm}")
     return key
 
 
@@ -208,6 +222,7 @@ def read_answer(data: bytes, algorithm: str) -> Keys:
     Return the keys in an answer of a key server: a JWKS, or one key in PEM.
 
     Raises:
+        NoKeyFits: there are keys, and none for *algorithm*.
         KeysUnusable: there are none.
     """
     if data.lstrip().startswith(b"-----BEGIN"):

@@ -206,6 +206,12 @@ class Verifier:
         """
         return self._source.wait_for_keys(seconds)
 
+    def open(self) -> None:
+        """
+        Begin the refreshing of the keys again, if it was ended.
+        """
+        self._source.open()
+
     def close(self) -> None:
         """
         End the refreshing of the keys.
