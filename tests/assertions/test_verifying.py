@@ -287,7 +287,8 @@ NO_JWT = "is no signed JWT"
         pytest.param(sign(OURS, claims()) + "\n", NO_JWT, id="a newline at the end"),
         pytest.param(sign(OURS, claims()) + ".", NO_JWT, id="a dot at the end"),
         pytest.param(" " + sign(OURS, claims()), NO_JWT, id="a space before"),
-        pytest.param(sign(OURS, claims())[:-9], WRONG, id="cut off"),
+        pytest.param(sign(OURS, claims())[:-10], WRONG, id="cut off"),
+        pytest.param(sign(OURS, claims())[:-9], NO_JWT, id="cut off within three bytes"),
         pytest.param(sign(OURS, claims()) + "AAAA", WRONG, id="extended"),
     ],
 )
@@ -434,6 +435,58 @@ def test_a_missing_key_is_asked_for() -> None:
     assert (named.asked, unnamed.asked) == (["k2"], [None])
     nothing = Verifier(rules, Source(None))
     assert refusal(sign(OURS, claims()), nothing) == "came before the keys were there"
+
+
+def test_a_refused_token_is_verified_once_a_second() -> None:
+    """
+    Several IDs that are read out of one forged token cost its signatures once, and none of them
+    waits again; a key that arrives meanwhile counts at once.
+    """
+    source = Source(keys_of(jwk_of(THEIRS)))
+    now = [float(NOW)]
+    rules = TokenRules("RS256", ISSUER, frozenset([AUDIENCE]), 30)
+    by = Verifier(rules, source, clock=lambda: now[0])
+    token = sign(OURS, claims(iat=NOW, exp=NOW + 60))
+    for seconds, asked in ((0, 1), (0, 1), (0.9, 1), (0.1, 2), (0, 2), (-60, 3), (0, 3)):
+        now[0] += seconds
+        assert refusal(token, by) == WRONG
+        assert len(source.asked) == asked
+    source.put(keys_of(jwk_of(OURS, "k1")))
+    now[0] = NOW
+    assert by.verify_token(token)["sub"] == "alice"
+
+
+def test_no_key_is_asked_for_in_the_name_of_another() -> None:
+    """
+    A token that is not for this service by its header names no key that is fetched.
+    """
+    key = ec_key("ours")
+    source = Source(Keys())
+    rules = TokenRules("ES256", ISSUER, frozenset(["c1"]), 0, signer=SIGNER)
+    by = Verifier(rules, source, clock=lambda: NOW)
+    good: dict[str, Any] = {"signer": SIGNER, "client": "c1", "iss": ISSUER, "exp": NOW + 120}
+    for changed in ({"signer": "x"}, {"client": "x"}, {"iss": "x"}, {"exp": NOW}, {"exp": None}):
+        refusal(sign(key, {"sub": "alice"}, good | changed, kid="k2"), by)
+    assert source.asked == []
+    assert refusal(sign(key, {"sub": "alice"}, good), by) == "names an unknown key (kid)"
+    assert source.asked == ["k1"]
+
+
+def test_a_token_has_one_text() -> None:
+    """
+    The last character of a part has bits that mean nothing, and has to have none of them set; the
+    padding that load balancers write is all there or not at all.
+    """
+    key = ed_key("ours")
+    by = verifier(keys_of(jwk_of(key, "k1"), algorithm="EdDSA"), algorithm="EdDSA")
+    token = sign(key, claims())
+    assert by.verify_token(token)["sub"] == "alice"
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = letters.index(token[-1])
+    assert len(token.rpartition(".")[2]) % 4 == 2
+    for change in (letters[last + 1], token[-1] + "="):
+        assert refusal(token[:-1] + change, by) == NO_JWT
+    assert by.verify_token(token + "==")["sub"] == "alice"
 
 
 PATHS = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
 from jwt import PyJWS
 
@@ -18,14 +18,19 @@ from idlanyard.signing._assertions.keys import Keys, PublicKey
 from idlanyard.signing._assertions.tokens import (
     LONGEST_TOKEN,
     JSONObject,
+    TokenParts,
     TokenRefused,
+    decode_part,
     parse_object,
-    parse_token_header,
+    parse_token,
     read_key_id,
     read_time,
 )
 
 _MOST_VERIFIED: Final = 256
+# One would do for the IDs of one request; threads that wait at the same time need more.
+_MOST_REFUSED: Final = 64
+_REFUSED_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,18 @@ class _Verified(NamedTuple):
     claims: JSONObject
 
 
+class _Refused(NamedTuple):
+    keys: Keys | None
+    until: float
+    why: str
+
+
 class Verifier:
     """
     Verifies tokens, and remembers up to 256 that were in order until they expire.
+
+    A token that was refused is remembered for a second: several IDs of one
+    request are read out of it, and it is verified, and waited for, once.
 
     Args:
         rules: the values that a token has to have.
@@ -131,8 +145,10 @@ class Verifier:
         self._source = source
         self._wait = wait
         self._clock = clock
-        self._signatures = PyJWS(algorithms=[rules.algorithm])
+        # Not of the registry of algorithms that the application may change.
+        self._algorithm = PyJWS().get_algorithm_by_name(rules.algorithm)
         self._verified: dict[bytes, _Verified] = {}
+        self._refused: dict[bytes, _Refused] = {}
 
     def verify_token(self, token: str) -> JSONObject:
         """
@@ -144,61 +160,76 @@ class Verifier:
         if len(token) > LONGEST_TOKEN:
             raise TokenRefused(f"is longer than {LONGEST_TOKEN} characters")
         digest = sha256(token.encode("utf-8", "replace")).digest()
+        keys = self._source.get_keys()
         known = self._verified.get(digest)
-        if known is not None and known.keys is self._source.get_keys():
+        if known is not None and known.keys is keys:
             if self._clock() < known.until:
                 return known.claims
             raise TokenRefused("has expired (exp)")
-        header = parse_token_header(token)
-        self._rules.check_header(header)
-        keys, claims = self._check_signature(token, read_key_id(header))
-        until = self._rules.check_claims(header, claims, self._clock())
-        # Without a lock, which a process that is forked meanwhile would find locked for ever.
-        if len(self._verified) >= _MOST_VERIFIED:
-            self._verified.clear()
-        self._verified[digest] = _Verified(keys, until, claims)
-        return claims
+        refused = self._refused.get(digest)
+        # A clock that is put back would keep a token refused for longer.
+        if (
+            refused is not None
+            and refused.keys is keys
+            and 0 < refused.until - self._clock() <= _REFUSED_SECONDS
+        ):
+            raise TokenRefused(refused.why)
+        try:
+            found = self._verify_anew(token)
+        except TokenRefused as error:
+            refused = _Refused(keys, self._clock() + _REFUSED_SECONDS, str(error))
+            _remember(self._refused, digest, refused, _MOST_REFUSED)
+            raise
+        _remember(self._verified, digest, found, _MOST_VERIFIED)
+        return found.claims
 
-    def _check_signature(self, token: str, kid: str | None) -> tuple[Keys, JSONObject]:
+    def _verify_anew(self, token: str) -> _Verified:
+        parts = parse_token(token)
+        rules, header = self._rules, parts.header
+        rules.check_header(header)
+        kid = read_key_id(header)
+        if rules.signer is not None:
+            # Before a key is asked for: invented IDs would use up the keys of each minute.
+            rules.check_claims(header, {}, self._clock())
+        keys = self._check_signature(parts, kid)
+        claims = parse_object(decode_part(parts.payload))
+        return _Verified(keys, rules.check_claims(header, claims, self._clock()), claims)
+
+    def _check_signature(self, parts: TokenParts, kid: str | None) -> Keys:
         """
-        Return the keys that were tried, and the claims that one of them has signed.
+        Return the keys, one of which has signed the token.
+
+        Raises:
+            TokenRefused: none of them has.
         """
         keys = self._source.get_keys()
-        payload = self._try_keys(token, keys, kid)
-        if payload is None and not (keys is not None and keys.has(kid)):
+        is_signed = self._try_keys(parts, keys, kid)
+        if not is_signed and not (keys is not None and keys.has(kid)):
             self._source.ask_for(kid)
             if self._wait and not is_event_loop_running():
                 self._source.wait_for_refresh(self._wait)
-                keys = self._source.get_keys()
-                payload = self._try_keys(token, keys, kid)
+                tried, keys = keys, self._source.get_keys()
+                is_signed = keys is not tried and self._try_keys(parts, keys, kid)
         if keys is None:
             raise TokenRefused("came before the keys were there")
-        if payload is None:
+        if not is_signed:
             known = bool(keys.find(kid))
             raise TokenRefused("has a wrong signature" if known else "names an unknown key (kid)")
-        return keys, parse_object(payload)
+        return keys
 
-    def _try_keys(self, token: str, keys: Keys | None, kid: str | None) -> bytes | None:
+    def _try_keys(self, parts: TokenParts, keys: Keys | None, kid: str | None) -> bool:
         """
-        Return the payload of a token if one of the keys has signed it.
+        Return whether one of the keys has signed a token.
         """
-        for key in keys.find(kid) if keys is not None else ():
-            payload = self._read_payload(token, key)
-            if payload is not None:
-                return payload
-        return None
+        found = keys.find(kid) if keys is not None else ()
+        return any(self._is_signed(parts, key) for key in found)
 
-    def _read_payload(self, token: str, key: PublicKey) -> bytes | None:
-        """
-        Return the payload of a token if the key has signed it.
-        """
+    def _is_signed(self, parts: TokenParts, key: PublicKey) -> bool:
         try:
-            found = self._signatures.decode_complete(token, key, [self._rules.algorithm])
+            return self._algorithm.verify(parts.signed, key, parts.signature)
         except Exception:
             # PyJWT and cryptography have many errors, some of which quote the token.
-            return None
-        payload: bytes = found["payload"]
-        return payload
+            return False
 
     def wait_for_keys(self, seconds: float) -> bool:
         """
@@ -217,3 +248,13 @@ class Verifier:
         End the refreshing of the keys.
         """
         self._source.close()
+
+
+_Value = TypeVar("_Value", _Verified, _Refused)
+
+
+def _remember(memory: dict[bytes, _Value], digest: bytes, value: _Value, most: int) -> None:
+    # Without a lock, which a process that is forked meanwhile would find locked for ever.
+    if len(memory) >= most:
+        memory.clear()
+    memory[digest] = value
