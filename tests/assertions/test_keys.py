@@ -121,13 +121,24 @@ def test_a_key_set_is_one(data: Any, why: str) -> None:
         read_answer(json.dumps(data).encode(), "RS256")
 
 
-def test_few_keys_without_an_id_are_tried() -> None:
+def test_few_keys_without_an_id_are_tried(caplog: pytest.LogCaptureFixture) -> None:
     """
-    A token costs at most four signatures, and of two keys with one ID the first counts.
+    A token costs at most four signatures, and of two keys with one ID the first counts; each key
+    that fits and is not used is said once.
     """
     bare = [jwk_of(rsa_key(f"bare {n}")) for n in range(6)]
     assert len(read_key_set(jwks_of(*bare), "RS256").find("any")) == 4
     again = read_key_set(jwks_of(GOOD, jwk_of(rsa_key("bare 0"), "good")), "RS256")
+    for _ in range(2):
+        read_key_set(jwks_of(GOOD, GOOD, jwk_of(OURS, "../odd")), "RS256")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"idlanyard: a key set (JWKS) has {fault}"
+        for fault in (
+            "more than 4 keys without an ID (kid), the rest is not used",
+            "two keys with one key ID (kid), of which the first is used",
+            "a key with an unusual key ID (kid), which is not used",
+        )
+    ]
     (key,) = again.find("good")
     assert key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode() == pem_of(
         OURS

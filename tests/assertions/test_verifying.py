@@ -305,7 +305,8 @@ def test_a_type_that_is_asked_for_is_required(typ: Any) -> None:
     A token of another kind, which the same issuer has signed for something else, is refused.
     """
     by = verifier(typ="txntoken+jwt")
-    assert "another type" in refusal(sign(OURS, claims(), {"typ": typ}), by)
+    why = refusal(sign(OURS, claims(), {"typ": typ}), by)
+    assert why == "has another type (typ) than txntoken+jwt"
     for same in ("TxnToken+JWT", "application/txntoken+jwt"):
         assert by.verify_token(sign(OURS, claims(), {"typ": same}))["sub"] == "alice"
 
@@ -447,12 +448,11 @@ def test_a_refused_token_is_verified_once_a_second() -> None:
     rules = TokenRules("RS256", ISSUER, frozenset([AUDIENCE]), 30)
     by = Verifier(rules, source, clock=lambda: now[0])
     token = sign(OURS, claims(iat=NOW, exp=NOW + 60))
-    for seconds, asked in ((0, 1), (0, 1), (0.9, 1), (0.1, 2), (0, 2), (-60, 3), (0, 3)):
+    for seconds, asked in ((0, 1), (0, 1), (0.9, 1), (0.1, 2), (0, 2), (-20, 3), (0, 3)):
         now[0] += seconds
         assert refusal(token, by) == WRONG
         assert len(source.asked) == asked
     source.put(keys_of(jwk_of(OURS, "k1")))
-    now[0] = NOW
     assert by.verify_token(token)["sub"] == "alice"
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import jwt
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from idlanyard import _failures
 from idlanyard.signing._assertions.tokens import is_key_id
 
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -145,21 +146,37 @@ def read_key_set(data: object, algorithm: str) -> Keys:
         raise KeysUnusable(f"more than {MOST_KEYS} keys")
     named: dict[str, PublicKey] = {}
     unnamed: list[PublicKey] = []
+    for kid, key in _read_entries(entries, algorithm):
+        if kid is None:
+            unnamed.append(key)
+        elif not is_key_id(kid):
+            _warn_dropped("a key with an unusual key ID (kid), which is not used")
+        elif kid in named:
+            _warn_dropped("two keys with one key ID (kid), of which the first is used")
+        else:
+            named[kid] = key
+    if not named and not unnamed:
+        raise NoKeyFits(f"no public key for {algorithm}")
+    if len(unnamed) > MOST_UNNAMED:
+        _warn_dropped(f"more than {MOST_UNNAMED} keys without an ID (kid), the rest is not used")
+    return Keys(named, unnamed[:MOST_UNNAMED])
+
+
+def _warn_dropped(fault: str) -> None:
+    _failures.warn_once(f"a key set has {fault}", "idlanyard: a key set (JWKS) has %s", fault)
+
+
+def _read_entries(entries: Iterable[object], algorithm: str) -> Iterator[tuple[object, PublicKey]]:
+    """
+    Yield the key IDs and the keys that fit *algorithm*.
+    """
     for entry in entries:
         if not isinstance(entry, Mapping):
             continue
         jwk = cast("Mapping[str, Any]", entry)
         key = _read_jwk(jwk, algorithm)
-        if key is None:
-            continue
-        kid = jwk.get("kid")
-        if kid is None:
-            unnamed.append(key)
-        elif is_key_id(kid):
-            named.setdefault(kid, key)
-    if not named and not unnamed:
-        raise NoKeyFits(f"no public key for {algorithm}")
-    return Keys(named, unnamed[:MOST_UNNAMED])
+        if key is not None:
+            yield jwk.get("kid"), key
 
 
 def _read_jwk(entry: Mapping[str, Any], algorithm: str) -> PublicKey | None:

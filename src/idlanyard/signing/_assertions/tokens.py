@@ -8,7 +8,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn, TypeGuard, cast
 
 JSONObject = Mapping[str, Any]
 
@@ -128,7 +128,7 @@ def read_key_id(header: JSONObject) -> str | None:
     return kid
 
 
-def is_key_id(kid: object) -> bool:
+def is_key_id(kid: object) -> TypeGuard[str]:
     """
     Return whether *kid* is a key ID: up to 200 characters that mean nothing in a path.
     """
