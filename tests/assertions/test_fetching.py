@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import ssl
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from assertions.minting import ec_key, private_pem_of
 from idlanyard.signing._assertions.fetching import (
     MOST_BYTES,
     KeyURL,
+    connect_to_any,
     fetch_answer,
     measure_rest,
     parse_key_url,
@@ -145,6 +147,34 @@ def test_a_deadline_that_is_over_is_a_timeout() -> None:
     assert 0 < measure_rest(time.monotonic() + 60) <= 60
     with pytest.raises(TimeoutError):
         measure_rest(time.monotonic())
+
+
+def test_addresses_that_do_not_answer_share_the_time() -> None:
+    """
+    A host with many addresses costs no more time than one, and the one that answers is found.
+    """
+    with ExitStack() as opened:
+        silent: list[tuple[socket.AddressFamily, object]] = []
+        for _ in range(4):
+            listener = opened.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            # A queue without room makes those who knock wait.
+            listener.listen(0)
+            silent.append((socket.AF_INET, listener.getsockname()))
+            for _ in range(4):
+                client = opened.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(listener.getsockname())
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            connect_to_any(silent, began + 0.4)
+        assert 0.3 < time.monotonic() - began < 5
+        with pytest.raises(TimeoutError):
+            connect_to_any(silent, began)
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        found = [*silent, (socket.AF_INET, server.getsockname())]
+        with connect_to_any(found, time.monotonic() + 1) as connected:
+            assert connected.getpeername() == server.getsockname()
 
 
 def test_a_server_that_is_not_there_is_a_failure() -> None:

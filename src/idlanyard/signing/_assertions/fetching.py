@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -93,7 +93,7 @@ def fetch_answer(url: KeyURL, seconds: float = SECONDS) -> bytes:
             something else.
     """
     try:
-        body = _read_answer(_connect(url, seconds), url.target, time.monotonic() + seconds)
+        body = _read_answer(url, time.monotonic() + seconds)
     except TimeoutError:
         raise KeysUnusable("no answer in time") from None
     except ssl.SSLCertVerificationError:
@@ -107,28 +107,59 @@ def fetch_answer(url: KeyURL, seconds: float = SECONDS) -> bytes:
     return body
 
 
-def _read_answer(connection: HTTPConnection, target: str, deadline: float) -> bytes:
-    connection.connect()
-    connected = connection.sock
-    connection.sock = _BoundedSocket(connected, deadline)
+def _read_answer(url: KeyURL, deadline: float) -> bytes:
+    port = url.port or (443 if url.secure else 80)
+    addresses = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    connected = connect_to_any([(family, address) for family, *_, address in addresses], deadline)
     try:
-        connection.request("GET", target, headers=_HEADERS)
-        response = connection.getresponse()
-        if response.status in _NOT_FOUND:
-            raise KeyNotFound(f"status {response.status}")
-        if response.status != 200:
-            raise KeysUnusable(f"status {response.status}")
-        return response.read(MOST_BYTES + 1)
+        if url.secure:
+            connected.settimeout(measure_rest(deadline))
+            context = ssl.create_default_context()
+            connected = context.wrap_socket(connected, server_hostname=url.host)
+        return _ask(connected, url, deadline)
     finally:
         connected.close()
 
 
-def _connect(url: KeyURL, seconds: float) -> HTTPConnection:
-    if not url.secure:
-        return HTTPConnection(url.host, url.port, timeout=seconds)
-    return HTTPSConnection(
-        url.host, url.port, timeout=seconds, context=ssl.create_default_context()
-    )
+def connect_to_any(
+    addresses: list[tuple[socket.AddressFamily, Any]], deadline: float
+) -> socket.socket:
+    """
+    Return a socket that is connected to the first address that can be reached.
+
+    Each address has its share of the time, so that one that does not answer
+    leaves some for the next.
+
+    Raises:
+        OSError: none can be reached before the deadline.
+    """
+    fault: OSError = TimeoutError()
+    for number, (family, address) in enumerate(addresses):
+        connected = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(measure_rest(deadline) / (len(addresses) - number))
+            connected.connect(address)
+        except OSError as error:
+            connected.close()
+            fault = error
+        else:
+            return connected
+    raise fault
+
+
+def _ask(connected: socket.socket, url: KeyURL, deadline: float) -> bytes:
+    usual = 443 if url.secure else 80
+    connection = HTTPConnection(url.host, url.port or usual)
+    # The Host line leaves the usual port out.
+    connection.default_port = usual
+    connection.sock = _BoundedSocket(connected, deadline)
+    connection.request("GET", url.target, headers=_HEADERS)
+    response = connection.getresponse()
+    if response.status in _NOT_FOUND:
+        raise KeyNotFound(f"status {response.status}")
+    if response.status != 200:
+        raise KeysUnusable(f"status {response.status}")
+    return response.read(MOST_BYTES + 1)
 
 
 class _BoundedSocket:
