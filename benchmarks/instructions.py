@@ -26,6 +26,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from lanes import CANDIDATES, OURS, Lane, environ_of, lines_of, scope_of
@@ -91,12 +92,16 @@ def count_work(call: Callable[[], object]) -> list[int]:
     Return the instructions that a call executes, and its calls of C functions.
     """
     counts = [0, 0]
+    # The events of every thread come, and others may run meanwhile.
+    own = get_ident()
 
     def add_instruction(code: Any, offset: int) -> None:
-        counts[0] += 1
+        if get_ident() == own:
+            counts[0] += 1
 
     def add_call(code: Any, offset: int, function: Any, argument: Any) -> None:
-        counts[1] += 1
+        if get_ident() == own:
+            counts[1] += 1
 
     events, tool = monitoring.events, monitoring.PROFILER_ID
     monitoring.use_tool_id(tool, "idlanyard instructions")

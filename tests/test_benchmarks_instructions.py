@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,29 @@ def test_every_pair_is_counted() -> None:
         for path in ("mint", "session", "trusted", "refused"):
             assert sum(pair.startswith(f"{protocol}, {path}: ") for pair in committed) >= 2
     assert all(count > 0 for counts in committed.values() for count in counts)
+
+
+def test_work_of_other_threads_is_not_counted() -> None:
+    """
+    A thread that works meanwhile, as those of a test runner do, adds nothing.
+    """
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            sum(range(100))
+
+    def wait() -> None:
+        time.sleep(0.02)
+
+    if instructions.monitoring is None:
+        return
+    alone = instructions.count_work(wait)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        beside = instructions.count_work(wait)
+    finally:
+        over.set()
+        thread.join()
+    assert beside == alone
