@@ -472,6 +472,14 @@ def test_no_key_is_asked_for_in_the_name_of_another() -> None:
     assert source.asked == ["k1"]
 
 
+def test_a_key_that_fails_has_not_signed() -> None:
+    """
+    An error of the cryptography is no signature, and no error of the request.
+    """
+    unfit = Keys({"k1": ed_key("ours").public_key()})
+    assert refusal(sign(OURS, claims()), verifier(unfit)) == WRONG
+
+
 def test_a_token_has_one_text() -> None:
     """
     The last character of a part has bits that mean nothing, and has to have none of them set; the

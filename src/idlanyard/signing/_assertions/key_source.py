@@ -166,7 +166,7 @@ class FetchedKeys(KeySource):
         """
         self._begin_anew_after_fork()
         thread = self._thread
-        if (thread is None or not thread.is_alive()) and not self._closed:
+        if thread is None or not thread.is_alive():
             self._start()
         return self._keys
 
