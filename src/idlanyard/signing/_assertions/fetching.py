@@ -116,7 +116,7 @@ def _read_answer(url: KeyURL, deadline: float) -> bytes:
             connected.settimeout(measure_rest(deadline))
             context = ssl.create_default_context()
             connected = context.wrap_socket(connected, server_hostname=url.host)
-        return _ask(connected, url, deadline)
+        return _ask_server(connected, url, deadline)
     finally:
         connected.close()
 
@@ -147,7 +147,7 @@ def connect_to_any(
     raise fault
 
 
-def _ask(connected: socket.socket, url: KeyURL, deadline: float) -> bytes:
+def _ask_server(connected: socket.socket, url: KeyURL, deadline: float) -> bytes:
     usual = 443 if url.secure else 80
     connection = HTTPConnection(url.host, url.port or usual)
     # The Host line leaves the usual port out.

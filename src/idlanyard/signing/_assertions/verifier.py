@@ -178,9 +178,9 @@ class Verifier:
             found = self._verify_anew(token)
         except TokenRefused as error:
             refused = _Refused(keys, self._clock() + _REFUSED_SECONDS, str(error))
-            _remember(self._refused, digest, refused, _MOST_REFUSED)
+            _remember_result(self._refused, digest, refused, _MOST_REFUSED)
             raise
-        _remember(self._verified, digest, found, _MOST_VERIFIED)
+        _remember_result(self._verified, digest, found, _MOST_VERIFIED)
         return found.claims
 
     def _verify_anew(self, token: str) -> _Verified:
@@ -253,7 +253,7 @@ class Verifier:
 _Value = TypeVar("_Value", _Verified, _Refused)
 
 
-def _remember(memory: dict[bytes, _Value], digest: bytes, value: _Value, most: int) -> None:
+def _remember_result(memory: dict[bytes, _Value], digest: bytes, value: _Value, most: int) -> None:
     # Without a lock, which a process that is forked meanwhile would find locked for ever.
     if len(memory) >= most:
         memory.clear()
