@@ -213,6 +213,25 @@ def test_a_value_that_cannot_be_read_fails_no_request(
     assert "read of Scope(path='user.username'" in caplog.text
 
 
+@pytest.mark.parametrize("found", [42, b"alice", True], ids=["a number", "bytes", "a truth value"])
+def test_a_function_that_returns_no_text_fails_no_request(
+    found: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R14: a function that returns something else than text is logged once, and the ID is absent.
+    """
+
+    def parse(text: str) -> Any:
+        return found
+
+    for seen in (
+        serve_asgi(Scope("user", parse=parse), user="alice"),
+        serve_wsgi(Environ("REMOTE_USER", parse=parse), REMOTE_USER="alice"),
+    ):
+        assert seen == Seen(None, None, None, [resolve.PARSE_FAILED])
+    assert "return a str, or None" in caplog.text
+
+
 def test_a_value_passes_the_check_of_the_id() -> None:
     """
     S6: a server may set what is no ID.

@@ -102,6 +102,14 @@ VERIFIED_BREACHES = [
         SERVER + "test_a_value_that_cannot_be_read_fails_no_request[raises]",
     ),
     Breach(
+        "R14",
+        "a function of a server's value that returns a number fails the request",
+        "_policy/server_sources.py",
+        "call_reader(parse, str(found))",
+        "parse(str(found))",
+        SERVER + "test_a_function_that_returns_no_text_fails_no_request[a number]",
+    ),
+    Breach(
         "R6",
         "an ID of the server counts as the client's word",
         "_decision/compiled_spec.py",
@@ -137,7 +145,7 @@ VERIFIED_BREACHES = [
         "R6",
         "the plain header of a verified ID is dropped in silence",
         "_decision/resolve.py",
-        "            if spec.unproven and self._is_contradicted(spec, value):\n",
+        "            if spec.unproven and claimed and self._is_contradicted(spec, value):\n",
         "            if False:\n",
         VERIFIED + "test_the_plain_header_of_a_verified_id_is_nothing[stranger]",
     ),
@@ -160,7 +168,7 @@ VERIFIED_BREACHES = [
     Breach(
         "R14",
         "a function that returns a number fails the request",
-        "_decision/resolve.py",
+        "_policy/callables.py",
         "    if not isinstance(found, str):\n",
         "    if False:\n",
         VERIFIED + "test_a_function_that_fails_is_absence[verify-returns a number]",

@@ -27,7 +27,7 @@ from idlanyard.ids import Provenance
 Admitted: TypeAlias = tuple[Edits | None, Refusal | None]
 
 UNANSWERED: Final = "the session could not be checked"
-_OURS: Final = (None, Provenance.MINTED, Provenance.CODE)
+_MINTED: Final = (None, Provenance.MINTED)
 _THREADS: Final = 16
 _ANSWERED: Final = {
     "refuse": "such requests are answered 503",
@@ -74,7 +74,7 @@ class KnownSessions:
         self._admission = admission
         # Where the server says the session, code has not set it, and nobody has asked about it.
         says = proof_of(sources_of(plan.policy.specs["session_id"])) is Proof.SERVER
-        self._ours = _OURS[:2] if says else _OURS
+        self._ours = _MINTED if says else (*_MINTED, Provenance.CODE)
         self._threads = WorkerThreads(_THREADS, "idlanyard-admission")
         # The time since when there has been no answer, and the number of requests without one.
         self._outage: tuple[float, int] | None = None

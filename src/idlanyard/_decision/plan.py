@@ -17,7 +17,7 @@ from idlanyard._decision.forwarding import read_forwarded, read_list
 from idlanyard._decision.memory import Memory
 from idlanyard._decision.protocols import Dialect, Pair
 from idlanyard._policy.checked_policy import CheckedPolicy
-from idlanyard._policy.header_names import is_owned
+from idlanyard._policy.header_names import fold_header, is_owned
 from idlanyard._policy.peers import parse_address
 from idlanyard._policy.policy import Policy, checked_policy, policy_of
 from idlanyard._policy.sources import Header
@@ -28,13 +28,9 @@ def find_siblings(specs: Iterable[CompiledSpec]) -> list[str]:
     Return the names of the headers that leave every request, each in one spelling.
     """
     headers = [header for spec in specs for header in find_managed_headers(spec.rules)]
-    found = {_fold(name): name for header in headers for name in header.siblings}
-    managed = {_fold(header.name) for header in headers}
+    found = {fold_header(name): name for header in headers for name in header.siblings}
+    managed = {fold_header(header.name) for header in headers}
     return [name for folded, name in found.items() if folded not in managed]
-
-
-def _fold(name: str) -> str:
-    return name.lower().replace("_", "-")
 
 
 OWN: Final = 0

@@ -6,7 +6,7 @@ sees, and whether it is refused. Pure: no I/O and no framework.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from idlanyard._decision.compiled_spec import NOT_VERIFIED, CompiledSpec
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
+from idlanyard._policy.callables import call_reader
 from idlanyard._policy.peers import LONGEST_LIST
 from idlanyard._policy.request import Request
 from idlanyard._policy.spec import check_of
@@ -289,7 +290,7 @@ class Case:
             self.rejected.append((spec.name, self._judge_sender()))
         else:
             value, source = self._read_sources(spec)
-            if spec.unproven and self._is_contradicted(spec, value):
+            if spec.unproven and claimed and self._is_contradicted(spec, value):
                 self.rejected.append((spec.name, spec.unproven))
         text = value.decode() if plan.binary and value is not None else value
         refusal = check_required(spec, text, self._request)
@@ -317,11 +318,11 @@ class Case:
 
     def _is_contradicted(self, spec: CompiledSpec, value: Any) -> bool:
         """
-        Return whether a header says another ID than a source that proves it by itself.
+        Return whether a header that is there says another ID than the sources, which prove it
+        by themselves.
         """
-        claimed = [self._claims.values[key] for key in spec.keys if key in self._claims.values]
         if value is None:
-            return bool(claimed) and all(name != spec.name for name, _ in self.rejected)
+            return all(name != spec.name for name, _ in self.rejected)
         own = self._claims.values.get(spec.key)
         is_source = any(key == spec.key for key, _ in spec.sources)
         return not is_source and own is not None and own != value
@@ -382,7 +383,7 @@ class Case:
             return value or None, self._claims.faults.get(key)
         is_verified = source.verify is not None
         try:
-            text = _read_line(source.reader, self._plan.decode(value))
+            text = call_reader(source.reader, self._plan.decode(value))
         except Exception as error:
             if not is_verified:
                 _failures.report_failure(f"parse of {source.name}", error)
@@ -402,24 +403,6 @@ class Case:
             self.rejected.append(rejection)
         if self.refusal is None:
             self.refusal = refusal
-
-
-def _read_line(reader: Callable[[str], object], line: str) -> str | None:
-    """
-    Return the ID that a user's function finds in a line, or ``None``.
-
-    Raises:
-        Exception: the function failed, or returned something else than text.
-    """
-    found = reader(line)
-    if inspect.iscoroutine(found):
-        # A plain function may return one as well, and nobody would await it.
-        found.close()
-    if not found:
-        return None
-    if not isinstance(found, str):
-        raise TypeError(f"it returned {type(found).__name__}: return a str, or None")
-    return found
 
 
 class LazyRequest:

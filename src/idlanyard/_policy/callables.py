@@ -1,11 +1,12 @@
 """
-The check of a function that a user passes.
+Functions that a user passes: their check, and the call of one that reads an ID.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 
@@ -27,6 +28,24 @@ def find_call_fault(fn: object, *arguments: str) -> str | None:
     if _takes_arguments(fn, arguments):
         return None
     return f"is called with {listed}" if listed else "is called without arguments"
+
+
+def call_reader(reader: Callable[[str], object], text: str) -> str | None:
+    """
+    Return the ID that a user's function finds in a text, or ``None``.
+
+    Raises:
+        Exception: the function failed, or returned something else than text.
+    """
+    found = reader(text)
+    if inspect.iscoroutine(found):
+        # A plain function may return one as well, and nobody would await it.
+        found.close()
+    if not found:
+        return None
+    if not isinstance(found, str):
+        raise TypeError(f"it returned {type(found).__name__}: return a str, or None")
+    return found
 
 
 def _is_async(fn: Any) -> bool:

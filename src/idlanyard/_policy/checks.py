@@ -20,6 +20,7 @@ from idlanyard._policy.header_names import (
     derive_header,
     derive_name,
     find_plain_header_fault,
+    fold_header,
     is_owned,
 )
 from idlanyard._policy.keys import LEAST_SECRET, encode_secret
@@ -308,7 +309,7 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
     if secret_header is not None:
         roles.append((secret_header, "shared_secret", False))
     for header, role, is_verified in roles:
-        owner, is_shared = owners.setdefault(header.lower().replace("_", "-"), (role, is_verified))
+        owner, is_shared = owners.setdefault(fold_header(header), (role, is_verified))
         if owner != role and not (is_verified and is_shared):
             raise PolicyError(
                 f"the header {header!r} serves {owner} and {role}: give each its own",
@@ -316,7 +317,7 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
                 value=header,
             )
     for sibling, role in siblings:
-        owner, _ = owners.get(sibling.lower().replace("_", "-"), (role, False))
+        owner, _ = owners.get(fold_header(sibling), (role, False))
         if owner != role:
             raise PolicyError(
                 f"Header(siblings=...) of {role} has {sibling!r}, the header of {owner}, which "

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypedDict, Unpack
 
 from idlanyard import ids
-from idlanyard._policy.header_names import find_plain_header_fault
+from idlanyard._policy.header_names import find_plain_header_fault, fold_header
 from idlanyard._policy.options import UnknownOption, options_of
 from idlanyard._policy.sources import Source
 from idlanyard._policy.spec import Echo, IDSpec, Sink, explain_unknown_rule
@@ -52,7 +52,7 @@ def suggest_header(option: str, header: object) -> str | None:
     """
     if not isinstance(header, str) or find_plain_header_fault(header) is not None:
         return None
-    owner = _HEADERS.get(header.lower().replace("_", "-"), option)
+    owner = _HEADERS.get(fold_header(header), option)
     return header if owner == option else None
 
 

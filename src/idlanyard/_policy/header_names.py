@@ -63,11 +63,18 @@ class Fault(NamedTuple):
     source: str = ""
 
 
+def fold_header(name: str) -> str:
+    """
+    Return what all spellings of a header's name have in common.
+    """
+    return name.lower().replace("_", "-")
+
+
 def is_owned(name: str) -> bool:
     """
     Return whether HTTP, proxies or applications give the header a meaning of its own.
     """
-    return name.lower().replace("_", "-") in _OWNED
+    return fold_header(name) in _OWNED
 
 
 def find_header_fault(name: object) -> Fault | None:
@@ -96,7 +103,7 @@ def find_plain_header_fault(name: object) -> Fault | None:
     fault = find_header_fault(name)
     wire = fault.instead if fault else str(name)
     if is_owned(wire):
-        source = _SOURCES.get(wire.lower().replace("_", "-"), "")
+        source = _SOURCES.get(fold_header(wire), "")
         return Fault("has a meaning of its own", source=source)
     return fault
 

@@ -31,9 +31,13 @@ class Signatures:
         keys: the keys; the first one signs, and each is accepted.
     """
 
-    __slots__ = ("_keys", "_name")
+    __slots__ = ("_compare", "_digest", "_keys", "_name")
 
     def __init__(self, name: str, keys: Iterable[bytes]) -> None:
+        # Imported where there are keys only, and not for every request.
+        from hmac import compare_digest, digest
+
+        self._compare, self._digest = compare_digest, digest
         self._name = name
         self._keys = tuple(keys)
 
@@ -47,19 +51,16 @@ class Signatures:
         """
         Return whether *value* is an ID with its signature by one of the keys.
         """
-        from hmac import compare_digest
-
         text, _, signature = value.rpartition(".")
         if not text or len(signature) != _DIGITS or not signature.isascii():
             return False
         # Every key is compared, so that the time does not depend on which one matches.
-        matches = [compare_digest(self._compute(key, text), signature) for key in self._keys]
+        matches = [self._compare(self._compute(key, text), signature) for key in self._keys]
         return any(matches)
 
     def _compute(self, key: bytes, value: str) -> str:
-        from hmac import digest
-
-        return digest(key, f"signed {self._name}:{value}".encode(), "sha256").hex()[:_DIGITS]
+        message = f"signed {self._name}:{value}".encode()
+        return self._digest(key, message, "sha256").hex()[:_DIGITS]
 
 
 def parse_signing_keys(name: str, given: object) -> tuple[bytes, ...] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from idlanyard._policy.callables import find_call_fault
+from idlanyard._policy.callables import call_reader, find_call_fault
 from idlanyard._policy.request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -161,9 +161,7 @@ def _read_text(found: object, parse: Parse | None) -> list[str]:
         return []
     if isinstance(found, bool) or not (isinstance(found, str | int) or _is_uuid(found)):
         raise TypeError(f"the value is {type(found).__name__}: set text, a number or a UUID")
-    text = None if parse is None else parse(str(found))
-    if parse is None:
-        text = str(found)
+    text = str(found) if parse is None else call_reader(parse, str(found))
     return [text] if text else []
 
 
