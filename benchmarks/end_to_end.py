@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -163,11 +164,15 @@ def find_program(name: str) -> str:
 
 def find_port() -> int:
     """
-    Return a free port of the loopback.
+    Return a free port of the loopback, below those that the kernel takes for connections.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    while True:
+        port = random.SystemRandom().randrange(8_000, 12_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

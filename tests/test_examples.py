@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from idlanyard.signing import Signer
+from ports import free_port
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -51,15 +52,6 @@ def ported(command: list[str], port: int) -> list[str]:
         return [sys.executable, *words]
     module = {"waitress-serve": "waitress"}.get(program, program)
     return [sys.executable, "-m", module, *words]
-
-
-def free_port() -> int:
-    """
-    Return a port that nobody listens on.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def quiet() -> dict[str, str]:

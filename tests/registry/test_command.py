@@ -30,6 +30,7 @@ from idlanyard.registry._command._statuses import Failed
 from idlanyard.registry._command._text import escape_text, hide_secrets, scrub_text
 from idlanyard.registry._memory import MemoryStore
 from idlanyard.registry._questions import Question
+from ports import free_port
 from registry.commanding import (
     COMMAND,
     Done,
@@ -43,7 +44,6 @@ from registry.commanding import (
     text_of,
 )
 from registry.naming import DEADLINE, eventually
-from registry.ports import free_port
 
 HOUR = 3_600_000_000
 

@@ -14,8 +14,8 @@ import pytest
 
 from idlanyard.registry._command._parser import COMMANDS
 from idlanyard.registry._record import Kept
+from ports import free_port
 from registry.commanding import put_into
-from registry.ports import free_port
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "registry_command.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)

@@ -19,10 +19,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from idlanyard.registry import RegistryMisconfigured
+from ports import free_port
 from registry.contract import AwaitedContract, RegistryContract
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import eventually, fresh
-from registry.ports import free_port
 from registry.postgres import execute, fresh_database, postgres
 
 __all__ = ["postgres"]

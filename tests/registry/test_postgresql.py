@@ -27,10 +27,10 @@ from idlanyard.registry import (
 from idlanyard.registry._postgresql import _schema
 from idlanyard.registry._postgresql._statements import BATCH, Statements
 from idlanyard.registry._postgresql._url import connection_parameters
+from ports import free_port
 from registry.contract import AwaitedContract, RacingContract
 from registry.faces import asynchronous, synchronous
 from registry.naming import fresh
-from registry.ports import free_port
 from registry.postgres import (
     PASSWORD,
     QUOTED,

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._postgresql._faults import connection_fault, was_terminated
+from ports import free_port
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import fresh
 from registry.patience import SLACK, stopwatch
-from registry.ports import free_port
 from registry.postgres import PASSWORD, QUOTED, ROLE, PostgreSQL, execute
 
 Face = Callable[..., AbstractContextManager[Opened]]

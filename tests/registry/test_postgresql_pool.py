@@ -27,8 +27,8 @@ from idlanyard.registry._postgresql._pool import (
     Waiter,
 )
 from idlanyard.registry._urls import Pool
+from ports import free_port
 from registry.forking import fork_between_loops, outcome_of
-from registry.ports import free_port
 from registry.postgres import database, execute, postgres
 
 __all__ = ["database", "postgres"]

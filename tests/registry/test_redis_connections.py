@@ -25,11 +25,11 @@ from idlanyard import EVERYONE
 from idlanyard.registry import AsyncSessionRegistry, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._keys import TAGS
 from idlanyard.registry.fastapi import sessions_router
+from ports import free_port
 from registry.faces import Awaiting, Opened
 from registry.gate import Gate
 from registry.naming import eventually, fresh
 from registry.patience import SLACK, stopwatch
-from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, face, server
 from registry.valkey import SLOTS, Valkey, ValkeyCluster, ask, until, valkey
 

@@ -28,7 +28,7 @@ from idlanyard.registry._redis._sync import _ServerLinks
 from idlanyard.registry._redis._topology import Single, Slots, Topology
 from idlanyard.registry._redis._url import parse_url
 from idlanyard.registry._urls import Pool
-from registry.ports import free_port
+from ports import free_port
 
 
 class Queued:

@@ -26,8 +26,8 @@ from idlanyard import PolicyError
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._faults import fault_of, sentinel_fault_of
 from idlanyard.registry._redis._url import Kind, parse_url
+from ports import free_port
 from registry.patience import SLACK, stopwatch
-from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, certificate, face
 from registry.relay import Relay
 from registry.valkey import Valkey, ValkeyCluster, ask, cluster, valkey

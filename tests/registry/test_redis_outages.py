@@ -30,9 +30,9 @@ from idlanyard.registry import (
 )
 from idlanyard.registry._redis._connections import TimedConnection, deadline
 from idlanyard.registry._redis._keys import TAGS, Namespace
+from ports import free_port
 from registry.faces import Opened, asynchronous, synchronous
 from registry.naming import DEADLINE, eventually, fresh
-from registry.ports import free_port
 from registry.redis_fixtures import SOON, Face, face, id_of, namespace, server, unavailable, works
 from registry.relay import Relay
 from registry.valkey import Valkey, ValkeyCluster, ask, cluster, until

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable
+from ports import free_port
 from registry.faces import Opened
-from registry.ports import free_port
 from registry.redis_fixtures import Face, face
 from registry.sentinels import SERVICE, Watched, watched
 from registry.valkey import ask

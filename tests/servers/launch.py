@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ports import free_port
+
 TESTS = Path(__file__).parents[1]
 ASGI = "servers.mounts:asgi"
 WSGI = "servers.mounts:wsgi"
@@ -171,15 +173,6 @@ class Running:
             connection.close()
             raise
         return connection
-
-
-def free_port() -> int:
-    """
-    Return a port that nobody listens on.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ports import free_port
 from servers.caches import binary
-from servers.launch import Address, Running, Server, free_port, wait
+from servers.launch import Address, Running, Server, wait
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "proxies.md").read_text(encoding="utf-8")
 SECRET = "a-secret-of-32-characters-or-more"

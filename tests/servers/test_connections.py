@@ -17,7 +17,8 @@ from typing import IO, Any
 
 import pytest
 
-from servers.launch import LISTEN, Running, Server, free_port, running
+from ports import free_port
+from servers.launch import LISTEN, Running, Server, running
 
 BODY = b"x" * 300_000
 ALICE = {"X-Session-ID": "chat-42", "X-User-ID": "alice"}

