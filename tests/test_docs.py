@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from idlanyard import Policy, PolicyError
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
@@ -120,6 +122,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         there = page.parent / path if path else page
         assert there.exists(), link
         assert not anchor or anchor in anchors(there), link
+
+
+def test_the_error_that_is_shown_is_the_one_that_comes() -> None:
+    """
+    The sentence that a how-to prints is the one that is raised.
+    """
+    with pytest.raises(PolicyError) as caught:
+        Policy(trusted_peers=["10.0.0.5/8"])
+    page = ROOT.joinpath("docs", "how_to.md").read_text(encoding="utf-8")
+    assert f"\n```text\n{caught.value}\n```\n" in page
 
 
 def test_every_example_stands_on_a_page() -> None:
