@@ -27,7 +27,7 @@ TESTS = Path(__file__).parent
 # other environment does.
 ONCE = (
     "assertions/test_assertions_page.py",
-    "assertions/test_assertions_page.py",
+    "attacks/",
     "integrations/jobs/test_pages.py",
     "integrations/test_by_hand.py",
     "integrations/test_genai_examples.py",

@@ -206,7 +206,7 @@ def test_a_stranger_never_names_anyone(
     policy: Policy, pairs: list[tuple[bytes, bytes]], peer: str | None
 ) -> None:
     """
-    From an untrusted peer no header makes a user or tenant, nor is seen by the app (S1, S22).
+    S1, S22: from an untrusted peer no header makes a user or tenant, nor is seen by the app.
     """
     lines = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in pairs]
     scope = http_scope(peer=peer) | {"headers": [(n.lower(), v) for n, v in pairs]}

@@ -23,6 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rules.assertion_breaches import ASSERTION_BREACHES
+from rules.attack_breaches import ATTACK_BREACHES
 from rules.breaches import BREACHES, Breach
 from rules.command_breaches import COMMAND_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
@@ -60,6 +61,7 @@ def every_breach() -> list[Breach]:
         *SQLITE_BREACHES,
         *ASSERTION_BREACHES,
         *VERIFIED_BREACHES,
+        *ATTACK_BREACHES,
     ]
 
 

@@ -52,10 +52,17 @@ def ask(up: Running, path: str, headers: Iterable[Line] | bytes = ()) -> Answer:
     request = b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n" + headers
     if b"connection:" not in headers.lower():
         request += b"Connection: close\r\n"
+    return send_bytes(up, request + b"\r\n")
+
+
+def send_bytes(up: Running, request: bytes) -> Answer:
+    """
+    Send bytes as they are, and return the response to the first request in them.
+    """
     received = b""
     with up.connect() as connection:
         try:
-            connection.sendall(request + b"\r\n")
+            connection.sendall(request)
             while not _whole(received) and (piece := connection.recv(65536)):
                 received += piece
         except (ConnectionError, TimeoutError):

@@ -1,0 +1,127 @@
+"""
+Breaches of the security rules, for ``tests/attacks/test_table.py``, which asks for one of each.
+"""
+
+from __future__ import annotations
+
+from rules.breaches import Breach
+
+ORIGINS = "tests/test_origins.py::test_an_origin_covers_exactly_itself"
+BAGGAGE = "tests/test_baggage.py::"
+REFUSALS = "tests/test_refusals.py::test_a_refusal_is_a_problem"
+FOLLOWS = "::test_the_callers_header_does_not_follow_a_redirect_elsewhere"
+
+ATTACK_BREACHES = [
+    Breach(
+        "S12",
+        "the names that the application exposes are replaced",
+        "_decision/response.py",
+        '    before = ",".join(_read_header(plan, headers, "Access-Control-Expose-Headers"))\n',
+        '    before = ""\n',
+        "tests/test_echo.py::test_expose_merges_our_names[merged-asgi]",
+    ),
+    Breach(
+        "S12",
+        "names are exposed to origins that may not read the response",
+        "_decision/response.py",
+        'if not pairs or not _read_header(plan, headers, "Access-Control-Allow-Origin"):',
+        "if not pairs:",
+        "tests/test_echo.py::test_expose_merges_our_names[no origin allowed-wsgi]",
+    ),
+    Breach(
+        "S13",
+        "a host that ends like a listed one is a subdomain of it",
+        "_policy/origins.py",
+        'return other.host.endswith(f".{self.host}")',
+        "return other.host.endswith(self.host)",
+        f"{ORIGINS}[no label boundary]",
+    ),
+    Breach(
+        "S13",
+        "the port of a listed host does not matter",
+        "_policy/origins.py",
+        "        if (self.scheme, self.port) != (other.scheme, other.port):\n",
+        "        if self.scheme != other.scheme:\n",
+        f"{ORIGINS}[other port]",
+    ),
+    Breach(
+        "S13",
+        "a URL that clients read in different ways is an origin",
+        "_policy/origins.py",
+        "    if _ODD.search(url):\n        return None\n",
+        "",
+        f"{ORIGINS}[backslash]",
+    ),
+    Breach(
+        "S14",
+        "a hop of a redirect is not compared with the list",
+        "_binding/outgoing.py",
+        "    if not origins.allow(url):\n        return {}\n    added = _headers_to_add",
+        "    added = _headers_to_add",
+        "tests/integrations/test_aiohttp.py::TestAiohttp::test_a_redirect_elsewhere_loses_the_ids",
+    ),
+    Breach(
+        "S14",
+        "a header of the caller's follows a redirect of httpx elsewhere",
+        "integrations/httpx.py",
+        "    if mark is not None and origin != first and origin not in origins:\n",
+        "    if mark is None and origin != first:\n",
+        f"tests/integrations/test_httpx.py::TestHttpx{FOLLOWS}",
+    ),
+    Breach(
+        "S14",
+        "a header of the caller's follows a redirect of requests elsewhere",
+        "integrations/requests.py",
+        "        if isinstance(name, _CallersName) and name.origin != origin:\n",
+        "        if name is None:\n",
+        f"tests/integrations/test_requests.py::TestRequests{FOLLOWS}",
+    ),
+    Breach(
+        "S16",
+        "the limit of baggage counts for each line",
+        "_policy/sources.py",
+        "sum(map(len, lines)) + len(lines) - 1 > _MOST_BYTES",
+        "max(map(len, lines)) > _MOST_BYTES",
+        BAGGAGE + "test_limits_count_over_all_lines",
+    ),
+    Breach(
+        "S16",
+        "all members of baggage are read",
+        "_policy/sources.py",
+        "    for member in members[:_MOST_MEMBERS]:\n",
+        "    for member in members:\n",
+        BAGGAGE + "test_members_beyond_the_64th_are_dropped_whole",
+    ),
+    Breach(
+        "S16",
+        "baggage may name the user, who needs a proof",
+        "_policy/proofs.py",
+        "        if find_proof(source) is Proof.NONE:\n",
+        "        if find_proof(source) is None:\n",
+        BAGGAGE + "test_baggage_proves_nothing",
+    ),
+    Breach(
+        "S17",
+        "a span is named after an ID",
+        "integrations/opentelemetry/_processors.py",
+        "    there = span.attributes or {}\n",
+        "    there = span.attributes or {}\n    span.update_name(' '.join(attributes.values()))\n",
+        "tests/integrations/test_opentelemetry_records.py::test_no_id_is_on_a_metric_or_in_a_name",
+    ),
+    Breach(
+        "S18",
+        "an ID that does not match the request is let in",
+        "_decision/resolve.py",
+        " else Refusal(403, spec.name, UNMATCHED)\n",
+        " else None\n",
+        f"{REFUSALS}[no match-asgi]",
+    ),
+    Breach(
+        "S18",
+        "a comparison that fails has been passed",
+        "_decision/resolve.py",
+        '        _failures.report_failure(f"must_match of {spec.name}", error)\n        return False\n',
+        '        _failures.report_failure(f"must_match of {spec.name}", error)\n        return True\n',
+        f"{REFUSALS}[a match that fails-wsgi]",
+    ),
+]
