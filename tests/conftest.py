@@ -55,7 +55,9 @@ ONCE = (
     "test_readme.py",
     "test_reference.py",
     "test_rules_page.py",
+    "test_settings_page.py",
     "test_shape.py",
+    "test_site.py",
     "test_troubleshooting.py",
     "test_watching.py",
 )

@@ -117,13 +117,31 @@ def _find_refusal(name: str, *, proven: bool | None) -> Refusal | None:
 
 # Not cached by FastAPI: a dependency may call identify between two of these.
 SessionID: TypeAlias = Annotated[str | None, Depends(_make_reader("session_id"), use_cache=False)]
+"""
+The session ID of the request, or ``None``.
+"""
 UserID: TypeAlias = Annotated[str | None, Depends(_make_reader("user_id"), use_cache=False)]
+"""
+The user ID of the request, or ``None``.
+"""
 TenantID: TypeAlias = Annotated[str | None, Depends(_make_reader("tenant_id"), use_cache=False)]
+"""
+The tenant ID of the request, or ``None``.
+"""
 RequiredSessionID: TypeAlias = Annotated[
     str, Depends(_make_requirer("session_id", proven=False), use_cache=False)
 ]
+"""
+The session ID, minted or sent; a request without one is answered 400.
+"""
 RequiredUserID: TypeAlias = Annotated[str, Depends(_make_requirer("user_id"), use_cache=False)]
+"""
+The user ID, proven as its rules ask; a request without it is answered 401.
+"""
 RequiredTenantID: TypeAlias = Annotated[str, Depends(_make_requirer("tenant_id"), use_cache=False)]
+"""
+The tenant ID, proven as its rules ask; a request without it is answered 401.
+"""
 CurrentContext: TypeAlias = Annotated[SessionContext, Depends(_read_context, use_cache=False)]
 """
 The IDs of the request, which follow ``identify``; outside of requests, the current IDs.

@@ -114,7 +114,13 @@ class Grant:
 
 
 Authorize: TypeAlias = Callable[[SessionRequest], bool | Grant | Awaitable[bool | Grant]]
+"""
+The type of ``authorize``: returns whether a request may do as it asks, or a ``Grant``.
+"""
 OnInput: TypeAlias = Callable[[SessionRecord, dict[str, Any]], Any]
+"""
+The type of ``on_input``: takes the session and the body of an input, and returns the answer.
+"""
 
 
 class Call(NamedTuple):

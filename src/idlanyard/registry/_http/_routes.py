@@ -8,6 +8,9 @@ import re
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 Action: TypeAlias = Literal["create", "read", "update", "end", "input"]
+"""
+The action that a request asks for, as ``authorize`` is told.
+"""
 
 _ID: Final = "{session_id:path}"
 
