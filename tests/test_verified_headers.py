@@ -422,7 +422,7 @@ def test_a_coroutine_is_no_id(caplog: pytest.LogCaptureFixture) -> None:
     async def later() -> str:
         return "alice"
 
-    source = Header("X-Signed-User", verify=lambda line: later())  # type: ignore[arg-type, return-value]
+    source = Header("X-Signed-User", verify=lambda line: later())
     seen = serve(Policy(user=user_spec(sources=[source])), [("X-Signed-User", GOOD)])
     assert seen.reasons == [resolve.VERIFY_FAILED]
     assert "TypeError" in caplog.text

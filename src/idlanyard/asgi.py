@@ -18,6 +18,7 @@ from idlanyard._binding.state import (
     get_binding,
     reset_binding,
 )
+from idlanyard._decision.awaited_headers import make_awaited_headers
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, ASGI_KEY, Pair, check_application
@@ -73,7 +74,7 @@ class SessionContextMiddleware:
             or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_known_sessions", "_plan", "app")
+    __slots__ = ("_awaited_headers", "_known_sessions", "_plan", "app")
 
     app: ASGIApp
 
@@ -82,9 +83,12 @@ class SessionContextMiddleware:
         check_application(app, "ASGI")
         self.app = app
         self._plan = compile_policy(policy, ASGI)
+        self._awaited_headers = make_awaited_headers(self._plan)
         self._known_sessions = make_known_sessions(self._plan)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(  # noqa: PLR0912 - one frame, since every request passes here
+        self, scope: Any, receive: Any, send: Any
+    ) -> None:
         """
         Serve one connection.
         """
@@ -100,7 +104,12 @@ class SessionContextMiddleware:
         # Looked up by our key only: the IDs that are bound here may be another request's, since
         # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
         outer = find_open_ids(scope[KEY]) if KEY in scope else None
-        inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
+        if self._awaited_headers is None or outer is not None:
+            inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
+        else:
+            # A server may append the request's trailers to its own list meanwhile.
+            headers = scope["headers"] = [*headers]
+            inner, edits, refusal, rejected = await self._awaited_headers.resolve(headers, scope)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:

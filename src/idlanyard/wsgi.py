@@ -20,6 +20,7 @@ from idlanyard._binding.state import (
     get_binding,
     reset_binding,
 )
+from idlanyard._decision.awaited_headers import check_sync_headers
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import check_sync_admission, make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
@@ -51,7 +52,7 @@ class SessionContextMiddleware:
 
     Raises:
         PolicyError: the environment describes no policy, or the policy's
-            ``Admission`` has an async function.
+            ``Admission`` or a ``Header(verify=...)`` has an async function.
         TypeError: *app* is not a WSGI application, *policy* is not a ``Policy``,
             or options of ``Policy`` are given here.
     """
@@ -66,6 +67,7 @@ class SessionContextMiddleware:
         self.app = app
         self._plan = compile_policy(policy, WSGI)
         check_sync_admission(self._plan.policy)
+        check_sync_headers(self._plan.policy)
         self._known_sessions = make_known_sessions(self._plan)
         self._keys = tuple(self._plan.watched)
 

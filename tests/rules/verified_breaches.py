@@ -10,8 +10,90 @@ SIGNED = "tests/test_signed_ids.py::"
 VERIFIED = "tests/test_verified_headers.py::"
 
 SERVER = "tests/test_server_sources.py::"
+AWAITED = "tests/test_awaited_headers.py::"
+UNASKED = AWAITED + "test_nobody_is_asked_about_what_cannot_be_an_id"
 
 VERIFIED_BREACHES = [
+    Breach(
+        "S5",
+        "a function is awaited for a header that Connection names",
+        "_decision/resolve.py",
+        "        if NAMED_BY_CONNECTION in map(claims.faults.get, spec.keys):\n            return\n",
+        "",
+        UNASKED + "[the ID's header is named by Connection]",
+    ),
+    Breach(
+        "S1",
+        "a stranger has a function awaited that is for trusted senders",
+        "_decision/resolve.py",
+        "            if line and not (spec.needs_sender and self._judge_sender() != TRUSTED):\n",
+        "            if line:\n",
+        AWAITED + "test_strangers_cannot_have_anybody_asked_where_peers_count[stranger]",
+    ),
+    Breach(
+        "S16",
+        "a function is awaited for a line of any length",
+        "_decision/awaited_headers.py",
+        "    if len(line) > LONGEST_LINE:\n",
+        "    if not line:\n",
+        UNASKED + "[a line that is too long]",
+    ),
+    Breach(
+        "S24",
+        "a function is awaited for an excluded path",
+        "_decision/awaited_headers.py",
+        "        if not found or (plan.may_exclude and plan.excludes(raw)):\n",
+        "        if not found:\n",
+        AWAITED + "test_no_function_is_called_for_an_excluded_path",
+    ),
+    Breach(
+        "S1",
+        "a trailer that comes while a function is awaited is a header of the request",
+        "asgi.py",
+        '            headers = scope["headers"] = [*headers]\n',
+        "",
+        AWAITED + "test_what_a_server_appends_meanwhile_is_not_seen",
+    ),
+    Breach(
+        "S28",
+        "the IDs that are bound around a request are current while a function is awaited",
+        "_decision/awaited_headers.py",
+        "        token = bound.set(UNBOUND)\n",
+        "        token = bound.set(bound.get())\n",
+        AWAITED + "test_nothing_is_bound_while_the_function_runs",
+    ),
+    Breach(
+        "R14",
+        "a function that fails while it is awaited fails the request",
+        "_decision/awaited_headers.py",
+        "        return Outcome(None, error)\n",
+        "        raise\n",
+        AWAITED + "test_a_function_that_fails_is_absence_and_is_told_once[fail]",
+    ),
+    Breach(
+        "R15",
+        "a function is awaited by a nested middleware too",
+        "asgi.py",
+        "        if self._awaited_headers is None or outer is not None:\n",
+        "        if self._awaited_headers is None:\n",
+        AWAITED + "test_a_nested_middleware_asks_nobody",
+    ),
+    Breach(
+        "R14",
+        "WSGI takes a function that it cannot await",
+        "wsgi.py",
+        "        check_sync_headers(self._plan.policy)\n",
+        "",
+        AWAITED + "test_wsgi_refuses_an_async_function[WSGI]",
+    ),
+    Breach(
+        "R14",
+        "Django's sync mode takes a function that it cannot await",
+        "integrations/django/_middleware.py",
+        "            check_sync_headers(checked_policy(rules), _REMEDY)\n",
+        "",
+        "tests/integrations/test_django_awaited.py::test_a_sync_middleware_below_makes_it_sync",
+    ),
     Breach(
         "S1",
         "a variable of the server may be a header of the client",

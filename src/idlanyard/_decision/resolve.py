@@ -6,7 +6,7 @@ sees, and whether it is refused. Pure: no I/O and no framework.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -65,6 +65,19 @@ The changes to a request's headers: the names of those that are removed, in ever
 spelling, and the pairs that are added after that.
 """
 
+Place: TypeAlias = tuple[int, Any]
+"""
+The ``id`` of a function that verifies a header, and the header's key.
+"""
+
+Outcomes: TypeAlias = Mapping[Place, Callable[[str], object]]
+"""
+The functions that were awaited before the decision: each by its place, as a plain
+function that returns or raises the outcome.
+"""
+
+NO_OUTCOMES: Final[Outcomes] = {}
+
 Resolution: TypeAlias = tuple[RequestIDs, Edits | None, Refusal | None, Sequence[Rejection]]
 """
 The IDs of the request with the echo for its response; the changes to its headers,
@@ -111,15 +124,15 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
                 length += len(value)
                 if length <= LONGEST_LIST and not plan.naming[value]:
                     continue
-            return _settle_case(plan, lines, raw)
+            return settle_case(plan, lines, raw)
         if values[spec.index] is not None or not spec.fits(value):
-            return _settle_case(plan, lines, raw)
+            return settle_case(plan, lines, raw)
         if spec.needs_proof:
             if verdict is None:
                 verdict = judge_sender(plan, None, raw)
             if verdict is not TRUSTED:
                 if name in removed:
-                    return _settle_case(plan, lines, raw)
+                    return settle_case(plan, lines, raw)
                 rejected = (*rejected, (spec.name, verdict))
                 removed = removed | spec.spellings if removed else spec.spellings
                 continue
@@ -132,7 +145,7 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
             continue
         mint = spec.quick_mint
         if mint is None:
-            return _settle_case(plan, lines, raw)
+            return settle_case(plan, lines, raw)
         values[spec.index] = text = mint()
         values[spec.provenance_index] = _MINTED
         value = text.encode() if binary else text
@@ -149,11 +162,19 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
     return resolution if not forced else _force_ids(plan, resolution)
 
 
-def _settle_case(plan: CompiledPolicy, lines: Sequence[Pair], raw: Any) -> Resolution:
+def settle_case(
+    plan: CompiledPolicy, lines: Sequence[Pair], raw: Any, outcomes: Outcomes = NO_OUTCOMES
+) -> Resolution:
     """
     Return the resolution of a request that raises a question.
+
+    Args:
+        plan: the compiled policy.
+        lines: as for ``resolve``.
+        raw: the ``scope`` or ``environ``.
+        outcomes: the outcomes of the functions that were awaited.
     """
-    case = Case(plan, [pair for pair in lines if pair[0] in plan.watched], raw)
+    case = Case(plan, [pair for pair in lines if pair[0] in plan.watched], raw, outcomes)
     values = plan.blank.copy()
     echo: list[Pair] = []
     added: list[Pair] = []
@@ -245,6 +266,7 @@ class Case:
         plan: the compiled policy.
         found: the headers of the request that the plan watches.
         raw: the ``scope`` or ``environ``.
+        outcomes: the outcomes of the functions that were awaited.
 
     Attributes:
         specs: the IDs that the request may have.
@@ -255,6 +277,7 @@ class Case:
 
     __slots__ = (
         "_claims",
+        "_outcomes",
         "_plan",
         "_request",
         "_shown",
@@ -265,8 +288,11 @@ class Case:
         "specs",
     )
 
-    def __init__(self, plan: CompiledPolicy, found: list[Pair], raw: Any) -> None:
+    def __init__(
+        self, plan: CompiledPolicy, found: list[Pair], raw: Any, outcomes: Outcomes = NO_OUTCOMES
+    ) -> None:
         self._plan = plan
+        self._outcomes = outcomes
         self._claims = claims = Claims(plan, found)
         self._request = LazyRequest(plan, raw)
         self._verdict: str | None = None
@@ -315,6 +341,18 @@ class Case:
         Keep a header in which one of several IDs was found, whatever becomes of the others.
         """
         self.removed -= self._shown
+
+    def find_verified(self, spec: CompiledSpec) -> Iterator[tuple[Any, Any, Any]]:
+        """
+        Yield the key and the line of each header that is verified for an ID, and its source.
+        """
+        claims = self._claims
+        if NAMED_BY_CONNECTION in map(claims.faults.get, spec.keys):
+            return
+        for key, header in spec.sources:
+            line = claims.values.get(key)
+            if line and not (spec.needs_sender and self._judge_sender() != TRUSTED):
+                yield key, line, header
 
     def _is_contradicted(self, spec: CompiledSpec, value: Any) -> bool:
         """
@@ -382,8 +420,11 @@ class Case:
         if not value or source.reader is None:
             return value or None, self._claims.faults.get(key)
         is_verified = source.verify is not None
+        reader = source.reader
+        if self._outcomes:
+            reader = self._outcomes.get((id(reader), key), reader)
         try:
-            text = call_reader(source.reader, self._plan.decode(value))
+            text = call_reader(reader, self._plan.decode(value))
         except Exception as error:
             if not is_verified:
                 _failures.report_failure(f"parse of {source.name}", error)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def find_call_fault(fn: object, *arguments: str) -> str | None:
+def find_call_fault(fn: object, *arguments: str, awaited: bool = False) -> str | None:
     """
     Return the fault of a function that will be called with *arguments*, or ``None``.
 
@@ -19,11 +19,15 @@ def find_call_fault(fn: object, *arguments: str) -> str | None:
     Args:
         fn: the object that was given as a function.
         arguments: a word for each positional argument.
+        awaited: whether a coroutine function is none, since its calls are awaited.
     """
     listed = " and ".join(arguments)
     if not callable(fn):
         return f"takes a function of {listed}" if listed else "takes a function"
-    if _is_async(fn):
+    is_generator = _is_kind(fn, inspect.isasyncgenfunction)
+    if awaited and is_generator:
+        return "takes a function that returns one value, and not an async generator"
+    if is_generator or (not awaited and _is_kind(fn, inspect.iscoroutinefunction)):
         return "takes a plain function, and not an async one, for which nobody waits"
     if _takes_arguments(fn, arguments):
         return None
@@ -48,13 +52,14 @@ def call_reader(reader: Callable[[str], object], text: str) -> str | None:
     return found
 
 
-def _is_async(fn: Any) -> bool:
+def _is_kind(fn: Any, kind: Callable[[Any], bool]) -> bool:
+    """
+    Return whether *fn*, or the ``__call__`` of an object, is of this kind.
+    """
     while isinstance(fn, functools.partial):
         fn = fn.func
     called = () if isinstance(fn, type) else (fn, getattr(fn, "__call__", None))  # noqa: B004
-    return any(
-        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called
-    )
+    return any(map(kind, called))
 
 
 def _takes_arguments(fn: Any, arguments: tuple[str, ...]) -> bool:

@@ -5,7 +5,7 @@ The sources of an ID: the places of a request that it is read from.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, product
 from typing import Final, TypeAlias
@@ -127,7 +127,10 @@ class Header:
             and returns the ID that is signed, or ``None``. All sources of an
             ID have one, or none has. It is called on the path of each request
             with the header, on ASGI in the event loop: let it ask nobody, and
-            take no longer than its cryptography.
+            take no longer than its cryptography. On ASGI it may be an async
+            function, which may ask somebody, within a time limit of its own:
+            the request waits for it. A line of over 16,384 characters is not
+            verified by an async function.
         siblings: the names of headers that always leave the request: the
             unsigned copies that a proxy sends beside a signed header.
         peers_too: whether the sender has to be trusted besides, by its
@@ -140,7 +143,7 @@ class Header:
 
     name: str
     parse: Callable[[str], str | None] | None = None
-    verify: Callable[[str], str | None] | None = None
+    verify: Callable[[str], str | Awaitable[str | None] | None] | None = None
     siblings: tuple[str, ...] = ()
     peers_too: bool = False
 
@@ -153,8 +156,23 @@ class Header:
                 option="sources",
                 value=self.name,
             )
+        self._check_functions()
+        self._check_peers_too()
+        self._check_siblings()
+
+    @property
+    def reader(self) -> Callable[[str], object] | None:
+        """
+        The function that returns the ID in a line, ``None`` if the whole line is the ID.
+        """
+        return self.parse if self.verify is None else self.verify
+
+    def _check_functions(self) -> None:
         for option, read in (("parse", self.parse), ("verify", self.verify)):
-            wrong = None if read is None else callables.find_call_fault(read, "the line")
+            awaited = option == "verify"
+            if read is None:
+                continue
+            wrong = callables.find_call_fault(read, "the line", awaited=awaited)
             if wrong is not None:
                 raise PolicyError(f"Header({option}=...) {wrong}", option=option, value=read)
         if self.parse is not None and self.verify is not None:
@@ -163,15 +181,6 @@ class Header:
                 option="verify",
                 value=self.verify,
             )
-        self._check_peers_too()
-        self._check_siblings()
-
-    @property
-    def reader(self) -> Callable[[str], str | None] | None:
-        """
-        The function that returns the ID in a line, ``None`` if the whole line is the ID.
-        """
-        return self.parse if self.verify is None else self.verify
 
     def _check_peers_too(self) -> None:
         if type(self.peers_too) is not bool:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from idlanyard import _failures
 from idlanyard._binding import events
 from idlanyard._binding.state import attach_to_error, bound, reset_binding
+from idlanyard._decision.awaited_headers import check_sync_headers
 from idlanyard._decision.known_sessions import check_sync_admission
 from idlanyard._decision.reporting import report_bound
 from idlanyard._policy.policy import checked_policy
@@ -24,6 +25,7 @@ from idlanyard.integrations.django._requests import (
     WSGIRequests,
     admit_request,
     admit_request_async,
+    verify_headers,
 )
 from idlanyard.integrations.django._responses import keep_bound
 from idlanyard.integrations.django._settings import (
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
 
     Requests = WSGIRequests | ASGIRequests
     Kinds = tuple[WSGIRequests, ASGIRequests]
+
+# A line of MIDDLEWARE that is not async makes those before it sync, under ASGI too.
+_REMEDY: Final = (
+    "write verify=async_to_sync(...) with the function of asgiref.sync, or leave out the lines of "
+    "MIDDLEWARE that are not async"
+)
 
 
 class SessionContextMiddleware:
@@ -114,7 +122,8 @@ class SessionContextMiddleware:
     async def _serve_async(self, request: Any) -> Any:
         kinds = self._kinds or self._compile()
         requests = kinds[1] if hasattr(request, "scope") else kinds[0]
-        inner, nested, refusal = requests.open(request)
+        outcomes = await verify_headers(requests, request)
+        inner, nested, refusal = requests.open(request, outcomes)
         known_sessions = requests.known_sessions
         if known_sessions is not None and not nested and refusal is None:
             refusal = await admit_request_async(requests, request, inner, known_sessions)
@@ -156,6 +165,7 @@ def _compile_policies(is_async: bool) -> Kinds:
     if not is_async:
         try:
             check_sync_admission(checked_policy(rules))
+            check_sync_headers(checked_policy(rules), _REMEDY)
         except PolicyError as error:
             raise ImproperlyConfigured(f"{NAME}: {error}") from error
     return WSGIRequests(rules), ASGIRequests(rules)

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
+from idlanyard._decision.awaited_headers import make_awaited_headers
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
-from idlanyard._decision.resolve import find_open_ids, resolve
+from idlanyard._decision.resolve import NO_OUTCOMES, find_open_ids, resolve, settle_case
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import Responses
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
     from idlanyard._decision.known_sessions import KnownSessions
+    from idlanyard._decision.plan import CompiledPolicy
     from idlanyard._decision.protocols import Pair
-    from idlanyard._decision.resolve import Edits, Refusal
+    from idlanyard._decision.resolve import Edits, Outcomes, Refusal, Resolution
     from idlanyard._policy.policy import Policy
 
     Opened = tuple[RequestIDs, bool, Refusal | None]
@@ -39,26 +41,34 @@ class WSGIRequests:
     Requests whose ``META`` is the server's ``environ``.
     """
 
-    __slots__ = ("_keys", "known_sessions", "plan", "responses")
+    __slots__ = ("_keys", "awaited_headers", "known_sessions", "plan", "responses")
 
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, WSGI)
+        self.awaited_headers = make_awaited_headers(self.plan)
         self.responses = Responses(self.plan)
         self.known_sessions = make_known_sessions(self.plan)
         self._keys = tuple(self.plan.watched)
 
-    def open(self, request: Any) -> Opened:
+    def read(self, request: Any) -> tuple[list[Pair], RequestIDs | None]:
         """
-        Decide the IDs of *request*, and change its headers accordingly.
+        Return the headers that the plan watches, and the IDs of an outer middleware.
         """
-        plan, meta = self.plan, request.META
+        meta = request.META
         found: list[Pair] = []
         for key in self._keys:
             if key in meta:
                 found.append((key, meta[key]))
         may_be_nested = wsgi.KEY in meta or get_binding() is not UNBOUND
-        outer = find_enclosing_ids(plan, meta) if may_be_nested else None
-        inner, edits, refusal, rejected = resolve(plan, found, meta, outer)
+        return found, find_enclosing_ids(self.plan, meta) if may_be_nested else None
+
+    def open(self, request: Any, outcomes: Outcomes = NO_OUTCOMES) -> Opened:
+        """
+        Decide the IDs of *request*, and change its headers accordingly.
+        """
+        plan, meta = self.plan, request.META
+        found, outer = self.read(request)
+        inner, edits, refusal, rejected = _decide(plan, found, meta, outer, outcomes)
         if rejected:
             report_rejections(plan, meta, inner, rejected)
         if outer is None:
@@ -98,21 +108,28 @@ class ASGIRequests:
     Requests made of an ASGI ``scope``.
     """
 
-    __slots__ = ("known_sessions", "plan", "responses")
+    __slots__ = ("awaited_headers", "known_sessions", "plan", "responses")
 
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, ASGI)
+        self.awaited_headers = make_awaited_headers(self.plan)
         self.known_sessions = make_known_sessions(self.plan)
         self.responses = Responses(compile_policy(policy, WSGI))
 
-    def open(self, request: Any) -> Opened:
+    def read(self, request: Any) -> tuple[list[Pair], RequestIDs | None]:
+        """
+        Return the headers, which no server changes any more, and the IDs of an outer middleware.
+        """
+        headers = request.scope["headers"] = _header_lines(request)
+        return headers, find_open_ids(request.scope.get(asgi.KEY))
+
+    def open(self, request: Any, outcomes: Outcomes = NO_OUTCOMES) -> Opened:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
         plan, scope = self.plan, request.scope
-        headers = scope["headers"] = _header_lines(request)
-        outer = find_open_ids(scope.get(asgi.KEY))
-        inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
+        headers, outer = self.read(request)
+        inner, edits, refusal, rejected = _decide(plan, headers, scope, outer, outcomes)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if outer is None and refusal is None:
@@ -152,6 +169,13 @@ class ASGIRequests:
         """
 
 
+def _decide(
+    plan: CompiledPolicy, lines: list[Pair], raw: Any, outer: RequestIDs | None, outcomes: Outcomes
+) -> Resolution:
+    # A header that is verified raises a question in any case.
+    return settle_case(plan, lines, raw, outcomes) if outcomes else resolve(plan, lines, raw, outer)
+
+
 def _forget_headers(request: Any) -> None:
     # Django caches the headers, and a middleware outside of this one may have read them.
     request.__dict__.pop("headers", None)
@@ -170,6 +194,18 @@ def _header_lines(request: Any) -> list[Pair]:
         (name.lower().replace("_", "-").encode("latin-1"), request.META[key].encode("latin-1"))
         for name, key in names
     ]
+
+
+async def verify_headers(requests: WSGIRequests | ASGIRequests, request: Any) -> Outcomes:
+    """
+    Return the outcomes of the async functions that verify headers of a request.
+    """
+    if requests.awaited_headers is None:
+        return NO_OUTCOMES
+    lines, outer = requests.read(request)
+    if outer is not None:
+        return NO_OUTCOMES
+    return await requests.awaited_headers.verify_lines(lines, requests.raw(request))
 
 
 def admit_request(

@@ -1,0 +1,172 @@
+"""
+Awaited headers: calls the async functions that verify headers, before the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from idlanyard._binding.functions import is_awaited
+from idlanyard._binding.state import UNBOUND, bound, reset_binding
+from idlanyard._decision.compiled_spec import CompiledSpec
+from idlanyard._decision.plan import CompiledPolicy
+from idlanyard._decision.protocols import Pair
+from idlanyard._decision.resolve import (
+    NO_OUTCOMES,
+    Case,
+    Outcomes,
+    Place,
+    Resolution,
+    resolve,
+    settle_case,
+)
+from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.sources import Header
+from idlanyard._policy.spec import IDSpec, sources_of
+from idlanyard.exceptions import PolicyError
+
+LONGEST_LINE: Final = 16384
+"""
+The most characters of a line that an async function is called with.
+"""
+
+
+def check_sync_headers(
+    policy: CheckedPolicy, remedy: str = "write a plain function, as in 'def verify(line):'"
+) -> None:
+    """
+    Raise an error if a header of the policy has an async function, which WSGI cannot await.
+
+    Args:
+        policy: the checked options.
+        remedy: the end of the message, which says what to write instead.
+
+    Raises:
+        PolicyError: the function in ``verify`` is async.
+    """
+    for spec in policy.specs.values():
+        for header in _find_awaited(spec):
+            raise PolicyError(
+                f"Header({header.name!r}, verify=...) of {spec.name} has an async function, which "
+                f"WSGI cannot await: {remedy}",
+                option="verify",
+                value=header.verify,
+            )
+
+
+def make_awaited_headers(plan: CompiledPolicy) -> AwaitedHeaders | None:
+    """
+    Return the awaited headers of a policy, or ``None`` if nothing is awaited.
+    """
+    specs = [spec for spec in plan.specs if _find_awaited(spec.rules)]
+    return AwaitedHeaders(plan, specs) if specs else None
+
+
+def _find_awaited(rules: IDSpec) -> list[Header]:
+    """
+    Return the headers of an ID whose function is to be awaited.
+    """
+    headers = [source for source in sources_of(rules) if isinstance(source, Header)]
+    return [header for header in headers if header.verify is not None and is_awaited(header.verify)]
+
+
+class Outcome:
+    """
+    The outcome of a function that was awaited.
+
+    Attributes:
+        found: the object that it returned.
+        error: the error that it raised instead, or ``None``.
+    """
+
+    __slots__ = ("error", "found")
+
+    def __init__(self, found: object, error: Exception | None = None) -> None:
+        self.found = found
+        self.error = error
+
+    def __call__(self, line: str) -> object:  # noqa: ARG002 - as the function is called
+        """
+        Return what the function returned, or raise its error.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+
+class AwaitedHeaders:
+    """
+    The headers of a policy whose functions are awaited.
+
+    Args:
+        plan: the compiled policy.
+        specs: the IDs that such a header is a source of.
+    """
+
+    __slots__ = ("_plan", "_specs")
+
+    def __init__(self, plan: CompiledPolicy, specs: Sequence[CompiledSpec]) -> None:
+        self._plan = plan
+        self._specs = specs
+
+    async def resolve(self, lines: Sequence[Pair], raw: Any) -> Resolution:
+        """
+        Return the resolution of one request, as ``resolve`` does, with the functions awaited.
+        """
+        outcomes = await self.verify_lines(lines, raw)
+        # A header that is verified raises a question in any case.
+        if outcomes:
+            return settle_case(self._plan, lines, raw, outcomes)
+        return resolve(self._plan, lines, raw)
+
+    async def verify_lines(self, lines: Sequence[Pair], raw: Any) -> Outcomes:
+        """
+        Return the outcomes of the functions that verify the headers of one request.
+
+        No function is called for a header that the decision would not read.
+
+        Args:
+            lines: the headers of the request, which nobody else changes meanwhile.
+            raw: the ``scope`` or ``environ``.
+        """
+        plan = self._plan
+        found = [pair for pair in lines if pair[0] in plan.watched]
+        if not found or (plan.may_exclude and plan.excludes(raw)):
+            return NO_OUTCOMES
+        case = Case(plan, found, raw)
+        outcomes: dict[Place, Outcome] = {}
+        # The IDs that are bound here may be another request's, since servers start the requests
+        # of a connection in one Context (Kludex/uvicorn#2167).
+        token = bound.set(UNBOUND)
+        try:
+            for spec in self._specs:
+                await self._verify_spec(case, spec, outcomes)
+        finally:
+            reset_binding(token)
+        return outcomes
+
+    async def _verify_spec(
+        self, case: Case, spec: CompiledSpec, outcomes: dict[Place, Outcome]
+    ) -> None:
+        """
+        Add the outcomes for one ID, up to the first function that finds it.
+        """
+        for key, value, header in case.find_verified(spec):
+            place = id(header.verify), key
+            if is_awaited(header.verify) and place not in outcomes:
+                outcomes[place] = await _call(header.verify, self._plan.decode(value))
+            if place in outcomes and self._is_id(spec, outcomes[place].found):
+                return
+
+    def _is_id(self, spec: CompiledSpec, found: object) -> bool:
+        return isinstance(found, str) and bool(spec.fits(self._plan.encode(found)))
+
+
+async def _call(verify: Any, line: str) -> Outcome:
+    if len(line) > LONGEST_LINE:
+        return Outcome(None)
+    try:
+        return Outcome(await verify(line))
+    except Exception as error:
+        return Outcome(None, error)
