@@ -124,4 +124,13 @@ ATTACK_BREACHES = [
         '        _failures.report_failure(f"must_match of {spec.name}", error)\n        return True\n',
         f"{REFUSALS}[a match that fails-wsgi]",
     ),
+    Breach(
+        "R14",
+        "a path that looks like a URL and is none is another error than PolicyError",
+        "_policy/paths.py",
+        '        _, slash, path = entry.partition("://")[2].partition("/")\n',
+        '        __import__("urllib.parse").parse.urlsplit(entry)\n'
+        '        _, slash, path = entry.partition("://")[2].partition("/")\n',
+        "tests/attacks/test_parsers.py::test_any_path_is_excluded_or_refused_with_one_to_write",
+    ),
 ]

@@ -76,10 +76,12 @@ def _extract_path(entry: str) -> str:
     """
     Return the path that an entry begins with, or ``""`` if it begins with none.
     """
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import unquote
 
     if "://" in entry:
-        entry = urlsplit(entry).path
+        # urlsplit raises ValueError for a URL such as http://[.
+        _, slash, path = entry.partition("://")[2].partition("/")
+        entry = f"{slash}{path}".partition("?")[0]
     entry = entry.lstrip("^").partition("#")[0]
     literal = _PATTERN.split(entry, maxsplit=1)[0]
     whole = unquote(literal).strip()
