@@ -42,6 +42,7 @@ ONCE = (
     "rules/",
     "servers/test_behind_caches.py",
     "servers/test_proxies_page.py",
+    "servers/test_tutorials.py",
     "test_benchmarks",
     "test_caches_page.py",
     "test_docs.py",
