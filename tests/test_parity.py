@@ -131,7 +131,7 @@ def _resolved(case: Case, plan: CompiledPolicy, lines: list[tuple[Any, Any]], ra
     lines = [pair for pair in lines if own.get(pair[0]) not in gone] + added
     context = _snapshot(scope.values, case.policy)
     # A scope without prepared pairs has them made when the response starts.
-    pairs = plan.echo_pairs(scope.values) if scope.echo is None else scope.echo
+    pairs = plan.echo_pairs(scope) if scope.echo is None else scope.echo
     echo = [(_text(name), _text(value)) for name, value in pairs]
     if refusal is None:
         return Answer(context, [(_text(n), _text(v)) for n, v in lines], echo, 200)

@@ -44,6 +44,7 @@ PUBLIC = {
         "dump",
         "effective_session_id",
         "extract",
+        "forget_session_id",
         "get_id",
         "get_session_context",
         "get_session_id",
@@ -168,7 +169,7 @@ ATTRIBUTES = {
     "IDSpec": (
         session_spec(),
         (
-            "accept attribute baggage charset echo forward header job log max_length mint "
+            "accept attribute baggage charset cookie echo forward header job log max_length mint "
             "must_match name on_invalid propagate required signed sources span"
         ),
     ),

@@ -11,6 +11,7 @@ from idlanyard._binding.carriers import dump, extract, restore
 from idlanyard._binding.changing import (
     clear_session_context,
     clear_session_id,
+    forget_session_id,
     identify,
     new_session_id,
     rotate_session_id,
@@ -74,6 +75,7 @@ __all__ = [
     "dump",
     "effective_session_id",
     "extract",
+    "forget_session_id",
     "get_id",
     "get_session_context",
     "get_session_id",

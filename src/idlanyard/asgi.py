@@ -184,7 +184,7 @@ class _Exchange:
             try:
                 pairs = self.inner.echo
                 if pairs is None:
-                    pairs = self.plan.echo_pairs(self.inner.values)
+                    pairs = self.plan.echo_pairs(self.inner)
                 if pairs:
                     lines = message.get("headers", ())
                     if lines.__class__ is not list:
@@ -226,7 +226,7 @@ async def _refuse_request(
     """
     Answer a refused request: with a problem, or by never accepting the WebSocket.
     """
-    pairs = plan.echo_pairs(inner.values)
+    pairs = plan.echo_pairs(inner)
     status, _, headers, body = build_refusal(plan, refusal, pairs)
     prefix = "http.response"
     if scope["type"] == "websocket":

@@ -188,7 +188,7 @@ def _wrap_start(
         try:
             pairs = inner.echo
             if pairs is None:
-                pairs = plan.echo_pairs(inner.values)
+                pairs = plan.echo_pairs(inner)
                 publish_ids(environ, inner.policy, inner.values)
             if pairs:
                 if headers.__class__ is not list:
@@ -219,7 +219,7 @@ def _refuse_request(
     """
     Answer a refused request with a problem.
     """
-    pairs = plan.echo_pairs(inner.values)
+    pairs = plan.echo_pairs(inner)
     code, phrase, headers, body = build_refusal(plan, refusal, pairs)
     publish_ids(environ, inner.policy, inner.values)
     start_response(f"{code} {phrase}", headers)

@@ -26,6 +26,7 @@ from rules.assertion_breaches import ASSERTION_BREACHES
 from rules.attack_breaches import ATTACK_BREACHES
 from rules.breaches import BREACHES, Breach
 from rules.command_breaches import COMMAND_BREACHES
+from rules.cookie_breaches import COOKIE_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
 from rules.policy_breaches import POLICY_BREACHES
 from rules.postgresql_breaches import POSTGRESQL_BREACHES
@@ -62,6 +63,7 @@ def every_breach() -> list[Breach]:
         *ASSERTION_BREACHES,
         *VERIFIED_BREACHES,
         *ATTACK_BREACHES,
+        *COOKIE_BREACHES,
     ]
 
 

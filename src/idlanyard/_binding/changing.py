@@ -272,6 +272,16 @@ def rotate_session_id() -> str:
     return fresh
 
 
+def forget_session_id() -> None:
+    """
+    Remove the session ID from the request, as after a logout.
+
+    If the policy has a session cookie, the response deletes it; the next
+    request then gets a fresh session ID.
+    """
+    identify(session_id=UNSET)
+
+
 def new_session_id() -> str:
     """
     Return a fresh session ID; nothing is bound.

@@ -81,15 +81,18 @@ class RequestIDs:
             changed since they were made, ``NO_ECHO`` if nothing is echoed.
         open: whether the request is still going on.
         binary: whether the request came by ASGI, whose headers are bytes.
+        held: set under a policy with a session cookie only: the session that
+            the response sets no cookie for, as the client has it already.
     """
 
-    __slots__ = ("binary", "echo", "open", "policy", "values")
+    __slots__ = ("binary", "echo", "held", "open", "policy", "values")
 
     values: Values
     policy: CheckedPolicy
     echo: list[tuple[Any, Any]] | tuple[()] | None
     open: bool
     binary: bool
+    held: str | None
 
     @property
     def is_over(self) -> bool:
@@ -308,7 +311,7 @@ def make_request_ids(policy: CheckedPolicy, delta: Delta, *, binary: bool = Fals
     request_ids.binary = binary
     request_ids.policy = policy
     request_ids.values = apply_delta((), delta, policy)
-    request_ids.echo = None
+    request_ids.echo = request_ids.held = None
     request_ids.open = True
     return request_ids
 

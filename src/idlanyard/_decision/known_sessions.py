@@ -155,7 +155,10 @@ class KnownSessions:
         mints = spec.mint is not None and choice == "mint"
         fresh = (policy.mint("session_id"), Provenance.MINTED) if mints else (None, None)
         inner.values = apply_delta(inner.values, {"session_id": fresh}, policy)
-        inner.echo = plan.echo_pairs(inner.values)
+        if answer is None:
+            # The session may be a good one, so the client keeps its cookie.
+            inner.held = fresh[0]
+        inner.echo = plan.echo_pairs(inner)
         if choice == "refuse":
             return edits, self._refuse(raw, inner, 404, reason)
         if spec.required:

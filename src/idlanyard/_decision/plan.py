@@ -10,12 +10,14 @@ from typing import Any, Final, TypeAlias
 
 from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
+from idlanyard._binding.state import RequestIDs
 from idlanyard._decision.caches import Caches
 from idlanyard._decision.compiled_spec import CompiledSpec, find_managed_headers
 from idlanyard._decision.effects import Effects
 from idlanyard._decision.forwarding import read_forwarded, read_list
 from idlanyard._decision.memory import Memory
 from idlanyard._decision.protocols import Dialect, Pair
+from idlanyard._decision.session_cookie import SessionCookie
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.header_names import fold_header, is_owned
 from idlanyard._policy.peers import parse_address
@@ -124,8 +126,9 @@ class CompiledPolicy:
         echoed_unless_set: the echo names, in lower case, that the application may set.
         caches: the rules about caches.
         effects: the effects of a response's headers on the echo.
+        cookie: the session cookie, or ``None``.
         marks_private: whether a response without instructions to caches is made private
-            when it carries an ID.
+            when it carries an ID, whichever ID that is, and has no more to change.
         may_exclude: whether there are paths for which nothing is bound.
         warnings: the warnings that came up, each with a counter, whose first number only
             one thread gets.
@@ -139,6 +142,7 @@ class CompiledPolicy:
         "caches",
         "conflates",
         "connection_key",
+        "cookie",
         "decode",
         "dialect",
         "echoed",
@@ -296,7 +300,14 @@ class CompiledPolicy:
             merged += _RESPONSE_HEADERS
         self.caches = Caches(self.dialect)
         self.effects = Effects(self.caches, frozenset(name_of(name).lower() for name in merged))
-        self.marks_private = policy.mark_private and not self.always_echoed
+        self.cookie = self._find_cookie()
+        self.marks_private = policy.mark_private and not self.always_echoed and self.cookie is None
+
+    def _find_cookie(self) -> SessionCookie | None:
+        for spec in self.specs:
+            if spec.rules.cookie is not None:
+                return SessionCookie(spec, spec.rules.cookie, self.dialect)
+        return None
 
     def excludes(self, raw: Any) -> bool:
         """
@@ -305,17 +316,22 @@ class CompiledPolicy:
         policy = self.policy
         return not policy.enabled or self.dialect.view(raw, policy).path in policy.exclude
 
-    def echo_pairs(self, values: Values) -> list[Pair]:
+    def echo_pairs(self, inner: RequestIDs) -> list[Pair]:
         """
-        Return the response headers that *values* call for.
+        Return the response headers that the IDs of a request call for.
         """
+        values = inner.values
         # Checked again, since code may have set a value under another policy.
-        return [
+        pairs = [
             (spec.echo_name, value)
             for spec in self.echoed
             if values[spec.index] is not None
             and spec.is_valid(value := self.encode(values[spec.index]))
         ]
+        # A middleware inside another one sets no cookie.
+        if self.cookie is not None and inner.policy is self.policy:
+            pairs += self.cookie.make_lines(inner)
+        return pairs
 
     def forward_pairs(self, values: Values) -> list[Pair]:
         """

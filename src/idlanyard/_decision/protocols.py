@@ -49,6 +49,7 @@ class Dialect(NamedTuple):
             another.
         relayed: returns whether the server took the peer from the PROXY protocol.
         find_lines: returns the header lines of a request, at least those of some keys.
+        find_method: returns the method of a request, ``GET`` for a WebSocket's handshake.
     """
 
     text: type[bytes | str]
@@ -62,6 +63,7 @@ class Dialect(NamedTuple):
     conflates: Callable[[Any], bool]
     relayed: Callable[[Any], bool]
     find_lines: Callable[[Any, Collection[Any]], list[Pair]]
+    find_method: Callable[[Any], str]
 
 
 class ASGIRequest(Request):
@@ -167,6 +169,10 @@ def _find_asgi_lines(scope: Any, keys: Collection[bytes]) -> list[Pair]:  # noqa
     return lines
 
 
+def _find_asgi_method(scope: Any) -> str:
+    return str(scope.get("method", "GET"))
+
+
 def _decode_latin1(value: bytes) -> str:
     return value.decode("latin-1")
 
@@ -195,6 +201,7 @@ ASGI: Final = Dialect(
     conflates=_asgi_conflates,
     relayed=_asgi_relayed,
     find_lines=_find_asgi_lines,
+    find_method=_find_asgi_method,
 )
 
 
@@ -301,6 +308,10 @@ def _find_wsgi_lines(environ: WSGIEnvironment, keys: Collection[str]) -> list[Pa
     return [(key, environ[key]) for key in keys if key in environ]
 
 
+def _find_wsgi_method(environ: WSGIEnvironment) -> str:
+    return str(environ.get("REQUEST_METHOD", "GET"))
+
+
 def _keep_text(text: str) -> str:
     return text
 
@@ -326,6 +337,7 @@ WSGI: Final = Dialect(
     conflates=_wsgi_conflates,
     relayed=_wsgi_relayed,
     find_lines=_find_wsgi_lines,
+    find_method=_find_wsgi_method,
 )
 
 _CALLS: Final = {"ASGI": ("scope", "receive", "send"), "WSGI": ("environ", "start_response")}

@@ -192,6 +192,9 @@ def settle_case(
     inner = RequestIDs()
     inner.values, inner.echo = (*values,), echo
     inner.policy, inner.open, inner.binary = plan.policy, True, plan.binary
+    if plan.cookie is not None:
+        plan.cookie.note_arrival(inner, raw)
+        echo += plan.cookie.make_lines(inner)
     edits = (case.removed, added) if case.removed or added else None
     return _force_ids(plan, (inner, edits, case.refusal, case.rejected))
 

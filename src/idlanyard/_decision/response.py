@@ -121,6 +121,8 @@ def _merge_echo(
         names = {name.lower() for name, _ in written}
         gone = [name for name in merged if name.lower() in names]
         lines = [pair for pair in lines if pair[0] not in gone]
+    if plan.cookie is not None and any(pair[0] == plan.cookie.header for pair in written):
+        lines = plan.cookie.remove_others(lines)
     lines += written
     always = plan.always_echoed
     if change and written and not (always and all(name in always for name, _ in written)):
@@ -176,13 +178,16 @@ def build_refusal(
     Args:
         plan: the compiled policy.
         refusal: the reason.
-        pairs: the echo of the request's IDs, of which only the session's is added.
+        pairs: the echo of the request's IDs, of which only the session's is added, and the
+            line of its cookie.
     """
     phrase, lines, body = build_problem(refusal)
     session = plan.policy.specs.get("session_id")
-    name = plan.dialect.echo(session.header) if session and session.echo else None
+    names = [plan.dialect.echo(session.header)] if session and session.echo else []
+    if plan.cookie is not None:
+        names.append(plan.cookie.header)
     headers = [(plan.dialect.echo(key), plan.encode(value)) for key, value in lines.items()]
-    return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] == name)], body
+    return refusal.status, phrase, [*headers, *(pair for pair in pairs if pair[0] in names)], body
 
 
 def build_problem(refusal: Refusal) -> tuple[str, dict[str, str], bytes]:

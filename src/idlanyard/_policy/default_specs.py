@@ -35,6 +35,7 @@ class IDSpecChanges(TypedDict, total=False):
     charset: Literal["default", "visible"] | re.Pattern[str]
     max_length: int
     signed: Sequence[str | bytes] | None
+    cookie: str | None
     must_match: Callable[[str, Request], bool] | None
     echo: Echo
     forward: bool

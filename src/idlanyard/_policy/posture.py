@@ -30,7 +30,8 @@ def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
     absent = "minted where it is absent" if spec.mint else "absent otherwise"
     if spec.required:
         absent = f"without it a request is answered {401 if spec.accept == 'proven' else 400}"
-    return f"{sources}, {_explain_proof(policy, spec)}; {absent}."
+    cookie = "" if spec.cookie is None else f"; a fresh one is set as the cookie {spec.cookie}"
+    return f"{sources}, {_explain_proof(policy, spec)}; {absent}{cookie}."
 
 
 def _describe_source(source: Source) -> str:

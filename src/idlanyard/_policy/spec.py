@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from idlanyard._policy.callables import find_call_fault
+from idlanyard._policy.cookies import add_cookie, check_cookie
 from idlanyard._policy.header_names import derive_header, find_plain_header_fault
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.keys import Signatures, parse_signing_keys
@@ -98,6 +99,9 @@ class IDSpec(Options):
             a signature by the first key, ``ID.signature``, and one without a
             signature by any of the keys is refused. A client cannot make an
             ID up then, but it can pass on one that was minted for it.
+        cookie: the name of a cookie that the session is also read from, and
+            that responses set when the session is minted or rotated, such as
+            ``"__Host-session"``; it needs *signed*.
         must_match: a function of the accepted value and the request that
             returns whether they belong together; ``False`` is answered 403.
         echo: whether the response carries the ID, in place of a header of
@@ -128,6 +132,7 @@ class IDSpec(Options):
     charset: Literal["default", "visible"] | re.Pattern[str] = "default"
     max_length: int = 255
     signed: Sequence[str | bytes] | None = field(default=None, repr=False)
+    cookie: str | None = None
     must_match: Callable[[str, Request], bool] | None = None
     echo: Echo = True
     forward: bool = True
@@ -148,10 +153,20 @@ class IDSpec(Options):
         _store(self, "signed", keys)
         _store(self, "_signatures", None if keys is None else Signatures(self.name, keys))
         _check_signed(self)
+        self._read_cookie()
         if self.attribute is None:
             _store(self, "attribute", _derive_attribute(self.name))
         if self.mint is not None:
             _check_mint(self)
+
+    def _read_cookie(self) -> None:
+        """
+        Check the cookie of the ID, and read the ID from it as well.
+        """
+        check_cookie(self.name, self.cookie, is_signed=self.signed is not None)
+        sources = add_cookie(self.cookie, sources_of(self))
+        check_proofs(self.name, self.accept, sources)
+        _store(self, "sources", sources)
 
     @classmethod
     def _refuse_positions(cls, args: tuple[object, ...], places: list[str], /) -> str:

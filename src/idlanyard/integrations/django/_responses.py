@@ -5,6 +5,7 @@ The echo on a Django response, and the binding of a stream.
 from __future__ import annotations
 
 from functools import partial
+from http.cookies import Morsel
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
@@ -16,6 +17,7 @@ from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import attach_to_error, get_binding
 from idlanyard._decision.memory import Memory
 from idlanyard._decision.response import add_echo, affects_echo, build_refusal, choose_plain_echo
+from idlanyard._decision.session_cookie import read_cookie_name
 from idlanyard.integrations.custom import report_failure
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from idlanyard._decision.plan import CompiledPolicy
     from idlanyard._decision.protocols import Pair
     from idlanyard._decision.resolve import Refusal
+    from idlanyard._decision.session_cookie import SessionCookie
 
 
 _WRITTEN: Final = "_idlanyard_echo"
+_COOKIE: Final = "_idlanyard_cookie"
 
 
 class Responses:
@@ -74,6 +78,8 @@ class Responses:
             written: Sequence[tuple[Any, ...]] = (
                 self._merge_echo(method, response, pairs) if added is None else [*pairs, *added]
             )
+            if self._plan.cookie is not None:
+                written = _write_cookie(self._plan.cookie, response, written)
             setattr(response, _WRITTEN, written)
             for pair in written:
                 headers[pair[0].lower()] = pair[:2]
@@ -86,13 +92,16 @@ class Responses:
         """
         pairs = self._make_echo(inner)
         status, phrase, headers, body = build_refusal(self._plan, refusal, pairs)
-        return HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
+        response = HttpResponse(body, status=status, reason=phrase, headers=dict(headers))
+        if self._plan.cookie is not None:
+            _write_cookie(self._plan.cookie, response, headers)
+        return response
 
     def _make_echo(self, inner: RequestIDs) -> list[Pair]:
         """
         Return the echo as text, for IDs that have changed or whose echo is of bytes.
         """
-        return [] if inner.echo is NO_ECHO else self._plan.echo_pairs(inner.values)
+        return [] if inner.echo is NO_ECHO else self._plan.echo_pairs(inner)
 
     def _merge_echo(
         self, method: str, response: Any, pairs: Sequence[Pair]
@@ -105,6 +114,7 @@ class Responses:
         plan, headers = self._plan, response.headers._store
         if (earlier := getattr(response, _WRITTEN, None)) is not None:
             _remove_echo(headers, earlier)
+            _remove_cookie(response)
         if not pairs:
             return ()
         plain, counts = plan.effects.plain, plan.effects.values_count
@@ -124,6 +134,55 @@ class Responses:
             for pair, earlier in replaced
             if pair != earlier
         ]
+
+
+def _write_cookie(
+    cookie: SessionCookie, response: Any, written: Sequence[tuple[Any, ...]]
+) -> Sequence[tuple[Any, ...]]:
+    """
+    Put the session cookie beside the cookies of the application, which are no headers in Django.
+
+    Returns:
+        The headers of *written* that are left to write.
+    """
+    lines = [pair[1] for pair in written if pair[0] == cookie.header]
+    if not lines:
+        return written
+    if read_cookie_name(response.headers.get(cookie.header, "")) == cookie.name:
+        del response.headers[cookie.header]
+    ours = _parse_cookie(lines[0])
+    setattr(response, _COOKIE, (ours, ours.value, response.cookies.get(cookie.name)))
+    response.cookies[cookie.name] = ours
+    return [pair for pair in written if pair[0] != cookie.header]
+
+
+def _remove_cookie(response: Any) -> None:
+    """
+    Remove the session cookie of an earlier request, as ``_remove_echo`` does.
+    """
+    ours, value, before = response.__dict__.pop(_COOKIE, (None, None, None))
+    # A view that has set a cookie of this name since has written into ours.
+    if ours is None or response.cookies.get(ours.key) is not ours or ours.value != value:
+        return
+    if before is None:
+        del response.cookies[ours.key]
+    else:
+        response.cookies[ours.key] = before
+
+
+def _parse_cookie(line: str) -> Morsel[str]:
+    """
+    Return one cookie of ours as Django has it.
+    """
+    first, *attributes = line.split("; ")
+    name, _, value = first.partition("=")
+    morsel: Morsel[str] = Morsel()
+    # The value as it is: by itself http.cookies puts some that have "/" or "=" into quotes.
+    morsel.set(name, value, value)
+    for attribute in attributes:
+        key, equals, setting = attribute.partition("=")
+        morsel[key.lower()] = setting if equals else True
+    return morsel
 
 
 def _remove_echo(headers: dict[str, Pair], written: Sequence[tuple[Any, ...]]) -> None:

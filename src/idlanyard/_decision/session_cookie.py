@@ -1,0 +1,103 @@
+"""
+The session cookie: whether a response sets or deletes it, and the line that does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from idlanyard import _failures
+from idlanyard._binding.state import RequestIDs
+from idlanyard._decision.compiled_spec import CompiledSpec
+from idlanyard._decision.protocols import Dialect, Pair
+from idlanyard.ids import Provenance
+
+ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+
+
+class SessionCookie:
+    """
+    The session cookie of a policy, for one protocol.
+
+    Args:
+        spec: the rules of the session.
+        name: the name of the cookie.
+        dialect: the protocol.
+
+    Attributes:
+        name: the name of the cookie.
+        header: the name of the header that sets it.
+    """
+
+    __slots__ = ("_deletion", "_dialect", "_spec", "header", "name")
+
+    def __init__(self, spec: CompiledSpec, name: str, dialect: Dialect) -> None:
+        self.name = name
+        self.header: Any = dialect.echo("Set-Cookie")
+        self._spec = spec
+        self._dialect = dialect
+        deletion = dialect.encode(f"{name}=; {ATTRIBUTES}; Max-Age=0")
+        self._deletion: Pair = (self.header, deletion)
+
+    def note_arrival(self, inner: RequestIDs, raw: Any) -> None:
+        """
+        Note the session that a request brings, for which its response sets no cookie.
+
+        Args:
+            inner: the IDs of the request, decided.
+            raw: the ``scope`` or ``environ``.
+        """
+        session = inner.values[self._spec.index]
+        is_fresh = inner.values[self._spec.provenance_index] is Provenance.MINTED
+        inner.held = None if is_fresh and not self._may_be_withheld(inner, raw) else session
+
+    def _may_be_withheld(self, inner: RequestIDs, raw: Any) -> bool:
+        """
+        Return whether the browser may have left out its cookie, as ``SameSite=Lax`` says.
+
+        It accepts one from the response to a form that another site has posted: a fresh
+        session would replace that of the user.
+        """
+        if self._dialect.find_method(raw) in _SAFE_METHODS:
+            return False
+        headers = self._dialect.view(raw, inner.policy).headers
+        return "cross-site" in headers.lines("Sec-Fetch-Site")
+
+    def make_lines(self, inner: RequestIDs) -> list[Pair]:
+        """
+        Return the header that sets or deletes the cookie, in a list, which is else empty.
+        """
+        session = inner.values[self._spec.index]
+        if session is None:
+            return [self._deletion]
+        if session == inner.held:
+            return []
+        dialect = self._dialect
+        if not self._spec.fits(dialect.encode(session)):
+            _failures.warn_once(
+                "session cookie",
+                "idlanyard: code has set a session ID without a signature, so the cookie %s "
+                "stays as it is: write identify(session_id=new_session_id())",
+                self.name,
+            )
+            return []
+        return [(self.header, dialect.encode(f"{self.name}={session}; {ATTRIBUTES}"))]
+
+    def remove_others(self, headers: list[Pair]) -> list[Pair]:
+        """
+        Return *headers* without those by which the application sets this cookie itself.
+        """
+        name, decode = self.header.lower(), self._dialect.decode
+        return [
+            pair
+            for pair in headers
+            if pair[0].lower() != name or read_cookie_name(decode(pair[1])) != self.name
+        ]
+
+
+def read_cookie_name(line: str) -> str:
+    """
+    Return the name of the cookie that a ``Set-Cookie`` header sets.
+    """
+    return line.partition(";")[0].partition("=")[0].strip(" \t")

@@ -1,0 +1,310 @@
+"""
+The session cookie in applications of each framework, asked by a client that keeps cookies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import httpx
+import pytest
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, override_settings
+from django.urls import path
+from fastapi import FastAPI
+from flask import Flask
+
+from cookies import DELETED, KEY, NAME, OURS, POLICY, set_line, signed
+from idlanyard import (
+    Policy,
+    forget_session_id,
+    get_session_id,
+    rotate_session_id,
+    session_spec,
+)
+from idlanyard._binding.state import RequestIDs
+from idlanyard._decision.plan import compile_policy
+from idlanyard._decision.protocols import WSGI
+from idlanyard.ids import Provenance
+from idlanyard.integrations.django._responses import Responses
+from idlanyard.integrations.fastapi import install
+from idlanyard.integrations.flask import IDLanyard
+from idlanyard.testing import raise_failures
+from integrations.apps.django_settings import OURS as MIDDLEWARE
+
+Ask: TypeAlias = Callable[[str, str], httpx.Response]
+HOST = "app.example"
+
+
+def home() -> str:
+    return get_session_id() or ""
+
+
+def login() -> str:
+    return rotate_session_id()
+
+
+def logout() -> str:
+    forget_session_id()
+    return home()
+
+
+ACTS = {"": home, "login": login, "logout": logout}
+
+
+def for_django(act: Callable[[], str]) -> Callable[[HttpRequest], HttpResponse]:
+    """
+    Return a view of Django that answers with a text.
+    """
+    return lambda request: HttpResponse(act())
+
+
+class Routes:
+    """
+    The views of these tests.
+    """
+
+    urlpatterns = tuple(path(name, for_django(act)) for name, act in ACTS.items())
+
+
+@contextmanager
+def ask_flask(base: str) -> Iterator[Ask]:
+    """
+    Ask an application of Flask, set up by its configuration.
+    """
+    app = Flask(__name__)
+    app.config["IDLANYARD_SESSION"] = {"SIGNING_KEYS": [KEY], "COOKIE": NAME}
+    for name, act in ACTS.items():
+        app.add_url_rule(f"/{name}", name or "home", act, methods=["GET", "POST"])
+    IDLanyard(app)
+    with httpx.Client(transport=httpx.WSGITransport(app), base_url=base) as client:
+        yield client.request
+
+
+@contextmanager
+def ask_fastapi(base: str) -> Iterator[Ask]:
+    """
+    Ask an application of FastAPI.
+    """
+    app = FastAPI()
+    for name, act in ACTS.items():
+        app.add_api_route(f"/{name}", text_of(act), methods=["GET", "POST"])
+    install(app, POLICY)
+    with asking_asgi(app, base) as ask:
+        yield ask
+
+
+def text_of(act: Callable[[], str]) -> Callable[[], Any]:
+    """
+    Return an async function that does the same, as FastAPI has them.
+    """
+
+    async def act_async() -> Any:
+        return act()
+
+    return act_async
+
+
+@contextmanager
+def asking_asgi(app: Any, base: str) -> Iterator[Ask]:
+    """
+    Ask an ASGI application, each time in an event loop of its own.
+    """
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base)
+    yield lambda method, url: asyncio.run(client.request(method, url))
+
+
+@contextmanager
+def configured(policy: Any = POLICY) -> Iterator[None]:
+    """
+    Set Django up with our middleware.
+    """
+    with override_settings(ROOT_URLCONF=Routes, MIDDLEWARE=[MIDDLEWARE], IDLANYARD=policy):
+        yield
+
+
+@contextmanager
+def ask_django(base: str) -> Iterator[Ask]:
+    """
+    Ask Django over WSGI, set up by its settings.
+    """
+    rules = {"SESSION": {"SIGNING_KEYS": [KEY], "COOKIE": NAME}}
+    with configured(rules):
+        transport = httpx.WSGITransport(get_wsgi_application())
+        with httpx.Client(transport=transport, base_url=base) as client:
+            yield client.request
+
+
+@contextmanager
+def ask_django_async(base: str) -> Iterator[Ask]:
+    """
+    Ask Django over ASGI.
+    """
+    with configured(), asking_asgi(get_asgi_application(), base) as ask:
+        yield ask
+
+
+DOORS = pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(ask_flask, id="flask"),
+        pytest.param(ask_fastapi, id="fastapi"),
+        pytest.param(ask_django, id="django"),
+        pytest.param(ask_django_async, id="django-async"),
+    ],
+)
+
+
+def sorted_parts(line: str) -> list[str]:
+    """
+    Return the parts of a cookie's line, which Django writes in an order of its own.
+    """
+    first, *rest = line.split("; ")
+    return [first, *sorted(rest)]
+
+
+def cookies_of(answer: httpx.Response) -> list[list[str]]:
+    """
+    Return the cookies that a response sets.
+    """
+    return [sorted_parts(line) for line in answer.headers.get_list("set-cookie")]
+
+
+def session_of(answer: httpx.Response) -> str:
+    """
+    Return the session that the application had.
+    """
+    return answer.text.strip('"')
+
+
+@DOORS
+def test_a_browser_keeps_its_session_until_it_logs_out(door: Any) -> None:
+    """
+    S9: over HTTPS the cookie is kept, replaced by a login and deleted by a logout.
+    """
+    with door(f"https://{HOST}") as ask, raise_failures():
+        first = ask("GET", "/")
+        again = ask("GET", "/")
+        rotated = ask("POST", "/login")
+        after = ask("GET", "/")
+        gone = ask("POST", "/logout")
+        fresh = ask("GET", "/")
+    session, login_session = session_of(first), session_of(rotated)
+    assert cookies_of(first) == [sorted_parts(set_line(session))]
+    assert (session_of(again), cookies_of(again)) == (session, [])
+    assert cookies_of(rotated) == [sorted_parts(set_line(login_session))]
+    assert (session_of(after), login_session != session) == (login_session, True)
+    assert cookies_of(gone) == [sorted_parts(DELETED)]
+    assert session_of(gone) == ""
+    assert session_of(fresh) not in (session, login_session)
+    assert cookies_of(fresh) == [sorted_parts(set_line(session_of(fresh)))]
+
+
+@DOORS
+def test_a_browser_sends_none_over_plain_http(door: Any) -> None:
+    """
+    S9: the cookie is ``Secure``, so that a session of HTTPS is never seen on the wire.
+    """
+    with door(f"http://{HOST}") as ask, raise_failures():
+        sessions = {session_of(ask("GET", "/")) for _ in range(3)}
+    assert len(sessions) == 3
+
+
+def write(response: HttpResponse, session: str | None, policy: Policy = POLICY) -> list[str]:
+    """
+    Write the echo of a request with a fresh session, or with one that came in, and return the
+    cookies.
+    """
+    plan = compile_policy(policy, WSGI)
+    inner = RequestIDs()
+    inner.policy, inner.binary, inner.echo, inner.held = plan.policy, False, None, OURS
+    inner.values = (session, None, None, Provenance.SIGNED, None, None)
+    with raise_failures():
+        Responses(plan).write_echo("POST", response, inner)
+    headers = [value for name, value in response.items() if name.lower() == "set-cookie"]
+    return headers + [cookie.OutputString() for cookie in response.cookies.values()]
+
+
+FRESH, NEXT = signed("s3"), signed("s4")
+
+
+@pytest.mark.parametrize(
+    ("session", "expected"),
+    [
+        pytest.param(NEXT, [set_line(NEXT)], id="fresh"),
+        pytest.param(OURS, [], id="came in"),
+        pytest.param(None, [DELETED], id="forgotten"),
+    ],
+)
+@pytest.mark.parametrize("own", [False, True], ids=["no other", "the application's"])
+def test_a_response_that_is_returned_again_has_one_client(
+    session: str | None, expected: list[str], own: bool
+) -> None:
+    """
+    S11: a response object that a view returns again has no cookie of the client before.
+    """
+    response = HttpResponse()
+    if own:
+        response.set_cookie(NAME, "app")
+    assert len(write(response, FRESH)) == 1
+    said = write(response, session)
+    expected = expected or ([f"{NAME}=app; Path=/"] if own else [])
+    assert [*map(sorted_parts, said)] == [*map(sorted_parts, expected)]
+    # Also where it is returned under rules without a cookie.
+    assert write(response, session, Policy()) == ([f"{NAME}=app; Path=/"] if own else [])
+
+
+def test_a_cookie_that_a_view_sets_again_is_its_own() -> None:
+    """
+    What the application writes over ours in between stays.
+    """
+    response = HttpResponse()
+    write(response, FRESH)
+    response.set_cookie(NAME, "app")
+    (line,) = write(response, OURS)
+    assert line.startswith(f"{NAME}=app;")
+    del response.cookies[NAME]
+    write(response, FRESH)
+    del response.cookies[NAME]
+    assert write(response, OURS) == []
+
+
+def test_a_view_may_set_cookies_of_its_own() -> None:
+    """
+    R9: other cookies stay, in both places that Django has for them; the one of our name is ours.
+    """
+    response = HttpResponse(headers={"Set-Cookie": "b=2"})
+    response.set_cookie("a", "1")
+    response.set_cookie(NAME, "app")
+    said = write(response, FRESH)
+    assert said[:2] == ["b=2", "a=1; Path=/"]
+    assert [sorted_parts(line) for line in said[2:]] == [sorted_parts(set_line(FRESH))]
+    response = HttpResponse(headers={"Set-Cookie": f"{NAME}=app; Path=/"})
+    (line,) = write(response, FRESH)
+    assert sorted_parts(line) == sorted_parts(set_line(FRESH))
+
+
+def test_a_session_with_signs_is_not_quoted() -> None:
+    """
+    A session comes in as it went out, also one that ``http.cookies`` would put into quotes.
+    """
+    session = signed("a/b=c+@d")
+    (line,) = write(HttpResponse(), session)
+    assert line.startswith(f"{NAME}={session};")
+
+
+def test_a_refused_request_gets_another_cookie() -> None:
+    """
+    R8: Django's answer to a session that is not ours has the cookie beside its headers.
+    """
+    spec = session_spec(signed=[KEY], cookie=NAME, on_invalid="reject")
+    with configured(Policy(session=spec)), raise_failures():
+        said = Client().get("/", headers={"Cookie": f"{NAME}=planted"})
+    assert (said.status_code, said["Content-Type"]) == (400, "application/problem+json")
+    cookie = said.cookies[NAME]
+    assert (cookie.value, cookie["httponly"]) == (said["X-Session-ID"], True)

@@ -1,0 +1,148 @@
+"""
+The breaches of the rules about the session cookie: see ``breaches``.
+"""
+
+from __future__ import annotations
+
+from rules.breaches import Breach
+
+SESSION = "tests/test_session_cookie.py::"
+RESPONSES = "tests/test_session_cookie_responses.py::"
+DOORS = "tests/integrations/test_session_cookie.py::"
+COOKIE = "_decision/session_cookie.py"
+DJANGO = "integrations/django/_responses.py"
+ROW = RESPONSES + "test_each_row_of_the_page_is_so"
+
+COOKIE_BREACHES = [
+    Breach(
+        "S9",
+        "any cookie may carry the session",
+        "_policy/cookies.py",
+        "    if not isinstance(cookie, str) or not _NAME.fullmatch(cookie):\n",
+        "    if not isinstance(cookie, str):\n",
+        SESSION + "test_a_wrong_cookie_says_what_to_write[no prefix]",
+    ),
+    Breach(
+        "S9",
+        "a cookie may carry sessions that clients choose",
+        "_policy/cookies.py",
+        "    if not is_signed:\n",
+        "    if False:\n",
+        SESSION + "test_a_wrong_cookie_says_what_to_write[unsigned]",
+    ),
+    Breach(
+        "S9",
+        "a script can read the cookie",
+        COOKIE,
+        "Secure; HttpOnly; SameSite",
+        "Secure; SameSite",
+        SESSION + "test_the_line_is_what_browsers_ask_of_such_a_name",
+    ),
+    Breach(
+        "S9",
+        "a session that came in is given to the browser once more",
+        COOKIE,
+        "        if session == inner.held:\n",
+        "        if False:\n",
+        SESSION + "test_only_our_own_session_comes_in[the cookie-asgi]",
+    ),
+    Breach(
+        "S9",
+        "a form of another site replaces the user's session",
+        COOKIE,
+        "None if is_fresh and not self._may_be_withheld(inner, raw) else session",
+        "None if is_fresh else session",
+        SESSION
+        + "test_a_form_of_another_site_does_not_replace_the_session[cross-site-POST-False-asgi]",
+    ),
+    Breach(
+        "S9",
+        "a link from another site begins no session",
+        COOKIE,
+        "        if self._dialect.find_method(raw) in _SAFE_METHODS:\n",
+        "        if False:\n",
+        SESSION
+        + "test_a_form_of_another_site_does_not_replace_the_session[cross-site-GET-True-wsgi]",
+    ),
+    Breach(
+        "S9",
+        "the cookie carries a session that does not come in again",
+        COOKIE,
+        "        if not self._spec.fits(dialect.encode(session)):\n",
+        "        if False:\n",
+        SESSION
+        + "test_a_change_by_code_counts_at_the_response[a session without a signature-wsgi]",
+    ),
+    Breach(
+        "S9",
+        "a logout leaves the cookie in the browser",
+        COOKIE,
+        "            return [self._deletion]\n",
+        "            return []\n",
+        SESSION + "test_a_change_by_code_counts_at_the_response[forgotten-asgi]",
+    ),
+    Breach(
+        "S11",
+        "an ID on every response brings the cookie with it",
+        "_decision/response.py",
+        "        pairs = [pair for pair in pairs if pair[0] in plan.always_echoed]\n",
+        "        pairs = pairs if plan.always_echoed else []\n",
+        ROW + "[`200`, `Cache-Control: public`-no-`public`-always-get_session_context-asgi]",
+    ),
+    Breach(
+        "S26",
+        "the application's cookie of that name stays beside ours",
+        "_decision/response.py",
+        "        lines = plan.cookie.remove_others(lines)\n",
+        "        pass\n",
+        RESPONSES + "test_the_cookies_of_the_application_are_left_alone[the same name-wsgi]",
+    ),
+    Breach(
+        "R9",
+        "every cookie of the application is replaced by ours",
+        COOKIE,
+        "            if pair[0].lower() != name or read_cookie_name(decode(pair[1])) != self.name\n",
+        "            if pair[0].lower() != name\n",
+        RESPONSES + "test_the_cookies_of_the_application_are_left_alone[others-asgi]",
+    ),
+    Breach(
+        "R15",
+        "a middleware inside another one sets its cookie as well",
+        "_decision/plan.py",
+        "        if self.cookie is not None and inner.policy is self.policy:\n",
+        "        if self.cookie is not None:\n",
+        RESPONSES + "test_only_the_outermost_middleware_sets_it[another name inside]",
+    ),
+    Breach(
+        "R8",
+        "a browser whose cookie is refused is refused for ever",
+        "_decision/response.py",
+        "        names.append(plan.cookie.header)\n",
+        "        pass\n",
+        RESPONSES + "test_a_refusal_heals_the_browser[invalid-asgi]",
+    ),
+    Breach(
+        "S9",
+        "an outage of the registry takes the browser's session",
+        "_decision/known_sessions.py",
+        "            inner.held = fresh[0]\n",
+        "            pass\n",
+        RESPONSES + "test_a_session_that_has_ended_leaves_the_browser[no answer, a fresh one-asgi]",
+    ),
+    Breach(
+        "S11",
+        "a response of Django's that is returned again has the cookie of another client",
+        DJANGO,
+        "            _remove_cookie(response)\n",
+        "            pass\n",
+        DOORS + "test_a_response_that_is_returned_again_has_one_client[no other-came in]",
+    ),
+    Breach(
+        "S9",
+        "Django quotes a session, which then comes in no more",
+        DJANGO,
+        "    morsel.set(name, value, value)\n",
+        "    morsel.set(name, value, repr(value))\n",
+        DOORS + "test_a_session_with_signs_is_not_quoted",
+    ),
+]
