@@ -1,5 +1,6 @@
 """
-The claims of a request: the headers of it that say an ID, sorted.
+The claims of a request: the headers of it that say an ID, sorted, and the view of it that
+other sources read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from idlanyard._decision.plan import (
 )
 from idlanyard._decision.protocols import Pair
 from idlanyard._policy.peers import LONGEST_LIST
+from idlanyard._policy.request import Request
 
 REPEATED: Final = "more than one value"
 ALIASED: Final = "an alias stands beside it"
@@ -97,3 +99,28 @@ def _find_named(plan: CompiledPolicy, lines: list[Any]) -> Iterable[Watched]:
     if sum(map(len, lines)) > LONGEST_LIST:
         return plan.watched.values()
     return [plan.watched[key] for line in lines for key in plan.naming[line]]
+
+
+class LazyRequest:
+    """
+    The read-only view of a request, made at the first call and then the same.
+
+    Args:
+        plan: the compiled policy.
+        raw: the ``scope`` or ``environ``.
+    """
+
+    __slots__ = ("_plan", "_view", "raw")
+
+    def __init__(self, plan: CompiledPolicy, raw: Any) -> None:
+        self.raw = raw
+        self._plan = plan
+        self._view: Request | None = None
+
+    def view(self) -> Request:
+        """
+        Return the view.
+        """
+        if self._view is None:
+            self._view = self._plan.dialect.view(self.raw, self._plan.policy)
+        return self._view

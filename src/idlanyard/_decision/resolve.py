@@ -13,14 +13,13 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from idlanyard import _failures
 from idlanyard._binding.snapshot import NO_ECHO
 from idlanyard._binding.state import RequestIDs, apply_delta, forced, make_request_ids
-from idlanyard._decision.claims import NAMED_BY_CONNECTION, REPEATED, Claims
+from idlanyard._decision.claims import NAMED_BY_CONNECTION, REPEATED, Claims, LazyRequest
 from idlanyard._decision.compiled_spec import NOT_VERIFIED, CompiledSpec
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
 from idlanyard._policy.callables import call_reader
 from idlanyard._policy.peers import LONGEST_LIST
-from idlanyard._policy.request import Request
 from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
@@ -447,31 +446,6 @@ class Case:
             self.rejected.append(rejection)
         if self.refusal is None:
             self.refusal = refusal
-
-
-class LazyRequest:
-    """
-    The read-only view of a request, made at the first call and then the same.
-
-    Args:
-        plan: the compiled policy.
-        raw: the ``scope`` or ``environ``.
-    """
-
-    __slots__ = ("_plan", "_view", "raw")
-
-    def __init__(self, plan: CompiledPolicy, raw: Any) -> None:
-        self.raw = raw
-        self._plan = plan
-        self._view: Request | None = None
-
-    def view(self) -> Request:
-        """
-        Return the view.
-        """
-        if self._view is None:
-            self._view = self._plan.dialect.view(self.raw, self._plan.policy)
-        return self._view
 
 
 def check_required(spec: CompiledSpec, value: str | None, request: LazyRequest) -> Refusal | None:
