@@ -55,6 +55,14 @@ def with_environment(values: dict[str, str], check: Callable[[], None]) -> None:
             id="peers",
         ),
         pytest.param(
+            {"IDLANYARD_QUEUE_KEYS": f"{SECRET}2, {SECRET},"},
+            Policy(queue_keys=[f"{SECRET}2", SECRET]),
+            id="keys of a queue",
+        ),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_QUEUE": "yes"}, Policy(trusted_queue=True), id="a trusted queue"
+        ),
+        pytest.param(
             {"IDLANYARD_TRUSTED_PEERS": "Everyone"}, Policy(trusted_peers=EVERYONE), id="everyone"
         ),
         pytest.param(

@@ -41,6 +41,10 @@ def test_the_default_policy_believes_nobody_about_users() -> None:
         ),
         f"user_id: X-User-ID, {nobody}; absent otherwise.",
         f"tenant_id: X-Tenant-ID, {nobody}; absent otherwise.",
+        (
+            "jobs and messages: an ID of another process proves nothing, as queue_keys and "
+            "trusted_queue are not set."
+        ),
     ]
 
 
@@ -149,6 +153,27 @@ EXPLAINED = {
         "exclude: no ID is bound in requests for /health, /static/*.",
     ),
     "off": (Policy(enabled=False), "enabled: no ID is bound in any request."),
+    "a trusted queue": (
+        Policy(trusted_queue=True),
+        (
+            "jobs and messages: an ID is as proven as the message says, whoever has written it "
+            "(trusted_queue)."
+        ),
+    ),
+    "signed jobs": (
+        Policy(queue_keys=[SECRET]),
+        (
+            "jobs and messages: an ID is as proven as the message says if one of queue_keys has "
+            "signed it, and proves nothing otherwise."
+        ),
+    ),
+    "signed jobs, and others": (
+        Policy(queue_keys=[SECRET], trusted_queue=True),
+        (
+            "jobs and messages: an ID is as proven as the message says if one of queue_keys has "
+            "signed it or nobody has (trusted_queue)."
+        ),
+    ),
 }
 
 
@@ -169,5 +194,6 @@ def test_no_explanation_has_a_secret() -> None:
         session=session_spec(signed=[SECRET], log="hash"),
         shared_secret=("X-Proxy-Secret", SECRET),
         hash_keys=[("k1", SECRET)],
+        queue_keys=[SECRET],
     )
     assert SECRET not in policy.explain()

@@ -163,7 +163,8 @@ ATTRIBUTES = {
         Policy(),
         (
             "admission assume_unix enabled exclude explain expose extra from_env hash_keys "
-            "mark_private session shared_secret tenant trusted_peers unsafe_server_ok user"
+            "mark_private queue_keys session shared_secret tenant trusted_peers trusted_queue "
+            "unsafe_server_ok user"
         ),
     ),
     "IDSpec": (

@@ -12,6 +12,7 @@ from idlanyard import _failures, ids
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checks import explain_undeclared
 from idlanyard._policy.id_check import IDCheck
+from idlanyard._policy.keys import QueueProofs
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
 from idlanyard._policy.spec import STANDARD, IDSpec, check_of, signatures_of
@@ -31,12 +32,14 @@ class CheckedPolicy:
         secrets: the shared secrets, the new one first.
         keys: pairs of key ID and key for the ``"hash"`` sinks; the first pair
             is the one in use.
+        queue_proofs: the proofs of carriers, if there are ``queue_keys``.
         exclude: the paths for which nothing is read, minted or echoed.
         expose: as in ``Policy``, like the other options below.
         mark_private: as in ``Policy``.
         assume_unix: as in ``Policy``.
         unsafe_server_ok: as in ``Policy``.
         enabled: as in ``Policy``.
+        trusted_queue: as in ``Policy``.
         admission: as in ``Policy``.
         names: the three standard IDs, left out or not, and the further ones.
         further: the names of the further ones.
@@ -59,9 +62,11 @@ class CheckedPolicy:
         "mark_private",
         "names",
         "peers",
+        "queue_proofs",
         "secret_header",
         "secrets",
         "specs",
+        "trusted_queue",
         "unsafe_server_ok",
     )
 
@@ -70,12 +75,14 @@ class CheckedPolicy:
     secret_header: str | None
     secrets: tuple[bytes, ...]
     keys: tuple[tuple[str, bytes], ...]
+    queue_proofs: QueueProofs | None
     exclude: Paths
     expose: bool
     mark_private: bool
     assume_unix: bool
     unsafe_server_ok: bool
     enabled: bool
+    trusted_queue: bool
     admission: Admission | None
     names: tuple[str, ...]
     further: tuple[str, ...]
@@ -91,12 +98,14 @@ class CheckedPolicy:
         secret_header: str | None,
         secrets: tuple[bytes, ...],
         keys: tuple[tuple[str, bytes], ...],
+        queue_proofs: QueueProofs | None,
         exclude: Paths,
         expose: bool,
         mark_private: bool,
         assume_unix: bool,
         unsafe_server_ok: bool,
         enabled: bool,
+        trusted_queue: bool,
         admission: Admission | None,
     ) -> None:
         _store(self, "specs", specs)
@@ -104,12 +113,14 @@ class CheckedPolicy:
         _store(self, "secret_header", secret_header)
         _store(self, "secrets", secrets)
         _store(self, "keys", keys)
+        _store(self, "queue_proofs", queue_proofs)
         _store(self, "exclude", exclude)
         _store(self, "expose", expose)
         _store(self, "mark_private", mark_private)
         _store(self, "assume_unix", assume_unix)
         _store(self, "unsafe_server_ok", unsafe_server_ok)
         _store(self, "enabled", enabled)
+        _store(self, "trusted_queue", trusted_queue)
         _store(self, "admission", admission)
         names = tuple(dict.fromkeys((*STANDARD, *specs)))
         _store(self, "names", names)

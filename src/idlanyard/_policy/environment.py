@@ -28,6 +28,8 @@ _ENDINGS: Final = (
     "TRUSTED_PEERS",
     "SHARED_SECRET",
     "ENABLED",
+    "QUEUE_KEYS",
+    "TRUSTED_QUEUE",
     "SESSION_ID",
     "USER_ID",
     "TENANT_ID",
@@ -104,9 +106,13 @@ def read_options(environ: Mapping[str, str]) -> dict[str, Any]:
     secret = environ.get("IDLANYARD_SHARED_SECRET", "").strip()
     if secret:
         options["shared_secret"] = _parse_secret(secret)
-    enabled = environ.get("IDLANYARD_ENABLED", "").strip().lower()
-    if enabled:
-        options["enabled"] = _parse_switch(enabled)
+    keys = _split_list(environ.get("IDLANYARD_QUEUE_KEYS", ""))
+    if keys:
+        options["queue_keys"] = keys
+    for option in ("enabled", "trusted_queue"):
+        switch = environ.get(f"{_PREFIX}{option.upper()}", "").strip().lower()
+        if switch:
+            options[option] = _parse_switch(option, switch)
     return options
 
 
@@ -153,11 +159,11 @@ def _parse_secret(text: str) -> tuple[str, list[str]]:
     return header.strip(), _split_list(secrets)
 
 
-def _parse_switch(text: str) -> bool:
+def _parse_switch(option: str, text: str) -> bool:
     if text not in _SWITCH:
         raise PolicyError(
-            f"IDLANYARD_ENABLED is {text!r}: write 'true' or 'false'",
-            option="enabled",
+            f"{_PREFIX}{option.upper()} is {text!r}: write 'true' or 'false'",
+            option=option,
             value=text,
         )
     return _SWITCH[text]

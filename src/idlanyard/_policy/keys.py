@@ -1,5 +1,5 @@
 """
-Secrets and keys: their form, and the signatures of IDs that a service has minted.
+Secrets and keys: their form, and the signatures of minted IDs and of carriers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ The least length of a secret or key, in bytes.
 # Servers strip white space from the ends of a header, and refuse these characters inside.
 _UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS: Final = 32
+PROOF_DIGITS: Final = 64
+"""
+The length of the proof of a carrier.
+"""
 
 
 class Signatures:
@@ -63,6 +67,65 @@ class Signatures:
         return self._digest(key, message, "sha256").hex()[:_DIGITS]
 
 
+class QueueProofs:
+    """
+    The proofs of the carriers that are sent through a queue.
+
+    A proof is the HMAC-SHA256 over ``carrier`` and all entries, in hex digits.
+    No other signature of this package is over a text that begins so.
+
+    Args:
+        keys: the keys; the first one signs, and each is accepted.
+    """
+
+    __slots__ = ("_compare", "_digest", "_keys")
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        # Imported where there are keys only, and not for every process.
+        from hmac import compare_digest, digest
+
+        self._compare, self._digest = compare_digest, digest
+        self._keys = tuple(keys)
+
+    def prove(self, text: str) -> str:
+        """
+        Return the proof of a carrier.
+
+        Args:
+            text: all its entries as ASCII text; no other carrier has the same.
+        """
+        return self._compute(self._keys[0], text)
+
+    def is_proof(self, proof: str, text: str) -> bool:
+        """
+        Return whether one of the keys has made *proof* for the entries in *text*.
+        """
+        if len(proof) != PROOF_DIGITS or not proof.isascii():
+            return False
+        # Every key is compared, so that the time does not depend on which one matches.
+        matches = [self._compare(self._compute(key, text), proof) for key in self._keys]
+        return any(matches)
+
+    def _compute(self, key: bytes, text: str) -> str:
+        return self._digest(key, f"carrier {text}".encode("ascii"), "sha256").hex()
+
+
+def parse_queue_keys(given: object) -> tuple[bytes, ...] | None:
+    """
+    Return the keys that sign carriers, ``None`` where none were asked for.
+
+    Raises:
+        PolicyError: it is no list of keys, it is empty, or a key is too short; the message
+            repeats none.
+    """
+    return _parse_keys(
+        given,
+        "queue_keys",
+        "is a list of keys, the new one first, and not empty: write "
+        "queue_keys=[os.environ['QUEUE_KEY']]",
+    )
+
+
 def parse_signing_keys(name: str, given: object) -> tuple[bytes, ...] | None:
     """
     Return the keys that sign the ID *name*, ``None`` where none were asked for.
@@ -71,15 +134,23 @@ def parse_signing_keys(name: str, given: object) -> tuple[bytes, ...] | None:
         PolicyError: it is no list of keys, it is empty, or a key is too short; the message
             repeats none.
     """
-    if given is None:
-        return None
-    if isinstance(given, list | tuple) and given:
-        return tuple(encode_secret(key, "signed") for key in cast("Iterable[object]", given))
-    raise PolicyError.about(
+    return _parse_keys(
+        given,
         "signed",
         f"of {name} is a list of keys, the new one first, and not empty: write "
         f"signed=[os.environ['SESSION_KEY']]",
     )
+
+
+def _parse_keys(given: object, option: str, sentence: str) -> tuple[bytes, ...] | None:
+    """
+    Return the keys of an option; *sentence* is the message for anything but a list of them.
+    """
+    if given is None:
+        return None
+    if isinstance(given, list | tuple) and given:
+        return tuple(encode_secret(key, option) for key in cast("Iterable[object]", given))
+    raise PolicyError.about(option, sentence)
 
 
 def encode_secret(secret: object, option: str) -> bytes:

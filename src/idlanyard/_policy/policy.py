@@ -18,7 +18,7 @@ from idlanyard._policy.admission import Admission
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.default_specs import session_spec, tenant_spec, user_spec
 from idlanyard._policy.environment import find_misspelt_variables, read_options, translate_error
-from idlanyard._policy.keys import LEAST_SECRET
+from idlanyard._policy.keys import LEAST_SECRET, QueueProofs, parse_queue_keys
 from idlanyard._policy.options import Options
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import EVERYONE, Everyone, TrustedPeers
@@ -26,7 +26,14 @@ from idlanyard._policy.spec import IDSpec
 from idlanyard.exceptions import PolicyError
 
 _store: Final = object.__setattr__
-_SWITCHES: Final = ("expose", "mark_private", "assume_unix", "unsafe_server_ok", "enabled")
+_SWITCHES: Final = (
+    "expose",
+    "mark_private",
+    "assume_unix",
+    "unsafe_server_ok",
+    "enabled",
+    "trusted_queue",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +74,13 @@ class Policy(Options):
             unproven headers.
         admission: accept only known session IDs, as in
             ``Admission(registry.exists)``.
+        queue_keys: keys of at least 32 bytes, the new one first, that sign
+            the IDs of jobs and messages (``dump``). The provenance of an ID
+            that arrives with a signature by any of them is believed, and an
+            ID without one counts as a client's word.
+        trusted_queue: believe the provenance of IDs that arrive with jobs and
+            messages also without a signature: only if nobody but your own
+            processes can write to the queue.
 
     Raises:
         PolicyError: an option is wrong; the message says what to write.
@@ -88,6 +102,8 @@ class Policy(Options):
     hash_keys: Sequence[tuple[str, str | bytes]] = field(default=(), repr=False)
     enabled: bool = True
     admission: Admission | None = None
+    queue_keys: Sequence[str | bytes] | None = field(default=None, repr=False)
+    trusted_queue: bool = False
     _checked: CheckedPolicy = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +114,7 @@ class Policy(Options):
         keys = checks.parse_hash_keys(self.hash_keys)
         standard = {"session_id": self.session, "user_id": self.user, "tenant_id": self.tenant}
         specs = checks.collect_specs(standard, extra)
+        queue_keys = parse_queue_keys(self.queue_keys)
         header, secrets = secret or (None, ())
         checks.check_headers(specs.values(), header)
         switches: dict[str, bool] = {option: getattr(self, option) for option in _SWITCHES}
@@ -109,12 +126,14 @@ class Policy(Options):
         _store(self, "shared_secret", secret)
         _store(self, "exclude", exclude)
         _store(self, "hash_keys", keys)
+        _store(self, "queue_keys", queue_keys)
         checked = CheckedPolicy(
             specs=specs,
             peers=peers,
             secret_header=header,
             secrets=secrets,
             keys=keys,
+            queue_proofs=None if queue_keys is None else QueueProofs(queue_keys),
             exclude=Paths(exclude),
             admission=self.admission,
             **switches,
@@ -128,9 +147,10 @@ class Policy(Options):
 
     def explain(self) -> str:
         """
-        Return what the policy believes and why, a line for each ID, without any secret.
+        Return what the policy believes and why, without any secret.
 
-        A line at the end names each option that weakens the rest, such as
+        There is a line for each ID, and one for jobs and messages. A line at
+        the end names each option that weakens the rest, such as
         ``EVERYONE``.
         """
         # Few processes print it.
@@ -148,7 +168,10 @@ class Policy(Options):
         - ``IDLANYARD_SHARED_SECRET``: ``X-Proxy-Secret:secret``, several
           secrets separated by commas, the new one first;
         - ``IDLANYARD_ENABLED``: ``1``, ``true``, ``yes`` or ``on``; ``0``,
-          ``false``, ``no`` or ``off``.
+          ``false``, ``no`` or ``off``;
+        - ``IDLANYARD_QUEUE_KEYS``: keys separated by commas, the new one
+          first;
+        - ``IDLANYARD_TRUSTED_QUEUE``: as ``IDLANYARD_ENABLED``.
 
         A misspelt variable, of these or of the static IDs, logs a warning.
 
@@ -210,7 +233,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _OPTIONS: Final = tuple(field.name for field in fields(Policy) if field.init)
-_SECRET: Final = ("shared_secret", "hash_keys")
+_SECRET: Final = ("shared_secret", "hash_keys", "queue_keys")
 
 
 def refuse_options(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

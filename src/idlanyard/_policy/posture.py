@@ -15,14 +15,15 @@ from idlanyard._policy.spec import IDSpec, needs_sender, signatures_of, sources_
 
 def explain_policy(policy: CheckedPolicy, excluded: Sequence[str]) -> str:
     """
-    Return one line for each ID, and one for each option that weakens the rest; no secrets.
+    Return a line for each ID, one for jobs, one for each option that weakens the rest; no secrets.
 
     Args:
         policy: the checked options.
         excluded: the paths of ``exclude``.
     """
     lines = [f"{spec.name}: {_explain_spec(policy, spec)}" for spec in policy.specs.values()]
-    return "\n".join([*lines, *_explain_weaknesses(policy, excluded)])
+    queue = f"jobs and messages: {_explain_queue(policy)}."
+    return "\n".join([*lines, queue, *_explain_weaknesses(policy, excluded)])
 
 
 def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
@@ -80,6 +81,22 @@ def _describe_senders(policy: CheckedPolicy) -> str:
     if policy.secret_header is not None:
         senders.append(f"those who know the secret in {policy.secret_header}")
     return ", ".join(senders) or "nobody, as trusted_peers and shared_secret are empty"
+
+
+def _explain_queue(policy: CheckedPolicy) -> str:
+    """
+    Return the sentence on the IDs that another process has sent.
+    """
+    if policy.queue_proofs is None and not policy.trusted_queue:
+        return (
+            "an ID of another process proves nothing, as queue_keys and trusted_queue are not set"
+        )
+    if policy.queue_proofs is None:
+        return "an ID is as proven as the message says, whoever has written it (trusted_queue)"
+    signed = "an ID is as proven as the message says if one of queue_keys has signed it"
+    if policy.trusted_queue:
+        return f"{signed} or nobody has (trusted_queue)"
+    return f"{signed}, and proves nothing otherwise"
 
 
 def _explain_weaknesses(policy: CheckedPolicy, excluded: Sequence[str]) -> Iterator[str]:

@@ -36,8 +36,10 @@ POLICY_OPTIONS: Final = (
     "extra",
     "hash_keys",
     "mark_private",
+    "queue_keys",
     "shared_secret",
     "trusted_peers",
+    "trusted_queue",
     "unsafe_server_ok",
 )
 
