@@ -5,7 +5,7 @@ RQ: ``IDLanyardJob`` runs with the IDs of the code that enqueued it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
 
 from rq.job import Job
@@ -55,6 +55,10 @@ class IDLanyardJob(Job):
 
         An exception keeps the IDs, so that the worker's log line shows them.
         """
+        # The module of the function may call use_policy, and RQ would import it in the block; an
+        # import that fails does so there again.
+        with suppress(Exception):
+            _ = self.func
         with self._make_block():
             return super().perform()
 
