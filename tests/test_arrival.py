@@ -131,7 +131,7 @@ def test_what_dump_made_keeps_its_provenance_under_every_name() -> None:
     R13: the other name of the tenant is a declared one; a header's name never proves.
     """
     spec = IDSpec(name="device", header="device", accept="anyone")
-    undo = use_policy(Policy(extra=[spec]))
+    undo = use_policy(Policy(extra=[spec], trusted_queue=True))
     try:
         found = extract({"customer_id": ["t", "peer"], "device": ["d", "peer"]})
         kept = extract({"user_id": ["u", "peer"]})

@@ -77,8 +77,8 @@ class UntrustedID(IDLanyardError):
     def __init__(self, name: str, provenance: Provenance) -> None:
         super().__init__(
             f"{name} came in as {provenance.name}, which proves nothing: accept it from "
-            f"trusted_peers or a shared_secret, set it with identify(), "
-            f"or ask for it with proven=False"
+            f"trusted_peers or a shared_secret, set it with identify(), sign jobs with "
+            f"Policy(queue_keys=[...]), or ask for it with proven=False"
         )
         self.name = name
         self.provenance = provenance

@@ -408,7 +408,7 @@ def test_all_ids_go_to_a_subprocess_one_variable_each() -> None:
 RESTORING = """
 import json, os
 from idlanyard import *
-use_policy(Policy(extra=[request_spec()]))
+use_policy(Policy(extra=[request_spec()], trusted_queue=True))
 with restore(json.loads(os.environ["IDS"])) as context:
     print(json.dumps({n: [v, context.provenance(n).value] for n, v in context.as_dict().items()}))
 print(json.dumps(get_session_context().as_dict()))
@@ -417,7 +417,8 @@ print(json.dumps(get_session_context().as_dict()))
 
 def test_a_carrier_in_one_variable_keeps_who_said_so() -> None:
     """
-    R13: what dump returns fits one variable, and restore has every declared ID with its provenance.
+    R13: what dump returns fits one variable, and restore has every declared ID with its provenance,
+    where the program says that it believes who starts it.
     """
     undo = use_policy(Policy(extra=[request_spec()]))
     try:

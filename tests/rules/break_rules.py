@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rules.assertion_breaches import ASSERTION_BREACHES
 from rules.attack_breaches import ATTACK_BREACHES
 from rules.breaches import BREACHES, Breach
+from rules.carrier_breaches import CARRIER_BREACHES
 from rules.command_breaches import COMMAND_BREACHES
 from rules.cookie_breaches import COOKIE_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
@@ -64,6 +65,7 @@ def every_breach() -> list[Breach]:
         *VERIFIED_BREACHES,
         *ATTACK_BREACHES,
         *COOKIE_BREACHES,
+        *CARRIER_BREACHES,
     ]
 
 

@@ -299,8 +299,8 @@ VERIFIED_BREACHES = [
         "S9",
         "an old key no longer counts",
         "_policy/keys.py",
-        "for key in self._keys]",
-        "for key in self._keys[:1]]",
+        "signature) for key in self._keys]",
+        "signature) for key in self._keys[:1]]",
         SIGNED + "test_a_key_is_replaced_without_losing_sessions[asgi]",
     ),
     Breach(

@@ -17,7 +17,7 @@ import pytest
 import requests
 from aiohttp import ClientSession
 
-from idlanyard import IDLanyardError, restore, session_context
+from idlanyard import IDLanyardError, Policy, restore, session_context, use_policy
 from idlanyard._failures import failures
 from idlanyard.integrations import aiohttp as ours_for_aiohttp
 from idlanyard.integrations import httpx as ours_for_httpx
@@ -130,11 +130,13 @@ def test_a_clients_word_is_not_signed(way: str) -> None:
     """
     S1: a user that only a client has named goes on as before, and unsigned.
     """
+    undo = use_policy(Policy(trusted_queue=True))
     with listening() as here, WAYS[way]([here.origin]) as get:
         with restore({"X-User-ID": "mallory"}):
             get(f"{here.origin}/")
         with restore({"user_id": ["alice", "peer"]}):
             get(f"{here.origin}/")
+    undo()
     assert read(here) == [[], ["alice"]]
     assert here.ids() == [["mallory"], ["alice"]]
 

@@ -105,8 +105,12 @@ def test_only_proven_ids_are_signed(how: Provenance) -> None:
     """
     S1: the word of a client or the environment is passed on as before, and never signed.
     """
-    with restore({name: ["x1", how.value] for name in ("session_id", "user_id", "tenant_id")}):
-        made = injected(Signer(keys=[KEY], headers={"user_id": "X-U", "session_id": "X-S"}))
+    undo = use_policy(Policy(trusted_queue=True))
+    try:
+        with restore({name: ["x1", how.value] for name in ("session_id", "user_id", "tenant_id")}):
+            made = injected(Signer(keys=[KEY], headers={"user_id": "X-U", "session_id": "X-S"}))
+    finally:
+        undo()
     signed = {"X-U", "X-S"} if how.proven else set()
     assert set(made) == {"X-Session-ID", "X-User-ID", "X-Tenant-ID"} | signed
 
@@ -258,10 +262,19 @@ def test_ids_that_are_dumped_and_restored_are_no_more_proven() -> None:
     """
     S1: bound again, each keeps its provenance, and a client's is not signed.
     """
-    with restore({"user_id": ["alice", "client"], "tenant_id": ["acme", "code"]}):
+    with restore({"X-User-ID": "alice"}), session_context(tenant_id="acme"):
         carrier = dump()
     with restore(carrier):
         assert set(injected()) == {"X-User-ID", "X-Tenant-ID", "X-Signed-Tenant-ID"}
+
+
+@pytest.mark.parametrize("how", ["peer", "signed", "code", "minted"])
+def test_the_word_of_a_queue_is_not_signed(how: str) -> None:
+    """
+    S1: IDs that an unsigned message calls proven go on as before, and unsigned.
+    """
+    with restore({"user_id": ["alice", how], "tenant_id": ["acme", how]}):
+        assert injected() == {"X-User-ID": "alice", "X-Tenant-ID": "acme"}
 
 
 PEER_IDS = {name: ["x1", "peer"] for name in ("user_id", "tenant_id")}
@@ -280,7 +293,7 @@ def test_where_everybody_is_trusted_no_peer_is_vouched_for(peers: Any, signed: b
     """
     S1: a client is a peer there, and its word goes on unsigned; other proofs count as ever.
     """
-    undo = use_policy(Policy(trusted_peers=peers))
+    undo = use_policy(Policy(trusted_peers=peers, trusted_queue=True))
     try:
         with restore(PEER_IDS):
             made = injected()

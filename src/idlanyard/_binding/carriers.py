@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, cast
 
 from idlanyard import _failures
 from idlanyard._binding.blocks import Block
+from idlanyard._binding.carrier_proofs import PROOF, PROOF_LENGTH, believe_claims, seal_carrier
 from idlanyard._binding.reading import find_id, get_session_context, iterate_current
 from idlanyard._binding.snapshot import SessionContext, make_snapshot
 from idlanyard._binding.state import (
@@ -33,14 +34,14 @@ The greatest length of a carrier as JSON.
 """
 
 _PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
-_FROM_JSON: Final = (Mapping, list, tuple, int, float, type(None))
+_TYPES: Final = (Mapping, list, tuple, int, float, type(None), SessionContext)
 _CLIENT: Final = Provenance.CLIENT
 _OTHER_TENANT: Final = "customer_id"
 
 
 def check_carrier(carrier: object, verb: str) -> None:
     """
-    Check that a carrier has a type that a message may have; any other is a mistake of the code.
+    Check that a carrier has a type that JSON knows, or is a context; any other is a mistake.
 
     Args:
         carrier: the value that a caller has passed.
@@ -55,7 +56,7 @@ def check_carrier(carrier: object, verb: str) -> None:
             raise TypeError(
                 f"{verb} takes a mapping, and this is its JSON text: write {verb}(json.loads(...))"
             )
-    elif not isinstance(carrier, _FROM_JSON):
+    elif not isinstance(carrier, _TYPES):
         raise TypeError(
             f"{verb} takes what dump() returned or a mapping of headers, not "
             f"{type(carrier).__name__}: write {verb}(dict(...))"
@@ -67,9 +68,10 @@ def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
     Return the IDs of a carrier, without those that are not valid.
 
     A provenance is accepted if every key is a declared name, as in a mapping
-    from ``dump``, and the key is not a header's name. Headers may be in any
-    case, in a mapping or in pairs, with text, bytes or a list of lines as
-    values. If an ID has several values, all are dropped.
+    from ``dump``, and the key is not a header's name; one that counts as
+    proven, only if the carrier is believed. Headers may be in any case, in a
+    mapping or in pairs, with text, bytes or a list of lines as values. If an
+    ID has several values, all are dropped.
 
     Args:
         carrier: the value that arrived.
@@ -77,23 +79,51 @@ def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
             mapping from ``dump``.
     """
     policy = get_binding().policy
+    if as_headers and isinstance(carrier, SessionContext):
+        return _accept_claims(_read_context(carrier))
     dumped = _is_dump(carrier)
     if (dumped or not as_headers) and _is_too_long(carrier):
         _warn_of_refusal("whole carrier", f"longer than {MOST_BYTES} bytes")
         return {}
-    headers = {spec.header.lower(): name for name, spec in policy.specs.items()}
-    names = {name: name for name in policy.specs}
-    if "tenant_id" in policy.specs:
+    claims = _accept_claims(_read_claims(carrier, is_dump=dumped))
+    if not dumped:
+        return claims
+    return believe_claims(claims, cast("Mapping[str, object]", carrier), policy)
+
+
+def _read_claims(carrier: object, *, is_dump: bool) -> dict[str, list[Claim]]:
+    """
+    Return everything that a carrier says of each declared ID.
+    """
+    specs = get_binding().policy.specs
+    headers = {spec.header.lower(): name for name, spec in specs.items()}
+    names = {name: name for name in specs}
+    if "tenant_id" in specs:
         names[_OTHER_TENANT] = "tenant_id"
+    # A header may be called as the proof is; the proof of a carrier is never alone in it.
+    if is_dump and len(cast("Mapping[str, object]", carrier)) > 1:
+        headers.pop(PROOF, None)
     claims: dict[str, list[Claim]] = {}
     for key, entry in _iterate_entries(carrier):
         name = names.get(key) or headers.get(key)
         if name is not None:
-            proves = dumped and key not in headers
+            proves = is_dump and key not in headers
             claims.setdefault(name, []).append(
                 _read_claim(entry, named=key in names, proves=proves)
             )
-    return _accept_claims(claims)
+    return claims
+
+
+def _read_context(context: SessionContext) -> dict[str, list[Claim]]:
+    """
+    Return the IDs of a snapshot or request of this process that the current policy declares.
+    """
+    specs = get_binding().policy.specs
+    return {
+        name: [(value, context.provenance(name))]
+        for name, value in context.as_dict().items()
+        if name in specs
+    }
 
 
 def _accept_claims(claims: Mapping[str, list[Claim]]) -> Delta:
@@ -121,7 +151,7 @@ def _is_dump(carrier: object) -> bool:
         return False
     index = get_binding().policy.index
     keys = cast("Iterable[object]", carrier)
-    return all(key in index or key == _OTHER_TENANT for key in keys)
+    return all(key in index or key in (_OTHER_TENANT, PROOF) for key in keys)
 
 
 def _is_too_long(carrier: object) -> bool:
@@ -206,16 +236,19 @@ def dump() -> dict[str, list[str]]:
 
     The mapping has the value and the provenance of each declared ID with
     ``job=True``, by name; an ID that would make it longer than 2 KiB is left
-    out. The receiver calls ``restore``.
+    out. If the current policy has ``queue_keys``, the entry ``"proof"`` signs
+    all others. The receiver calls ``restore``.
     """
     import json
 
+    policy = get_binding().policy
+    most = MOST_BYTES - (0 if policy.queue_proofs is None else PROOF_LENGTH)
     carrier: dict[str, list[str]] = {}
     for spec, value, how in iterate_current("job"):
         longer = carrier | {spec.name: [value, how.value]}
-        if len(json.dumps(longer)) <= MOST_BYTES:
+        if len(json.dumps(longer)) <= most:
             carrier = longer
-    return carrier
+    return seal_carrier(carrier, policy)
 
 
 def extract(carrier: object) -> SessionContext:
@@ -225,9 +258,14 @@ def extract(carrier: object) -> SessionContext:
     A carrier is a mapping from ``dump``, or headers in any case, as a mapping
     or in pairs. A value has the provenance that ``dump`` wrote beside it if
     every key is the name of a declared ID; otherwise, as always under a
-    header's name, it has ``CLIENT``. Dropped are values that do not pass the
-    check of their ID, several values for one ID, unknown keys, and a mapping
-    that is longer than ``dump`` makes it.
+    header's name, it has ``CLIENT``. A provenance that counts as proven is
+    believed if one of the current policy's ``queue_keys`` has signed the
+    carrier, with ``trusted_queue``, and if this process has written the
+    carrier itself; else it is ``CLIENT``, and a warning is logged. Dropped are
+    values that do not pass the check of their ID, several values for one ID,
+    unknown keys, and a mapping that is longer than ``dump`` makes it.
+
+    The IDs of a ``SessionContext`` of this process keep their provenances.
 
     Args:
         carrier: hostile input.
@@ -251,8 +289,8 @@ class restore(Block):  # noqa: N801 - it reads as a verb where it is used
     without a carrier (``None`` or empty) nothing changes.
 
     Args:
-        carrier: a mapping from ``dump``, or headers; checked as in
-            ``extract``.
+        carrier: a mapping from ``dump``, headers or a ``SessionContext``;
+            checked as in ``extract``.
 
     Raises:
         TypeError: *carrier* is JSON text, or of a type that JSON does not know.

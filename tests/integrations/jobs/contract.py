@@ -8,8 +8,9 @@ does is in ``work.py``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from idlanyard import (
     user_spec,
 )
 from idlanyard.wsgi import SessionContextMiddleware
-from integrations.jobs.work import wait
+from integrations.jobs.work import NEW_KEY, OLD_KEY, wait
 
 NOTHING: dict[str, Any] = {"ids": {}, "how": {}}
 MANY = 20
@@ -43,6 +44,54 @@ HOSTILE = {
     "wrong type": {"session_id": [5, "code"], "user_id": {"a": 1}},
     "too long a list": {"user_id": ["u1", "code", "root"]},
 }
+
+
+def change_value(carrier: dict[str, Any]) -> None:
+    """
+    Name another user.
+    """
+    carrier["user_id"][0] = "mallory"
+
+
+def add_entry(carrier: dict[str, Any]) -> None:
+    """
+    Name a tenant as well.
+    """
+    carrier["tenant_id"] = ["t1", "code"]
+
+
+def replace_proof(carrier: dict[str, Any]) -> None:
+    """
+    Make a proof up.
+    """
+    carrier["proof"] = ["0" * 64]
+
+
+def remove_proof(carrier: dict[str, Any]) -> None:
+    """
+    Take the proof away.
+    """
+    del carrier["proof"]
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "another user": change_value,
+    "one more ID": add_entry,
+    "another proof": replace_proof,
+    "no proof": remove_proof,
+}
+
+
+@contextmanager
+def policy_of(**options: Any) -> Iterator[None]:
+    """
+    Use a policy meanwhile.
+    """
+    undo = use_policy(Policy(**options))
+    try:
+        yield
+    finally:
+        undo()
 
 
 def fresh() -> str:
@@ -93,7 +142,10 @@ class Contract:
         """
         for kind in self.kinds:
             key = fresh()
-            with session_context("s1", user_id="u1", tenant_id="t1"):
+            with (
+                policy_of(queue_keys=[NEW_KEY]),
+                session_context("s1", user_id="u1", tenant_id="t1"),
+            ):
                 self.send("look", key, kind=kind)
                 assert get_session_context() == SessionContext("s1", "u1", "t1")
             assert wait(key) == {
@@ -103,13 +155,46 @@ class Contract:
 
     def test_a_job_has_each_provenance_as_it_was(self) -> None:
         """
-        S27: each value arrives with the provenance it had.
+        S27: signed by the new key or the old one, each value arrives with the provenance it had.
+        """
+        how = {"session_id": "minted", "user_id": "peer", "tenant_id": "client"}
+        for keys in ([NEW_KEY, OLD_KEY], [OLD_KEY]):
+            key = fresh()
+            with (
+                policy_of(queue_keys=keys, trusted_queue=True),
+                restore({name: ["x1", rule] for name, rule in how.items()}),
+            ):
+                self.send("look", key)
+            assert wait(key)["how"] == how
+
+    def test_what_nobody_has_signed_is_the_word_of_a_client(self) -> None:
+        """
+        S27: from a sender without a key, or with another one, no value arrives as proven.
+        """
+        for options in ({}, {"queue_keys": ["a key that this worker does not know"]}):
+            key = fresh()
+            with policy_of(**options), session_context("s1", user_id="u1"):
+                self.send("look", key)
+            assert wait(key) == {
+                "ids": {"session_id": "s1", "user_id": "u1"},
+                "how": {"session_id": "client", "user_id": "client"},
+            }
+
+    @pytest.mark.parametrize("forge", [pytest.param(f, id=n) for n, f in FORGED.items()])
+    def test_a_forged_carrier_is_the_word_of_a_client(
+        self, forge: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """
+        S27: a signed carrier that was changed on its way keeps its IDs, and proves none of them.
         """
         key = fresh()
-        how = {"session_id": "minted", "user_id": "peer", "tenant_id": "client"}
-        with restore({name: ["x1", rule] for name, rule in how.items()}):
-            self.send("look", key)
-        assert wait(key)["how"] == how
+        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
+            carrier = json.loads(json.dumps(dump()))
+        forge(carrier)
+        self.send_with(carrier, key)
+        noted = wait(key)
+        assert noted["ids"].keys() == carrier.keys() - {"proof"}
+        assert {*noted["how"].values()} == {"client"}
 
     def test_a_job_of_a_request_has_its_ids_under_its_policy(self) -> None:
         """

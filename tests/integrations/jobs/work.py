@@ -11,12 +11,29 @@ from typing import Any, Final
 
 from redis import Redis
 
-from idlanyard import identify
+from idlanyard import Policy, identify, use_policy
 from integrations.apps.seen import DEADLINE, ids
 
-__all__ = ["BROKER", "DEADLINE", "Failed", "note", "wait", "work"]
+__all__ = [
+    "BROKER",
+    "DEADLINE",
+    "NEW_KEY",
+    "OLD_KEY",
+    "POLICY",
+    "Failed",
+    "note",
+    "wait",
+    "work",
+]
 
 BROKER: Final = "IDLANYARD_JOBS_BROKER"
+POLICY: Final = "IDLANYARD_TEST_JOBS_POLICY"
+NEW_KEY: Final = "the new key of the queue, 32 bytes"
+OLD_KEY: Final = "the old key of the queue, 32 bytes"
+
+if POLICY in os.environ:
+    # In a worker only, which has nothing to take back.
+    use_policy(Policy(**json.loads(os.environ[POLICY])))
 
 
 class Failed(Exception):

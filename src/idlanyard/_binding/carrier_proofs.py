@@ -1,0 +1,184 @@
+"""
+Proofs of carriers: from whom a process believes that the IDs of a job or message are proven.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, cast
+
+from idlanyard import _failures
+from idlanyard._binding.runtime import call_after_fork
+from idlanyard._binding.state import Delta
+from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.keys import PROOF_DIGITS
+from idlanyard._policy.spec import signatures_of
+from idlanyard.ids import Provenance
+
+PROOF: Final = "proof"
+"""
+The key of a carrier's proof, which is the name of no ID.
+"""
+
+PROOF_LENGTH: Final = len(f', "{PROOF}": [""]') + PROOF_DIGITS
+"""
+The length that a proof adds to a carrier as JSON.
+"""
+
+MOST_REMEMBERED: Final = 10_000
+_WARNINGS: Final = {
+    "unsigned": (
+        "idlanyard: the %s of a job or message counts as a client's word, as nothing proves that a "
+        "process of yours has written it: give senders and receivers the same "
+        "Policy(queue_keys=[...]), or give the receivers Policy(trusted_queue=True) if nobody else "
+        "can write to the queue; a worker needs use_policy(policy)"
+    ),
+    "no keys": (
+        "idlanyard: the %s of a job or message counts as a client's word, as it is signed and this "
+        "process has no key to verify it: call use_policy(Policy(queue_keys=[...])) with the keys "
+        "of its sender"
+    ),
+    "wrong": (
+        "idlanyard: the %s of a job or message counts as a client's word, as none of queue_keys "
+        "has signed it: add the key of its sender to queue_keys; if it is there, somebody has "
+        "changed the message"
+    ),
+}
+
+
+class _Written:
+    """
+    The carriers with proven IDs that this process has written lately, as digests.
+
+    A forked child is another process, and begins without any.
+    """
+
+    # Reentrant, since a signal may interrupt dump() by a function that calls it.
+    lock: ClassVar[threading.RLock] = threading.RLock()
+    digests: ClassVar[OrderedDict[bytes, None]] = OrderedDict()
+
+    @classmethod
+    def renew(cls) -> None:
+        """
+        Forget all, and replace the lock, which another thread may have held at a fork.
+        """
+        cls.lock, cls.digests = threading.RLock(), OrderedDict()
+
+    @classmethod
+    def add(cls, digest: bytes) -> None:
+        """
+        Remember a carrier, and forget the one that was written longest ago.
+        """
+        with cls.lock:
+            cls.digests[digest] = None
+            cls.digests.move_to_end(digest)
+            if len(cls.digests) > MOST_REMEMBERED:
+                cls.digests.popitem(last=False)
+
+
+call_after_fork(_Written.renew)
+
+
+def seal_carrier(carrier: dict[str, list[str]], policy: CheckedPolicy) -> dict[str, list[str]]:
+    """
+    Return a carrier with its proof, if the policy has keys, and remember it as written here.
+    """
+    text = _write_entries(carrier) if carrier else None
+    if text is None:
+        return carrier
+    is_proven = any(Provenance(how).proven for _, how in carrier.values())
+    proof = None if policy.queue_proofs is None else policy.queue_proofs.prove(text)
+    if is_proven:
+        _Written.add(_digest(text, proof))
+    return carrier if proof is None else carrier | {PROOF: [proof]}
+
+
+def believe_claims(claims: Delta, carrier: Mapping[str, object], policy: CheckedPolicy) -> Delta:
+    """
+    Return the claims of a carrier, each provenance lowered that is not to be believed.
+
+    Args:
+        claims: the IDs of the carrier, with the provenances that it names.
+        carrier: hostile input; all its keys are names of IDs, or ``"proof"``.
+        policy: the current policy.
+    """
+    proven = {name for name, (_, how) in claims.items() if how is not None and how.proven}
+    doubt = _find_doubt(carrier, policy) if proven else None
+    if doubt is None:
+        return claims
+    judged = dict(claims)
+    for name in proven:
+        judged[name] = _lower_claim(name, claims[name][0], policy)
+        if policy.specs[name].accept == "proven" and judged[name][1] is Provenance.CLIENT:
+            _failures.warn_once(f"carrier {doubt}", _WARNINGS[doubt], name)
+    return judged
+
+
+def _lower_claim(
+    name: str, value: str | None, policy: CheckedPolicy
+) -> tuple[str | None, Provenance]:
+    """
+    Return an ID as it would be believed in a request of a stranger: only by its own signature.
+    """
+    signatures = signatures_of(policy.specs[name])
+    if signatures is not None and value is not None and signatures.is_signed(value):
+        return value, Provenance.SIGNED
+    return value, Provenance.CLIENT
+
+
+def _find_doubt(carrier: Mapping[str, object], policy: CheckedPolicy) -> str | None:
+    """
+    Return the reason for which a carrier is not believed, a key of ``_WARNINGS``, or ``None``.
+    """
+    text, proof = _write_entries(carrier), _read_proof(carrier)
+    if text is not None and _digest(text, proof) in _Written.digests:
+        return None
+    if proof is not None and policy.queue_proofs is not None:
+        is_proven = text is not None and policy.queue_proofs.is_proof(proof, text)
+        return None if is_proven else "wrong"
+    if policy.trusted_queue:
+        return None
+    return "unsigned" if proof is None else "no keys"
+
+
+def _read_proof(carrier: Mapping[str, object]) -> str | None:
+    """
+    Return the proof of a carrier, ``""`` for something else in its place, ``None`` for nothing.
+    """
+    entry = carrier.get(PROOF)
+    if entry is None:
+        return None
+    parts = cast("Sequence[object]", entry) if isinstance(entry, list | tuple) else ()
+    proof = parts[0] if len(parts) == 1 else None
+    return proof if isinstance(proof, str) else ""
+
+
+def _write_entries(carrier: Mapping[str, object]) -> str | None:
+    """
+    Return all entries of a carrier but its proof as one text, which no other carrier has.
+
+    Returns:
+        Compact JSON of ``[name, value, provenance]``, by name, or ``None`` if
+        an entry is not of the form that ``dump`` writes.
+    """
+    import json
+
+    entries: list[list[str]] = []
+    for name, entry in carrier.items():
+        if name == PROOF:
+            continue
+        parts = [name, *cast("Sequence[object]", entry if isinstance(entry, list | tuple) else ())]
+        # Beyond ASCII two texts have one JSON: a character, and the two surrogates that write it.
+        texts = [part for part in parts if isinstance(part, str) and part.isascii()]
+        if len(parts) != 3 or len(texts) != 3:
+            return None
+        entries.append(texts)
+    return json.dumps(sorted(entries), separators=(",", ":"))
+
+
+def _digest(text: str, proof: str | None) -> bytes:
+    from hashlib import sha256
+
+    return sha256(f"{text} {proof!a}".encode("ascii")).digest()[:16]
