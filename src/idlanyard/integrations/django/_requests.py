@@ -23,6 +23,7 @@ from idlanyard.integrations.django._responses import Responses
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
+    from idlanyard._decision.awaited_headers import AwaitedHeaders
     from idlanyard._decision.known_sessions import KnownSessions
     from idlanyard._decision.plan import CompiledPolicy
     from idlanyard._decision.protocols import Pair
@@ -196,16 +197,16 @@ def _header_lines(request: Any) -> list[Pair]:
     ]
 
 
-async def verify_headers(requests: WSGIRequests | ASGIRequests, request: Any) -> Outcomes:
+async def verify_headers(
+    awaited: AwaitedHeaders, requests: WSGIRequests | ASGIRequests, request: Any
+) -> Outcomes:
     """
     Return the outcomes of the async functions that verify headers of a request.
     """
-    if requests.awaited_headers is None:
-        return NO_OUTCOMES
     lines, outer = requests.read(request)
     if outer is not None:
         return NO_OUTCOMES
-    return await requests.awaited_headers.verify_lines(lines, requests.raw(request))
+    return await awaited.verify_lines(lines, requests.raw(request))
 
 
 def admit_request(
