@@ -22,6 +22,7 @@ HOME = Path(idlanyard.__file__).parent
 MODULES = (
     "idlanyard",
     "idlanyard.asgi",
+    "idlanyard.certificates",
     "idlanyard.context",
     "idlanyard.ids",
     "idlanyard.signing",

@@ -72,6 +72,7 @@ PUBLIC = {
         "without",
     ),
     "idlanyard.asgi": ("SessionContextMiddleware",),
+    "idlanyard.certificates": ("forwarded_certificate", "subject_field"),
     "idlanyard.context": ("bind", "clear", "get", "set"),
     "idlanyard.exceptions": ("IDLanyardError", "MissingID", "PolicyError", "UntrustedID"),
     "idlanyard.ids": ("safe_filename", "timestamped", "token", "uuid4", "uuid7"),

@@ -13,7 +13,66 @@ SERVER = "tests/test_server_sources.py::"
 AWAITED = "tests/test_awaited_headers.py::"
 UNASKED = AWAITED + "test_nobody_is_asked_about_what_cannot_be_an_id"
 
+CERTIFICATES = "tests/test_certificates.py::"
+
 VERIFIED_BREACHES = [
+    Breach(
+        "S1",
+        "of two fields of one name in a subject the first counts",
+        "certificates.py",
+        "is_escaped=not self.one_line) if len(values) == 1 else None",
+        "is_escaped=not self.one_line) if values else None",
+        CERTIFICATES + "test_a_subject_has_one_field_of_a_name_or_none[twice]",
+    ),
+    Breach(
+        "S1",
+        "a field of a subject hides another name of it",
+        "certificates.py",
+        "    return _CANONICAL.get(name.lower(), name.lower())\n",
+        "    return name.lower()\n",
+        CERTIFICATES + "test_a_subject_has_one_field_of_a_name_or_none[twice under two names]",
+    ),
+    Breach(
+        "S1",
+        "a subject is read up to its first fault",
+        "certificates.py",
+        "        if not match[3]:\n            return parts\n    return []\n",
+        "        if not match[3]:\n            return parts\n    return parts\n",
+        CERTIFICATES + "test_a_subject_has_one_field_of_a_name_or_none[another text at the end]",
+    ),
+    Breach(
+        "S1",
+        "of several forwarded certificates the last counts without being asked for",
+        "certificates.py",
+        "        if not elements or (len(elements) > 1 and not self.last):\n",
+        "        if not elements:\n",
+        CERTIFICATES + "test_a_forwarded_certificate_has_one_value_or_none[two elements]",
+    ),
+    Breach(
+        "S1",
+        "a quotation mark in a forwarded subject is read in one of two ways",
+        "certificates.py",
+        """return None if '\\\\"' in value else SubjectField""",
+        "return SubjectField",
+        CERTIFICATES + "test_each_key_is_read_in_its_way[a subject with another quoted field]",
+    ),
+    Breach(
+        "S1",
+        "a certificate that an ASGI server did not verify is believed",
+        "_policy/server_sources.py",
+        "        if self.path.startswith(_CERTIFICATE) and _follow_path(scope, _CERTIFICATE_ERROR):\n",
+        "        if False:\n",
+        CERTIFICATES + "test_a_certificate_that_the_asgi_server_did_not_verify_is_none[an error]",
+    ),
+    Breach(
+        "S1",
+        "a certificate that a web server did not verify is believed",
+        "_policy/server_sources.py",
+        '        if self.key.startswith("SSL_CLIENT_") and not is_verified:\n',
+        "        if False:\n",
+        CERTIFICATES
+        + "test_a_certificate_that_the_web_server_did_not_verify_is_none[not verified-SSL_CLIENT_S_DN]",
+    ),
     Breach(
         "S5",
         "a function is awaited for a header that Connection names",

@@ -26,6 +26,9 @@ _OF_CLIENTS: Final = frozenset(
     "pathparameters querystringparameters url_route".split()
 )
 _EVENT: Final = ["aws", "event"]
+# What a server tells of a certificate, also of one that it did not accept.
+_CERTIFICATE: Final = "extensions.tls.client_cert_"
+_CERTIFICATE_ERROR: Final = "extensions.tls.client_cert_error"
 _PREFIXES_OF_CLIENTS: Final = ("HTTP_", "REDIRECT_HTTP_", "REDIRECT_QUERY_STRING")
 
 
@@ -36,7 +39,9 @@ class Scope:
 
     What it holds is proven, with the provenance ``CODE``. On WSGI it is
     absent. It is read before the application runs: a middleware that sets it
-    has to be outside of this package's.
+    has to be outside of this package's. A client certificate
+    (``"extensions.tls.client_cert_name"``) is absent if the server says that it
+    could not verify it.
 
     Args:
         path: the keys and attributes that lead to the value, joined by dots:
@@ -61,11 +66,20 @@ class Scope:
         """
         Return the value, if there is one.
         """
-        found = getattr(request, "scope", None)
-        names = self.path.split(".")
-        while names and found is not None:
-            found, names = _take_step(found, names)
-        return _read_text(found, self.parse)
+        scope = getattr(request, "scope", None)
+        if self.path.startswith(_CERTIFICATE) and _follow_path(scope, _CERTIFICATE_ERROR):
+            return []
+        return _read_text(_follow_path(scope, self.path), self.parse)
+
+
+def _follow_path(found: Any, path: str) -> Any:
+    """
+    Return the value that a path leads to, or ``None``.
+    """
+    names = path.split(".")
+    while names and found is not None:
+        found, names = _take_step(found, names)
+    return found
 
 
 def _take_step(found: Any, names: list[str]) -> tuple[Any, list[str]]:
@@ -89,7 +103,8 @@ class Environ:
     A variable in the WSGI ``environ`` that the server sets, such as ``REMOTE_USER``.
 
     What it holds is proven, with the provenance ``CODE``. On ASGI it is
-    absent.
+    absent. A client certificate (``SSL_CLIENT_S_DN`` and the like) is absent if
+    ``SSL_CLIENT_VERIFY`` is there and not ``SUCCESS``.
 
     Args:
         key: the key in ``environ``.
@@ -119,6 +134,9 @@ class Environ:
         Return the value, if there is one.
         """
         environ: Mapping[str, Any] = getattr(request, "environ", None) or {}
+        is_verified = environ.get("SSL_CLIENT_VERIFY", "SUCCESS") == "SUCCESS"
+        if self.key.startswith("SSL_CLIENT_") and not is_verified:
+            return []
         return _read_text(environ.get(self.key), self.parse)
 
 
