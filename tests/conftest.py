@@ -45,6 +45,7 @@ ONCE = (
     "servers/test_tutorials.py",
     "test_benchmarks",
     "test_caches_page.py",
+    "test_comparison.py",
     "test_docs.py",
     "test_examples.py",
     "test_growth.py",

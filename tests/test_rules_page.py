@@ -77,3 +77,15 @@ def test_no_public_docstring_names_a_rule() -> None:
                 if found:
                     named[f"{path.relative_to(ROOT)}: {getattr(node, 'name', '')}"] = found
     assert named == {}
+
+
+def test_no_page_names_a_rule_without_a_link() -> None:
+    """
+    A page or example that names a rule by its number links the page that explains it.
+    """
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.py")]
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages}
+    named = {name: RULE.findall(text) for name, text in texts.items() if "rules.md" not in text}
+    assert {name: rules for name, rules in named.items() if rules} == {
+        "rules.md": named["rules.md"]
+    }

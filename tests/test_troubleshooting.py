@@ -41,6 +41,16 @@ def test_every_reason_stands_on_the_page() -> None:
     assert ROWS.keys() == MESSAGES.keys() | {resolve.PARSE_FAILED, resolve.VERIFY_FAILED}
 
 
+def test_the_page_shows_how_a_policy_explains_itself() -> None:
+    """
+    The page prints what the policy in its block says of itself.
+    """
+    shown = "".join(
+        f"   {line}\n" for line in Policy(trusted_peers=["10.0.0.5"]).explain().splitlines()
+    )
+    assert f"   ```text\n{shown}   ```\n" in PAGE
+
+
 @pytest.mark.parametrize("reason", MESSAGES)
 def test_the_page_quotes_the_log(reason: str) -> None:
     """
