@@ -22,8 +22,9 @@ _FIRST_OF_CLIENTS: Final = frozenset(
     "script_url server_name server_protocol body rawpath rawquerystring resource".split()
 )
 _OF_CLIENTS: Final = frozenset(
-    "_headers cookies headers kwargs multivalueheaders multivaluequerystringparameters path_params "
-    "pathparameters querystringparameters url_route".split()
+    "_headers client_context cookies headers kwargs multivalueheaders "
+    "multivaluequerystringparameters path_params pathparameters querystringparameters "
+    "url_route".split()
 )
 _EVENT: Final = ["aws", "event"]
 # What a server tells of a certificate, also of one that it did not accept.
