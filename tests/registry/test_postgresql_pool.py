@@ -15,15 +15,13 @@ import psycopg
 import pytest
 
 from idlanyard.registry import AsyncSessionRegistry
+from idlanyard.registry._postgresql._attempts import Attempts, Execute, Open, ReadRoom, Wait
 from idlanyard.registry._postgresql._connections import PooledConnection
 from idlanyard.registry._postgresql._pool import (
-    Attempts,
+    GROWTH_PAUSE,
+    RETRY_PAUSE,
     ConnectionPool,
-    Execute,
-    Open,
     Permit,
-    ReadRoom,
-    Wait,
     Waiter,
 )
 from idlanyard.registry._urls import Pool
@@ -121,6 +119,34 @@ def test_what_is_too_many_is_closed_when_it_comes_back() -> None:
         pool.give_back(line)
     assert [line.is_closed for line in lines] == [False, True]
     assert pool.open == 1
+
+
+def test_the_last_connections_are_for_others() -> None:
+    """
+    R16: at a server with hardly any room a process gives up all its connections but one.
+    """
+    pool = pool_of(2, 2)
+    assert [pool.take(waiter()) for _ in range(2)] == [Permit.OPEN] * 2
+    assert pool.may_keep(2)
+    assert not pool.may_keep(1)
+    assert pool.open == 1
+    assert pool.may_keep(0)
+
+
+def test_the_attempts_of_those_that_have_none_come_first() -> None:
+    """
+    R16: at a full server a process that has connections seldom tries to open another one.
+    """
+    poor, rich = pool_of(2, 2), pool_of(2, 2)
+    assert rich.take(waiter()) is Permit.OPEN
+    for pool in (poor, rich):
+        assert pool.take(waiter()) is Permit.OPEN
+        pool.note_refusal()
+        assert pool.take(waiter()) is None
+    soon, late = poor.retry_after(), rich.retry_after()
+    assert soon is not None
+    assert late is not None
+    assert soon < 2 * RETRY_PAUSE < GROWTH_PAUSE / 2 < late
 
 
 def test_a_pool_that_was_given_up_takes_nothing_back() -> None:

@@ -100,7 +100,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "a connection that may only read is kept",
-        HOME + "_postgresql/_pool.py",
+        HOME + "_postgresql/_attempts.py",
         "if is_read_only(error) and was_pooled and not is_last:",
         "if is_read_only(error) and was_pooled and is_last:",
         "tests/registry/test_postgresql_connections.py::"
@@ -109,7 +109,7 @@ REGISTRY_BREACHES = [
     Breach(
         "R16",
         "one refusal is not told of the other connections",
-        HOME + "_postgresql/_pool.py",
+        HOME + "_postgresql/_attempts.py",
         "        self._pool.replace_all(first.generation)\n        connection.generation",
         "        connection.generation",
         "tests/registry/test_postgresql_connections.py::"
@@ -130,7 +130,16 @@ REGISTRY_BREACHES = [
         HOME + "_postgresql/_pool.py",
         "elif room < _RESERVE and self._open > 1:",
         "elif room < -1000 and self._open > 1:",
-        "tests/registry/test_postgresql_connections.py::test_no_worker_is_left_with_nothing",
+        "tests/registry/test_postgresql_pool.py::test_the_last_connections_are_for_others",
+    ),
+    Breach(
+        "R16",
+        "a process with connections tries for more as often as one without",
+        HOME + "_postgresql/_pool.py",
+        "return GROWTH_PAUSE if self._open else RETRY_PAUSE",
+        "return RETRY_PAUSE",
+        "tests/registry/test_postgresql_pool.py::"
+        "test_the_attempts_of_those_that_have_none_come_first",
     ),
     Breach(
         "R16",

@@ -15,6 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from idlanyard.registry._drive import drive_async
 from idlanyard.registry._loops import OnLoop
+from idlanyard.registry._postgresql._attempts import (
+    WAIT_SHARE,
+    Attempts,
+    Execute,
+    ReadRoom,
+    Step,
+    Wait,
+)
 from idlanyard.registry._postgresql._commands import Commands
 from idlanyard.registry._postgresql._connections import (
     ROOM,
@@ -25,15 +33,7 @@ from idlanyard.registry._postgresql._connections import (
     detach_connection,
 )
 from idlanyard.registry._postgresql._migration import Migration
-from idlanyard.registry._postgresql._pool import (
-    WAIT_SHARE,
-    Attempts,
-    ConnectionPool,
-    Execute,
-    ReadRoom,
-    Step,
-    Wait,
-)
+from idlanyard.registry._postgresql._pool import ConnectionPool
 from idlanyard.registry._postgresql._schema import sessions_table
 from idlanyard.registry._postgresql._url import connection_parameters
 from idlanyard.registry._questions import Purge, Question
