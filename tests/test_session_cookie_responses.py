@@ -16,6 +16,7 @@ from cookies import (
     DELETED,
     KEY,
     NAME,
+    OTHER,
     OURS,
     POLICY,
     SPEC,
@@ -282,6 +283,18 @@ def test_a_session_that_has_ended_leaves_the_browser(
     found = serve([cookie(OURS)], policy=policy)
     cookies = {"none": [], "set": [set_line(found.session)], "deleted": [DELETED]}
     assert found.cookies == cookies[expected]
+
+
+@BOTH
+@pytest.mark.parametrize("unknown", ["mint", "refuse"])
+def test_the_end_of_another_session_leaves_the_cookie(serve: Serve, unknown: Any) -> None:
+    """
+    S9: the session that has ended was that of the header, and the cookie has another.
+    """
+    policy = Policy(session=SPEC, admission=Admission(known(False), unknown=unknown))
+    assert serve([("X-Session-ID", OTHER), cookie(OURS)], policy=policy).cookies == []
+    assert serve([("X-Session-ID", OTHER)], policy=policy).cookies == []
+    assert len(serve([("X-Session-ID", OURS), cookie(OURS)], policy=policy).cookies) == 1
 
 
 def test_an_excluded_path_sets_none() -> None:

@@ -164,7 +164,8 @@ def sorted_parts(line: str) -> list[str]:
     """
     Return the parts of a cookie's line, which Django writes in an order of its own.
     """
-    first, *rest = line.split("; ")
+    # Django begins it with a space, which servers send as well.
+    first, *rest = line.strip().split("; ")
     return [first, *sorted(rest)]
 
 

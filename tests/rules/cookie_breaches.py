@@ -50,8 +50,8 @@ COOKIE_BREACHES = [
         "S9",
         "a form of another site replaces the user's session",
         COOKIE,
-        "None if is_fresh and not self._may_be_withheld(inner, raw) else session",
-        "None if is_fresh else session",
+        '"" if is_fresh and not self._may_be_withheld(inner, raw) else session',
+        '"" if is_fresh else session',
         SESSION
         + "test_a_form_of_another_site_does_not_replace_the_session[cross-site-POST-False-asgi]",
     ),
@@ -128,6 +128,14 @@ COOKIE_BREACHES = [
         "            inner.held = fresh[0]\n",
         "            pass\n",
         RESPONSES + "test_a_session_that_has_ended_leaves_the_browser[no answer, a fresh one-asgi]",
+    ),
+    Breach(
+        "S9",
+        "the end of a header's session takes that of the cookie",
+        "_decision/known_sessions.py",
+        " or not is_in_cookie:",
+        ":",
+        RESPONSES + "test_the_end_of_another_session_leaves_the_cookie[refuse-asgi]",
     ),
     Breach(
         "S11",

@@ -81,8 +81,8 @@ class RequestIDs:
             changed since they were made, ``NO_ECHO`` if nothing is echoed.
         open: whether the request is still going on.
         binary: whether the request came by ASGI, whose headers are bytes.
-        held: set under a policy with a session cookie only: the session that
-            the response sets no cookie for, as the client has it already.
+        held: the session for which the response sets no cookie, since the
+            client has it already; under a policy with a session cookie only.
     """
 
     __slots__ = ("binary", "echo", "held", "open", "policy", "values")

@@ -152,11 +152,12 @@ class KnownSessions:
         if choice == "refuse" and answer is None:
             # The session may be a good one, so the client keeps it.
             return edits, self._refuse(raw, inner, 503, reason)
+        is_in_cookie = plan.cookie is not None and plan.cookie.has_brought(inner, raw)
         mints = spec.mint is not None and choice == "mint"
         fresh = (policy.mint("session_id"), Provenance.MINTED) if mints else (None, None)
         inner.values = apply_delta(inner.values, {"session_id": fresh}, policy)
-        if answer is None:
-            # The session may be a good one, so the client keeps its cookie.
+        if answer is None or not is_in_cookie:
+            # The session may be a good one, or was that of a header: the client keeps its cookie.
             inner.held = fresh[0]
         inner.echo = plan.echo_pairs(inner)
         if choice == "refuse":

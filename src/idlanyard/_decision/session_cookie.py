@@ -10,6 +10,7 @@ from idlanyard import _failures
 from idlanyard._binding.state import RequestIDs
 from idlanyard._decision.compiled_spec import CompiledSpec
 from idlanyard._decision.protocols import Dialect, Pair
+from idlanyard._policy.sources import Cookie
 from idlanyard.ids import Provenance
 
 ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=Lax"
@@ -30,19 +31,21 @@ class SessionCookie:
         header: the name of the header that sets it.
     """
 
-    __slots__ = ("_deletion", "_dialect", "_spec", "header", "name")
+    __slots__ = ("_deletion", "_dialect", "_source", "_spec", "header", "name")
 
     def __init__(self, spec: CompiledSpec, name: str, dialect: Dialect) -> None:
         self.name = name
         self.header: Any = dialect.echo("Set-Cookie")
         self._spec = spec
+        self._source = Cookie(name)
         self._dialect = dialect
         deletion = dialect.encode(f"{name}=; {ATTRIBUTES}; Max-Age=0")
         self._deletion: Pair = (self.header, deletion)
 
     def note_arrival(self, inner: RequestIDs, raw: Any) -> None:
         """
-        Note the session that a request brings, for which its response sets no cookie.
+        Note the session that a request brings, for which its response sets no cookie; ``""``
+        for none.
 
         Args:
             inner: the IDs of the request, decided.
@@ -50,7 +53,7 @@ class SessionCookie:
         """
         session = inner.values[self._spec.index]
         is_fresh = inner.values[self._spec.provenance_index] is Provenance.MINTED
-        inner.held = None if is_fresh and not self._may_be_withheld(inner, raw) else session
+        inner.held = "" if is_fresh and not self._may_be_withheld(inner, raw) else session
 
     def _may_be_withheld(self, inner: RequestIDs, raw: Any) -> bool:
         """
@@ -64,15 +67,22 @@ class SessionCookie:
         headers = self._dialect.view(raw, inner.policy).headers
         return "cross-site" in headers.lines("Sec-Fetch-Site")
 
+    def has_brought(self, inner: RequestIDs, raw: Any) -> bool:
+        """
+        Return whether the session of a request is in its cookie, and not in a header alone.
+        """
+        found = self._source.read(self._dialect.view(raw, inner.policy))
+        return found == [inner.values[self._spec.index]]
+
     def make_lines(self, inner: RequestIDs) -> list[Pair]:
         """
         Return the header that sets or deletes the cookie, in a list, which is else empty.
         """
         session = inner.values[self._spec.index]
-        if session is None:
-            return [self._deletion]
         if session == inner.held:
             return []
+        if session is None:
+            return [self._deletion]
         dialect = self._dialect
         if not self._spec.fits(dialect.encode(session)):
             _failures.warn_once(
