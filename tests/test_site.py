@@ -16,6 +16,7 @@ from test_public_api import ALIASES, PUBLIC
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 
+import adapt_pages
 import build_reference
 import build_site
 import check_site
@@ -83,13 +84,24 @@ def test_prose_is_changed_and_code_is_not() -> None:
     Links lead to the pages of the site, bars in tables are kept, and blocks stay as they are.
     """
     text = (ROOT / "docs" / "index.md").read_text("utf-8")
-    page = build_site.write_page("docs/index.md")
+    page = adapt_pages.adapt_page("docs/index.md")
     assert "](../README.md)" in text
     assert "](index.md)" in page
     assert "](examples.md#script)" in page
-    assert build_site.write_pipes(r"| `a \| b` |") == "| <code>a &#124; b</code> |"
+    assert adapt_pages.write_pipes(r"| `a \| b` |") == "| <code>a &#124; b</code> |"
     fenced = "```python\n# [x](../README.md)\n```\n"
-    assert build_site.change_prose(f"a\n{fenced}b\n", str.upper) == f"A\n{fenced}B\n"
+    assert adapt_pages.change_prose(f"a\n{fenced}b\n", str.upper) == f"A\n{fenced}B\n"
+
+
+def test_lists_are_indented_for_the_renderer() -> None:
+    """
+    What belongs to an item of a list, blocks of code included, is indented by four.
+    """
+    page = "1. a\n   b\n\n   ```py\n   if a:\n     - c\n   ```\n2. d\n   - e\n     f\n\ng\n"
+    wanted = (
+        "1. a\n    b\n\n    ```py\n    if a:\n      - c\n    ```\n\n2. d\n    - e\n        f\n\ng\n"
+    )
+    assert adapt_pages.indent_lists(page) == wanted
 
 
 def test_the_navigation_has_every_page() -> None:
@@ -100,7 +112,7 @@ def test_the_navigation_has_every_page() -> None:
     lines = build_site.write_navigation(index, list(PAGES))
     listed = re.findall(r"\(([\w./]+)\)", "\n".join(lines))
     sources = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")}
-    places = {build_site.place_of(source) for source in sources | build_site.MOVED.keys()}
+    places = {adapt_pages.place_of(source) for source in sources | adapt_pages.MOVED.keys()}
     made = {"examples.md", *(f"reference/{page}" for page in PAGES)}
     assert sorted(listed) == sorted(places | made)
 
