@@ -4,8 +4,10 @@ Starts real shared caches in front of a server.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +45,9 @@ def binary(name: str) -> str:
     """
     Return the path of a program, or skip the test where it is missing.
     """
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    beside = str(Path(sys.executable).parent)
+    places = (os.environ.get("PATH", ""), beside, "/usr/sbin", "/usr/local/sbin")
+    path = shutil.which(name, path=os.pathsep.join(places))
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path

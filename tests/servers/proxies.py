@@ -16,7 +16,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,8 @@ from pathlib import Path
 
 from ports import free_port
 from servers.caches import binary
-from servers.launch import Address, Running, Server, wait
+from servers.launch import DEADLINE, Address, Running, Server, wait
+from servers.raw import ask
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "proxies.md").read_text(encoding="utf-8")
 SECRET = "a-secret-of-32-characters-or-more"
@@ -45,6 +47,10 @@ CADDY = "{{\n    admin off\n    auto_https off\n}}\n{site}"
 HAPROXY = (
     "defaults\n    timeout client 20s\n    timeout connect 20s\n    timeout server 20s\n{site}"
 )
+
+# Traefik asks its makers for a newer version otherwise.
+TRAEFIK = "global: {checkNewVersion: false, sendAnonymousUsage: false}\n"
+SEAM = "\n# the next file\n"
 
 
 def blocks(language: str, below: str = "") -> list[str]:
@@ -180,28 +186,30 @@ def _configured(name: str, port: int, login: int, behind: Address) -> str:
     """
     Return the page's configuration of a proxy, with addresses of the loopback.
     """
-    (first, *_) = blocks({"caddy": "caddyfile"}.get(name, name))
-    bind = {"nginx": "listen 80;", "caddy": "http://:80 {", "haproxy": "bind :80"}[name]
-    there = {
-        "nginx": f"listen 127.0.0.1:{port};",
-        "caddy": f"http://:{port} {{\n\tbind 127.0.0.1",
-        "haproxy": f"bind 127.0.0.1:{port}",
-    }[name]
-    assert bind in first
-    text = first.replace(bind, there).replace("10.0.0.8:9000", f"127.0.0.1:{login}")
+    program = PROXIES[name]
+    text = SEAM.join(program.blocks())
+    assert program.bind in text
+    text = text.replace(program.bind, program.bind_there.replace("PORT", str(port)))
+    text = text.replace("10.0.0.8:9000", f"127.0.0.1:{login}")
+    text = text.replace("address: 10.0.0.8, port_value: 9000", _of_envoy(login))
     if isinstance(behind, tuple):
-        return text.replace("10.0.0.7:8000", f"127.0.0.1:{behind[1]}")
+        text = text.replace("10.0.0.7:8000", f"127.0.0.1:{behind[1]}")
+        return text.replace("address: 10.0.0.7, port_value: 8000", _of_envoy(behind[1]))
     (lines,) = blocks("text", "Start the server: on a unix socket")
     by_socket = dict(re.findall(r"(\w+): +(.*)\n", lines))[name]
-    old = re.search(r"\S[^\n]*10\.0\.0\.7:8000[^\n]*", text)
+    old = re.search(r"\S[^\n]*10\.0\.0\.7(?:, port_value)?:[ ]?8000[^\n]*", text)
     assert old is not None
     return text.replace(old[0], by_socket.replace("/run/service/socket", behind))
 
 
+def _of_envoy(port: int) -> str:
+    return f"address: 127.0.0.1, port_value: {port}"
+
+
 def _nginx(site: str, folder: Path) -> list[str]:
     file = folder / "nginx.conf"
+    site, _, secret = site.partition(SEAM)
     file.write_text(NGINX.format(folder=folder, site=site), encoding="utf-8")
-    secret = blocks("nginx")[1]
     assert SECRET in secret
     folder.joinpath("proxy_secret.conf").write_text(secret, encoding="utf-8")
     return [binary("nginx"), "-p", str(folder), "-c", str(file)]
@@ -219,7 +227,64 @@ def _haproxy(site: str, folder: Path) -> list[str]:
     return [binary("haproxy"), "-f", str(file)]
 
 
-PROXIES = {"nginx": _nginx, "caddy": _caddy, "haproxy": _haproxy}
+def _envoy(site: str, folder: Path) -> list[str]:
+    file = folder / "envoy.yaml"
+    file.write_text(site, encoding="utf-8")
+    return [binary("envoy"), "-c", str(file), "--disable-hot-restart", "--concurrency", "1"]
+
+
+def _traefik(site: str, folder: Path) -> list[str]:
+    start, _, service = site.partition(SEAM)
+    file = folder / "traefik.yaml"
+    file.write_text(start + TRAEFIK, encoding="utf-8")
+    folder.joinpath("service.yaml").write_text(service, encoding="utf-8")
+    return [binary("traefik"), f"--configFile={file}"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """
+    A proxy that the page configures.
+
+    Attributes:
+        title: the title of its section.
+        language: the language of its blocks.
+        bind: where it listens on the page.
+        bind_there: where it listens in the test.
+        write: writes the files and returns the words that start it.
+        everywhere: whether it is tried with every line that starts a server.
+    """
+
+    title: str
+    language: str
+    bind: str
+    bind_there: str
+    write: Callable[[str, Path], list[str]]
+    everywhere: bool = True
+
+    def blocks(self) -> list[str]:
+        """
+        Return the files of its section.
+        """
+        return blocks(self.language, self.title)
+
+
+PROXIES = {
+    "nginx": Program("nginx", "nginx", "listen 80;", "listen 127.0.0.1:PORT;", _nginx),
+    "caddy": Program(
+        "Caddy", "caddyfile", "http://:80 {", "http://:PORT {\n\tbind 127.0.0.1", _caddy
+    ),
+    "haproxy": Program("HAProxy", "haproxy", "bind :80", "bind 127.0.0.1:PORT", _haproxy),
+    "envoy": Program(
+        "Envoy",
+        "yaml",
+        "address: 0.0.0.0, port_value: 80}",
+        "address: 127.0.0.1, port_value: PORT}",
+        _envoy,
+        everywhere=False,
+    ),
+    "traefik": Program("Traefik", "yaml", '":80"', '"127.0.0.1:PORT"', _traefik, everywhere=False),
+}
 
 
 @contextmanager
@@ -229,7 +294,13 @@ def proxy(name: str, behind: Running, folder: Path) -> Iterator[Running]:
     """
     with ExitStack() as stack:
         port, login = free_port(), stack.enter_context(login_service())
-        words = PROXIES[name](_configured(name, port, login, behind.address), folder)
+        words = PROXIES[name].write(_configured(name, port, login, behind.address), folder)
         variables = {"PROXY_SECRET": SECRET, "HOME": str(folder)}
         address = ("127.0.0.1", port)
-        yield stack.enter_context(_process(name, words, address, folder, variables))
+        up = stack.enter_context(_process(name, words, address, folder, variables))
+        deadline = time.monotonic() + DEADLINE
+        # Traefik 3.7 listens before it has read its files, and answers 404 until then.
+        seen = Seen(up.server, up.address, up.output)
+        while name == "traefik" and ask(seen, "/").status == 404:
+            assert time.monotonic() < deadline, up.output.read_text(encoding="utf-8")
+        yield up

@@ -5,6 +5,7 @@ believed from the proxy, and nothing that a client has written is (S1 to S3, S19
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def _named(title: str, line: str) -> str:
     worker = words[words.index("-k") + 1].partition(".")[0] if "-k" in words else ""
     kind = {BY_SECRET: "secret", BY_ADDRESS: "address", BY_SOCKET: "unix"}[title]
     return "-".join(filter(None, [kind, words[0], worker]))
+
+
+def proxies_for(title: str, start: str) -> list[str]:
+    """
+    Return the proxies that are tried with a line: all with one of each protocol, else the usual.
+    """
+    with_all = (title, start) in ((BY_SECRET, starts(title)[0]), (BY_ADDRESS, starts(title)[-1]))
+    return [name for name, program in PROXIES.items() if with_all or program.everywhere]
 
 
 CASES = [(title, line) for title in (BY_SECRET, BY_ADDRESS, BY_SOCKET) for line in starts(title)]
@@ -74,14 +83,14 @@ def test_users_are_whom_the_proxy_names(title: str, start: str, tmp_path: Path) 
     """
     client = "127.0.0.2" if title == BY_SECRET else "127.0.0.1"
     with service(start, variables(title), tmp_path) as behind:
-        for name in PROXIES:
+        for name in proxies_for(title, start):
             with proxy(name, behind, tmp_path) as up:
                 seen = Seen(up.server, up.address, up.output)
                 _judge(seen, client if "uvicorn" in start and title != BY_SOCKET else None)
         assert "idlanyard: " not in behind.output.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", ["nginx", "caddy", "haproxy"])
 def test_on_one_machine_it_takes_another_address_or_the_secret(name: str, tmp_path: Path) -> None:
     """
     S19: a request from the proxy's own address has no user, and the log says why; from another
@@ -102,3 +111,42 @@ def test_on_one_machine_it_takes_another_address_or_the_secret(name: str, tmp_pa
             said = behind.output.read_text(encoding="utf-8")
             assert ("also stands in X-Forwarded-For" in said) == (None in users)
             assert "also stands in X-Forwarded-For" in PAGE
+
+
+PRICES = re.findall(r"^\| `(\S[^`]*)` \| the (\w+) \| `(https?)` \| (yes|no)", PAGE, re.MULTILINE)
+BINDS = {
+    "uvicorn": "--host 10.0.0.7 --port 8000",
+    "gunicorn": "-b 10.0.0.7:8000",
+    "hypercorn": "-b 10.0.0.7:8000",
+    "granian": "--host 10.0.0.7 --port 8000",
+    "waitress-serve": "--listen=10.0.0.7:8000",
+}
+
+
+@pytest.mark.parametrize(
+    ("start", "client", "scheme", "believed"), [pytest.param(*row, id=row[0]) for row in PRICES]
+)
+def test_each_server_costs_what_the_page_says(
+    start: str, client: str, scheme: str, believed: str, tmp_path: Path
+) -> None:
+    """
+    S19: by the proxy's address, each start has the client, the scheme and the proof of its row.
+    """
+    program, _, options = start.partition(" ")
+    # gunicorn takes the scheme from 127.0.0.1 by default, so the proxy is at another address.
+    line = f"{program} {BINDS[program]} {options}".replace("10.0.0.5", "127.0.0.2")
+    lines = [("X-Forwarded-For", "198.51.100.7"), ("X-Forwarded-Proto", "https")]
+    with service(line, {"IDLANYARD_TRUSTED_PEERS": "127.0.0.2"}, tmp_path) as up:
+        proxy_there = Seen(up.server, up.address, up.output)
+        seen = ask(proxy_there, "/", [*lines, ("X-User-ID", "alice")]).json()
+    assert seen["client"] == {"proxy": "127.0.0.2", "client": "198.51.100.7"}[client]
+    assert seen["scheme"] == scheme
+    assert ("user_id" in seen["ids"]) == (believed == "yes")
+
+
+def test_every_server_of_the_page_has_its_price() -> None:
+    """
+    The table has a row for each program that the page starts.
+    """
+    named = {line.split()[0] for title in (BY_SECRET, BY_ADDRESS) for line in starts(title)}
+    assert {row[0].split()[0] for row in PRICES} == named
