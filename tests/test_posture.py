@@ -4,6 +4,8 @@ What a policy says about itself: whom it believes, and why.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from idlanyard import (
@@ -24,8 +26,10 @@ from idlanyard import (
     tenant_spec,
     user_spec,
 )
+from idlanyard.certificates import forwarded_certificate, subject_field
 
 SECRET = "s3cret-" * 5
+FORWARDED = Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("Subject", "CN"))
 SIGNED = Header("Authorization", verify=str)
 
 
@@ -80,6 +84,35 @@ EXPLAINED = {
         (
             "user_id: user.name in the ASGI scope or REMOTE_USER in the WSGI environ, which the "
             "server sets and no client (code); absent otherwise."
+        ),
+    ),
+    "a certificate of the server": (
+        Policy(
+            user=user_spec(
+                sources=[
+                    Scope("extensions.tls.client_cert_name", parse=subject_field("CN")),
+                    Environ("SSL_CLIENT_S_DN", parse=lambda text: text),
+                ]
+            )
+        ),
+        (
+            "user_id: the CN of the client certificate in extensions.tls.client_cert_name in the "
+            "ASGI scope or what a function finds in SSL_CLIENT_S_DN in the WSGI environ, which "
+            "the server sets and no client (code); absent otherwise."
+        ),
+    ),
+    "a certificate of a proxy": (
+        Policy(user=user_spec(sources=[FORWARDED]), trusted_peers=["10.0.0.5"]),
+        (
+            "user_id: the CN of the only certificate in X-Forwarded-Client-Cert, believed from "
+            "10.0.0.5 (peer); absent otherwise."
+        ),
+    ),
+    "a certificate of anyone": (
+        Policy(session=session_spec(sources=[FORWARDED])),
+        (
+            "X-Forwarded-Client-Cert: anyone may write it, so the session_id in it is of no "
+            "certificate."
         ),
     ),
     "minted here": (
@@ -197,3 +230,42 @@ def test_no_explanation_has_a_secret() -> None:
         queue_keys=[SECRET],
     )
     assert SECRET not in policy.explain()
+
+
+BELIEVED: dict[str, tuple[Any, list[str]]] = {
+    "by its name": (lambda: user_of("X-Forwarded-Client-Cert", None), ["X-Forwarded-Client-Cert"]),
+    "by the function": (lambda: user_of("X-Client-DN", subject_field("CN")), ["X-Client-DN"]),
+    "another header": (lambda: user_of("X-Client-DN", None), []),
+    "another function": (lambda: user_of("X-Client-DN", str.strip), []),
+    "of a trusted proxy": (
+        lambda: Policy(user=user_spec(sources=[FORWARDED]), trusted_peers=["10.0.0.5"]),
+        [],
+    ),
+    "of the server": (
+        lambda: Policy(
+            session=session_spec(sources=[Environ("SSL_CLIENT_S_DN", parse=subject_field("CN"))])
+        ),
+        [],
+    ),
+}
+
+
+def user_of(name: str, parse: Any) -> Policy:
+    """
+    Return a policy that reads the user out of one header of anyone.
+    """
+    return Policy(user=user_spec(sources=[Header(name, parse=parse)], accept="anyone"))
+
+
+@pytest.mark.parametrize("case", BELIEVED)
+def test_a_certificate_of_anyone_is_warned_of(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    S1: a header about a certificate proves nothing if any client may write it.
+    """
+    build, headers = BELIEVED[case]
+    build()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(headers)
+    for line, name in zip(said, headers, strict=True):
+        assert f"user_id is read out of {name} and accepted from anyone" in line
+        assert "write accept='proven', and trusted_peers with the address of the proxy" in line

@@ -126,6 +126,13 @@ class SubjectField:
     field: str
     one_line: bool = False
 
+    @property
+    def finds(self) -> str:
+        """
+        The words for what it finds.
+        """
+        return f"the {self.field} of the client certificate"
+
     def __call__(self, subject: str) -> str | None:
         parts = _split_line(subject) if self.one_line else _split_subject(subject)
         own = _name_type(self.field)
@@ -142,6 +149,13 @@ class ForwardedCertificate:
     key: str
     field: str | None = None
     last: bool = False
+
+    @property
+    def finds(self) -> str:
+        """
+        The words for what it finds.
+        """
+        return f"the {self.field or self.key} of the {'last' if self.last else 'only'} certificate"
 
     def __call__(self, line: str) -> str | None:
         elements = _split_elements(line)

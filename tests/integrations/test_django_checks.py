@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.checks import CheckMessage, run_checks
+from django.core.checks import INFO, CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.test import Client, override_settings
 
 from idlanyard import EVERYONE, Header, Policy, asgi, wsgi
+from idlanyard.certificates import subject_field
 from idlanyard.integrations.django import policy_from_settings
 from integrations.apps.django_failing import Routes
 from integrations.apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
@@ -30,6 +31,7 @@ PEERS = ["10.0.0.1"]
 PROVEN = {"TRUSTED_PEERS": PEERS}
 VERIFIED = Header("Authorization", verify=str)
 VERIFIED_FROM_PEERS = Header("X-Amzn-Oidc-Data", verify=str, peers_too=True)
+CERTIFICATE = Header("X-Client-DN", parse=subject_field("CN"))
 NAMED = {"USER": {"HEADER": "X-Auth-User"}}
 
 CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -78,6 +80,10 @@ CHECKS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["idlanyard.W004"],
     ),
     "everyone while debugging": ({"IDLANYARD": {"TRUSTED_PEERS": EVERYONE}, "DEBUG": True}, []),
+    "certificates of anyone": (
+        {"IDLANYARD": {"USER": {"SOURCES": [CERTIFICATE], "ACCEPT": "anyone"}}},
+        ["idlanyard.W007"],
+    ),
     "wrong settings": ({"IDLANYARD": {"TRUST": 1}}, ["idlanyard.E002"]),
     "a setting for each option": ({"IDLANYARD_TRUSTED_PEERS": PEERS}, ["idlanyard.W006"]),
     "and wrong settings": (
@@ -117,10 +123,10 @@ def test_system_checks_find_what_does_not_work(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        pytest.param(None, ["idlanyard.W003"], id="usual"),
-        pytest.param(NAMED, ["idlanyard.W003"], id="meant, said once"),
-        pytest.param(PROVEN, [], id="trusted"),
-        pytest.param({"USER": None, "TENANT": None}, [], id="left out"),
+        pytest.param(None, ["idlanyard.I001", "idlanyard.W003"], id="usual"),
+        pytest.param(NAMED, ["idlanyard.W003", "idlanyard.I001"], id="meant, said once"),
+        pytest.param(PROVEN, ["idlanyard.I001"], id="trusted"),
+        pytest.param({"USER": None, "TENANT": None}, ["idlanyard.I001"], id="left out"),
         pytest.param({"TRUST": 1}, ["idlanyard.E002"], id="wrong"),
     ],
 )
@@ -130,6 +136,19 @@ def test_a_deployment_is_asked_for_its_proxy(given: Any, expected: list[str]) ->
     """
     with configured(IDLANYARD=given):
         assert [message.id for message in found(deploy=True)] == expected
+
+
+def test_a_deployment_is_told_what_it_believes() -> None:
+    """
+    ``check --deploy`` has a line for each ID, with no secret in it.
+    """
+    secret = "s3cret-" * 5
+    with configured(IDLANYARD={"SHARED_SECRET": ("X-Proof", secret)}):
+        (message,) = found(deploy=True)
+    assert message.level == INFO
+    believed = "user_id: X-User-ID, believed from those who know the secret in X-Proof (peer)"
+    assert believed in message.msg
+    assert secret not in str(message)
 
 
 def test_what_a_check_says_to_write_silences_it() -> None:

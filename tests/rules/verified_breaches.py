@@ -15,7 +15,34 @@ UNASKED = AWAITED + "test_nobody_is_asked_about_what_cannot_be_an_id"
 
 CERTIFICATES = "tests/test_certificates.py::"
 
+POSTURE = "tests/test_posture.py::"
+
 VERIFIED_BREACHES = [
+    Breach(
+        "S1",
+        "a certificate that is accepted from anyone is not warned of",
+        "_policy/policy.py",
+        "        _warn_of_certificates(checked)\n",
+        "",
+        POSTURE + "test_a_certificate_of_anyone_is_warned_of[by its name]",
+    ),
+    Breach(
+        "S1",
+        "Django's check says nothing of a certificate that is accepted from anyone",
+        "integrations/django/_checks.py",
+        "    for name, header in find_unproven_certificates(rules.specs.values()):\n",
+        "    for name, header in []:\n",
+        "tests/integrations/test_django_checks.py::test_system_checks_find_what_does_not_work"
+        "[certificates of anyone]",
+    ),
+    Breach(
+        "S1",
+        "what a policy believes is not in Django's checks",
+        "integrations/django/_checks.py",
+        "    return [posture, *_warn_of_dropped(dropped)]\n",
+        "    return _warn_of_dropped(dropped)\n",
+        "tests/integrations/test_django_checks.py::test_a_deployment_is_told_what_it_believes",
+    ),
     Breach(
         "S1",
         "what the invoker of a function attaches is a value of the server",

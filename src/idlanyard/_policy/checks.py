@@ -31,6 +31,7 @@ from idlanyard._policy.spec import STANDARD, IDSpec, sources_of
 from idlanyard.exceptions import PolicyError
 
 _PAIRS: Final = "is a list of pairs, as in hash_keys=[('k1', os.environ['ID_HASH_KEY'])]"
+_CERTIFICATE_HEADER: Final = "x-forwarded-client-cert"
 _BUILDERS: Final = {"session": session_spec, "user": user_spec, "tenant": tenant_spec}
 
 
@@ -325,6 +326,27 @@ def check_headers(specs: Iterable[IDSpec], secret_header: str | None) -> None:
                 option="siblings",
                 value=sibling,
             )
+
+
+def find_unproven_certificates(specs: Iterable[IDSpec]) -> list[tuple[str, str]]:
+    """
+    Return the name of each ID that anyone may set by a header about a certificate, and the header.
+    """
+    return [
+        (spec.name, source.name)
+        for spec in specs
+        if spec.accept == "anyone"
+        for source in sources_of(spec)
+        if isinstance(source, Header) and _is_about_certificate(source)
+    ]
+
+
+def _is_about_certificate(header: Header) -> bool:
+    """
+    Return whether a header is about a client certificate: by its name, or by who reads it.
+    """
+    finds: str = getattr(header.parse, "finds", "")
+    return fold_header(header.name) == _CERTIFICATE_HEADER or finds.endswith("certificate")
 
 
 def explain_undeclared(name: str, names: Sequence[str]) -> str:

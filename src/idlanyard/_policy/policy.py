@@ -140,6 +140,7 @@ class Policy(Options):
         )
         _store(self, "_checked", checked)
         _warn_of_anybody(peers)
+        _warn_of_certificates(checked)
 
     @classmethod
     def _refuse_name(cls, name: str, value: object, names: list[str], /) -> str:
@@ -203,6 +204,17 @@ def _warn_of_anybody(peers: TrustedPeers) -> None:
             "idlanyard: trusted_peers%s believes the user and tenant that any client claims: "
             "use it only where none but your proxy can connect",
             "=EVERYONE" if peers.everyone else ", which holds every public address,",
+        )
+
+
+def _warn_of_certificates(policy: CheckedPolicy) -> None:
+    for name, header in checks.find_unproven_certificates(policy.specs.values()):
+        _failures.LOGGER.warning(
+            "idlanyard: %s is read out of %s and accepted from anyone, so any client may claim any "
+            "certificate: write accept='proven', and trusted_peers with the address of the proxy "
+            "that sets the header",
+            name,
+            header,
         )
 
 

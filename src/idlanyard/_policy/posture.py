@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.checks import find_unproven_certificates
 from idlanyard._policy.proofs import Proof, proof_of
 from idlanyard._policy.server_sources import Scope
 from idlanyard._policy.sources import Baggage, Cookie, Header, PathPrefix, Query, Source, Subdomain
@@ -38,7 +39,7 @@ def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
 def _describe_source(source: Source) -> str:
     match source:
         case Header():
-            return f"what a function finds in {source.name}" if source.parse else source.name
+            return _describe_parsed(source.parse, source.name)
         case Cookie():
             return f"the cookie {source.name}"
         case Query():
@@ -50,9 +51,14 @@ def _describe_source(source: Source) -> str:
         case Baggage():
             return f"the member {source.key} of baggage"
         case Scope():
-            return f"{source.path} in the ASGI scope"
+            return _describe_parsed(source.parse, f"{source.path} in the ASGI scope")
         case _:
-            return f"{source.key} in the WSGI environ"
+            return _describe_parsed(source.parse, f"{source.key} in the WSGI environ")
+
+
+def _describe_parsed(parse: object, place: str) -> str:
+    finds = getattr(parse, "finds", "what a function finds")
+    return place if parse is None else f"{finds} in {place}"
 
 
 def _explain_proof(policy: CheckedPolicy, spec: IDSpec) -> str:
@@ -102,6 +108,8 @@ def _explain_queue(policy: CheckedPolicy) -> str:
 def _explain_weaknesses(policy: CheckedPolicy, excluded: Sequence[str]) -> Iterator[str]:
     if policy.peers.anybody:
         yield "trusted_peers: holds every public address, so any client may claim any user."
+    for name, header in find_unproven_certificates(policy.specs.values()):
+        yield f"{header}: anyone may write it, so the {name} in it is of no certificate."
     if policy.assume_unix:
         yield "assume_unix: a peer without an address counts as the unix socket."
     if policy.unsafe_server_ok:

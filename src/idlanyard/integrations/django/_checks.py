@@ -11,6 +11,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.checks import find_unproven_certificates
 from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard._policy.spec import needs_sender
 from idlanyard.integrations.django._settings import (
@@ -125,6 +126,15 @@ def check_settings(**_: Any) -> Messages:
                 id="idlanyard.W004",
             )
         )
+    for name, header in find_unproven_certificates(rules.specs.values()):
+        messages.append(
+            checks.Warning(
+                f"{NAME} accepts {name} out of {header} from anyone: any client may claim any "
+                "certificate.",
+                hint="Write 'ACCEPT': 'proven' for it, and your proxy in TRUSTED_PEERS.",
+                id="idlanyard.W007",
+            )
+        )
     return messages + _warn_of_dropped(
         _unprovable_headers(rules) if _change_proven_ids(rules) else []
     )
@@ -132,13 +142,21 @@ def check_settings(**_: Any) -> Messages:
 
 def check_deployment(**_: Any) -> Messages:
     """
-    Return a warning if the settings trust no gateway, so that its headers are dropped.
+    Return what the settings believe, and a warning if they trust no gateway.
     """
     try:
-        rules = checked_policy(policy_from_settings())
+        policy = policy_from_settings()
     except ImproperlyConfigured:
         return []
-    return _warn_of_dropped([] if _change_proven_ids(rules) else _unprovable_headers(rules))
+    rules = checked_policy(policy)
+    said = "\n  ".join(policy.explain().splitlines())
+    posture = checks.Info(
+        f"{NAME} believes:\n  {said}",
+        hint="Compare it with what your proxy sets and what clients can send.",
+        id="idlanyard.I001",
+    )
+    dropped = [] if _change_proven_ids(rules) else _unprovable_headers(rules)
+    return [posture, *_warn_of_dropped(dropped)]
 
 
 def _unprovable_headers(rules: CheckedPolicy) -> list[str]:
