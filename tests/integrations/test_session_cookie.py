@@ -54,7 +54,11 @@ def logout() -> str:
     return home()
 
 
-ACTS = {"": home, "login": login, "logout": logout}
+def fail() -> str:
+    raise RuntimeError("of the application")
+
+
+ACTS = {"": home, "login": login, "logout": logout, "fail": fail}
 
 
 def for_django(act: Callable[[], str]) -> Callable[[HttpRequest], HttpResponse]:
@@ -115,7 +119,9 @@ def asking_asgi(app: Any, base: str) -> Iterator[Ask]:
     """
     Ask an ASGI application, each time in an event loop of its own.
     """
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base)
+    client = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=base
+    )
     yield lambda method, url: asyncio.run(client.request(method, url))
 
 
@@ -214,6 +220,19 @@ def test_a_browser_sends_none_over_plain_http(door: Any) -> None:
     with door(f"http://{HOST}") as ask, raise_failures():
         sessions = {session_of(ask("GET", "/")) for _ in range(3)}
     assert len(sessions) == 3
+
+
+@DOORS
+def test_an_error_carries_the_cookie(door: Any) -> None:
+    """
+    S26: the framework's answer to an error of the application begins a session as any other.
+    """
+    with door(f"https://{HOST}") as ask:
+        failed = ask("GET", "/fail")
+        after = ask("GET", "/")
+    assert failed.status_code == 500
+    assert cookies_of(failed) == [sorted_parts(set_line(session_of(after)))]
+    assert cookies_of(after) == []
 
 
 def write(response: HttpResponse, session: str | None, policy: Policy = POLICY) -> list[str]:
