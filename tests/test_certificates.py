@@ -8,6 +8,8 @@ import re
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -89,6 +91,9 @@ ONE_LINE: dict[str, tuple[str, str | None]] = {
     "twice": ("/CN=x/CN=admin", None),
     "a slash in another field": ("/O=a/b/CN=alice", None),
     "an escape": ("/CN=a\\x00b", None),
+    "an escaped slash in another field": (r"/O=x\/CN=admin", None),
+    "a backslash at the end of another field": (r"/O=y/CN=admin/O=x\/CN=alice", None),
+    "an escape in another field": (r"/O=\xC3\x84cme/CN=alice", "alice"),
     "nothing before the first field": ("x/CN=admin", None),
     "with commas": ("O=Acme,CN=admin", None),
     "empty": ("/CN=", None),
@@ -251,6 +256,20 @@ def test_any_subject_comes_back(parts: list[tuple[str, str]]) -> None:
     subject = ",".join(f"{name}={escape(value)}" for name, value in parts)
     own = [value for name, value in parts if name.lower() in ("cn", "commonname", "2.5.4.3")]
     assert subject_field("CN")(subject) == (own[0] if len(own) == 1 and own[0] else None)
+
+
+FIELDS = st.sampled_from([NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.USER_ID])
+
+
+@given(st.lists(st.tuples(FIELDS, VALUES.filter(bool)), min_size=1, max_size=4))
+def test_any_subject_of_another_writer_comes_back(parts: list[tuple[Any, str]]) -> None:
+    """
+    S1: a subject as a library for certificates writes it is read as it was signed.
+    """
+    subject = x509.Name([x509.NameAttribute(field, value) for field, value in parts])
+    own = [value for field, value in parts if field is NameOID.COMMON_NAME]
+    expected = own[0] if len(own) == 1 else None
+    assert subject_field("CN")(subject.rfc4514_string()) == expected
 
 
 @given(TEXTS)

@@ -57,6 +57,7 @@ PROPERTIES = {
     ],
     "client certificates": [
         "test_certificates.test_any_subject_comes_back",
+        "test_certificates.test_any_subject_of_another_writer_comes_back",
         "test_certificates.test_any_text_is_read_or_is_none",
         "test_certificates.test_a_client_cannot_write_the_last_element",
     ],

@@ -69,6 +69,16 @@ VERIFIED_BREACHES = [
     ),
     Breach(
         "S1",
+        "an escaped slash ends a field of a subject in one line",
+        "certificates.py",
+        """    if "\\\\/" in subject:\n""",
+        "    if not subject:\n",
+        CERTIFICATES
+        + "test_a_subject_in_one_line_is_read_where_it_is_asked_for"
+        + "[an escaped slash in another field]",
+    ),
+    Breach(
+        "S1",
         "a subject is read up to its first fault",
         "certificates.py",
         "        if not match[3]:\n            return parts\n    return []\n",
