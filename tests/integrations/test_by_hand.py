@@ -256,7 +256,7 @@ def test_on_aiohttps_server_a_client_names_no_user() -> None:
             async with client.get(f"{url}/look") as response:
                 ids, how, user, _ = await response.json()
                 assert [ids["session_id"]] == response.headers.getall("X-Session-ID")
-                assert (how, user, len(ids)) == ("minted", None, 1)
+                assert (how, user, len(ids)) == ("code", None, 1)
 
     asyncio.run(run())
 
@@ -276,7 +276,7 @@ def test_on_aiohttps_server_every_answer_has_the_echo() -> None:
                     assert response.headers.getall("X-Session-ID") == ["chat-42"]
             for bad in ("a b", "x" * 300, "a,b", ""):
                 async with client.get(f"{url}/look", headers={"X-Session-ID": bad}) as response:
-                    assert (response.status, (await response.json())[1]) == (200, "minted")
+                    assert (response.status, (await response.json())[1]) == (200, "code")
 
     asyncio.run(run())
 
