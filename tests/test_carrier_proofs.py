@@ -389,6 +389,19 @@ def test_a_process_remembers_its_latest_carriers() -> None:
     assert [how_of(carrier) for carrier in (first, forgotten, last)] == [CODE, CLIENT, CODE]
 
 
+def test_a_carrier_that_proves_nothing_is_not_remembered() -> None:
+    """
+    The memory is for carriers with proven IDs: others need no belief.
+    """
+    before = len(carrier_proofs._Written.digests)
+    with restore({"X-Session-ID": "of-a-client", "X-User-ID": "of-a-client"}):
+        assert extract(dump()).as_dict() == {
+            "session_id": "of-a-client",
+            "user_id": "of-a-client",
+        }
+    assert len(carrier_proofs._Written.digests) == before
+
+
 def test_threads_remember_all_that_they_dump() -> None:
     """
     S28: carriers that are dumped at once are all believed.

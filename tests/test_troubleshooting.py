@@ -13,6 +13,7 @@ import pytest
 
 from drive import ask_wsgi, environ_of
 from idlanyard import Header, Policy, session_spec, subscribe, wsgi
+from idlanyard._binding import carrier_proofs, carriers
 from idlanyard._decision import reporting, resolve
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "troubleshooting.md").read_text(encoding="utf-8")
@@ -57,6 +58,15 @@ def test_the_page_quotes_the_log(reason: str) -> None:
     The quotation in a row is part of the warning that is logged for its reason.
     """
     assert ROWS[reason] in MESSAGES[reason].format(**FILLED)
+
+
+def test_the_page_quotes_what_is_logged_about_jobs() -> None:
+    """
+    The page has a row for each warning about the IDs of a job or message that prove nothing.
+    """
+    quoted = re.findall(r"^\| `([^`]+)` \| [A-Z]", PAGE.partition("In a job or")[2], re.MULTILINE)
+    logged = [*carrier_proofs._WARNINGS.values(), carriers.UNPROVEN]
+    assert [quote in said for quote, said in zip(quoted, logged, strict=True)] == [True] * 4
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,15 @@ MOST_BYTES: Final = 2048
 The greatest length of a carrier as JSON.
 """
 
+UNPROVEN: Final = (
+    "idlanyard: a carrier has a key that is no declared ID, so nothing in it is proven: keep "
+    "what dump() returned apart from other entries, and give the consumer the sender's rules "
+    "with use_policy(policy)"
+)
+"""
+The warning about a provenance in what counts as headers.
+"""
+
 _PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
 _TYPES: Final = (Mapping, list, tuple, int, float, type(None), SessionContext)
 _CLIENT: Final = Provenance.CLIENT
@@ -222,12 +231,7 @@ def _warn_of_refusal(what: str, reason: str) -> None:
 
 
 def _warn_of_unproven() -> None:
-    _failures.warn_once(
-        "carrier unproven",
-        "idlanyard: a carrier has a key that is no declared ID, so nothing in it is proven: keep "
-        "what dump() returned apart from other entries, and give the consumer the sender's rules "
-        "with use_policy(policy)",
-    )
+    _failures.warn_once("carrier unproven", UNPROVEN)
 
 
 def dump() -> dict[str, list[str]]:

@@ -5,12 +5,16 @@ Queues without a module of ours: the contract on what their pages say to write.
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import json
+from pathlib import Path
+from typing import Any, ClassVar
 
 from arq import create_pool
 
-from idlanyard import dump
-from integrations.jobs.contract import RetryingContract
+from idlanyard import dump, session_context
+from integrations.jobs.broker import working
+from integrations.jobs.contract import RetryingContract, fresh, policy_of
+from integrations.jobs.work import NEW_KEY, OLD_KEY, POLICY, wait
 
 
 class PageContract(RetryingContract):
@@ -38,6 +42,27 @@ class TestConsumer(PageContract):
         from integrations.jobs import on_consumer
 
         on_consumer.put({"operation": "look", "key": key, "ids": carrier})
+
+
+def test_a_worker_believes_a_queue_that_it_trusts(broker: str, tmp_path: Path) -> None:
+    """
+    S27: with trusted_queue a worker believes what nobody has signed, and what is signed by a key
+    that it does not know only if it has no keys itself.
+    """
+    from integrations.jobs import on_consumer
+
+    unsigned: dict[str, Any] = {"user_id": ["u1", "peer"]}
+    with policy_of(queue_keys=[NEW_KEY]), session_context(user_id="u1"):
+        signed = dump()
+    for keys, expected in ({}, ["peer", "code"]), ({"queue_keys": [OLD_KEY]}, ["peer", "client"]):
+        variables = {POLICY: json.dumps({"trusted_queue": True} | keys)}
+        hows: list[str] = []
+        with working(*TestConsumer.command, output=tmp_path / "output", **variables):
+            for carrier in (unsigned, signed):
+                key = fresh()
+                on_consumer.put({"operation": "look", "key": key, "ids": carrier})
+                hows.append(wait(key)["how"]["user_id"])
+        assert hows == expected
 
 
 class TestHuey(PageContract):
