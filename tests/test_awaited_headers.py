@@ -316,6 +316,47 @@ def test_a_cancelled_request_is_cancelled() -> None:
     assert (service.seen, service.reasons) == ([], [])
 
 
+def test_a_request_that_is_cancelled_on_trio_is_cancelled() -> None:
+    """
+    The time limit of a server that runs on trio passes through as well.
+    """
+
+    async def hang(line: str) -> str:
+        return str(await trio.sleep_forever())
+
+    service = Service(policy_of(hang))
+
+    async def cancel() -> bool:
+        with trio.move_on_after(0.01) as scope:
+            await serve_asgi(service.door, http_scope([(NAME, GOOD)]))
+        return scope.cancelled_caught
+
+    assert trio.run(cancel)
+    assert service.seen == []
+
+
+class Unhashable(Asked):
+    """
+    A callable object that is equal to others.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_callable_object_needs_no_hash() -> None:
+    """
+    R14: functions are told apart by what they are, and not by what they are equal to.
+    """
+    first, second = Unhashable(), Unhashable()
+    sources = [Header(NAME, verify=first), Header(NAME, verify=second)]
+    service = Service(Policy(user=user_spec(sources=sources)))
+    service.ask((NAME, "forged"))
+    assert first.lines == second.lines == ["forged"]
+
+
 def test_requests_at_the_same_time_share_nothing() -> None:
     """
     S28: each request has the user of its own line, in whatever order the answers come.

@@ -25,6 +25,7 @@ from idlanyard import (
     use_policy,
     user_spec,
 )
+from idlanyard.certificates import forwarded_certificate, subject_field
 from idlanyard.signing import Assertion
 
 assert_type(Policy(), Policy)
@@ -95,3 +96,12 @@ request_spec(log="clera")  # type: ignore[arg-type]  # pyright: ignore[reportArg
 request_spec(ehco=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Policy(heder="X-Session-ID")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 IDSpec(name="device_id", heder="X-D")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def introspect(line: str) -> str | None:
+    return line or None
+
+
+assert_type(Header("Authorization", verify=introspect), Header)
+assert_type(subject_field("CN")("CN=alice"), str | None)
+assert_type(Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("URI")), Header)

@@ -104,11 +104,14 @@ class AwaitedHeaders:
         specs: the IDs that such a header is a source of.
     """
 
-    __slots__ = ("_plan", "_specs")
+    __slots__ = ("_functions", "_plan", "_specs")
 
     def __init__(self, plan: CompiledPolicy, specs: Sequence[CompiledSpec]) -> None:
         self._plan = plan
         self._specs = specs
+        headers = [header for spec in specs for header in _find_awaited(spec.rules)]
+        # A callable object need not have a hash.
+        self._functions = {id(header.verify) for header in headers}
 
     async def resolve(self, lines: Sequence[Pair], raw: Any) -> Resolution:
         """
@@ -154,7 +157,7 @@ class AwaitedHeaders:
         """
         for key, value, header in case.find_verified(spec):
             place = id(header.verify), key
-            if is_awaited(header.verify) and place not in outcomes:
+            if place[0] in self._functions and place not in outcomes:
                 outcomes[place] = await _call(header.verify, self._plan.decode(value))
             if place in outcomes and self._is_id(spec, outcomes[place].found):
                 return
