@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from assertions.minting import claims, ed_key, sign
+from attacks.apps import ISSUERS_KEY
 from attacks.garbage import random_request
 from servers.launch import LISTEN, Running, Server, running
 from servers.mounts import SECRET
@@ -149,6 +151,55 @@ def test_cors_headers_are_not_ours_to_write(up: Running) -> None:
     answer = ask(up, "/exposing/", [("Origin", "https://evil.example"), ("X-Session-ID", "s1")])
     assert answer.all("x-session-id") == ["s1"]
     assert not [name for name, _ in answer.lines if name.startswith("access-control")]
+
+
+def bearer(token: str, scheme: str = "Bearer") -> bytes:
+    """
+    Return the line of a token.
+    """
+    return f"Authorization: {scheme} {token}\r\n".encode("latin-1")
+
+
+TOKEN = sign(ISSUERS_KEY, claims())
+OTHERS = sign(ed_key("somebody else's"), claims(sub="mallory"))
+LATE = sign(ISSUERS_KEY, claims(sub="mallory", exp=1))
+
+
+@pytest.mark.parametrize(
+    ("lines", "user"),
+    [
+        pytest.param(bearer(TOKEN), "alice", id="good"),
+        pytest.param(bearer(TOKEN, "bEARER"), "alice", id="in any case"),
+        pytest.param(bearer(OTHERS), None, id="of another key"),
+        pytest.param(bearer(LATE), None, id="expired"),
+        pytest.param(bearer(TOKEN) + bearer(TOKEN), None, id="twice"),
+        pytest.param(bearer(OTHERS) + bearer(TOKEN), None, id="behind another"),
+        pytest.param(bearer(TOKEN) + bearer(OTHERS), None, id="in front of another"),
+        pytest.param(bearer(f"{TOKEN}, Bearer {OTHERS}"), None, id="joined with another"),
+        pytest.param(bearer(f"{TOKEN}\xff"), None, id="malformed UTF-8 behind it"),
+        pytest.param(bearer(f"{TOKEN}\x85"), None, id="NEL behind it"),
+        pytest.param(bearer(TOKEN, "Basic"), None, id="of another scheme"),
+        pytest.param(bearer(TOKEN) + b"Connection: close, Authorization\r\n", None, id="named"),
+        pytest.param(bearer("x." * 3900), None, id="8 KB of dots"),
+        pytest.param(bearer(TOKEN) + b"X-User-ID: mallory\r\n", "alice", id="beside a claim"),
+    ],
+)
+def test_a_token_counts_alone_and_whole(up: Running, lines: bytes, user: str | None) -> None:
+    """
+    S23, S4, S5: one line with one token of the issuer is the user, and anything else is nobody;
+    neither a response nor the log has a token in it.
+    """
+    answer = ask(up, "/bearing/", lines)
+    # A server may refuse a line that is no header, or too long.
+    assert answer.status in ((200,) if user else (200, 400, 431))
+    if answer.status == 200:
+        ids = answer.json()["ids"]
+        assert ids.get("user_id") == user
+        assert answer.json()["how"].get("user_id") == ("signed" if user else None)
+    log = up.output.read_text(encoding="utf-8", errors="replace")
+    for token in (TOKEN, OTHERS, LATE):
+        assert token.encode() not in answer.body
+        assert token not in log
 
 
 def check_random_requests(up: Running, chance: random.Random, number: int) -> int:
