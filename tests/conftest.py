@@ -28,6 +28,8 @@ TESTS = Path(__file__).parent
 ONCE = (
     "assertions/test_assertions_page.py",
     "attacks/",
+    "doctor/test_page.py",
+    "doctor/test_servers.py",
     "integrations/jobs/test_pages.py",
     "integrations/test_by_hand.py",
     "integrations/test_genai_examples.py",

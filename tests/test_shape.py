@@ -39,8 +39,9 @@ LATE = {
     "signing._signatures": {"itsdangerous"},
     "testing": {"pytest"},
 }
-# What the demo's files are for; nothing but the command imports them, when it is run.
-DEMO = {
+# What the files of the commands are for; nothing else imports them.
+COMMANDS = {
+    "_doctor._table": {"rich"},
     "_demo.servers": {"uvicorn", "waitress"},
     "_demo.asking": {"websockets"},
     "_demo.run": {"rich"},
@@ -124,7 +125,7 @@ def _own_third_parties(name: str) -> set[str]:
     if name.startswith(REGISTRY):
         return DRIVERS.get(_part(name), set())
     if not name.startswith(INTEGRATIONS):
-        return (DEMO | ASSERTIONS).get(name, set())
+        return (COMMANDS | ASSERTIONS).get(name, set())
     own = name.split(".")[1]
     return {own} | COMPANIONS.get(own, set())
 

@@ -1,5 +1,5 @@
 """
-The command line: ``python -m idlanyard demo`` and ``python -m idlanyard registry``.
+The command line: ``python -m idlanyard demo``, ``doctor`` and ``registry``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command")
     demo = commands.add_parser("demo", help="start two servers, send requests, show what came back")
     demo.add_argument("--serve", action="store_true", help="keep the servers up, to try with curl")
+    commands.add_parser("doctor", help="check an application of yours", add_help=False)
     commands.add_parser("registry", help="look after the sessions of a registry", add_help=False)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["registry"]:
         from idlanyard.registry._command import _run
 
         return _run.main(words[1:])
+    if words[:1] == ["doctor"]:
+        from idlanyard._doctor import _command
+
+        return _command.main(words[1:])
     options = parser.parse_args(words)
     if options.command is None:
         parser.print_help()

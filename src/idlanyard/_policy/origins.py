@@ -101,6 +101,9 @@ class Origins:
     def __contains__(self, origin: Origin | None) -> bool:
         return origin is not None and any(entry.covers(origin) for entry in self._entries)
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._entries))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origins) and self._entries == other._entries
 

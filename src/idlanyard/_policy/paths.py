@@ -21,12 +21,15 @@ class Paths:
     Args:
         entries: ``"/health"`` holds that path alone; ``"/static/*"`` holds
             every path that begins with ``/static/``.
+
+    Attributes:
+        entries: the same entries.
     """
 
-    __slots__ = ("_exact", "_prefixes")
+    __slots__ = ("_exact", "_prefixes", "entries")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        entries = tuple(entries)
+        self.entries = entries = tuple(entries)
         self._exact = frozenset(entry for entry in entries if not entry.endswith("/*"))
         self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith("/*"))
 

@@ -99,6 +99,13 @@ class SessionContextPropagator(TextMapPropagator):
         """
         return self._propagator.fields
 
+    @property
+    def reaches_everyone(self) -> bool:
+        """
+        Whether calls to any host are sent the IDs.
+        """
+        return self._active and self._to is None
+
     def uninstall(self) -> None:
         """
         Restore the other propagator; if another one wraps ours by now, only pass calls on.

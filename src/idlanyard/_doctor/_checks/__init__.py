@@ -1,0 +1,5 @@
+"""
+The checks: each decides on observations, and none sends a request.
+"""
+
+from __future__ import annotations

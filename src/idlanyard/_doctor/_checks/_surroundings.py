@@ -1,0 +1,102 @@
+"""
+Checks of what is around a request: other middlewares, the next request, outgoing calls.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from idlanyard._doctor._checks._finding import INSTALL, Finding, not_applicable, ok, red, red_if
+from idlanyard._doctor._observations import Application, Observations
+
+# These may be outside: they neither answer requests nor write headers of ours, or are the
+# application itself.
+_HARMLESS: Final = frozenset(
+    {
+        "ASGIHandler",
+        "FastAPI",
+        "Flask",
+        "OpenTelemetryMiddleware",
+        "ProxyFix",
+        "ProxyHeadersMiddleware",
+        "SentryAsgiMiddleware",
+        "SentryWsgiMiddleware",
+        "Starlette",
+        "WSGIHandler",
+        "_Outermost",
+    }
+)
+_MOVE: Final = {
+    "django": "move the middleware to the first line of MIDDLEWARE",
+    "fastapi": "call install(app) of idlanyard.integrations.fastapi in place of add_middleware",
+    "starlette": "call install(app) of idlanyard.integrations.starlette in place of add_middleware",
+    "flask": "call IDLanyard(app) after everything that assigns app.wsgi_app",
+}
+_OUTERMOST: Final = "put SessionContextMiddleware around everything else"
+
+
+def judge_order(observations: Observations) -> Finding:
+    """
+    Judge whether our middleware is the outermost.
+    """
+    application = observations.application
+    shown = " > ".join(map(_shorten, application.layers))
+    if application.place is None and not observations.is_installed:
+        return red(f"ours is none of the layers: {shown}", INSTALL)
+    if application.place is None:
+        return not_applicable(f"ours bound the IDs, at a place that is not known: {shown}")
+    outside = [*_list_outside(application)]
+    write = _MOVE.get(application.framework, _OUTERMOST)
+    if outside:
+        return red(f"outside of ours: {', '.join(outside)}", write)
+    faults = [message for message, _ in application.faults]
+    remedies = " ".join(dict.fromkeys(remedy for _, remedy in application.faults))
+    return red_if(faults, remedies, otherwise=f"ours is the outermost: {shown}")
+
+
+def judge_context(observations: Observations) -> Finding:
+    """
+    Judge whether an ID is still bound when the next request begins.
+    """
+    left = {
+        f"{name} ({exchange.lane})": None
+        for exchange in observations.exchanges
+        for name in exchange.left
+    }
+    server = observations.server
+    if server is not None:
+        left |= {f"{name} ({server.name}, next request)": None for name in server.left}
+    if left:
+        return red(
+            f"still set after the response: {', '.join(left)}",
+            "let the middleware bind the ID, and read it by get_session_id(), in place of a "
+            "variable that is set and never reset",
+        )
+    return ok("no context variable has an ID of the request before")
+
+
+def judge_outgoing(observations: Observations) -> Finding:
+    """
+    Judge which hosts the installed clients send IDs to.
+    """
+    application = observations.application
+    if application.everyone:
+        return red(
+            f"{', '.join(application.everyone)} sends IDs to every host",
+            "name the origins: to=['https://api.example'] in place of to=EVERYONE",
+        )
+    if application.outgoing:
+        return ok(f"IDs are sent to these origins only: {'; '.join(application.outgoing)}")
+    return not_applicable("no client sends IDs")
+
+
+def _list_outside(application: Application) -> list[str]:
+    """
+    Return the layers outside of ours that may answer, log or change a request without IDs.
+    """
+    names = map(_shorten, application.layers[: application.place])
+    return [name for name in names if name not in _HARMLESS]
+
+
+def _shorten(layer: str) -> str:
+    return layer.rpartition(".")[2]

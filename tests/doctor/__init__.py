@@ -1,0 +1,5 @@
+"""
+Tests of the doctor.
+"""
+
+from __future__ import annotations
