@@ -13,8 +13,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assertions.minting import AUDIENCE, ISSUER, pem_of
-from idlanyard import Policy, get_session_id, session_spec, tenant_spec, user_spec
+from idlanyard import Header, Policy, get_session_id, session_spec, tenant_spec, user_spec
 from idlanyard.asgi import SessionContextMiddleware as ASGIMiddleware
+from idlanyard.certificates import forwarded_certificate
 from idlanyard.signing import Assertion
 from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 from servers.mounts import SECRET, asgi_app, wsgi_app
@@ -47,6 +48,20 @@ POLICIES = {
         shared_secret=("X-Proxy-Secret", SECRET),
         session=session_spec(on_invalid="reject"),
         user=user_spec(required=True),
+    ),
+    "meshed": Policy(
+        trusted_peers=PROXY,
+        user=user_spec(
+            sources=[Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("URI"))]
+        ),
+    ),
+    "appended": Policy(
+        trusted_peers=PROXY,
+        user=user_spec(
+            sources=[
+                Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("URI", last=True))
+            ]
+        ),
     ),
     "bearing": Policy(user=user_spec(sources=[BEARER.claim("sub")])),
     "matching": Policy(trusted_peers=PROXY, tenant=tenant_spec(must_match=is_claimed)),

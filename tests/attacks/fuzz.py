@@ -42,7 +42,10 @@ PROPERTIES = {
         "test_ids.test_visible_is_its_description",
         "test_ids.test_a_pattern_comes_on_top_of_the_floor",
     ],
-    "signed IDs": ["test_signed_ids.test_no_text_is_signed_by_accident"],
+    "signed IDs and their cookies": [
+        "test_signed_ids.test_no_text_is_signed_by_accident",
+        "test_session_cookie.test_every_id_fits_into_a_cookie",
+    ],
     "signed lines": [
         "signing.test_signed_header.test_any_text_is_absent",
         "signing.test_signed_header.test_a_value_comes_back_or_nothing_does",
@@ -63,7 +66,14 @@ PROPERTIES = {
     ],
     "key sets": ["assertions.test_keys.test_any_other_answer_is_refused_and_nothing_more"],
     "URLs of key sets": ["attacks.test_parsers.test_keys_come_from_a_safe_url_or_none"],
+    "certificates": [
+        "test_certificates.test_any_text_is_read_or_is_none",
+        "test_certificates.test_any_subject_comes_back",
+        "test_certificates.test_any_subject_of_another_writer_comes_back",
+        "test_certificates.test_a_client_cannot_write_the_last_element",
+    ],
     "carriers": [
+        "test_carrier_proofs.test_no_hostile_carrier_raises_or_proves",
         "test_carrier.test_hostile_carriers_never_raise",
         "attacks.test_parsers.test_any_message_is_a_carrier_or_a_mistake",
     ],

@@ -132,9 +132,12 @@ def login_service() -> Iterator[int]:
 
 
 @contextmanager
-def _process(
+def start_process(
     name: str, words: list[str], address: Address, folder: Path, variables: dict[str, str]
 ) -> Iterator[Running]:
+    """
+    Start a program in a folder, and kill it and its children afterwards.
+    """
     output = folder / f"{name}.output"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"} | variables
     with output.open("wb") as log:
@@ -178,7 +181,7 @@ def service(start: str, environ: dict[str, str], folder: Path) -> Iterator[Runni
     if program == "gunicorn":
         words.insert(3, "--no-control-socket")
     address = str(path) if str(path) in line else ("127.0.0.1", port)
-    with _process(program, words, address, folder, environ) as up:
+    with start_process(program, words, address, folder, environ) as up:
         yield up
 
 
@@ -297,7 +300,7 @@ def proxy(name: str, behind: Running, folder: Path) -> Iterator[Running]:
         words = PROXIES[name].write(_configured(name, port, login, behind.address), folder)
         variables = {"PROXY_SECRET": SECRET, "HOME": str(folder)}
         address = ("127.0.0.1", port)
-        up = stack.enter_context(_process(name, words, address, folder, variables))
+        up = stack.enter_context(start_process(name, words, address, folder, variables))
         deadline = time.monotonic() + DEADLINE
         # Traefik 3.7 listens before it has read its files, and answers 404 until then.
         seen = Seen(up.server, up.address, up.output)
