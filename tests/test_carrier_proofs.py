@@ -1,5 +1,5 @@
 """
-Whom a process believes that the IDs of a job or message are proven.
+The IDs of jobs and messages, as proven as a signature or a trusted queue makes them.
 """
 
 from __future__ import annotations

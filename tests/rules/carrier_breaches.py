@@ -82,7 +82,7 @@ CARRIER_BREACHES = [
         "R13",
         "a process does not believe what it has dumped",
         PROOFS,
-        "        _Written.add(_digest(text, proof))\n",
+        "        _Written.add(_make_digest(text, proof))\n",
         "        pass\n",
         TESTS + "test_a_process_believes_itself",
     ),

@@ -1,12 +1,13 @@
 """
-Proofs of carriers: from whom a process believes that the IDs of a job or message are proven.
+The proofs of carriers, and the carriers that a process believes.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import ClassVar, Final, cast
 
 from idlanyard import _failures
@@ -91,7 +92,7 @@ def seal_carrier(carrier: dict[str, list[str]], policy: CheckedPolicy) -> dict[s
     is_proven = any(Provenance(how).proven for _, how in carrier.values())
     proof = None if policy.queue_proofs is None else policy.queue_proofs.prove(text)
     if is_proven:
-        _Written.add(_digest(text, proof))
+        _Written.add(_make_digest(text, proof))
     return carrier if proof is None else carrier | {PROOF: [proof]}
 
 
@@ -133,7 +134,7 @@ def _find_doubt(carrier: Mapping[str, object], policy: CheckedPolicy) -> str | N
     Return the reason for which a carrier is not believed, a key of ``_WARNINGS``, or ``None``.
     """
     text, proof = _write_entries(carrier), _read_proof(carrier)
-    if text is not None and _digest(text, proof) in _Written.digests:
+    if text is not None and _make_digest(text, proof) in _Written.digests:
         return None
     if proof is not None and policy.queue_proofs is not None:
         is_proven = text is not None and policy.queue_proofs.is_proof(proof, text)
@@ -163,8 +164,6 @@ def _write_entries(carrier: Mapping[str, object]) -> str | None:
         Compact JSON of ``[name, value, provenance]``, by name, or ``None`` if
         an entry is not of the form that ``dump`` writes.
     """
-    import json
-
     entries: list[list[str]] = []
     for name, entry in carrier.items():
         if name == PROOF:
@@ -175,10 +174,24 @@ def _write_entries(carrier: Mapping[str, object]) -> str | None:
         if len(parts) != 3 or len(texts) != 3:
             return None
         entries.append(texts)
-    return json.dumps(sorted(entries), separators=(",", ":"))
+    return _make_encoder()(sorted(entries))
 
 
-def _digest(text: str, proof: str | None) -> bytes:
+@cache
+def _make_encoder() -> Callable[[object], str]:
+    """
+    Return the function that writes compact JSON; ``json.dumps`` would make it anew each time.
+    """
+    # Imported where there are jobs only.
+    from json import JSONEncoder
+
+    return JSONEncoder(separators=(",", ":")).encode
+
+
+def _make_digest(text: str, proof: str | None) -> bytes:
+    """
+    Return what is remembered of a carrier.
+    """
     from hashlib import sha256
 
     return sha256(f"{text} {proof!a}".encode("ascii")).digest()[:16]

@@ -243,16 +243,26 @@ def dump() -> dict[str, list[str]]:
     out. If the current policy has ``queue_keys``, the entry ``"proof"`` signs
     all others. The receiver calls ``restore``.
     """
-    import json
-
     policy = get_binding().policy
     most = MOST_BYTES - (0 if policy.queue_proofs is None else PROOF_LENGTH)
-    carrier: dict[str, list[str]] = {}
-    for spec, value, how in iterate_current("job"):
-        longer = carrier | {spec.name: [value, how.value]}
+    carrier = {spec.name: [value, how.value] for spec, value, how in iterate_current("job")}
+    return seal_carrier(_leave_out_longest(carrier, most), policy)
+
+
+def _leave_out_longest(carrier: dict[str, list[str]], most: int) -> dict[str, list[str]]:
+    """
+    Return a carrier without the IDs that would make it longer than *most* as JSON.
+    """
+    import json
+
+    if len(json.dumps(carrier)) <= most:
+        return carrier
+    kept: dict[str, list[str]] = {}
+    for name, entry in carrier.items():
+        longer = kept | {name: entry}
         if len(json.dumps(longer)) <= most:
-            carrier = longer
-    return seal_carrier(carrier, policy)
+            kept = longer
+    return kept
 
 
 def extract(carrier: object) -> SessionContext:

@@ -59,7 +59,8 @@ def bind_job(carrier: object, *, inherit: bool = False) -> AbstractContextManage
     Args:
         carrier: the value that ``dump`` returned on the sending side, as it
             arrived. Every value is checked, and anything that is no ID is
-            dropped: anybody who can write to the queue can write anything.
+            dropped: anybody who can write to the queue can write anything. A
+            provenance is believed as in ``extract``.
         inherit: use the current IDs if *carrier* is ``None`` or empty, for a
             job that runs in the code that sent it.
     """

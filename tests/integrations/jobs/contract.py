@@ -255,10 +255,11 @@ class Contract:
         R13: a job that sends another one passes on its IDs, as they are then.
         """
         key = fresh()
-        with session_context("s1", user_id="u1"):
+        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
             self.send("pass on", key)
-        assert only(key) == {"session_id": "s1", "user_id": "u1"}
-        assert only(key) == {"session_id": "s1", "user_id": "job"}
+        how = {"session_id": "code", "user_id": "code"}
+        assert wait(key) == {"ids": {"session_id": "s1", "user_id": "u1"}, "how": how}
+        assert wait(key) == {"ids": {"session_id": "s1", "user_id": "job"}, "how": how}
 
     def test_jobs_at_once_keep_apart(self) -> None:
         """
@@ -306,8 +307,11 @@ class RetryingContract(Contract):
         A job that is tried again has the IDs that it was sent with, whomever it has identified.
         """
         key = fresh()
-        with session_context("s1", user_id="u1"):
+        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
             self.send("retry", key)
         first, second = wait(key), wait(key)
         assert first == second
-        assert first["ids"] == {"session_id": "s1", "user_id": "u1"}
+        assert first == {
+            "ids": {"session_id": "s1", "user_id": "u1"},
+            "how": {"session_id": "code", "user_id": "code"},
+        }
