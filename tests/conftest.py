@@ -43,6 +43,7 @@ ONCE = (
     "registry/test_redis_failovers.py",
     "rules/",
     "servers/test_behind_caches.py",
+    "servers/test_certificates_page.py",
     "servers/test_proxies_page.py",
     "servers/test_tutorials.py",
     "test_benchmarks",

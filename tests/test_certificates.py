@@ -157,7 +157,13 @@ def test_a_forwarded_certificate_has_one_value_or_none(case: str) -> None:
 
 OTHER_KEYS: dict[str, tuple[Any, str, str | None]] = {
     "a hash": (forwarded_certificate("Hash"), SUBJECT, "ab01"),
-    "a name": (forwarded_certificate("DNS"), "DNS=a.example;URI=u", "a.example"),
+    "a name": (forwarded_certificate("DNS"), "Hash=ab;DNS=a.example", "a.example"),
+    "a name beside no URI": (forwarded_certificate("DNS"), "URI=;DNS=a.example", "a.example"),
+    "a name that may be of a URI": (
+        forwarded_certificate("DNS"),
+        "Hash=ab;URI=https://x/;DNS=admin.example",
+        None,
+    ),
     "two names": (forwarded_certificate("DNS"), "DNS=a.example;DNS=b.example", None),
     "a field": (forwarded_certificate("Subject", "CN"), SUBJECT, "alice"),
     "another field": (forwarded_certificate("Subject", "O"), SUBJECT, "Acme, Inc."),

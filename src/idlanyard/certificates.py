@@ -88,7 +88,8 @@ def forwarded_certificate(
 
     Args:
         key: ``"URI"``, ``"DNS"`` or ``"Hash"``, of which the element may have one;
-            or ``"Subject"``, which needs *field*.
+            or ``"Subject"``, which needs *field*. A name (``"DNS"``) does not
+            count beside a URI, of which it may be a part.
         field: the field of the subject, as for ``subject_field``.
         last: whether the last of several elements counts, which the nearest
             proxy has added, and not only a single one.
@@ -162,7 +163,10 @@ class ForwardedCertificate:
         if not elements or (len(elements) > 1 and not self.last):
             return None
         values = [value for key, value in elements[-1] if key.lower() == self.key.lower()]
-        if len(values) != 1:
+        uris = [value for key, value in elements[-1] if key.lower() == "uri"]
+        # A URI may be written as it is in the certificate, and names come after it: what looks
+        # like a name may be the end of a URI with a semicolon.
+        if len(values) != 1 or (self.key == "DNS" and any(uris)):
             return None
         (value,) = values
         if self.field is None:

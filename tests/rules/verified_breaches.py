@@ -95,6 +95,14 @@ VERIFIED_BREACHES = [
     ),
     Breach(
         "S1",
+        "the end of a URI is read as a name",
+        "certificates.py",
+        '        if len(values) != 1 or (self.key == "DNS" and any(uris)):\n',
+        "        if len(values) != 1:\n",
+        CERTIFICATES + "test_each_key_is_read_in_its_way[a name that may be of a URI]",
+    ),
+    Breach(
+        "S1",
         "a quotation mark in a forwarded subject is read in one of two ways",
         "certificates.py",
         """return None if '\\\\"' in value else SubjectField""",
