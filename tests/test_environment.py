@@ -88,6 +88,16 @@ def test_the_environment_describes_a_policy(environ: dict[str, str], policy: Pol
         pytest.param({"IDLANYARD_ENABLED": "maybe"}, "write 'true' or 'false'", id="maybe"),
         pytest.param({"IDLANYARD_SHARED_SECRET": f":{SECRET}"}, "no header", id="empty header"),
         pytest.param({"IDLANYARD_SHARED_SECRET": "X-P: ,"}, "names no secret", id="no secret"),
+        pytest.param(
+            {"IDLANYARD_QUEUE_KEYS": f"{SECRET},short"},
+            "^IDLANYARD_QUEUE_KEYS: .* at least 32",
+            id="a short key",
+        ),
+        pytest.param(
+            {"IDLANYARD_TRUSTED_QUEUE": "maybe"},
+            "^IDLANYARD_TRUSTED_QUEUE is 'maybe': write 'true' or 'false'",
+            id="no switch of a queue",
+        ),
         pytest.param({"IDLANYARD_SHARED_SECRET": "X-P:short"}, "at least 32", id="short secret"),
         pytest.param({"IDLANYARD_SHARED_SECRET": f"{SECRET}:X-P"}, "turn them", id="turned around"),
         pytest.param(
@@ -119,6 +129,8 @@ def test_what_cannot_be_understood_is_refused(environ: dict[str, str], sentence:
         pytest.param("IDLANYARD_SHARED_SECRETS", "IDLANYARD_SHARED_SECRET", id="plural"),
         pytest.param("IDLANYARD_SECRET", "IDLANYARD_SHARED_SECRET", id="half"),
         pytest.param("IDLANYARD_ENABLE", "IDLANYARD_ENABLED", id="a letter"),
+        pytest.param("IDLANYARD_TRUSTED", "IDLANYARD_TRUSTED_PEERS", id="peers or a queue"),
+        pytest.param("IDLANYARD_QUEUE_KEY", "IDLANYARD_QUEUE_KEYS", id="one key"),
         pytest.param("IDLANYARD_SESSION", "IDLANYARD_SESSION_ID", id="a session"),
         pytest.param("IDLANYARD_CUSTOMER_ID", "IDLANYARD_TENANT_ID", id="an alias"),
         pytest.param("IDLANYARDS_ENABLED", "IDLANYARD_ENABLED", id="the prefix"),

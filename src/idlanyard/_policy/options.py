@@ -31,6 +31,7 @@ _OTHERS: Final = {
     "return_header": "echo",
     "secret": "shared_secret",
     "transformer": "sources",
+    "trusted": "trusted_peers",
     "trusted_hosts": "trusted_peers",
     "trusted_ips": "trusted_peers",
     "trusted_proxies": "trusted_peers",
