@@ -45,6 +45,8 @@ from idlanyard._policy.origins import Origins, origin_of
         pytest.param("https://*.internal", "https://api.internal/", True, id="subdomain"),
         pytest.param("https://*.internal", "https://a.b.internal/", True, id="deeper"),
         pytest.param("https://*.internal", "https://internal/", False, id="the base itself"),
+        pytest.param("https://*.internal", "https://a<.internal/", False, id="no letter of a host"),
+        pytest.param("https://*.internal", "https://my_api.internal/", True, id="underscore"),
         pytest.param("https://*.internal", "https://evilinternal/", False, id="no label boundary"),
         pytest.param(
             "https://b\xfccher.example", "https://xn--bcher-kva.example/", True, id="IDNA"

@@ -53,6 +53,14 @@ ATTACK_BREACHES = [
         f"{ORIGINS}[backslash]",
     ),
     Breach(
+        "S13",
+        "a host may have characters that clients encode",
+        "_policy/origins.py",
+        "not _HOST.fullmatch(host)",
+        "not host",
+        f"{ORIGINS}[no letter of a host]",
+    ),
+    Breach(
         "S14",
         "a hop of a redirect is not compared with the list",
         "_binding/outgoing.py",

@@ -13,6 +13,8 @@ from idlanyard.exceptions import PolicyError
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _EXAMPLE: Final = "https://api.example"
+# Letters of names and of IPv6; some clients encode any other, and some refuse it.
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 # IDNA 2003 and IDNA 2008 make different hosts of these letters.
 _DEVIATING: Final = re.compile("[ß\u03c2\u200c\u200d]")
 
@@ -54,9 +56,10 @@ def origin_of(url: str) -> Origin | None:
     """
     Return the origin of *url*, or ``None`` if it is in doubt.
 
-    It is in doubt if the URL has white space, a control character, a
-    backslash or a letter on which the editions of IDNA disagree: clients
-    differ in how they read those.
+    It is in doubt if the URL has white space, a control character or a
+    backslash, and if its host has a letter on which the editions of IDNA
+    disagree or a character that no host has: clients differ in how they read
+    those.
     """
     from urllib.parse import urlsplit
 
@@ -71,9 +74,10 @@ def origin_of(url: str) -> Origin | None:
     except ValueError:
         return None
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not host or "%" in host or _DEVIATING.search(written):
+    host = host.lower()
+    if scheme not in _PORTS or not _HOST.fullmatch(host) or _DEVIATING.search(written):
         return None
-    return Origin(scheme, host.lower(), port if port is not None else _PORTS[scheme])
+    return Origin(scheme, host, port if port is not None else _PORTS[scheme])
 
 
 class Origins:
@@ -154,7 +158,7 @@ def read_origin(entry: str) -> Origin | None:
     subdomains = rest.startswith("*.")
     origin = origin_of(f"{scheme}{separator}{rest[2:]}" if subdomains else entry)
     _, _, path = rest.partition("/")
-    if origin is None or path or "@" in rest or "?" in rest or "#" in rest or "*" in origin.host:
+    if origin is None or path or "@" in rest or "?" in rest or "#" in rest:
         return None
     return origin._replace(subdomains=subdomains)
 
