@@ -58,12 +58,6 @@ PROPERTIES = {
         "assertions.test_verifying.test_any_signed_claims_are_believed_or_refused",
         "assertions.test_verifying.test_a_token_with_another_character_is_refused",
     ],
-    "client certificates": [
-        "test_certificates.test_any_subject_comes_back",
-        "test_certificates.test_any_subject_of_another_writer_comes_back",
-        "test_certificates.test_any_text_is_read_or_is_none",
-        "test_certificates.test_a_client_cannot_write_the_last_element",
-    ],
     "key sets": ["assertions.test_keys.test_any_other_answer_is_refused_and_nothing_more"],
     "URLs of key sets": ["attacks.test_parsers.test_keys_come_from_a_safe_url_or_none"],
     "certificates": [

@@ -41,6 +41,8 @@ NAMES = {
     "quote": (f'x";URI={ADMIN};Subject="', WEB),
     "backslash": (f'x\\";URI={ADMIN}', WEB),
     "nothing": ("web", None),
+    "a URI with another": ("web", f"https://x/;URI={ADMIN}"),
+    "a URI with an element": ("web", f"https://x/,URI={ADMIN}"),
 }
 LISTENER = """
     - name: {name}
@@ -205,6 +207,14 @@ def test_a_certificate_names_nobody_else(mesh: tuple[Path, dict[str, Address]], 
     """
     for mode, path in (("SANITIZE_SET", "/meshed/"), ("APPEND_FORWARD", "/appended/")):
         assert set(users_of(mesh, mode, path, file)) <= {WEB, None}
+
+
+@pytest.mark.parametrize("file", ["a URI with another", "a URI with an element"])
+def test_a_uri_that_holds_another_is_none(mesh: tuple[Path, dict[str, Address]], file: str) -> None:
+    """
+    S1: a URI that looks like a part of the header is no ID, and neither is the one in it.
+    """
+    assert set(users_of(mesh, "SANITIZE_SET", "/meshed/", file)) == {None}
 
 
 def test_what_a_client_sent_is_not_what_envoy_appends(
