@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from idlanyard import Policy, PolicyError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-BLOCK = re.compile(r"^( *)```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^( *)```python\n(.*?)^ *```\n(?:\s*(?:It prints[^\n]*\n)?\s*```text\n(.*?)^ *```)?",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def integrations() -> list[str]:
@@ -29,23 +33,25 @@ def integrations() -> list[str]:
     return sorted(stems - {"custom"})
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks() -> list[tuple[str, str, str]]:
     """
-    Return each block of Python with its page and number.
+    Return each block of Python with its page and number, and with what the page says it prints.
     """
     return [
-        (f"{page.name}-{number}", textwrap.dedent(code))
+        (f"{page.name}-{number}", textwrap.dedent(code), textwrap.dedent(shown))
         for page in PAGES
         # tests/servers/test_tutorials.py follows these, file by file.
         if not page.name.startswith("tutorial_")
-        for number, (_, code) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        for number, (_, code, shown) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
     ]
 
 
-@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in blocks()])
-def test_every_block_of_the_pages_runs(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "shown"), [pytest.param(code, shown, id=name) for name, code, shown in blocks()]
+)
+def test_every_block_of_the_pages_runs(code: str, shown: str) -> None:
     """
-    The Python that a page shows runs in a process of its own.
+    The Python that a page shows runs in a process of its own, and prints the lines below it.
     """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False
@@ -54,6 +60,21 @@ def test_every_block_of_the_pages_runs(code: str) -> None:
     # What it prints of a request is a status and the echo.
     for line in re.findall(r"^(?:200|404|500) (.*)$", done.stdout, re.MULTILINE):
         assert line.split()[-1] == "s1"
+    printed = f"{done.stdout}\n{done.stderr}"
+    for line in shown.splitlines():
+        wanted = ".*".join(map(re.escape, line.split("…")))
+        assert re.search(rf"^{wanted}$", printed, re.MULTILINE), printed
+
+
+def test_every_extra_that_a_page_installs_exists() -> None:
+    """
+    The extras in the lines of pip are those of the package.
+    """
+    texts = [page.read_text(encoding="utf-8") for page in LINKED]
+    named = re.findall(r"'(?:\.|idlanyard)\[([\w,-]+)\]'", "\n".join(texts))
+    project = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    assert {extra for each in named for extra in each.split(",")} - extras == set()
 
 
 FRAMEWORKS = "bottle django falcon fastapi flask litestar pyramid quart starlette".split()
@@ -65,7 +86,7 @@ def test_the_page_of_a_framework_shows_a_policy(name: str) -> None:
     Each shows where rules of one's own go, and these rules hold for a request: another
     header for the session, and a request ID.
     """
-    shown = [code for page, code in blocks() if page.startswith(f"{name}.md-") and "c1" in code]
+    shown = [code for page, code, _ in blocks() if page.startswith(f"{name}.md-") and "c1" in code]
     (code,) = [code for code in shown if "policy = Policy(" in code]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True
