@@ -39,7 +39,7 @@ def foreign(
     inject(request.headers)
     assert_type(extract(carrier), SessionContext)
     assert_type(extract(message), SessionContext)
-assert_type(extract(SessionContext("s1")), SessionContext)
+    assert_type(extract(SessionContext("s1")), SessionContext)
 
 
 job: Mapping[str, Any] = dump()
