@@ -87,7 +87,10 @@ PROPERTIES = {
         "test_policy.test_any_policy_is_built_or_refused_with_a_sentence",
         "test_policy.test_any_spec_is_built_or_refused_with_a_sentence",
     ],
-    "environment": ["attacks.test_parsers.test_any_environment_is_a_policy_or_refused"],
+    "environment": [
+        "attacks.test_parsers.test_any_environment_is_a_policy_or_refused",
+        "attacks.test_parsers.test_any_variable_of_a_parent_has_a_text_or_nothing",
+    ],
     "responses that caches may keep": ["test_caches.test_what_is_remembered_changes_no_response"],
     "URLs of registries": ["attacks.test_parsers.test_any_url_opens_a_registry_or_is_refused"],
     "bodies and keys of registries": [

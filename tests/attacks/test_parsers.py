@@ -19,7 +19,11 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from idlanyard import Policy, PolicyError, SessionContext, extract
-from idlanyard._policy.environment import find_misspelt_variables, read_options
+from idlanyard._policy.environment import (
+    find_misspelt_variables,
+    read_context_variable,
+    read_options,
+)
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.origins import Origin, origin_of
 from idlanyard._policy.paths import find_path_fault, suggest_paths
@@ -170,6 +174,17 @@ def test_any_environment_is_a_policy_or_refused(peers: str, secret: str, enabled
     }
     find_misspelt_variables(environ)
     assert "s" * 32 not in told(lambda: Policy(**read_options(environ)))
+
+
+@given(st.dictionaries(st.just("session_id"), JSON).map(json.dumps) | st.text())
+@example("[" * 2_000)
+@example('{"session_id": []}')
+def test_any_variable_of_a_parent_has_a_text_or_nothing(text: str) -> None:
+    """
+    R14: what a parent process may write for its child names an ID, or none, and raises nothing.
+    """
+    found = read_context_variable(text, "session_id")
+    assert found is None or json.dumps(found) in text
 
 
 @given(st.dictionaries(st.sampled_from(["session_id", "user_id", "X-User-ID"]), JSON) | JSON)

@@ -94,6 +94,9 @@ def parsed(received: bytes) -> Answer:
     found = [(name.strip().lower(), value.strip()) for name, _, value in lines]
     if ("transfer-encoding", "chunked") in found:
         body = _unchunked(body)
+    for name, value in found:
+        # What follows is the response to bytes that the server took for another request.
+        body = body[: int(value)] if name == "content-length" and value.isdigit() else body
     return Answer(int(words[1]) if len(words) > 1 else 0, found, body)
 
 

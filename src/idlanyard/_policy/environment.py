@@ -59,7 +59,7 @@ def read_static_id(name: str, check: IDCheck) -> str | None:
         if value and _passes_check(variable, value, check):
             return value
     text = os.environ.get(_CONTEXT)
-    value = _read_context_variable(text, name) if text else None
+    value = read_context_variable(text, name) if text else None
     return value if value and _passes_check(f"{name} in {_CONTEXT}", value, check) else None
 
 
@@ -72,7 +72,10 @@ def _passes_check(written: str, value: str, check: IDCheck) -> bool:
     return True
 
 
-def _read_context_variable(text: str, name: str) -> str | None:
+def read_context_variable(text: str, name: str) -> str | None:
+    """
+    Return the ID *name* out of the text of ``IDLANYARD_CONTEXT``, unchecked, or ``None``.
+    """
     import json
 
     try:
