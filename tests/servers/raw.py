@@ -90,6 +90,8 @@ def parsed(received: bytes) -> Answer:
     head, _, body = received.partition(b"\r\n\r\n")
     first, *rest = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
+    if words[1:2] == ["100"]:
+        return parsed(body)
     lines = [line.partition(":") for line in rest]
     found = [(name.strip().lower(), value.strip()) for name, _, value in lines]
     if ("transfer-encoding", "chunked") in found:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from servers.proxies import ALICE, PAGE, PROXIES, Seen, proxy, service, starts, variables
+from servers.proxies import (
+    ALICE,
+    PAGE,
+    PROXIES,
+    Seen,
+    blocks,
+    proxy,
+    service,
+    starts,
+    variables,
+)
 from servers.raw import Line, ask
 
 BY_SECRET, BY_ADDRESS, BY_SOCKET = (
@@ -37,12 +47,19 @@ def _named(title: str, line: str) -> str:
     return "-".join(filter(None, [kind, words[0], worker]))
 
 
+(SOCKETS,) = blocks("text", f"Start the server: {BY_SOCKET}")
+
+
 def proxies_for(title: str, start: str) -> list[str]:
     """
-    Return the proxies that are tried with a line: all with one of each protocol, else the usual.
+    Return the proxies that are tried with a line: all with one line of each proof, else the usual.
     """
-    with_all = (title, start) in ((BY_SECRET, starts(title)[0]), (BY_ADDRESS, starts(title)[-1]))
-    return [name for name, program in PROXIES.items() if with_all or program.everywhere]
+    line = starts(title)[0 if title == BY_SECRET else -1]
+    return [
+        name
+        for name, program in PROXIES.items()
+        if program.everywhere or (start == line and (title != BY_SOCKET or name in SOCKETS))
+    ]
 
 
 CASES = [(title, line) for title in (BY_SECRET, BY_ADDRESS, BY_SOCKET) for line in starts(title)]
