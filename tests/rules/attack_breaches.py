@@ -13,6 +13,38 @@ FOLLOWS = "::test_the_callers_header_does_not_follow_a_redirect_elsewhere"
 
 ATTACK_BREACHES = [
     Breach(
+        "S6",
+        "an ID may be a character longer than it may be",
+        "_policy/id_check.py",
+        '        shape = f"[{first}][{rest}]{{0,{max_length - 1}}}"\n',
+        '        shape = f"[{first}][{rest}]{{0,{max_length}}}"\n',
+        "tests/test_ids.py::test_the_check_is_its_description",
+    ),
+    Breach(
+        "S10",
+        "an ID has 16 random bits",
+        "ids.py",
+        "    return _entropy(16).hex()\n",
+        "    return _entropy(2).hex() * 8\n",
+        "tests/test_ids.py::test_generators_make_unique_ids_that_pass_the_check[token]",
+    ),
+    Breach(
+        "S25",
+        "the hash of a user is that of a session of the same text",
+        "_policy/checked_policy.py",
+        "f'{name}:{value}'.encode(), 'sha256'",
+        "value.encode(), 'sha256'",
+        "tests/test_policy.py::test_a_hash_is_keyed_by_field_and_key",
+    ),
+    Breach(
+        "S25",
+        "an ID that a sink omits is shown",
+        "_policy/checked_policy.py",
+        ' if how == "hash" else None\n',
+        ' if how == "hash" else value\n',
+        "tests/test_access.py::test_a_snapshot_shows_what_the_sinks_allow",
+    ),
+    Breach(
         "S12",
         "the names that the application exposes are replaced",
         "_decision/response.py",
