@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idlanyard import Provenance
@@ -105,6 +105,8 @@ def test_the_check_refuses_with_a_reason(value: str, reason: str | None) -> None
 @given(
     st.one_of(st.text(max_size=300), st.text(sorted(DEFAULT), max_size=300)), st.integers(1, 260)
 )
+@example("aaaaa", 4)
+@example("aaaa", 4)
 def test_the_check_is_its_description(value: str, most: int) -> None:
     """
     R7: the default charset is letters, digits and ten signs, the first a letter or digit.
