@@ -6,11 +6,10 @@ some Markdown differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from posixpath import normpath, relpath
 
-from build_reference import write_code
+from build_reference import change_prose, write_code
 from read_source import ROOT, list_names
 
 # The pages of the repository that have another place on the site.
@@ -22,7 +21,6 @@ MOVED = {
     "MIGRATION.md": "migration.md",
     "SECURITY.md": "security.md",
 }
-FENCE = re.compile(r"^( *)(`{3,})[^\n]*\n.*?^\1\2`*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 ITEM = re.compile(r" {0,3}(?:[-*]|\d+\.) +")
 
@@ -32,18 +30,6 @@ def place_of(path: str) -> str:
     Return the path on the site of a file of the repository.
     """
     return MOVED.get(path, path.removeprefix("docs/"))
-
-
-def change_prose(text: str, change: Callable[[str], str]) -> str:
-    """
-    Return a page with everything but its blocks of code changed.
-    """
-    parts: list[str] = []
-    end = 0
-    for fence in FENCE.finditer(text):
-        parts += [change(text[end : fence.start()]), fence.group()]
-        end = fence.end()
-    return "".join([*parts, change(text[end:])])
 
 
 def indent_lists(text: str) -> str:

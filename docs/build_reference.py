@@ -5,9 +5,10 @@ The reference: a page for each public module, made from the docstrings.
 from __future__ import annotations
 
 import ast
+import functools
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from read_source import (
@@ -24,7 +25,8 @@ from read_source import (
 WIDTH = 88
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 TITLES = {"Args": "argument", "Attributes": "attribute", "Raises": "raises"}
-# Parts of the signature of a class that say how it is built.
+FENCE = re.compile(r"^( *)(`{3,})[^\n]*\n.*?^\1\2`*$", re.DOTALL | re.MULTILINE)
+# The methods of a class that say how it is built.
 INIT = ("__init__", "__new__")
 
 
@@ -332,6 +334,18 @@ def write_member(owner: str, node: Function, text: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def change_prose(text: str, change: Callable[[str], str]) -> str:
+    """
+    Return a page with everything but its blocks of code changed.
+    """
+    parts: list[str] = []
+    end = 0
+    for fence in FENCE.finditer(text):
+        parts += [change(text[end : fence.start()]), fence.group()]
+        end = fence.end()
+    return "".join([*parts, change(text[end:])])
+
+
 def write_module(module: str) -> str:
     """
     Return the page of a module.
@@ -342,7 +356,36 @@ def write_module(module: str) -> str:
         if definition is None:
             raise SystemExit(f"{module}.{name} has no definition")
         parts.append(write_name(definition))
-    return "\n\n".join(parts) + "\n"
+    return change_prose("\n\n".join(parts) + "\n", lambda prose: link_words(prose, module))
+
+
+@functools.cache
+def list_anchors(module: str) -> frozenset[str]:
+    """
+    Return the anchors of a module's page: its names and their members.
+    """
+    names = list_names(module)
+    found = [find_definition(module, name) for name in names]
+    members = "\n".join("\n".join(write_members(one)) for one in found if one is not None)
+    return frozenset([*names, *re.findall(r"^### .*\{#(.+)\}$", members, re.MULTILINE)])
+
+
+def link_words(prose: str, module: str) -> str:
+    """
+    Return prose in which code that is a name leads to its explanation.
+
+    The names are those of the page's own module, and then those of ``idlanyard``.
+    """
+
+    def link(code: re.Match[str]) -> str:
+        word = html.unescape(code[1] or code[2])
+        for home in (module, "idlanyard"):
+            if word in list_anchors(home):
+                place = f"#{word}" if home == module else f"{home}.md#{word}"
+                return f"[{code.group()}]({place})"
+        return code.group()
+
+    return re.sub(r"`([\w.]+)`|<code>([\w.]+)</code>", link, prose)
 
 
 def write_index(modules: list[str]) -> str:

@@ -90,7 +90,7 @@ def test_prose_is_changed_and_code_is_not() -> None:
     assert "](examples.md#script)" in page
     assert adapt_pages.write_pipes(r"| `a \| b` |") == "| <code>a &#124; b</code> |"
     fenced = "```python\n# [x](../README.md)\n```\n"
-    assert adapt_pages.change_prose(f"a\n{fenced}b\n", str.upper) == f"A\n{fenced}B\n"
+    assert build_reference.change_prose(f"a\n{fenced}b\n", str.upper) == f"A\n{fenced}B\n"
 
 
 def test_lists_are_indented_for_the_renderer() -> None:

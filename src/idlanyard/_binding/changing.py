@@ -149,6 +149,13 @@ def set_session_context(
     mean "not given", ``UNSET`` hides an ID. A function without arguments is
     called once for its value.
 
+    Args:
+        session_id: the session.
+        user_id: the user.
+        tenant_id: the tenant, also called ``customer_id``.
+        customer_id: the tenant.
+        extra: further declared IDs by name.
+
     Raises:
         TypeError: an ID is not declared, or its value is not a ``str``.
         ValueError: a value is not a valid ID.
