@@ -78,16 +78,16 @@ def test_the_echo_of_a_response_with_many_headers_is_linear() -> None:
     assert Name.compared <= 13 * 500
 
 
-def echo_of(response: HttpResponse, policy: Policy, user: str, method: Any = "GET") -> None:
+def echo_of(response: HttpResponse, policy: Policy, user: str, method: Any = "GET") -> Any:
     """
-    Write the echo of a request into a response of plain headers, whose names are known.
+    Return a response of plain headers, whose names are known, with the echo of a request.
     """
     plan = compile_policy(policy, WSGI)
     inner = make_request_ids(plan.policy, {"user_id": (user, Provenance.PEER)})
     responses = Responses(plan)
     responses.write_echo("GET", HttpResponse(headers={"X-User-ID": "known"}), inner)
     with raise_failures():
-        responses.write_echo(method, response, inner)
+        return responses.write_echo(method, response, inner)
 
 
 def test_a_response_that_is_returned_again_has_one_client() -> None:
@@ -99,8 +99,8 @@ def test_a_response_that_is_returned_again_has_one_client() -> None:
     # Caches store no response to it, so that no header of the response is about them.
     echo_of(response, POLICY, "alice", "POST")
     renamed = user_spec(header="X-Person")
-    echo_of(response, Policy(user=renamed, trusted_peers=EVERYONE), "bob", "POST")
-    assert (response.get("X-User-ID"), response["X-Person"]) == (None, "bob")
+    sent = echo_of(response, Policy(user=renamed, trusted_peers=EVERYONE), "bob", "POST")
+    assert (sent.get("X-User-ID"), sent["X-Person"]) == (None, "bob")
 
 
 def test_a_request_without_a_method_has_its_echo() -> None:

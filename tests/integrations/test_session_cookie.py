@@ -15,7 +15,7 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
-from django.urls import path
+from django.urls import path, re_path
 from fastapi import FastAPI
 from flask import Flask
 
@@ -27,7 +27,7 @@ from idlanyard import (
     rotate_session_id,
     session_spec,
 )
-from idlanyard._binding.state import RequestIDs
+from idlanyard._binding.state import RequestIDs, make_request_ids
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import WSGI
 from idlanyard.ids import Provenance
@@ -245,7 +245,14 @@ def write(response: HttpResponse, session: str | None, policy: Policy = POLICY) 
     inner.policy, inner.binary, inner.echo, inner.held = plan.policy, False, None, OURS
     inner.values = (session, None, None, Provenance.SIGNED, None, None)
     with raise_failures():
-        Responses(plan).write_echo("POST", response, inner)
+        sent = Responses(plan).write_echo("POST", response, inner)
+    return read_cookies(sent)
+
+
+def read_cookies(response: HttpResponse) -> list[str]:
+    """
+    Return the cookies that a response of Django sets.
+    """
     headers = [value for name, value in response.items() if name.lower() == "set-cookie"]
     return headers + [cookie.OutputString() for cookie in response.cookies.values()]
 
@@ -279,6 +286,92 @@ def test_a_response_that_is_returned_again_has_one_client(
     assert write(response, session, Policy()) == ([f"{NAME}=app; Path=/"] if own else [])
 
 
+class Busy:
+    """
+    A view that answers every request with one object.
+
+    Attributes:
+        sessions: the session of each request, by its path.
+    """
+
+    def __init__(self) -> None:
+        self.response = HttpResponse("busy", status=503)
+        self.sessions: dict[str, str | None] = {}
+        self.urlpatterns = (re_path("", self.answer),)
+
+    def answer(self, request: HttpRequest) -> HttpResponse:
+        """
+        Return the one object.
+        """
+        self.sessions[request.path] = get_session_id()
+        return self.response
+
+
+@pytest.mark.parametrize("policy", [POLICY, Policy()], ids=["cookie", "echo"])
+def test_requests_that_share_a_response_object_share_nothing_else(policy: Policy) -> None:
+    """
+    S11: a view may answer requests that run at the same time with one object, and each client
+    gets its own session.
+    """
+    busy = Busy()
+
+    async def ask_many() -> list[httpx.Response]:
+        application: Any = get_asgi_application()
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as client:
+            asked = [
+                transport.handle_async_request(client.build_request("GET", f"/{n}"))
+                for n in range(8)
+            ]
+            return await asyncio.gather(*asked)
+
+    with override_settings(ROOT_URLCONF=busy, MIDDLEWARE=[MIDDLEWARE], IDLANYARD=policy):
+        answers = asyncio.run(ask_many())
+    for number, answer in enumerate(answers):
+        session = busy.sessions[f"/{number}"]
+        assert answer.headers.get_list("x-session-id") == [session]
+        lines = [sorted_parts(set_line(session))] if policy is POLICY else []
+        assert cookies_of(answer) == lines
+
+
+def test_a_response_that_another_request_is_sending_stays_as_it_is() -> None:
+    """
+    S11: headers and cookies, ours and those of later middlewares, go into a copy.
+    """
+    shared: Any = HttpResponse("busy", headers={"Cache-Control": "no-cache"})
+    shared.set_cookie("a", "1")
+    assert write(shared, FRESH)[1:] == read_cookies(shared)[1:] != []
+    before = dict(shared.headers), read_cookies(shared)
+    plan = compile_policy(POLICY, WSGI)
+    for session in (NEXT, OURS):
+        inner = RequestIDs()
+        inner.policy, inner.binary, inner.echo, inner.held = plan.policy, False, None, OURS
+        inner.values = (session, None, None, Provenance.SIGNED, None, None)
+        with raise_failures():
+            sent = Responses(plan).write_echo("POST", shared, inner)
+        assert sent.content == b"busy"
+        assert (sent["X-Session-ID"], sent["Cache-Control"]) == (session, "no-cache")
+        sent.set_cookie("a", "2")
+        sent._resource_closers.append(sent.close)
+        assert (dict(shared.headers), read_cookies(shared)) == before
+    assert shared._resource_closers == []
+
+
+def test_a_plain_dict_of_headers_that_is_returned_again_has_one_client() -> None:
+    """
+    S11: a view may put a dict in the place of the headers, also of a response that it returns
+    again.
+    """
+    response: Any = HttpResponse()
+    write(response, FRESH)
+    response.headers = dict(response.headers)
+    plan = compile_policy(Policy(), WSGI)
+    inner = make_request_ids(plan.policy, {"session_id": ("s1", Provenance.CLIENT)})
+    with raise_failures():
+        sent = Responses(plan).write_echo("POST", response, inner)
+    assert (sent["X-Session-ID"], read_cookies(sent)) == ("s1", [])
+
+
 def test_a_cookie_that_a_view_sets_again_is_its_own() -> None:
     """
     What the application writes over ours in between stays.
@@ -288,7 +381,7 @@ def test_a_cookie_that_a_view_sets_again_is_its_own() -> None:
     response.set_cookie(NAME, "app")
     (line,) = write(response, OURS)
     assert line.startswith(f"{NAME}=app;")
-    del response.cookies[NAME]
+    response = HttpResponse()
     write(response, FRESH)
     del response.cookies[NAME]
     assert write(response, OURS) == []

@@ -111,7 +111,7 @@ class SessionContextMiddleware:
             response = self.get_response(request)
             if response.status_code >= ERROR and self._answers_last:
                 log_error(request, response, inner)
-            requests.responses.write_echo(method, response, inner)
+            response = requests.responses.write_echo(method, response, inner)
             _await_end(requests, request, response, inner)
             return response
         except BaseException as error:
@@ -145,7 +145,7 @@ class SessionContextMiddleware:
             response = await self.get_response(request)
             if response.status_code >= ERROR and self._answers_last:
                 await log_error_async(request, response, inner)
-            requests.responses.write_echo(method, response, inner)
+            response = requests.responses.write_echo(method, response, inner)
             _await_end(requests, request, response, inner)
             return response
         except BaseException as error:

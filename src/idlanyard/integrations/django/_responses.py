@@ -5,7 +5,7 @@ The echo on a Django response, and the binding of a stream.
 from __future__ import annotations
 
 from functools import partial
-from http.cookies import Morsel
+from http.cookies import Morsel, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.http import HttpResponse
@@ -52,27 +52,37 @@ class Responses:
             lambda line: choose_plain_echo(plan, *line), lambda line: len(line[0])
         )
 
-    def write_echo(self, method: str, response: Any, inner: RequestIDs) -> None:
+    def write_echo(self, method: str, response: Any, inner: RequestIDs) -> Any:
         """
-        Add the echo to a response; a failure is only logged.
+        Add the echo to a response, or to a copy of one that another request may be sending.
+
+        A failure is only logged.
 
         Args:
             method: the method of the request, as it arrived.
             response: any response of Django.
             inner: the IDs of the request.
+
+        Returns:
+            The response to send.
         """
         try:
             pairs = inner.echo
             if pairs is None or inner.binary:
                 pairs = self._make_echo(inner)
+            record: list[tuple[Any, ...]] = []
+            # Atomic: a view may return one object to several requests, each in a thread or task.
+            earlier = response.__dict__.setdefault(_WRITTEN, record)
+            if earlier is not record:
+                response = _copy_response(response, earlier)
+                setattr(response, _WRITTEN, record)
             try:
                 headers, added = response.headers._store, None
             except AttributeError:
                 # A view may put a plain dict in their place.
                 response.headers = ResponseHeaders(response.headers)
                 headers, added = response.headers._store, None
-            is_new = _WRITTEN not in response.__dict__
-            if pairs and is_new and self._plan.effects.plain.issuperset(headers):
+            if pairs and self._plan.effects.plain.issuperset(headers):
                 # An HttpRequest that code makes itself has no method.
                 added = self._added[method or "", response.status_code]
             written: Sequence[tuple[Any, ...]] = (
@@ -80,11 +90,13 @@ class Responses:
             )
             if self._plan.cookie is not None:
                 written = _write_cookie(self._plan.cookie, response, written)
-            setattr(response, _WRITTEN, written)
+            # Complete before the first header is written, for those that copy the response.
+            record += written
             for pair in written:
                 headers[pair[0].lower()] = pair[:2]
         except Exception as error:
             report_failure("echo", error)
+        return response
 
     def refuse(self, refusal: Refusal, inner: RequestIDs) -> HttpResponse:
         """
@@ -112,9 +124,6 @@ class Responses:
         They are pairs. The header that one of them replaces, if any, is behind it.
         """
         plan, headers = self._plan, response.headers._store
-        if (earlier := getattr(response, _WRITTEN, None)) is not None:
-            _remove_echo(headers, earlier)
-            _remove_cookie(response)
         if not pairs:
             return ()
         plain, counts = plan.effects.plain, plan.effects.values_count
@@ -156,18 +165,51 @@ def _write_cookie(
     return [pair for pair in written if pair[0] != cookie.header]
 
 
-def _remove_cookie(response: Any) -> None:
+def _copy_response(response: Any, written: Sequence[tuple[Any, ...]]) -> Any:
+    """
+    Return a copy of a response, with headers and cookies of its own and no echo.
+
+    Args:
+        response: a response that was returned to another request as well, which may be about
+            to send it.
+        written: the headers that were written into it for that request.
+    """
+    copy = object.__new__(response.__class__)
+    copy.__dict__.update(response.__dict__)
+    if hasattr(response.headers, "_store"):
+        # In one step each, since the other request may be writing into them.
+        headers: Any = ResponseHeaders({})
+        headers._store = {**response.headers._store}
+    else:
+        headers = ResponseHeaders(response.headers)
+    cookies = SimpleCookie()
+    cookies.update(response.cookies)
+    # Read after the headers and cookies, before which it was complete.
+    _remove_echo(headers._store, written)
+    _remove_cookie(cookies, response.__dict__.get(_COOKIE))
+    # To set a cookie anew changes its Morsel.
+    cookies.update({name: cast("Any", morsel).copy() for name, morsel in cookies.items()})
+    copy.headers, copy.cookies = headers, cookies
+    copy._resource_closers = [*response._resource_closers]
+    copy.__dict__.pop(_COOKIE, None)
+    return copy
+
+
+def _remove_cookie(cookies: dict[str, Morsel[str]], written: Any) -> None:
     """
     Remove the session cookie of an earlier request, as ``_remove_echo`` does.
     """
-    ours, value, before = response.__dict__.pop(_COOKIE, (None, None, None))
+    if written is None:
+        return
+    ours, value, before = written
+    name = ours.key
     # A view that has set a cookie of this name since has written into ours.
-    if ours is None or response.cookies.get(ours.key) is not ours or ours.value != value:
+    if ours.value != value or cookies.get(name) is not ours:
         return
     if before is None:
-        del response.cookies[ours.key]
+        del cookies[name]
     else:
-        response.cookies[ours.key] = before
+        cookies[name] = before
 
 
 def _parse_cookie(line: str) -> Morsel[str]:
