@@ -388,12 +388,19 @@ def link_words(prose: str, module: str) -> str:
     return re.sub(r"`([\w.]+)`|<code>([\w.]+)</code>", link, prose)
 
 
+def summarize_module(module: str) -> str:
+    """
+    Return the first paragraph of the docstring of a module, on one line.
+    """
+    return " ".join(explain_module(module).partition("\n\n")[0].split())
+
+
 def write_index(modules: list[str]) -> str:
     """
     Return the page that lists the modules.
     """
     rows = [
-        f"| [`{module}`]({module}.md) | {write_cell(explain_module(module).partition('.')[0])} | "
+        f"| [`{module}`]({module}.md) | {write_cell(summarize_module(module))} | "
         f"{', '.join(f'[{write_code(name)}]({module}.md#{name})' for name in list_names(module))} |"
         for module in modules
     ]

@@ -1,5 +1,6 @@
 """
-Check a built site: every link and anchor is there, and nothing is fetched from elsewhere.
+Check a built site: every link and anchor is there, nothing is fetched from elsewhere, and no
+Markdown is left as it was written.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ FETCHED = {
     "source": ("src", "srcset"),
     "video": ("src", "poster"),
 }
+# Tags whose text is shown as it is, or not at all.
+QUOTED = ("code", "pre", "script", "style")
+MARKUP = re.compile(r"`|\*\*|\]\(|\|---|\{#")
 
 
 class Page(HTMLParser):
     """
-    The links of a page, what it fetches, and its anchors.
+    The links of a page, what it fetches, its anchors, and the Markdown that is left in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,12 +36,15 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.fetched: list[str] = []
         self.anchors: set[str] = {""}
+        self.left: list[str] = []
+        self._quoted = 0
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """
         Note the links and anchors of a tag.
         """
+        self._quoted += tag in QUOTED
         given = {name: value for name, value in attrs if value}
         self.anchors.update(given[name] for name in ("id", "name") if name in given)
         if tag == "a" and "href" in given:
@@ -45,6 +52,19 @@ class Page(HTMLParser):
         for name in FETCHED.get(tag, ()):
             if name in given and given.get("rel") != "canonical":
                 self.fetched.append(given[name].split(" ")[0])
+
+    def handle_endtag(self, tag: str) -> None:
+        """
+        Note that a tag is closed.
+        """
+        self._quoted -= tag in QUOTED
+
+    def handle_data(self, data: str) -> None:
+        """
+        Note text that is Markdown.
+        """
+        if not self._quoted and MARKUP.search(data):
+            self.left.append(data.strip())
 
 
 def find_faults(site: Path) -> list[str]:
@@ -66,6 +86,8 @@ def find_page_faults(path: Path, page: Page, pages: dict[Path, Page]) -> Iterato
     """
     Yield the faults of one page.
     """
+    for text in page.left:
+        yield f"{text!r} is Markdown that is not rendered"
     for link in page.fetched:
         if urlsplit(link).scheme != "data" and not find_target(path, link):
             yield f"{link} is fetched from elsewhere, or is not there"

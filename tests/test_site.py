@@ -126,12 +126,14 @@ def test_the_navigation_has_every_page() -> None:
         pytest.param("a.html", '<a href="b.html#x">', "b.html#x leads to no part", id="no part"),
         pytest.param("a.html", '<script src="//cdn/x.js">', "fetched from elsewhere", id="script"),
         pytest.param("a.html", '<img src="x.png">', "x.png is fetched", id="no image"),
+        pytest.param("a.html", "<p><code>a`b</code></p>", "", id="code"),
+        pytest.param("a.html", "<p>a ``b</p>", "Markdown that is not rendered", id="Markdown"),
         pytest.param("a.css", "@import url(https://f/x.css)", "from elsewhere", id="style sheet"),
     ],
 )
 def test_faults_of_a_site_are_found(name: str, text: str, fault: str, tmp_path: Path) -> None:
     """
-    A link that leads nowhere, and what is fetched from elsewhere, is named.
+    A link that leads nowhere, what is fetched from elsewhere, and Markdown that is left, is named.
     """
     tmp_path.joinpath("b.html").write_text('<h2 id="here">', encoding="utf-8")
     tmp_path.joinpath(name).write_text(text, encoding="utf-8")
