@@ -312,7 +312,7 @@ def test_without_ours_the_lines_need_it_first() -> None:
     """
     The remedy of a line without IDs begins with the middleware where that is missing.
     """
-    server = replace(SERVER, output=[f"GET {PATH}"])
+    server = replace(SERVER, output=[f'"GET {PATH} HTTP/1.1" 200'])
     finding = judged("access-lines", seen(READ, server=server, is_installed=False))
     assert finding.write.startswith("install the middleware")
 

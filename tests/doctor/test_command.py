@@ -15,6 +15,7 @@ import pytest
 from doctor.observing import observed
 from doctor.running import run
 from idlanyard import __main__ as entry
+from idlanyard._doctor._checks._finding import RED, Finding
 from idlanyard._doctor._command import CANNOT_RUN, choose_checks, make_parser
 from idlanyard._doctor._report import Report, write_text
 from idlanyard._doctor._target import CannotRun
@@ -168,7 +169,7 @@ def test_a_django_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     done = run("--json", "--server", "none", "site_settings")
     found = {check["name"]: check for check in json.loads(done.out)["checks"]}
     assert (found["echo-404"]["verdict"], found["order"]["verdict"]) == ("ok", "red")
-    assert "outside of ours: CommonMiddleware" in found["order"]["seen"]
+    assert "outside of SessionContextMiddleware: CommonMiddleware" in found["order"]["seen"]
 
 
 def test_without_rich_the_report_is_plain() -> None:
@@ -217,3 +218,15 @@ def test_the_entry_knows_the_command(capsys: pytest.CaptureFixture[str]) -> None
     assert ended.value.code == 0
     assert "1  a check is red" in capsys.readouterr().out
     assert "doctor" in make_parser().prog
+
+
+def test_nothing_that_was_seen_controls_the_terminal() -> None:
+    """
+    Control characters of an application's headers or errors are written as in Python.
+    """
+    out = io.StringIO()
+    (check,) = choose_checks(["context"], [])
+    judged = [(check, Finding(RED, "\x1b[2J\u202eseen\nnext", "\x07"))]
+    write_text(Report("a\x1bpp", observed("wrong:leaving"), judged), out)
+    assert "\x1b" not in out.getvalue()
+    assert all(word in out.getvalue() for word in ("a\\x1bpp", "\\x1b[2J\\u202eseen", "\\x07"))

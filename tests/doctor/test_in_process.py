@@ -273,3 +273,24 @@ def test_wrapped_functions_are_looked_into() -> None:
     The layers go through functions that wrap others.
     """
     assert observed("wrong:leaving").application.layers == [f"{wrong.__name__}.leaving"]
+
+
+def test_only_made_up_paths_and_given_ones_are_called() -> None:
+    """
+    No route is called that was not named, also not the home page.
+    """
+    called: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        called.append(environ["PATH_INFO"])
+        start_response("404 Not Found", [])
+        return []
+
+    wrong.recording = app  # type: ignore[attr-defined]
+    try:
+        observed("wrong:recording", "/given?a=1")
+    finally:
+        del wrong.recording  # type: ignore[attr-defined]
+    others = {path for path in called if not path.startswith("/idlanyard-doctor-0123/")}
+    assert others == {"/given"}
+    assert len(called) == 10

@@ -88,6 +88,7 @@ def observe(line: argparse.Namespace) -> Observations:
         kind=line.kind,
         token=secrets.token_hex(4),
         paths=line.path,
+        headers=line.header,
         host=line.host,
         origin=line.origin,
         timeout=line.timeout,
@@ -136,6 +137,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="a path that may be called; repeat it for more",
     )
     add(
+        "--header",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="LINE",
+        help="a header of the requests for these paths, as in 'Authorization: Bearer ...'",
+    )
+    add(
         "--only",
         action="extend",
         default=[],
@@ -176,6 +185,13 @@ def _path(text: str) -> str:
     if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
         raise argparse.ArgumentTypeError("a path begins with /, and is percent-encoded")
     return text
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not text.isprintable() or not text.isascii():
+        raise argparse.ArgumentTypeError("a header is written 'Name: value'")
+    return name.strip(), value.strip()
 
 
 def _names(text: str) -> list[str]:

@@ -120,6 +120,7 @@ class _Observer:
             sessions=make_sessions(self.caught.policy),
             token=self.options.token,
             paths=self.options.paths,
+            headers=self.options.headers,
             origin=next(filter(None, origins)),
         )
 
@@ -134,11 +135,12 @@ class _Observer:
         """
         Keep an exchange, with the IDs that were bound in it.
         """
-        if not self.exchanges and exchange.is_late:
-            raise CannotRun(
-                f"the application does not answer: {exchange.fault}: start what it waits for, or "
-                f"raise --timeout"
-            )
+        if not self.exchanges and not exchange.status:
+            remedy = "start what it waits for, or raise --timeout"
+            if not exchange.is_late:
+                remedy = "let it answer 404 to a path that does not exist"
+            fault = exchange.fault or "its call ended without a response"
+            raise CannotRun(f"the application does not answer: {fault}: {remedy}")
         self.exchanges.append(replace(exchange, bound=self.caught.bound))
         self.caught.bound = {}
 

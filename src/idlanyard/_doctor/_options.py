@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 VARIABLE = "_IDLANYARD_DOCTOR"
 """
@@ -24,6 +25,7 @@ class Options:
         kind: its kind, or ``None`` to detect it.
         token: a word that is in every made-up path.
         paths: the paths that may be called.
+        headers: further header lines of the requests for these paths.
         host: the host of the requests, or ``""`` for the one that the application accepts.
         origin: the origin of a page in a browser, or ``""`` for one that the
             application allows.
@@ -34,6 +36,7 @@ class Options:
     kind: str | None = None
     token: str
     paths: list[str] = field(default_factory=list[str])
+    headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     host: str = ""
     origin: str = ""
     timeout: float = 10.0
@@ -50,4 +53,6 @@ def load_options(text: str) -> Options:
     """
     Return the options that ``dump_options`` wrote.
     """
-    return Options(**json.loads(text))
+    found: dict[str, Any] = json.loads(text)
+    found["headers"] = [(name, value) for name, value in found.get("headers", ())]
+    return Options(**found)

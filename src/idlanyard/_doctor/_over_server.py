@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from idlanyard._doctor._asking import Reply, ask, connect
 from idlanyard._doctor._entry import LAST_SESSION, SERVER
@@ -36,6 +36,7 @@ def observe_server(
         sessions=iter(observations.server_sessions),
         token=options.token,
         paths=options.paths,
+        headers=options.headers,
         origin=next(filter(None, [options.origin, *application.origins, UNKNOWN_ORIGIN])),
     )
     accepted = {one.probe.path for one in observations.exchanges if one.status == 101}
@@ -77,14 +78,14 @@ def _find_facts(running: Running, reading: Probe, host: str, options: Options) -
             label=SERVER, path=path, method=method, headers=headers, trailers=trailers or []
         )
         with connect(running.port, options.timeout) as connection:
-            return _read(ask(connection, probe, host))
+            return read_json(ask(connection, probe, host))
 
     last = [(LAST_SESSION, reading.session)]
     with connect(running.port, options.timeout) as connection:
         reply = ask(connection, reading, host, is_last=False)
         next_one = Probe(label=SERVER, path=path, headers=last)
         # Some servers close the connection, but may go on in the same thread.
-        after = show(last) if reply.closes else _read(ask(connection, next_one, host))
+        after = show(last) if reply.closes else read_json(ask(connection, next_one, host))
     alias = show([("X_Idlanyard_Doctor", _WORD)])
     trailed = show([], [("X-Idlanyard-Doctor", _WORD)])
     return {
@@ -95,12 +96,12 @@ def _find_facts(running: Running, reading: Probe, host: str, options: Options) -
     }
 
 
-def _read(reply: Reply) -> dict[str, Any]:
+def read_json(reply: Reply) -> dict[str, Any]:
     """
-    Return the JSON of a response, or an empty mapping.
+    Return the JSON object of a response, or an empty mapping.
     """
     try:
-        found: dict[str, Any] = json.loads(reply.body)
+        found: object = json.loads(reply.body)
     except ValueError:
         return {}
-    return found
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

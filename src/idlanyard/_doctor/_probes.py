@@ -36,6 +36,7 @@ def list_probes(
     sessions: Iterator[str],
     token: str,
     paths: Sequence[str],
+    headers: Lines,
     origin: str,
 ) -> list[Probe]:
     """
@@ -47,6 +48,7 @@ def list_probes(
         sessions: valid session IDs, each used once.
         token: a word that is in every made-up path.
         paths: the paths that may be called.
+        headers: further header lines of the requests for these paths.
         origin: the origin of a page in a browser.
     """
     spoofs = [(name, SPOOFED) for name in rules.identities]
@@ -76,11 +78,11 @@ def list_probes(
     ]
     for path in paths:
         probes += [
-            probe(GIVEN, spoofs, path=path),
-            probe(METHOD, [], path=path, method=_WRONG_METHOD),
+            probe(GIVEN, [*headers, *spoofs], path=path),
+            probe(METHOD, headers, path=path, method=_WRONG_METHOD),
         ]
         if kind == "asgi":
-            probes.append(_as_websocket(probe(WEBSOCKET, [], path=path)))
+            probes.append(_as_websocket(probe(WEBSOCKET, headers, path=path)))
     return probes
 
 

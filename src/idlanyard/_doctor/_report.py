@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, TextIO
 
 from idlanyard._doctor._checks._finding import OK, RED, Check, Finding
 from idlanyard._doctor._observations import Observations
+from idlanyard._doctor._probes import GIVEN
 from idlanyard._doctor._remedies import lines_for
 from idlanyard.registry._command._text import escape_text
 
@@ -56,6 +57,14 @@ class Report(NamedTuple):
             return []
         return lines_for(self.observations.application.framework)
 
+    @property
+    def paths(self) -> dict[str, int]:
+        """
+        The status of each path that was given; 0 if it was not answered.
+        """
+        given = [one for one in self.observations.exchanges if one.probe.label == GIVEN]
+        return {one.probe.path: one.status for one in given}
+
     def summarize(self) -> str:
         """
         Return how many checks have which verdict, in words.
@@ -76,6 +85,7 @@ def write_json(report: Report, out: TextIO) -> None:
         "kind": application.kind,
         "server": server.name if server else None,
         "status": report.status,
+        "paths": report.paths,
         "checks": [
             {"name": check.name, "about": check.about, **finding._asdict()}
             for check, finding in report.findings
@@ -104,6 +114,9 @@ def write_text(report: Report, out: TextIO) -> None:
 
         _table.write_table(title, rows, _COLOURS, out)
     out.write(f"\n{report.summarize()}\n")
+    if report.paths:
+        answers = ", ".join(f"{path} {status or '-'}" for path, status in report.paths.items())
+        out.write(f"Answers to GET: {escape_text(answers)}\n")
     if report.mending:
         out.write("These lines mend it:\n\n")
         out.writelines(f"    {line}".rstrip() + "\n" for line in report.mending)

@@ -35,7 +35,6 @@ _WERKZEUG: Final = (
 _FIRST_PORT: Final = 20_000
 _LAST_PORT: Final = 29_999
 _PATIENCE: Final = 10
-_TRIES: Final = 100
 _LAST_LINES: Final = 8
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 # gunicorn 25 is the first with this option, and writes a socket into the home directory without.
@@ -119,9 +118,9 @@ def find_server(kind: str, name: str | None) -> Server | None:
 
 
 def _is_installed(server: Server) -> bool:
-    if server.name == "gunicorn" and os.name == "nt":
-        return False
-    return importlib.util.find_spec(server.name) is not None
+    # gunicorn can be installed on Windows, and not be started.
+    needed = (server.name, "fcntl") if server.name == "gunicorn" else (server.name,)
+    return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
 def write_command(server: Server, kind: str, port: int, more: str) -> list[str]:
@@ -139,20 +138,24 @@ def write_command(server: Server, kind: str, port: int, more: str) -> list[str]:
 def find_port() -> int:
     """
     Return a port that nothing listens on.
-
-    Raises:
-        CannotRun: there is none.
     """
     choose = random.SystemRandom()
-    for _ in range(_TRIES):
+    while True:
         port = choose.randint(_FIRST_PORT, _LAST_PORT)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
-    raise CannotRun("no port of this machine is free: name one by --port")
+
+
+def is_free(port: int) -> bool:
+    """
+    Return whether nothing listens on a port.
+    """
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 class Running:
@@ -204,13 +207,13 @@ class Running:
                 f"mend what it says:\n  {lines}"
             ) from None
 
-    def stop(self) -> None:
+    def stop(self, patience: float = _PATIENCE) -> None:
         """
-        Stop the server.
+        Stop the server, by force if it is not gone after so many seconds.
         """
         self._process.terminate()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -115,7 +115,10 @@ def call_guarded(fn: Callable[[], Any], about: str) -> Any:
     try:
         return fn()
     except (Exception, SystemExit) as error:
-        raise CannotRun(f"{about} failed: {describe_error(error)}") from error
+        remedy = ""
+        if isinstance(error, ModuleNotFoundError):
+            remedy = f": install {error.name} into the environment of this command"
+        raise CannotRun(f"{about} failed: {describe_error(error)}{remedy}") from error
 
 
 def describe_error(error: BaseException) -> str:

@@ -65,7 +65,8 @@ def judge_caches(observations: Observations) -> Finding:
             names = ", ".join(_find_ids(exchange, observations))
             return red(
                 f"{place_of(exchange)}: {names} on a response that a shared cache may store",
-                "let the response say Cache-Control: private, or drop echo='always'",
+                "let the response say Cache-Control: private"
+                + (", or drop echo='always'" if observations.is_installed else ""),
             )
     return ok("no shared cache may store a response with an ID")
 

@@ -22,7 +22,7 @@ from idlanyard._doctor._observations import Exchange, Observations
 from idlanyard._doctor._probes import GIVEN, MINT, PREFLIGHT
 
 _METHODS: Final = r"\b(?:GET|POST|OPTIONS|PROPFIND|WebSocket)"
-_ACCESS: Final = re.compile(rf"{_METHODS} /")
+_ACCESS: Final = re.compile(rf"{_METHODS} /\S*(?:\"| HTTP/| \d)")
 _ERROR: Final = re.compile(r"\b(?:Exception|Error|Traceback)\b", re.IGNORECASE)
 _OF_TRACEBACK: Final = re.compile(
     r"\s|Traceback|[\w.]+(?:Error|Exception|Group)\b|During handling|The above"

@@ -4,10 +4,12 @@ Checks of what is around a request: other middlewares, the next request, outgoin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from idlanyard._doctor._checks._finding import INSTALL, Finding, not_applicable, ok, red, red_if
-from idlanyard._doctor._observations import Application, Observations
+from idlanyard._doctor._inspection import is_ours
+from idlanyard._doctor._observations import Observations
 
 # These may be outside: they neither answer requests nor write headers of ours, or are the
 # application itself.
@@ -23,7 +25,6 @@ _HARMLESS: Final = frozenset(
         "SentryWsgiMiddleware",
         "Starlette",
         "WSGIHandler",
-        "_Outermost",
     }
 )
 _MOVE: Final = {
@@ -32,6 +33,8 @@ _MOVE: Final = {
     "starlette": "call install(app) of idlanyard.integrations.starlette in place of add_middleware",
     "flask": "call IDLanyard(app) after everything that assigns app.wsgi_app",
 }
+MIDDLEWARE: Final = "SessionContextMiddleware"
+_PACKAGE: Final = "idlanyard"
 _OUTERMOST: Final = "put SessionContextMiddleware around everything else"
 
 
@@ -40,18 +43,19 @@ def judge_order(observations: Observations) -> Finding:
     Judge whether our middleware is the outermost.
     """
     application = observations.application
-    shown = " > ".join(map(_shorten, application.layers))
+    shown = " > ".join(_list_names(application.layers))
     if application.place is None and not observations.is_installed:
-        return red(f"ours is none of the layers: {shown}", INSTALL)
+        return red(f"{MIDDLEWARE} is none of the layers: {shown}", INSTALL)
     if application.place is None:
-        return not_applicable(f"ours bound the IDs, at a place that is not known: {shown}")
-    outside = [*_list_outside(application)]
-    write = _MOVE.get(application.framework, _OUTERMOST)
+        return not_applicable(f"{MIDDLEWARE} is at a place that is not seen: {shown}")
+    names = _list_names(application.layers[: application.place])
+    outside = [name for name in names if name not in _HARMLESS]
     if outside:
-        return red(f"outside of ours: {', '.join(outside)}", write)
+        write = _MOVE.get(application.framework, _OUTERMOST)
+        return red(f"outside of {MIDDLEWARE}: {', '.join(outside)}", write)
     faults = [message for message, _ in application.faults]
     remedies = " ".join(dict.fromkeys(remedy for _, remedy in application.faults))
-    return red_if(faults, remedies, otherwise=f"ours is the outermost: {shown}")
+    return red_if(faults, remedies, otherwise=f"{MIDDLEWARE} is the outermost: {shown}")
 
 
 def judge_context(observations: Observations) -> Finding:
@@ -90,13 +94,9 @@ def judge_outgoing(observations: Observations) -> Finding:
     return not_applicable("no client sends IDs")
 
 
-def _list_outside(application: Application) -> list[str]:
+def _list_names(layers: Sequence[str]) -> list[str]:
     """
-    Return the layers outside of ours that may answer, log or change a request without IDs.
+    Return the names of layers, without what the middleware puts around itself.
     """
-    names = map(_shorten, application.layers[: application.place])
-    return [name for name in names if name not in _HARMLESS]
-
-
-def _shorten(layer: str) -> str:
-    return layer.rpartition(".")[2]
+    kept = [layer for layer in layers if is_ours(layer) or layer.partition(".")[0] != _PACKAGE]
+    return [layer.rpartition(".")[2] for layer in kept]
