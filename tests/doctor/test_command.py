@@ -114,7 +114,10 @@ def test_an_application_that_prints_leaves_json_alone(tmp_path: Path) -> None:
     """
     The output of the application is not the output of the command.
     """
-    code = "print('{')\nasync def app(scope, receive, send):\n    print('}')\n"
+    code = (
+        "print('{')\ndef app(environ, start_response):\n    print('}')\n"
+        "    start_response('404 Not Found', [])\n    return []\n"
+    )
     tmp_path.joinpath("noisy.py").write_text(code, encoding="utf-8")
     words = ["-m", "idlanyard", "doctor", "--json", "--server", "none", "noisy:app"]
     done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, check=False)

@@ -28,6 +28,7 @@ from rules.breaches import BREACHES, Breach
 from rules.carrier_breaches import CARRIER_BREACHES
 from rules.command_breaches import COMMAND_BREACHES
 from rules.cookie_breaches import COOKIE_BREACHES
+from rules.doctor_breaches import DOCTOR_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
 from rules.policy_breaches import POLICY_BREACHES
 from rules.postgresql_breaches import POSTGRESQL_BREACHES
@@ -66,6 +67,7 @@ def every_breach() -> list[Breach]:
         *ATTACK_BREACHES,
         *COOKIE_BREACHES,
         *CARRIER_BREACHES,
+        *DOCTOR_BREACHES,
     ]
 
 
