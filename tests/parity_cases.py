@@ -363,6 +363,20 @@ PEERS = {
         scope={"server": ("/run/app.sock", None)},
         ids=ALICE,
     ),
+    "a unix socket, proven by its path, and a list in doubt": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", "proxy.example")),
+        policy=UNIX,
+        peer="",
+        scope={"server": ("/run/app.sock", None)},
+        only="asgi",
+        ids=ALICE,
+    ),
+    "an address that stands in a list, where a unix socket is assumed": Case(
+        lines=(SESSION, USER, ("X-Forwarded-For", PROXY)),
+        policy=Policy(trusted_peers=[PROXY, "unix"], assume_unix=True),
+        peer=PROXY,
+        ids=S1,
+    ),
     "a unix socket by an empty host that a list may have made": Case(
         lines=(SESSION, USER, ("X-Forwarded-For", "[]")),
         policy=UNIX,

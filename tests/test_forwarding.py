@@ -20,6 +20,7 @@ from idlanyard._decision.forwarding import (
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import ASGI
 from idlanyard._decision.trust import REWRITTEN, TRUSTED, judge_sender
+from idlanyard._policy.peers import LONGEST_LIST
 from idlanyard.asgi import SessionContextMiddleware
 
 PEER = "10.0.0.5"
@@ -131,6 +132,19 @@ def test_a_peer_without_an_address_may_come_from_an_element_without_one(
     S20: if a unix socket is only assumed, a nameless element of a list may have made the peer.
     """
     assert is_rewritten([line], None) is rewritten
+
+
+@pytest.mark.parametrize(
+    "others", [pytest.param([1_023], id="one line"), pytest.param([511, 511], id="two lines")]
+)
+def test_lists_are_read_up_to_their_bound(others: list[int]) -> None:
+    """
+    S19, S29: of all lists together 8,192 characters are read, and behind more nobody is trusted.
+    """
+    lines = ["1.1.1.1," * number + "11.1.1.1" for number in others]
+    assert sum(map(len, lines)) == LONGEST_LIST == 8_192
+    assert not is_rewritten(lines)
+    assert is_rewritten([*lines[:-1], f"{lines[-1]}1"])
 
 
 @given(st.text(max_size=40), st.booleans())

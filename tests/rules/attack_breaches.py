@@ -4,7 +4,7 @@ Breaches of the security rules, for ``tests/attacks/test_table.py``, which asks 
 
 from __future__ import annotations
 
-from rules.breaches import Breach
+from rules.breaches import Breach, table
 
 ORIGINS = "tests/test_origins.py::test_an_origin_covers_exactly_itself"
 BAGGAGE = "tests/test_baggage.py::"
@@ -172,5 +172,29 @@ ATTACK_BREACHES = [
         '        __import__("urllib.parse").parse.urlsplit(entry)\n'
         '        _, slash, path = entry.partition("://")[2].partition("/")\n',
         "tests/attacks/test_parsers.py::test_any_path_is_excluded_or_refused_with_one_to_write",
+    ),
+    Breach(
+        "S19",
+        "an address is not looked for in lists where a unix socket is assumed",
+        "_decision/trust.py",
+        "    assumed = peer == UNIX and plan.policy.assume_unix\n",
+        "    assumed = plan.policy.assume_unix\n",
+        table("an address that stands in a list, where a unix socket is assumed"),
+    ),
+    Breach(
+        "S20",
+        "a list in doubt makes a unix socket one that is not trusted",
+        "_decision/trust.py",
+        "    if peer is None or (peer == UNIX and plan.binary and not policy.assume_unix):\n",
+        "    if peer is None:\n",
+        table("a unix socket, proven by its path, and a list in doubt"),
+    ),
+    Breach(
+        "S29",
+        "a list of forwarding headers is read to its end, however long",
+        "_decision/trust.py",
+        "        length += len(value)\n",
+        "",
+        "tests/test_forwarding.py::test_lists_are_read_up_to_their_bound[one line]",
     ),
 ]
