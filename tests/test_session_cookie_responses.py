@@ -69,7 +69,7 @@ def test_the_table_is_read_whole() -> None:
     """
     The page's table has rows, and none that is not tried.
     """
-    assert len(ROWS) == len(re.findall(r"^\| `\d{3}`", PAGE, re.MULTILINE)) == 15
+    assert len(ROWS) == len(re.findall(r"^\| `\d{3}`", PAGE, re.MULTILINE)) == 17
 
 
 @BOTH
@@ -80,7 +80,10 @@ def test_the_table_is_read_whole() -> None:
         pytest.param([("Cache-Control", "no-cache")], "GET", 200, False, id="no-cache"),
         pytest.param([("Cache-Control", "private")], "GET", 200, True, id="private"),
         pytest.param([], "POST", 200, True, id="a POST"),
-        pytest.param([], "GET", 303, True, id="a redirect after a POST"),
+        pytest.param([], "POST", 303, True, id="a redirect after a POST"),
+        pytest.param([], "GET", 303, False, id="a redirect"),
+        pytest.param([], "HEAD", 503, False, id="a failure"),
+        pytest.param([("Cache-Control", "no-store")], "GET", 503, True, id="no-store"),
         pytest.param([("Expires", EXPIRED)], "GET", 200, False, id="expired"),
     ],
 )
@@ -94,6 +97,24 @@ def test_a_response_that_is_left_alone_sets_none(
     answer = serve((), policy=policy, headers=headers, method=method, status=status)
     assert len(answer.cookies) == int(is_set)
     assert values_of(answer.headers, "cache-control") == values_of(headers, "cache-control")
+
+
+@BOTH
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("status", [206, 303, 304, 400, 401, 403, 429, 500, 502, 503, 504, 520])
+def test_every_status_with_a_signed_session_is_kept_from_caches(
+    serve: Serve, status: int, method: str
+) -> None:
+    """
+    S11: some cache stores every status, and who has a signed ID has the session.
+    """
+    signed_only = Policy(session=session_spec(signed=[KEY]))
+    answer = serve((), policy=signed_only, status=status, method=method)
+    is_stored = status not in (206, 304) and method != "POST"
+    assert values_of(answer.headers, "cache-control") == (["private"] if is_stored else [])
+    # Without signatures the ID is no credential, and the response stays as it is.
+    answer = serve((), policy=Policy(), status=status, method=method)
+    assert values_of(answer.headers, "cache-control") == []
 
 
 @BOTH

@@ -126,6 +126,12 @@ ALLOWED = ("Access-Control-Allow-Origin", "https://shop.example")
             NOT_APPLICABLE,
             id="500 of the server",
         ),
+        pytest.param(
+            "echo-500",
+            seen(exchange(status=500, headers=FILE), rules=Rules(is_signed=True)),
+            NOT_APPLICABLE,
+            id="a stored 500 under signed sessions",
+        ),
         pytest.param("echo-stream", seen(exchange(parts=2)), OK, id="a stream"),
         pytest.param("echo-stream", seen(exchange(parts=1)), NOT_TRIED, id="no stream"),
         pytest.param("echo-websocket", seen(kind="wsgi"), NOT_APPLICABLE, id="no WebSockets"),
@@ -162,6 +168,13 @@ ALLOWED = ("Access-Control-Allow-Origin", "https://shop.example")
         ),
         pytest.param("caches", seen(exchange(headers=PRIVATE)), OK, id="private"),
         pytest.param("caches", seen(exchange()), RED, id="silent"),
+        pytest.param("caches", seen(exchange(status=500)), OK, id="a silent 500"),
+        pytest.param(
+            "caches",
+            seen(exchange(status=500), rules=Rules(is_signed=True)),
+            RED,
+            id="a silent 500 under signed sessions",
+        ),
         pytest.param("caches", seen(exchange(status=101)), OK, id="no cache keeps a WebSocket"),
         pytest.param("caches", seen(exchange(method="POST")), OK, id="no cache keeps a POST"),
         pytest.param(

@@ -230,7 +230,7 @@ def test_an_error_carries_the_cookie(door: Any) -> None:
     with door(f"https://{HOST}") as ask:
         failed = ask("GET", "/fail")
         after = ask("GET", "/")
-    assert failed.status_code == 500
+    assert (failed.status_code, failed.headers["cache-control"]) == (500, "private")
     assert cookies_of(failed) == [sorted_parts(set_line(session_of(after)))]
     assert cookies_of(after) == []
 

@@ -335,7 +335,7 @@ BREACHES = [
     Breach(
         "R9",
         "304 carries the IDs",
-        "_decision/response.py",
+        "_decision/caches.py",
         "frozenset({206, 304})",
         "frozenset({206})",
         ECHO + "test_statuses_that_carry_none",

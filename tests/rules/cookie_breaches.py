@@ -90,6 +90,14 @@ COOKIE_BREACHES = [
         ROW + "[`200`, `Cache-Control: public`-no-`public`-always-get_session_context-asgi]",
     ),
     Breach(
+        "S11",
+        "a cache that stores failures gives one client's signed session to another",
+        "_decision/plan.py",
+        'choose_stored_statuses(is_signed=policy.signs("session_id"))',
+        "choose_stored_statuses(is_signed=False)",
+        RESPONSES + "test_every_status_with_a_signed_session_is_kept_from_caches[500-GET-asgi]",
+    ),
+    Breach(
         "S26",
         "the application's cookie of that name stays beside ours",
         "_decision/response.py",

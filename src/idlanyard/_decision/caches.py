@@ -19,6 +19,10 @@ STORED_METHODS: Final = frozenset({"GET", "HEAD"})
 STORED_STATUSES: Final = frozenset(
     {200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 421, 451, 501}
 )
+WITHOUT_ECHO: Final = frozenset({206, 304})
+# Cloudflare stores 303 without any instruction, Akamai 500 and 502 to 504, Traffic Server with
+# negative caching 400, 403 and most of 5xx.
+_EVERY_STATUS: Final = frozenset(range(200, 1000)) - WITHOUT_ECHO
 
 _CONTROL: Final = "cache-control"
 _TARGETED: Final = "-cache-control"
@@ -82,6 +86,17 @@ class Instructions(NamedTuple):
     stored: Change | None
     otherwise: Change | None
     is_dated: bool
+
+
+def choose_stored_statuses(*, is_signed: bool) -> frozenset[int]:
+    """
+    Return the statuses of responses that count as stored without any instruction.
+
+    Args:
+        is_signed: whether sessions are signed. Another client that gets the ID then has the
+            session, so that every status counts.
+    """
+    return _EVERY_STATUS if is_signed else STORED_STATUSES
 
 
 class Caches:

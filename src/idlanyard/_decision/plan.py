@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from idlanyard._binding.inheritance import warn_of_inheritance
 from idlanyard._binding.snapshot import Values
 from idlanyard._binding.state import RequestIDs
-from idlanyard._decision.caches import Caches
+from idlanyard._decision.caches import Caches, choose_stored_statuses
 from idlanyard._decision.compiled_spec import CompiledSpec, find_managed_headers
 from idlanyard._decision.effects import Effects
 from idlanyard._decision.forwarding import read_forwarded, read_list
@@ -125,6 +125,7 @@ class CompiledPolicy:
         always_echoed: the echo names that no cache rule stops.
         echoed_unless_set: the echo names, in lower case, that the application may set.
         caches: the rules about caches.
+        stored_statuses: the statuses that caches store by themselves.
         effects: the effects of a response's headers on the echo.
         cookie: the session cookie, or ``None``.
         marks_private: whether a response without instructions to caches is made private
@@ -169,6 +170,7 @@ class CompiledPolicy:
         "secrets",
         "specs",
         "spellings",
+        "stored_statuses",
         "trusts",
         "warnings",
         "watched",
@@ -299,6 +301,7 @@ class CompiledPolicy:
         if policy.expose:
             merged += _RESPONSE_HEADERS
         self.caches = Caches(self.dialect)
+        self.stored_statuses = choose_stored_statuses(is_signed=policy.signs("session_id"))
         self.effects = Effects(self.caches, frozenset(name_of(name).lower() for name in merged))
         self.cookie = self._find_cookie()
         self.marks_private = policy.mark_private and not self.always_echoed and self.cookie is None

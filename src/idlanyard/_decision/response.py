@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, STORED_STATUSES, Change
+from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, WITHOUT_ECHO, Change
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.resolve import Refusal
@@ -23,7 +23,6 @@ _PHRASES: Final = {
 _UNAUTHORIZED: Final = 401
 _UNAVAILABLE: Final = 503
 _FINAL: Final = 200
-_WITHOUT_ECHO: Final = frozenset({206, 304})
 
 
 def add_echo(
@@ -53,9 +52,9 @@ def add_echo(
             else:
                 effects.learn_plain(name)
     stored, otherwise, is_dated, merged = effects.look_up(parts) if parts else effects.none
-    if status in STORED_STATUSES and method in STORED_METHODS:
+    if status in plan.stored_statuses and method in STORED_METHODS:
         change = stored
-    elif status < _FINAL or status in _WITHOUT_ECHO:
+    elif status < _FINAL or status in WITHOUT_ECHO:
         change = None
     else:
         change = otherwise
@@ -94,9 +93,9 @@ def choose_plain_echo(plan: CompiledPolicy, method: str, status: int) -> list[Pa
         method: the request's.
         status: the response's.
     """
-    if status < _FINAL or status in _WITHOUT_ECHO:
+    if status < _FINAL or status in WITHOUT_ECHO:
         return None
-    if status in STORED_STATUSES and method in STORED_METHODS:
+    if status in plan.stored_statuses and method in STORED_METHODS:
         return [plan.caches.private] if plan.marks_private else None
     return []
 

@@ -102,6 +102,7 @@ class Rules:
         is_read: whether the session ID of any client is taken from its header.
         is_echoed: whether responses have the session ID.
         is_logged: whether log lines have it as it is.
+        is_signed: whether sessions are signed.
         believes_anybody: whether every public address is trusted.
         trusts_addresses: whether some sender is trusted by its address.
         has_secret: whether some sender is trusted by a shared secret.
@@ -115,6 +116,7 @@ class Rules:
     is_read: bool = True
     is_echoed: bool = True
     is_logged: bool = True
+    is_signed: bool = False
     believes_anybody: bool = False
     trusts_addresses: bool = False
     has_secret: bool = False

@@ -60,6 +60,7 @@ def read_rules(policy: CheckedPolicy | None) -> Rules:
         is_read=session is not None and _is_read(session) and rules.admission is None,
         is_echoed=session is not None and bool(session.echo),
         is_logged=session is not None and session.log == "clear",
+        is_signed=rules.signs("session_id"),
         believes_anybody=rules.peers.anybody,
         trusts_addresses=not rules.peers.nobody and not rules.peers.unix,
         has_secret=rules.secret_header is not None,

@@ -147,6 +147,13 @@ class CheckedPolicy:
             return _DEFAULT_CHECK
         raise TypeError(explain_undeclared(name, self.names))
 
+    def signs(self, name: str) -> bool:
+        """
+        Return whether the ID *name* is minted with a signature.
+        """
+        spec = self.specs.get(name)
+        return spec is not None and signatures_of(spec) is not None
+
     def show(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
         """
         Return the text that *sink* shows of an ID: the ID, its pseudonym, or ``None``.

@@ -61,7 +61,7 @@ def judge_caches(observations: Observations) -> Finding:
     if not carrying:
         return not_applicable("no response has an ID")
     for exchange in carrying:
-        if exchange.status != 101 and may_be_stored(exchange):
+        if exchange.status != 101 and may_be_stored(exchange, observations.rules):
             names = ", ".join(_find_ids(exchange, observations))
             return red(
                 f"{place_of(exchange)}: {names} on a response that a shared cache may store",

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, STORED_STATUSES, Caches
+from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, Caches, choose_stored_statuses
 from idlanyard._decision.protocols import WSGI
-from idlanyard._doctor._observations import IN_PROCESS, Exchange, Observations
+from idlanyard._doctor._observations import IN_PROCESS, Exchange, Observations, Rules
 
 # Of both protocols, WSGI has headers as text, as they are here.
 _CACHES: Final = Caches(WSGI)
@@ -43,21 +43,29 @@ def _where(lane: str) -> str:
     return lane if lane == IN_PROCESS else f"under {lane}"
 
 
-def forbids_echo(exchange: Exchange) -> bool:
+def forbids_echo(exchange: Exchange, rules: Rules) -> bool:
     """
     Return whether a response allows shared caches to store it, so that it may have no ID.
     """
     found = _CACHES.read_instructions(exchange.headers)
-    stores = exchange.probe.method in STORED_METHODS and exchange.status in STORED_STATUSES
+    stores = _is_stored(exchange, rules)
     if found.is_dated and _CACHES.is_fresh(exchange.headers):
         return True
     return (found.stored if stores else found.otherwise) is None
 
 
-def may_be_stored(exchange: Exchange) -> bool:
+def _is_stored(exchange: Exchange, rules: Rules) -> bool:
+    """
+    Return whether caches store such a response if it says nothing about them.
+    """
+    statuses = choose_stored_statuses(is_signed=rules.is_signed)
+    return exchange.probe.method in STORED_METHODS and exchange.status in statuses
+
+
+def may_be_stored(exchange: Exchange, rules: Rules) -> bool:
     """
     Return whether shared caches may store a response: by its words, or since it has none.
     """
     found = _CACHES.read_instructions(exchange.headers)
-    stores = exchange.probe.method in STORED_METHODS and exchange.status in STORED_STATUSES
-    return forbids_echo(exchange) or (stores and found.stored != NO_CHANGE)
+    stores = _is_stored(exchange, rules)
+    return forbids_echo(exchange, rules) or (stores and found.stored != NO_CHANGE)

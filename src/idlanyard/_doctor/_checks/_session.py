@@ -179,7 +179,9 @@ def _judge_echo(observations: Observations, exchanges: Iterable[Exchange]) -> Fi
         if (
             not found
             and observations.is_installed
-            and (path in excluded or exchange.status in _NOT_ECHOED or forbids_echo(exchange))
+            and (
+                path in excluded or exchange.status in _NOT_ECHOED or forbids_echo(exchange, rules)
+            )
         ):
             spared = f"{place_of(exchange)}: no echo, as a shared cache may store it, or by exclude"
         elif not found:
