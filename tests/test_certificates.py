@@ -52,6 +52,7 @@ SUBJECTS: dict[str, tuple[str, str | None]] = {
     "twice by number": ("CN=x,2.5.4.3=admin", None),
     "beside another at one level": ("CN=x+OU=y", None),
     "behind another at one level": ("OU=y+CN=admin,O=Acme", None),
+    "as a user in another field": ("UID=admin", None),
     "in another field, quoted": ('O="a,CN=admin"', None),
     "in another field, escaped": (r"O=a\,CN=admin", None),
     "in another field, in hexadecimal": (r"O=a\2CCN=admin", None),
@@ -93,6 +94,9 @@ ONE_LINE: dict[str, tuple[str, str | None]] = {
     "an escape": ("/CN=a\\x00b", None),
     "an escaped slash in another field": (r"/O=x\/CN=admin", None),
     "a backslash at the end of another field": (r"/O=y/CN=admin/O=x\/CN=alice", None),
+    "several values at one level": ("/OU=x+CN=admin/CN=alice", None),
+    "another value at its level": ("/CN=alice+OU=operations", None),
+    "an escaped plus, or a backslash before one": (r"/O=x\+CN=admin/CN=alice", None),
     "an escape in another field": (r"/O=\xC3\x84cme/CN=alice", "alice"),
     "nothing before the first field": ("x/CN=admin", None),
     "with commas": ("O=Acme,CN=admin", None),
@@ -116,7 +120,16 @@ SUBJECT = r'By=spiffe://mesh/api;Hash=ab01;Subject="CN=alice,O=Acme\, Inc.";URI=
 FORWARDED: dict[str, tuple[str, str | None]] = {
     "alone": ("URI=spiffe://mesh/web", "spiffe://mesh/web"),
     "among others": (SUBJECT, "spiffe://mesh/web"),
-    "quoted": ('URI="spiffe://mesh/web";Hash=ab', "spiffe://mesh/web"),
+    "quoted": ('Hash=ab;URI="spiffe://mesh/web"', None),
+    "a subject with several values at one level": ('Subject="CN=a+OU=b";URI=x', "x"),
+    "a subject in bytes": ('Subject="CN=#0c0161,O=a";URI=x', "x"),
+    "an empty subject": ('Subject="";URI=x', "x"),
+    "a certificate": ('Cert="-----BEGIN%20CERTIFICATE-----%0Aab";Chain="";URI=x', "x"),
+    "every key": ('By=a;By=b;Hash=ab;Cert="";Chain="";Subject="";URI=x;DNS=b;DNS=c', "x"),
+    "a key of others": ("Hash=ab;Issuer=x;URI=admin", None),
+    "out of order": ("URI=admin;Hash=ab", None),
+    "a subject in one line": ('Subject="/CN=a";URI=admin', None),
+    "a semicolon in a subject": ('Subject="O=a;CN=b";URI=admin', None),
     "in another case": ("uri=spiffe://mesh/web", "spiffe://mesh/web"),
     "nothing": ("", None),
     "empty": ("Hash=ab;URI=", None),
@@ -168,6 +181,12 @@ OTHER_KEYS: dict[str, tuple[Any, str, str | None]] = {
     "a field": (forwarded_certificate("Subject", "CN"), SUBJECT, "alice"),
     "another field": (forwarded_certificate("Subject", "O"), SUBJECT, "Acme, Inc."),
     "no subject": (forwarded_certificate("Subject", "CN"), 'Subject=""', None),
+    "a subject that is the end of a URI": (
+        forwarded_certificate("Subject", "CN"),
+        'By=b;Hash=ab;URI=u;Subject="CN=admin"',
+        None,
+    ),
+    "a name before a URI": (forwarded_certificate("DNS"), "DNS=admin.example;URI=", None),
     "a subject with another quoted field": (
         forwarded_certificate("Subject", "CN"),
         r'Subject="O=\"a,CN=admin,L=b\""',
@@ -194,9 +213,65 @@ def test_each_key_is_read_in_its_way(case: str) -> None:
     assert parse(line) == value
 
 
+OWN_URI = ",By=spiffe://mesh/api;Hash=ab;URI="
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    "sent", ["X", "By", "URI", "DNS", "Hash", "Subject", "subject", "Cert", "Chain", "Subject-"]
+)
+def test_a_quotation_mark_in_a_uri_ends_no_value(sent: str, last: bool) -> None:
+    """
+    S1: Envoy quotes no URI, so a client cannot begin a value that its own URI ends.
+    """
+    parse = forwarded_certificate("URI", last=last)
+    assert parse(f'{sent}="{OWN_URI}";URI=spiffe://mesh/admin') is None
+    assert parse(f'{sent}="CN=a{OWN_URI}";URI=spiffe://mesh/admin') is None
+
+
+LONG: dict[str, tuple[Any, str]] = {
+    "a subject": (subject_field("CN"), "CN="),
+    "a subject in one line": (subject_field("CN", one_line=True), "/CN="),
+    "a URI": (forwarded_certificate("URI"), "URI="),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a_long_line_is_not_read(case: str) -> None:
+    """
+    S29: a line has up to 8,192 characters, so that none keeps the server busy.
+    """
+    parse, start = LONG[case]
+    value = "a" * (8192 - len(start))
+    assert parse(start + value) == value
+    assert parse(f"{start}{value}a") is None
+
+
+def test_a_unique_identifier_is_no_user() -> None:
+    """
+    S1: OpenSSL writes ``uid`` for one and ``UID`` for the other, and LDAP any case for the user.
+    """
+    assert subject_field("UID")("CN=mallory,uid=admin") is None
+    assert subject_field("UID")("uid=admin,UID=mallory") == "mallory"
+    assert subject_field("uniqueIdentifier")("uid=admin,UID=mallory") == "admin"
+    assert subject_field("userId")("Uid=mallory") == "mallory"
+
+
+@pytest.mark.parametrize("parse", [subject_field("CN"), forwarded_certificate("URI")])
+def test_a_function_that_only_reads_does_not_verify(parse: Any) -> None:
+    """
+    S1: a header that any client can write is no signature, whatever is read out of it.
+    """
+    with pytest.raises(PolicyError) as told:
+        Header("X-Client-DN", verify=parse)
+    assert "verifies nothing, so any client could be anybody" in str(told.value)
+    assert "write Header('X-Client-DN', parse=...)" in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("build", "said"),
     [
+        pytest.param(lambda: subject_field("uid"), "write subject_field('UID')", id="lower case"),
         pytest.param(lambda: subject_field("CN="), "write subject_field('CN')", id="a sign"),
         pytest.param(lambda: subject_field(""), "write subject_field('CN')", id="no name"),
         pytest.param(lambda: subject_field(None), "write subject_field('CN')", id="none"),  # type: ignore[arg-type]
@@ -294,18 +369,26 @@ def test_any_text_is_read_or_is_none(text: str) -> None:
         assert found is None or found in re.sub(r"\\(.)", r"\1", text)
 
 
-@given(TEXTS, st.lists(st.tuples(TYPES, VALUES), max_size=3))
-@example('URI=admin;Subject="', [])
-@example('URI=admin;Subject="', [("CN", ";URI=admin")])
-@example('URI=admin;Subject="\\', [("O", "x")])
-def test_a_client_cannot_write_the_last_element(sent: str, parts: list[tuple[str, str]]) -> None:
+# A comma in a URI is what no reader can tell from the end of an element.
+URIS = TEXTS.filter(lambda text: "," not in text)
+
+
+@given(TEXTS, st.lists(st.tuples(TYPES, VALUES), max_size=3), URIS)
+@example('URI=admin;Subject="', [], "spiffe://mesh/web")
+@example('URI=admin;Subject="', [("CN", ";URI=admin")], "spiffe://mesh/web")
+@example('URI=admin;Subject="\\', [("O", "x")], "spiffe://mesh/web")
+@example('Subject="CN=a\\', [], '";URI=admin')
+@example('Cert="', [], '";URI=admin')
+def test_a_client_cannot_write_the_last_element(
+    sent: str, parts: list[tuple[str, str]], uri: str
+) -> None:
     """
     S1: whatever precedes what the nearest proxy appends, only that is found, or nothing.
     """
     subject = ",".join(f"{name}={escape(value)}" for name, value in parts)
-    line = f'{sent},Hash=ab;Subject="{subject}";URI=spiffe://mesh/web'
+    line = f'{sent},Hash=ab;Subject="{subject}";URI={uri}'
     found = forwarded_certificate("URI", last=True)(line)
-    assert found in (None, "spiffe://mesh/web")
+    assert found in (None, uri.partition(";")[0])
 
 
 class Seen:

@@ -345,7 +345,7 @@ def _is_about_certificate(header: Header) -> bool:
     """
     Return whether a header is about a client certificate: by its name, or by who reads it.
     """
-    finds: str = getattr(header.parse, "finds", "")
+    finds: str = getattr(header.reader, "finds", "")
     return fold_header(header.name) == _CERTIFICATE_HEADER or finds.endswith("certificate")
 
 

@@ -175,6 +175,14 @@ class Header:
             wrong = callables.find_call_fault(read, "the line", awaited=awaited)
             if wrong is not None:
                 raise PolicyError(f"Header({option}=...) {wrong}", option=option, value=read)
+        if hasattr(self.verify, "finds"):
+            raise PolicyError(
+                f"Header(verify={self.verify!r}) reads what a header says about a certificate and "
+                f"verifies nothing, so any client could be anybody: write Header({self.name!r}, "
+                f"parse=...), and the proxy that sets it in trusted_peers",
+                option="verify",
+                value=self.verify,
+            )
         if self.parse is not None and self.verify is not None:
             raise PolicyError(
                 "Header(parse=..., verify=...) reads the line twice: let verify return the ID",
