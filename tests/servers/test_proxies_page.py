@@ -161,6 +161,19 @@ def test_each_server_costs_what_the_page_says(
     assert ("user_id" in seen["ids"]) == (believed == "yes")
 
 
+def test_a_socket_is_no_proof_once_the_peer_is_rewritten(tmp_path: Path) -> None:
+    """
+    S19, S20: where uvicorn takes the client from X-Forwarded-For, a unix socket is none.
+    """
+    start = next(line for line in starts(BY_SOCKET) if line.startswith("uvicorn"))
+    lines = [("X-Forwarded-For", "198.51.100.7"), ("X-User-ID", "alice")]
+    for option, user in (("", "alice"), (" --forwarded-allow-ips '*'", None)):
+        folder = tmp_path / f"as-{user}"
+        folder.mkdir()
+        with service(f"{start}{option}", variables(BY_SOCKET), folder) as up:
+            assert ask(up, "/", lines).json()["ids"].get("user_id") == user
+
+
 def test_every_server_of_the_page_has_its_price() -> None:
     """
     The table has a row for each program that the page starts.
