@@ -19,7 +19,14 @@ from idlanyard._doctor._entry import LAST_SESSION, ASGIEntry, make_entry
 from idlanyard._doctor._observations import Probe
 from idlanyard._doctor._options import dump_options
 from idlanyard._doctor._over_server import read_json
-from idlanyard._doctor._servers import SERVERS, Running, find_server, is_free, write_command
+from idlanyard._doctor._servers import (
+    SERVERS,
+    Running,
+    find_port,
+    find_server,
+    is_free,
+    write_command,
+)
 from idlanyard._doctor._target import CannotRun
 from ports import free_port
 
@@ -111,8 +118,9 @@ def test_servers_are_found_by_protocol() -> None:
 
 def test_a_port_in_use_is_not_free() -> None:
     """
-    A port that something listens on is not chosen.
+    A port that something listens on is not chosen, and one that is chosen is free.
     """
+    assert is_free(find_port())
     port = free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))

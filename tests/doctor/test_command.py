@@ -54,7 +54,7 @@ def test_wsgi_over_waitress() -> None:
     """
     A Flask application with ours is green over waitress, which writes no access lines; status 0.
     """
-    words = ("--server", "waitress", "--port", str(free_port()), "--path", "/")
+    words = ("--server", "waitress", "--port", str(free_port()), "--path", "/", "--header", "A: b")
     done = run(*words, f"{RIGHT}:create_app()")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith(f"{RIGHT}:create_app(): flask over WSGI, in process and under waitr")
@@ -80,6 +80,7 @@ def test_only_and_skip_choose_the_checks() -> None:
         pytest.param(["--kind", "x", "a:b"], "invalid choice: 'x'", id="a kind"),
         pytest.param(["--path", "boom", "a:b"], "a path begins with /", id="a path"),
         pytest.param(["--path", "/a b", "a:b"], "percent-encoded", id="a path with a space"),
+        pytest.param(["--header", "X-Token", "a:b"], "'Name: value'", id="a header"),
         pytest.param(["--timeout", "soon", "a:b"], "a number of seconds", id="a word as seconds"),
         pytest.param(["--timeout", "-1", "a:b"], "a number of seconds", id="seconds"),
         pytest.param(["--only", "mnt", "a:b"], "there is no check mnt", id="a check"),
@@ -157,7 +158,8 @@ def test_a_server_that_does_not_start_is_quoted() -> None:
     assert "--no-such-option" in done.err
 
 
-def test_a_django_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", ["", "WSGI_APPLICATION = 'site_wsgi.application'\n"])
+def test_a_django_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     """
     A settings module alone is a Django project; its order is judged by the system checks.
     """
@@ -167,7 +169,9 @@ def test_a_django_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "MIDDLEWARE = ['django.middleware.common.CommonMiddleware',\n"
         "    'idlanyard.integrations.django.SessionContextMiddleware']\n"
     )
-    tmp_path.joinpath("site_settings.py").write_text(settings, encoding="utf-8")
+    wsgi = "from django.core.wsgi import get_wsgi_application as get\napplication = get()\n"
+    tmp_path.joinpath("site_settings.py").write_text(settings + named, encoding="utf-8")
+    tmp_path.joinpath("site_wsgi.py").write_text(wsgi, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     done = run("--json", "--server", "none", "site_settings")
     found = {check["name"]: check for check in json.loads(done.out)["checks"]}

@@ -40,6 +40,7 @@ def test_an_application_that_hangs_cannot_be_checked(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("silent", "its call ended without a response: let it answer 404 to a path"),
         ("failing_lifespan", "lifespan failed: no database: start what it needs"),
         ("never_started", "lifespan did not start within 0.1 seconds"),
     ],

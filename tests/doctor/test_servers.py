@@ -5,13 +5,12 @@ Each server that the doctor starts is described as it is.
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 
 from doctor.running import run
-from idlanyard._doctor._servers import SERVERS, find_port, find_server
+from idlanyard._doctor._servers import SERVERS
 from ports import free_port
 
 TESTS = Path(__file__).parents[1]
@@ -37,24 +36,6 @@ def test_each_server_is_started_and_asked(
     rewrites = name == "uvicorn"
     assert (found["peer"]["verdict"] == "red") == rewrites
     assert found["access-lines"]["verdict"] == ("not applicable" if name == "waitress" else "red")
-
-
-def test_a_server_that_is_not_installed_is_named() -> None:
-    """
-    Without --server the first that is installed is taken, and none is no error.
-    """
-    assert find_server("asgi", "none") is None
-    found = find_server("wsgi", None)
-    assert found is not None
-    assert found.name == "gunicorn"
-
-
-def test_a_port_is_free() -> None:
-    """
-    The port that is chosen can be listened on.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", find_port()))
 
 
 def test_the_words_for_access_lines_mend_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,8 @@ def test_the_kind_is_detected(text: str, kind: str | None, found: str) -> None:
         (f"{APPS}.wrong:needs_arguments", None, "add --kind asgi or --kind wsgi"),
         (f"{APPS}.wrong:broken_factory", None, "is a factory, and its call failed: LookupError"),
         (f"{APPS}.wrong:broken_factory()", None, "broken_factory() failed: LookupError: as asked"),
+        (f"{APPS}.wrong:factory_without_library", None, ": install no_such_library into the env"),
+        ("builtins:dict", None, "add --kind asgi or --kind wsgi"),
         (f"{APPS}.right:wsgi", "django", f"settings module alone: write {APPS}.right"),
         ("type:app", None, "there is no module type here"),
     ],

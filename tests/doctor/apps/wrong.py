@@ -145,6 +145,19 @@ def takes_anything(*arguments: object) -> None:
     """
 
 
+def factory_without_library() -> None:
+    """
+    Miss a library that is imported late.
+    """
+    raise ModuleNotFoundError("No module named 'no_such_library'", name="no_such_library")
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    """
+    End without a response.
+    """
+
+
 def broken_factory() -> None:
     """
     Fail.
