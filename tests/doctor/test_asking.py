@@ -152,11 +152,17 @@ def test_a_server_that_takes_no_connection_is_given_up(tmp_path: Path) -> None:
     """
     output = tmp_path / "output"
     output.write_text("still loading", encoding="utf-8")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        running = Running(UVICORN, free_port(), process, output)
-        with pytest.raises(CannotRun, match="uvicorn did not start"):
-            running.wait(0.2)
-        process.kill()
+    with socket.socket() as held:
+        # Held, so that nobody listens there meanwhile.
+        held.bind(("127.0.0.1", 0))
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        running = Running(UVICORN, held.getsockname()[1], process, output)
+        try:
+            with pytest.raises(CannotRun, match="uvicorn did not start"):
+                running.wait(0.2)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def test_the_entry_reads_a_whole_body() -> None:
