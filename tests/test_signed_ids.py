@@ -21,7 +21,9 @@ from idlanyard import (
     PolicyError,
     Provenance,
     asgi,
+    dump,
     get_session_context,
+    get_session_id,
     identify,
     ids,
     new_session_id,
@@ -33,6 +35,9 @@ from idlanyard import (
 )
 from idlanyard._policy.keys import Signatures
 from idlanyard._policy.settings import policy_from_settings
+from idlanyard.integrations.custom import show_current_ids
+from idlanyard.integrations.logging import SessionContextFilter
+from idlanyard.integrations.logging import install as install_logging
 
 NEW, OLD = "n" * 32, "o" * 32
 STRICT = Policy(session=session_spec(signed=[NEW]))
@@ -315,6 +320,53 @@ def test_an_id_that_grows_too_long_is_replaced(serve: Serve) -> None:
     session, _, _ = serve(policy, None)
     assert len(session) == 65
     assert serve(policy, session)[0] == session
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(signed("s1"), "s1", id="signed"),
+        pytest.param(signed("s1", OLD), "s1", id="by another key"),
+        pytest.param("a.b", "a.b", id="set by code"),
+        pytest.param("s1", "s1", id="unsigned"),
+    ],
+)
+@pytest.mark.parametrize("is_fast", [False, True], ids=["filter", "factory"])
+def test_logs_and_spans_have_no_signature(value: str, shown: str, is_fast: bool) -> None:
+    """
+    S9: who reads a log line or a span cannot send the session; the application has it whole.
+    """
+    plain = {"session_id": shown}
+
+    def look() -> None:
+        identify(session_id=value)
+        assert (get_session_id(), dump()["session_id"][0]) == (value, value)
+        assert get_session_context().as_dict() == {"session_id": value}
+        assert get_session_context().as_attributes() == {"session.id": shown}
+        assert repr(get_session_context()) == f"SessionContext(session_id={shown!r})"
+        assert show_current_ids("log") == show_current_ids("span")
+        assert show_current_ids("log") | plain == show_current_ids("log")
+        make = logging.getLogRecordFactory()
+        for _ in range(2):
+            record = make("app", logging.INFO, __file__, 1, "said", (), None)
+            assert is_fast or SessionContextFilter().filter(record)
+            assert record.__dict__["session_id"] == shown
+
+    undo = install_logging() if is_fast else lambda: None
+    try:
+        serve_asgi(STRICT, None, look)
+    finally:
+        undo()
+
+
+def test_an_id_that_needs_no_signature_is_shown_whole() -> None:
+    """
+    Only where sessions are signed is anything taken from the end of one.
+    """
+    value = signed("s1")
+    seen: list[str] = []
+    serve_asgi(Policy(), value, lambda: seen.append(repr(get_session_context())))
+    assert seen == [f"SessionContext(session_id={value!r})"]
 
 
 def test_a_nested_demand_for_a_signature_needs_one() -> None:

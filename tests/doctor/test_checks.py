@@ -312,6 +312,15 @@ def test_lines(check: str, lines: list[str], verdict: str) -> None:
     assert hashed.verdict == NOT_APPLICABLE
 
 
+def test_a_line_has_a_signed_session_without_its_signature() -> None:
+    """
+    A session that is minted as ``ID.signature`` is in a line that has its ID.
+    """
+    server = replace(SERVER, output=[f's2 "GET {PATH} HTTP/1.1" 404'])
+    signed = exchange(lane="uvicorn", headers=[("X-Session-ID", f"s2.{'0a' * 16}")])
+    assert judged("access-lines", seen(signed, server=server)).verdict == OK
+
+
 def test_lines_need_a_server_and_an_error() -> None:
     """
     Without a server no line is judged, and without a failed request no line about an error.

@@ -9,11 +9,28 @@ from rules.breaches import Breach
 SESSION = "tests/test_session_cookie.py::"
 RESPONSES = "tests/test_session_cookie_responses.py::"
 DOORS = "tests/integrations/test_session_cookie.py::"
+SIGNED = "tests/test_signed_ids.py::"
 COOKIE = "_decision/session_cookie.py"
 DJANGO = "integrations/django/_responses.py"
 ROW = RESPONSES + "test_each_row_of_the_page_is_so"
 
 COOKIE_BREACHES = [
+    Breach(
+        "S9",
+        "a span has all that a client needs to take a session",
+        "_policy/checked_policy.py",
+        "            return value if spec is None or spec.signed is None else remove_signature(value)\n",
+        "            return value\n",
+        SIGNED + "test_logs_and_spans_have_no_signature[filter-signed]",
+    ),
+    Breach(
+        "S9",
+        "a log line has all that a client needs to take a session",
+        "integrations/logging.py",
+        " or spec.signed is not None for spec in policy.specs.values()):",
+        " for spec in policy.specs.values()):",
+        SIGNED + "test_logs_and_spans_have_no_signature[factory-signed]",
+    ),
     Breach(
         "S9",
         "any cookie may carry the session",

@@ -12,7 +12,7 @@ from idlanyard import _failures, ids
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checks import explain_undeclared
 from idlanyard._policy.id_check import IDCheck
-from idlanyard._policy.keys import QueueProofs
+from idlanyard._policy.keys import QueueProofs, remove_signature
 from idlanyard._policy.paths import Paths
 from idlanyard._policy.peers import TrustedPeers
 from idlanyard._policy.spec import STANDARD, IDSpec, check_of, signatures_of
@@ -157,11 +157,14 @@ class CheckedPolicy:
     def show(self, sink: Literal["log", "span"], name: str, value: str) -> str | None:
         """
         Return the text that *sink* shows of an ID: the ID, its pseudonym, or ``None``.
+
+        A signed ID is shown without its signature, so that nobody can send it again who reads
+        the log.
         """
         spec = self.specs.get(name)
         how = "clear" if spec is None else getattr(spec, sink)
         if how == "clear":
-            return value
+            return value if spec is None or spec.signed is None else remove_signature(value)
         return self.pseudonym(name, value) if how == "hash" else None
 
     def pseudonym(self, name: str, value: str) -> str:

@@ -17,6 +17,7 @@ The least length of a secret or key, in bytes.
 # Servers strip white space from the ends of a header, and refuse these characters inside.
 _UNSENDABLE: Final = re.compile(rb"^[ \t]|[ \t]$|[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS: Final = 32
+_SIGNATURE: Final = re.compile(rf"\.[0-9a-f]{{{_DIGITS}}}\Z")
 PROOF_DIGITS: Final = 64
 """
 The length of the proof of a carrier.
@@ -65,6 +66,13 @@ class Signatures:
     def _compute(self, key: bytes, value: str) -> str:
         message = f"signed {self._name}:{value}".encode()
         return self._digest(key, message, "sha256").hex()[:_DIGITS]
+
+
+def remove_signature(value: str) -> str:
+    """
+    Return a signed ID without its signature, and any other text as it is.
+    """
+    return value[: -_DIGITS - 1] if _SIGNATURE.search(value) else value
 
 
 class QueueProofs:

@@ -370,10 +370,10 @@ class _Factory:
 
 def _names_for(policy: CheckedPolicy) -> _Names:
     """
-    Return the names for records of *policy*, which may hide an ID from logs.
+    Return the names for records of *policy*, which may hide an ID or its signature from logs.
     """
     known = Declared.names
-    if any(spec.log != "clear" for spec in policy.specs.values()):
+    if any(spec.log != "clear" or spec.signed is not None for spec in policy.specs.values()):
         return _Names(None, known, {}, ())
     absent = dict.fromkeys(name for name in known if name not in policy.index)
     return _Names(policy, known, absent, {*known, *policy.names})

@@ -20,6 +20,7 @@ from idlanyard._doctor._checks._finding import (
 )
 from idlanyard._doctor._observations import Exchange, Observations
 from idlanyard._doctor._probes import GIVEN, MINT, PREFLIGHT
+from idlanyard._policy.keys import remove_signature
 
 _METHODS: Final = r"\b(?:GET|POST|OPTIONS|PROPFIND|WebSocket)"
 _ACCESS: Final = re.compile(rf"{_METHODS} /\S*(?:\"| HTTP/| \d)")
@@ -98,7 +99,9 @@ def _judge_lines(observations: Observations, lines: Iterable[str], write: str) -
     asked = _over_server(observations)
     # An ID that was refused has been replaced by the one on the response.
     echoed = {value for one in asked for value in one.values(rules.session)}
-    sessions = ({one.probe.session for one in asked} | echoed) - {""}
+    whole = ({one.probe.session for one in asked} | echoed) - {""}
+    # A signed ID is logged without its signature.
+    sessions = {remove_signature(session) for session in whole}
     without = [line for line in lines if not any(session in line for session in sessions)]
     if without:
         remedy = write if observations.is_installed else f"{INSTALL}; then {write}"
