@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from idlanyard._doctor._checks._every import CHECKS
 from idlanyard._doctor._checks._finding import Finding
-from idlanyard._doctor._in_process import observe
+from idlanyard._doctor._in_process import observe_application
 from idlanyard._doctor._observations import Observations
 from idlanyard._doctor._options import Options
 
@@ -24,7 +24,9 @@ def observed(target: str, *paths: str, kind: str | None = None) -> Observations:
     """
     Observe an application of ``doctor.apps`` in this very process.
     """
-    return observe(options_for(f"doctor.apps.{target}", *paths, kind=kind), lambda _: None)
+    return observe_application(
+        options_for(f"doctor.apps.{target}", *paths, kind=kind), lambda _: None
+    )
 
 
 def findings(observations: Observations) -> dict[str, Finding]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from doctor.observing import options_for
-from idlanyard._doctor._asking import Reply, ask, write_request
+from idlanyard._doctor._asking import Reply, send_probe, write_request
 from idlanyard._doctor._entry import LAST_SESSION, ASGIEntry, make_entry
 from idlanyard._doctor._observations import Probe
 from idlanyard._doctor._options import dump_options
@@ -44,7 +44,7 @@ def answered(*parts: bytes, is_closed: bool = True) -> Reply:
         theirs.sendall(b"".join(parts))
         if is_closed:
             theirs.shutdown(socket.SHUT_WR)
-        return ask(ours, PROBE, "localhost", is_last=False)
+        return send_probe(ours, PROBE, "localhost", is_last=False)
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,34 @@ import contextvars
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from opentelemetry.propagators.composite import CompositePropagator
 
 from doctor.apps import wrong
 from doctor.observing import observed, options_for
-from idlanyard import UNSET, Policy, request_spec, session_context, session_spec, user_spec
+from idlanyard import (
+    EVERYONE,
+    UNSET,
+    Policy,
+    request_spec,
+    session_context,
+    session_spec,
+    user_spec,
+)
 from idlanyard._binding.events import Event
 from idlanyard._doctor._context import list_left
 from idlanyard._doctor._driving_asgi import drive_asgi, run_lifespan
 from idlanyard._doctor._driving_wsgi import drive_wsgi
-from idlanyard._doctor._in_process import main, observe
+from idlanyard._doctor._in_process import main, observe_application
 from idlanyard._doctor._observations import Probe
 from idlanyard._doctor._options import VARIABLE, dump_options
 from idlanyard._doctor._policies import Caught, make_sessions, read_rules
 from idlanyard._doctor._target import CannotRun
 from idlanyard._policy.policy import checked_policy
+from idlanyard.integrations.httpx import install as install_httpx
+from idlanyard.integrations.opentelemetry._names import AttributeNames
+from idlanyard.integrations.opentelemetry._propagation import SessionContextPropagator
 
 PROBE = Probe(label="read", path="/", session="s1")
 
@@ -34,7 +47,7 @@ def test_an_application_that_hangs_cannot_be_checked(name: str) -> None:
     An application that does not answer the first request is given up after the time limit.
     """
     with pytest.raises(CannotRun, match="does not answer: no response within"):
-        observe(options_for(f"doctor.apps.wrong:{name}", limit=0.1), lambda _: None)
+        observe_application(options_for(f"doctor.apps.wrong:{name}", limit=0.1), lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +63,7 @@ def test_a_lifespan_that_fails_is_explained(name: str, said: str) -> None:
     An application that does not start is not asked anything.
     """
     with pytest.raises(CannotRun, match=said):
-        observe(options_for(f"doctor.apps.wrong:{name}", limit=0.1), lambda _: None)
+        observe_application(options_for(f"doctor.apps.wrong:{name}", limit=0.1), lambda _: None)
 
 
 def test_a_lifespan_that_fails_without_a_word() -> None:
@@ -295,3 +308,44 @@ def test_only_made_up_paths_and_given_ones_are_called() -> None:
     others = {path for path in called if not path.startswith("/idlanyard-doctor-0123/")}
     assert others == {"/given"}
     assert len(called) == 10
+
+
+def test_integrations_that_are_installed_are_listed() -> None:
+    """
+    The allow-lists of clients, and a propagator without one, are found without any request.
+    """
+    client = httpx.Client()
+    undo = install_httpx(client, to=["https://api.example", "https://*.b.example"])
+    propagator = SessionContextPropagator(
+        CompositePropagator([]), AttributeNames({}), EVERYONE, traced=False
+    )
+    found = observed("light:bare").application
+    assert "https://api.example, https://*.b.example" in found.outgoing
+    assert found.everyone == ["idlanyard.integrations.opentelemetry"]
+    propagator.uninstall()
+    undo()
+    client.close()
+    assert observed("light:bare").application.everyone == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "trusts"),
+    [
+        pytest.param(Policy(), False, id="nobody"),
+        pytest.param(Policy(trusted_peers=["unix"]), False, id="a socket"),
+        pytest.param(Policy(trusted_peers=["unix", "10.0.0.5"]), True, id="an address"),
+    ],
+)
+def test_only_addresses_can_be_rewritten(policy: Policy, trusts: bool) -> None:
+    """
+    A policy that trusts a unix socket alone does not go by the peer's address.
+    """
+    assert read_rules(checked_policy(policy)).trusts_addresses == trusts
+
+
+def test_a_policy_that_is_switched_off_promises_nothing() -> None:
+    """
+    With ``enabled=False`` no ID is minted, read or echoed, and none of it is a fault.
+    """
+    rules = read_rules(checked_policy(Policy(enabled=False)))
+    assert (rules.is_minted, rules.is_read, rules.is_echoed) == (False, False, False)

@@ -1,5 +1,5 @@
 """
-What docs/doctor.md shows is what the command prints.
+The output on docs/doctor.md is that of the command.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ DOCTOR_BREACHES = [
         "R9",
         "a response without the echo is judged green",
         HOME + "_checks/_session.py",
-        "        elif not found:\n",
-        "        elif False:\n",
+        "        if exchange.values(rules.session):\n",
+        "        if True:\n",
         CHECKS + "[not echoed]",
     ),
     Breach(

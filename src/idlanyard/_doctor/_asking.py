@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 
 
 @contextmanager
-def connect(port: int, timeout: float) -> Generator[socket.socket, None, None]:
+def open_connection(port: int, timeout: float) -> Generator[socket.socket, None, None]:
     """
     Keep a connection to the server open meanwhile.
     """
@@ -48,7 +48,9 @@ def connect(port: int, timeout: float) -> Generator[socket.socket, None, None]:
         yield connection
 
 
-def ask(connection: socket.socket, probe: Probe, host: str, *, is_last: bool = True) -> Reply:
+def send_probe(
+    connection: socket.socket, probe: Probe, host: str, *, is_last: bool = True
+) -> Reply:
     """
     Send one request and read the response.
 

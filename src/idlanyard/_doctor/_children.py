@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from idlanyard._doctor._in_process import FAILED, step_file
+from idlanyard._doctor._in_process import FAILED, name_step_file
 from idlanyard._doctor._observations import Observations, load_observations
 from idlanyard._doctor._options import VARIABLE, Options, dump_options
 from idlanyard._doctor._target import CannotRun
@@ -33,7 +33,7 @@ def observe_in_child(options: Options) -> Observations:
     """
     with tempfile.TemporaryDirectory() as folder:
         file, output = Path(folder, "observations"), Path(folder, "output")
-        ended = _run(options, file, output)
+        ended = _run_child(options, file, output)
         said = output.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
         if not file.exists():
             last = ["; it wrote last:", *said] if said else [""]
@@ -45,7 +45,7 @@ def observe_in_child(options: Options) -> Observations:
     return load_observations(text)
 
 
-def _run(options: Options, file: Path, output: Path) -> str:
+def _run_child(options: Options, file: Path, output: Path) -> str:
     """
     Run the child process, and return how it ended.
     """
@@ -59,14 +59,14 @@ def _run(options: Options, file: Path, output: Path) -> str:
             stderr=stream,
         )
         try:
-            return _wait(process, step_file(file), options.timeout * _PATIENCE)
+            return _wait_for_end(process, name_step_file(file), options.timeout * _PATIENCE)
         finally:
             # Also after an interrupt.
             process.kill()
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], step: Path, limit: float) -> str:
+def _wait_for_end(process: subprocess.Popen[bytes], step: Path, limit: float) -> str:
     """
     Wait for the end of the child process, or for a step that takes too long.
     """

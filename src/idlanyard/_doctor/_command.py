@@ -60,7 +60,7 @@ def main(arguments: Sequence[str], out: TextIO | None = None, err: TextIO | None
         line = make_parser().parse_args(arguments)
         target = line.target
         checks = choose_checks(line.only, line.skip)
-        observations = observe(line)
+        observations = observe_line(line)
     except CannotRun as error:
         if is_json:
             _report.write_failure(target, str(error), report_to)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str], out: TextIO | None = None, err: TextIO | None
     return report.status
 
 
-def observe(line: argparse.Namespace) -> Observations:
+def observe_line(line: argparse.Namespace) -> Observations:
     """
     Return the observations that a command line asks for.
 
@@ -133,14 +133,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--path",
         action="append",
         default=[],
-        type=_path,
+        type=_parse_path,
         help="a path that may be called; repeat it for more",
     )
     add(
         "--header",
         action="append",
         default=[],
-        type=_header,
+        type=_parse_header,
         metavar="LINE",
         help="a header of the requests for these paths, as in 'Authorization: Bearer ...'",
     )
@@ -148,7 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--only",
         action="extend",
         default=[],
-        type=_names,
+        type=_parse_names,
         metavar="NAMES",
         help="make these checks only, as in mint,read",
     )
@@ -156,7 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--skip",
         action="extend",
         default=[],
-        type=_names,
+        type=_parse_names,
         metavar="NAMES",
         help="leave these checks out",
     )
@@ -172,7 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--origin", default="", help="the Origin of a page that may call the application (CORS)")
     add(
         "--timeout",
-        type=_seconds,
+        type=_parse_seconds,
         default=10.0,
         metavar="SECONDS",
         help="the most that a request may take (10)",
@@ -181,24 +181,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _path(text: str) -> str:
+def _parse_path(text: str) -> str:
     if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
         raise argparse.ArgumentTypeError("a path begins with /, and is percent-encoded")
     return text
 
 
-def _header(text: str) -> tuple[str, str]:
+def _parse_header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip() or not text.isprintable() or not text.isascii():
         raise argparse.ArgumentTypeError("a header is written 'Name: value'")
     return name.strip(), value.strip()
 
 
-def _names(text: str) -> list[str]:
+def _parse_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:

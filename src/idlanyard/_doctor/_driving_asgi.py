@@ -114,7 +114,7 @@ async def drive_asgi(
     """
     connection = Connection(probe, host, state)
     context = contextvars.copy_context()
-    task = asyncio.create_task(_call(app, connection), context=context)
+    task = asyncio.create_task(_call_application(app, connection), context=context)
     await asyncio.wait({task}, timeout=limit)
     is_late = not task.done() and not connection.status
     fault = f"no response within {limit:g} seconds" if is_late else ""
@@ -138,7 +138,7 @@ async def drive_asgi(
     )
 
 
-async def _call(app: Any, connection: Connection) -> None:
+async def _call_application(app: Any, connection: Connection) -> None:
     await app(connection.scope, connection.receive, connection.send)
 
 

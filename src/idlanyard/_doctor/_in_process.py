@@ -43,7 +43,7 @@ The key under which the file has the reason why there are no observations.
 _FOR_SERVER: Final = 100
 
 
-def step_file(file: Path) -> Path:
+def name_step_file(file: Path) -> Path:
     """
     Return the file that names the current step, for the case that it hangs.
     """
@@ -56,21 +56,23 @@ def main(arguments: list[str]) -> int:
     """
     options, file = load_options(os.environ[VARIABLE]), Path(arguments[0])
     try:
-        text = dump_observations(observe(options, partial(_write, step_file(file))))
+        text = dump_observations(
+            observe_application(options, partial(_write_file, name_step_file(file)))
+        )
     except CannotRun as error:
         text = json.dumps({FAILED: str(error)})
-    _write(file, text)
+    _write_file(file, text)
     return 0
 
 
-def _write(file: Path, text: str) -> None:
+def _write_file(file: Path, text: str) -> None:
     # In one step, since another process reads it.
     written = file.with_suffix(".new")
     written.write_text(text, encoding="utf-8")
     written.replace(file)
 
 
-def observe(options: Options, begin: Callable[[str], None]) -> Observations:
+def observe_application(options: Options, begin: Callable[[str], None]) -> Observations:
     """
     Import an application, send it requests, and return the observations.
 

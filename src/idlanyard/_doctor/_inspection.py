@@ -26,10 +26,10 @@ def inspect_application(target: Target) -> Application:
     """
     Return the facts about an application, whose middlewares have to be built already.
     """
-    objects = [*_walk(target.app)]
+    objects = [*_list_objects(target.app)]
     framework = _find_framework(objects) or target.kind
     settings = _read_settings() if framework == "django" else None
-    layers = [_describe(one) for one in objects]
+    layers = [_describe_layer(one) for one in objects]
     if settings is not None:
         layers += [*map(str, settings.MIDDLEWARE)]
     return Application(
@@ -53,7 +53,7 @@ def is_ours(layer: str) -> bool:
     return module.split(".")[0] == _OURS and name in _DOORS
 
 
-def _walk(app: Any) -> Iterator[Any]:
+def _list_objects(app: Any) -> Iterator[Any]:
     """
     Return the application and what it wraps, the outermost first.
     """
@@ -68,13 +68,13 @@ def _find_inner(app: Any) -> Any:
     if inspect.ismethod(app):
         return None
     for name in _INNER:
-        inner = _read(app, name)
+        inner = _read_attribute(app, name)
         if callable(inner) and not (inspect.ismethod(inner) and inner.__self__ is app):
             return inner
     return getattr(app, "__wrapped__", None) if inspect.isfunction(app) else None
 
 
-def _read(app: Any, name: str) -> Any:
+def _read_attribute(app: Any, name: str) -> Any:
     """
     Return an attribute, unless reading it would run code of the application.
     """
@@ -84,7 +84,7 @@ def _read(app: Any, name: str) -> Any:
     return getattr(app, name, None)
 
 
-def _describe(app: Any) -> str:
+def _describe_layer(app: Any) -> str:
     named: Any = app
     if not inspect.isroutine(app):
         named = cast("Any", type(app))
@@ -140,7 +140,7 @@ def _list_origins(objects: list[Any], settings: Any) -> list[str]:
     """
     found: list[Any] = [*getattr(settings, "CORS_ALLOWED_ORIGINS", ())]
     for one in objects:
-        found += _read(one, "allow_origins") or ()
+        found += _read_attribute(one, "allow_origins") or ()
     return [origin for origin in found if isinstance(origin, str) and origin != "*"]
 
 

@@ -80,10 +80,10 @@ class Exchange:
         """
         Return the values of a response header, one for each line.
         """
-        return values_of(self.headers, name)
+        return list_values(self.headers, name)
 
 
-def values_of(lines: Iterable[tuple[str, str]], name: str) -> list[str]:
+def list_values(lines: Iterable[tuple[str, str]], name: str) -> list[str]:
     """
     Return the values of the lines of one header.
     """
@@ -211,7 +211,7 @@ def load_observations(text: str) -> Observations:
     """
     found: dict[str, Any] = json.loads(text)
     application: dict[str, Any] = found["application"]
-    application["faults"] = _pairs(application["faults"])
+    application["faults"] = _make_pairs(application["faults"])
     return Observations(
         application=Application(**application),
         rules=Rules(**found["rules"]),
@@ -224,13 +224,13 @@ def load_observations(text: str) -> Observations:
 def _load_exchange(found: dict[str, Any]) -> Exchange:
     probe: dict[str, Any] = found["probe"]
     for name in ("headers", "trailers"):
-        probe[name] = _pairs(probe[name])
+        probe[name] = _make_pairs(probe[name])
     for name in ("headers", "received"):
-        found[name] = _pairs(found[name])
+        found[name] = _make_pairs(found[name])
     found["probe"] = Probe(**probe)
     found["bound"] = {name: (value, how) for name, (value, how) in found["bound"].items()}
     return Exchange(**found)
 
 
-def _pairs(lists: list[list[str]]) -> Lines:
+def _make_pairs(lists: list[list[str]]) -> Lines:
     return [(first, second) for first, second in lists]

@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from idlanyard._doctor._asking import Reply, ask, connect
+from idlanyard._doctor._asking import Reply, open_connection, send_probe
 from idlanyard._doctor._entry import LAST_SESSION, SERVER
 from idlanyard._doctor._observations import Exchange, Lines, Observations, Probe, ServerFacts
 from idlanyard._doctor._options import Options
@@ -43,7 +43,7 @@ def observe_server(
     # A route that accepts none may fail, and write a line about that.
     probes = [one for one in probes if not one.websocket or one.path in accepted]
     with run_server(server, application.kind, options, port=port, more=more) as running:
-        exchanges = [_exchange(running, probe, host, options.timeout) for probe in probes]
+        exchanges = [_ask_server(running, probe, host, options.timeout) for probe in probes]
         reading = next(probe for probe in probes if probe.label == READ)
         facts = _find_facts(running, reading, host, options)
     output = running.output
@@ -53,9 +53,9 @@ def observe_server(
     )
 
 
-def _exchange(running: Running, probe: Probe, host: str, timeout: float) -> Exchange:
-    with connect(running.port, timeout) as connection:
-        reply = ask(connection, probe, host)
+def _ask_server(running: Running, probe: Probe, host: str, timeout: float) -> Exchange:
+    with open_connection(running.port, timeout) as connection:
+        reply = send_probe(connection, probe, host)
     return Exchange(
         lane=running.server.name,
         probe=probe,
@@ -77,15 +77,15 @@ def _find_facts(running: Running, reading: Probe, host: str, options: Options) -
         probe = Probe(
             label=SERVER, path=path, method=method, headers=headers, trailers=trailers or []
         )
-        with connect(running.port, options.timeout) as connection:
-            return read_json(ask(connection, probe, host))
+        with open_connection(running.port, options.timeout) as connection:
+            return read_json(send_probe(connection, probe, host))
 
     last = [(LAST_SESSION, reading.session)]
-    with connect(running.port, options.timeout) as connection:
-        reply = ask(connection, reading, host, is_last=False)
+    with open_connection(running.port, options.timeout) as connection:
+        reply = send_probe(connection, reading, host, is_last=False)
         next_one = Probe(label=SERVER, path=path, headers=last)
         # Some servers close the connection, but may go on in the same thread.
-        after = show(last) if reply.closes else read_json(ask(connection, next_one, host))
+        after = show(last) if reply.closes else read_json(send_probe(connection, next_one, host))
     alias = show([("X_Idlanyard_Doctor", _WORD)])
     trailed = show([], [("X-Idlanyard-Doctor", _WORD)])
     return {

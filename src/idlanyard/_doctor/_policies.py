@@ -12,6 +12,7 @@ from idlanyard._binding.events import Event
 from idlanyard._binding.state import get_binding
 from idlanyard._doctor._observations import Rules
 from idlanyard._policy.checked_policy import CheckedPolicy
+from idlanyard._policy.peers import UNIX
 from idlanyard._policy.policy import Policy, checked_policy
 from idlanyard._policy.posture import explain_policy
 from idlanyard._policy.proofs import Proof, proof_of
@@ -52,7 +53,7 @@ def read_rules(policy: CheckedPolicy | None) -> Rules:
     Return the part of a policy that the checks need; without one, that of the default policy.
     """
     rules = checked_policy(Policy()) if policy is None else policy
-    session = find_session(rules)
+    session = find_session(rules) if rules.enabled else None
     return Rules(
         session="X-Session-ID" if session is None else session.header,
         identities=[spec.header for spec in rules.specs.values() if needs_sender(spec)],
@@ -62,7 +63,7 @@ def read_rules(policy: CheckedPolicy | None) -> Rules:
         is_logged=session is not None and session.log == "clear",
         is_signed=rules.signs("session_id"),
         believes_anybody=rules.peers.anybody,
-        trusts_addresses=not rules.peers.nobody and not rules.peers.unix,
+        trusts_addresses=any(entry != UNIX for entry in rules.peers.entries),
         has_secret=rules.secret_header is not None,
         lines=[] if policy is None else explain_policy(rules, rules.exclude.entries).splitlines(),
         excluded=[*rules.exclude.entries],
@@ -104,9 +105,9 @@ def _make_session(session: IDSpec | None) -> str:
         return texts[0]
     check = check_of(session)
     valid = [text for text in texts if check.reason(text) is None]
-    return (valid or [_mint(session)])[0]
+    return (valid or [_mint_session(session)])[0]
 
 
-def _mint(session: IDSpec) -> str:
+def _mint_session(session: IDSpec) -> str:
     mint: Any = session.mint
     return str(mint()) if mint is not None else ""

@@ -38,7 +38,7 @@ app = SessionContextMiddleware(app)""",
 }
 
 
-def lines_for(framework: str) -> list[str]:
+def list_mending_lines(framework: str) -> list[str]:
     """
     Return the lines to write, for one of the frameworks or protocols.
     """

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TextIO
 from idlanyard._doctor._checks._finding import OK, RED, Check, Finding
 from idlanyard._doctor._observations import Observations
 from idlanyard._doctor._probes import GIVEN
-from idlanyard._doctor._remedies import lines_for
+from idlanyard._doctor._remedies import list_mending_lines
 from idlanyard.registry._command._text import escape_text
 
 _COLOURS: Final = {OK: "green", RED: "bold red"}
@@ -55,7 +55,7 @@ class Report(NamedTuple):
         """
         if self.observations.is_installed:
             return []
-        return lines_for(self.observations.application.framework)
+        return list_mending_lines(self.observations.application.framework)
 
     @property
     def paths(self) -> dict[str, int]:
@@ -106,7 +106,7 @@ def write_text(report: Report, out: TextIO) -> None:
     """
     Write the report for people: as a table if Rich is installed.
     """
-    rows, title = [*map(_escape, _list_rows(report))], escape_text(report.title)
+    rows, title = [*map(_escape_row, _list_rows(report))], escape_text(report.title)
     if importlib.util.find_spec("rich") is None:
         _write_plain(title, rows, out)
     else:
@@ -132,7 +132,7 @@ def _list_rows(report: Report) -> list[list[str]]:
     ]
 
 
-def _escape(row: list[str]) -> list[str]:
+def _escape_row(row: list[str]) -> list[str]:
     return ["\n".join(map(escape_text, cell.split("\n"))) for cell in row]
 
 

@@ -4,8 +4,8 @@ Checks of what browsers and caches in between make of the responses.
 
 from __future__ import annotations
 
-from idlanyard._doctor._checks._exchanges import labelled, may_be_stored, place_of
-from idlanyard._doctor._checks._finding import Finding, not_applicable, ok, red
+from idlanyard._doctor._checks._exchanges import describe_place, list_labelled, may_be_stored
+from idlanyard._doctor._checks._finding import Finding
 from idlanyard._doctor._observations import Exchange, Observations
 from idlanyard._doctor._probes import CORS, PREFLIGHT
 
@@ -21,16 +21,16 @@ def judge_exposure(observations: Observations) -> Finding:
     Judge whether scripts of pages that may read a response may read the session ID on it.
     """
     name = observations.rules.session
-    found = [one for one in labelled(observations, CORS) if one.values(_ALLOWED)]
+    found = [one for one in list_labelled(observations, CORS) if one.values(_ALLOWED)]
     if not found:
-        return not_applicable(_NO_CORS)
+        return Finding.not_applicable(_NO_CORS)
     for exchange in found:
-        if not _lists(exchange, _EXPOSED, name):
-            return red(
-                f"{place_of(exchange)}: no {name} in {_EXPOSED}",
+        if not _has_word(exchange, _EXPOSED, name):
+            return Finding.red(
+                f"{describe_place(exchange)}: no {name} in {_EXPOSED}",
                 f"Policy(expose=True), or expose_headers=[{name!r}] of your CORS middleware",
             )
-    return ok(f"{name} in {_EXPOSED}")
+    return Finding.ok(f"{name} in {_EXPOSED}")
 
 
 def judge_preflight(observations: Observations) -> Finding:
@@ -38,19 +38,19 @@ def judge_preflight(observations: Observations) -> Finding:
     Judge whether scripts of pages that may send a request may send the session ID with it.
     """
     rules = observations.rules
-    preflights = labelled(observations, PREFLIGHT)
-    if not any(one.values(_ALLOWED) for one in [*preflights, *labelled(observations, CORS)]):
-        return not_applicable(_NO_CORS)
+    preflights = list_labelled(observations, PREFLIGHT)
+    if not any(one.values(_ALLOWED) for one in [*preflights, *list_labelled(observations, CORS)]):
+        return Finding.not_applicable(_NO_CORS)
     if not rules.is_read:
-        return not_applicable(f"no client sends {rules.session}")
+        return Finding.not_applicable(f"no client sends {rules.session}")
     for exchange in preflights:
-        if exchange.status >= 400 or not _lists(exchange, _ALLOWED_HEADERS, rules.session):
-            return red(
-                f"{place_of(exchange)}: a script may not send {rules.session}",
+        if exchange.status >= 400 or not _has_word(exchange, _ALLOWED_HEADERS, rules.session):
+            return Finding.red(
+                f"{describe_place(exchange)}: a script may not send {rules.session}",
                 f"allow_headers=[{rules.session!r}] of your CORS middleware; or --skip preflight "
                 f"if no script sends it",
             )
-    return ok(f"a script may send {rules.session}")
+    return Finding.ok(f"a script may send {rules.session}")
 
 
 def judge_caches(observations: Observations) -> Finding:
@@ -59,16 +59,16 @@ def judge_caches(observations: Observations) -> Finding:
     """
     carrying = [one for one in observations.exchanges if _find_ids(one, observations)]
     if not carrying:
-        return not_applicable("no response has an ID")
+        return Finding.not_applicable("no response has an ID")
     for exchange in carrying:
         if exchange.status != 101 and may_be_stored(exchange, observations.rules):
             names = ", ".join(_find_ids(exchange, observations))
-            return red(
-                f"{place_of(exchange)}: {names} on a response that a shared cache may store",
+            return Finding.red(
+                f"{describe_place(exchange)}: {names} on a response that a shared cache may store",
                 "let the response say Cache-Control: private"
                 + (", or drop echo='always'" if observations.is_installed else ""),
             )
-    return ok("no shared cache may store a response with an ID")
+    return Finding.ok("no shared cache may store a response with an ID")
 
 
 def _find_ids(exchange: Exchange, observations: Observations) -> list[str]:
@@ -84,6 +84,6 @@ def _find_ids(exchange: Exchange, observations: Observations) -> list[str]:
     ]
 
 
-def _lists(exchange: Exchange, header: str, name: str) -> bool:
+def _has_word(exchange: Exchange, header: str, name: str) -> bool:
     words = {word.strip().lower() for value in exchange.values(header) for word in value.split(",")}
     return bool(words & {name.lower(), "*"})

@@ -11,18 +11,18 @@ from idlanyard._decision.caches import NO_CHANGE, STORED_METHODS, Caches, choose
 from idlanyard._decision.protocols import WSGI
 from idlanyard._doctor._observations import IN_PROCESS, Exchange, Observations, Rules
 
-# Of both protocols, WSGI has headers as text, as they are here.
+# WSGI has headers as text, as they are here.
 _CACHES: Final = Caches(WSGI)
 
 
-def labelled(observations: Observations, label: str) -> list[Exchange]:
+def list_labelled(observations: Observations, label: str) -> list[Exchange]:
     """
     Return the exchanges of one purpose.
     """
     return [one for one in observations.exchanges if one.probe.label == label]
 
 
-def place_of(exchange: Exchange) -> str:
+def describe_place(exchange: Exchange) -> str:
     """
     Return the request of an exchange and its outcome in words.
     """
@@ -36,10 +36,10 @@ def count_by_lane(exchanges: Sequence[Exchange]) -> str:
     Return the number of responses in each lane, in words.
     """
     lanes = [one.lane for one in exchanges]
-    return ", ".join(f"{lanes.count(lane)} {_where(lane)}" for lane in dict.fromkeys(lanes))
+    return ", ".join(f"{lanes.count(lane)} {_describe_lane(lane)}" for lane in dict.fromkeys(lanes))
 
 
-def _where(lane: str) -> str:
+def _describe_lane(lane: str) -> str:
     return lane if lane == IN_PROCESS else f"under {lane}"
 
 

@@ -37,6 +37,41 @@ class Finding(NamedTuple):
     seen: str
     write: str = ""
 
+    @classmethod
+    def ok(cls, seen: str) -> Finding:
+        """
+        Return the finding that all is well.
+        """
+        return cls(OK, seen)
+
+    @classmethod
+    def red(cls, seen: str, write: str) -> Finding:
+        """
+        Return the finding of a fault, with what to write.
+        """
+        return cls(RED, seen, write)
+
+    @classmethod
+    def red_if(cls, faults: list[str], write: str, *, otherwise: str) -> Finding:
+        """
+        Return the finding that these faults are red, or that all is well if there are none.
+        """
+        return cls.red("; ".join(dict.fromkeys(faults)), write) if faults else cls.ok(otherwise)
+
+    @classmethod
+    def not_applicable(cls, seen: str) -> Finding:
+        """
+        Return the finding that a check has nothing to say about this application.
+        """
+        return cls(NOT_APPLICABLE, seen)
+
+    @classmethod
+    def not_tried(cls, seen: str, write: str) -> Finding:
+        """
+        Return the finding that a check lacks a request, with how to allow one.
+        """
+        return cls(NOT_TRIED, seen, write)
+
 
 class Check(NamedTuple):
     """
@@ -51,38 +86,3 @@ class Check(NamedTuple):
     name: str
     about: str
     judge: Callable[[Observations], Finding]
-
-
-def ok(seen: str) -> Finding:
-    """
-    Return the finding that all is well.
-    """
-    return Finding(OK, seen)
-
-
-def red(seen: str, write: str) -> Finding:
-    """
-    Return the finding of a fault, with what to write.
-    """
-    return Finding(RED, seen, write)
-
-
-def not_applicable(seen: str) -> Finding:
-    """
-    Return the finding that a check has nothing to say about this application.
-    """
-    return Finding(NOT_APPLICABLE, seen)
-
-
-def not_tried(seen: str, write: str) -> Finding:
-    """
-    Return the finding that a check lacks a request, with how to allow one.
-    """
-    return Finding(NOT_TRIED, seen, write)
-
-
-def red_if(faults: list[str], write: str, *, otherwise: str) -> Finding:
-    """
-    Return the finding that these faults are red, or that all is well if there are none.
-    """
-    return red("; ".join(dict.fromkeys(faults)), write) if faults else ok(otherwise)

@@ -8,16 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from idlanyard._doctor._checks._exchanges import labelled
-from idlanyard._doctor._checks._finding import (
-    GIVE_A_PATH,
-    INSTALL,
-    Finding,
-    not_applicable,
-    not_tried,
-    ok,
-    red,
-)
+from idlanyard._doctor._checks._exchanges import list_labelled
+from idlanyard._doctor._checks._finding import GIVE_A_PATH, INSTALL, Finding
 from idlanyard._doctor._observations import Exchange, Observations
 from idlanyard._doctor._probes import GIVEN, MINT, PREFLIGHT
 from idlanyard._policy.keys import remove_signature
@@ -70,7 +62,7 @@ def judge_error_lines(observations: Observations) -> Finding:
         one for one in _over_server(observations) if one.status == 500 and one.probe.label == GIVEN
     ]
     if observations.server is not None and not failed:
-        return not_tried("no request failed", GIVE_A_PATH.format("fails with an error"))
+        return Finding.not_tried("no request failed", GIVE_A_PATH.format("fails with an error"))
     lines = observations.server.output if observations.server else []
     return _judge_lines(observations, [line for line in lines if _is_error(line)], _LOGGING)
 
@@ -87,15 +79,15 @@ def _is_error(line: str) -> bool:
 def _judge_lines(observations: Observations, lines: Iterable[str], write: str) -> Finding:
     server, rules = observations.server, observations.rules
     if server is None:
-        return not_tried(
+        return Finding.not_tried(
             "no server was started",
             "leave out --server none, and install one, such as uvicorn or waitress",
         )
     if not rules.is_logged:
-        return not_applicable("the policy keeps the ID out of log lines")
+        return Finding.not_applicable("the policy keeps the ID out of log lines")
     lines = [*lines]
     if not lines:
-        return not_applicable("no such line was written")
+        return Finding.not_applicable("no such line was written")
     asked = _over_server(observations)
     # An ID that was refused has been replaced by the one on the response.
     echoed = {value for one in asked for value in one.values(rules.session)}
@@ -105,10 +97,10 @@ def _judge_lines(observations: Observations, lines: Iterable[str], write: str) -
     without = [line for line in lines if not any(session in line for session in sessions)]
     if without:
         remedy = write if observations.is_installed else f"{INSTALL}; then {write}"
-        return red(
+        return Finding.red(
             f"{len(without)} of {len(lines)} without the ID, as in: {without[0][:_LONGEST]}", remedy
         )
-    return ok(f"the ID is in all {len(lines)}, as in: {lines[0][:_LONGEST]}")
+    return Finding.ok(f"the ID is in all {len(lines)}, as in: {lines[0][:_LONGEST]}")
 
 
 def _over_server(observations: Observations) -> list[Exchange]:
@@ -120,7 +112,7 @@ def _about_requests(observations: Observations) -> Iterator[str]:
     """
     Return the lines that name the path of a request which had a session ID.
     """
-    silent = [*labelled(observations, MINT), *labelled(observations, PREFLIGHT)]
+    silent = [*list_labelled(observations, MINT), *list_labelled(observations, PREFLIGHT)]
     unknown = {one.probe.path for one in silent}
     paths = {one.probe.path for one in _over_server(observations)} - unknown
     named = re.compile("|".join(map(_name_path, sorted(paths))) or r"(?!)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from idlanyard._doctor._checks._finding import INSTALL, Finding, not_applicable, ok, red, red_if
+from idlanyard._doctor._checks._finding import INSTALL, Finding
 from idlanyard._doctor._inspection import is_ours
 from idlanyard._doctor._observations import Observations
 
@@ -45,17 +45,17 @@ def judge_order(observations: Observations) -> Finding:
     application = observations.application
     shown = " > ".join(_list_names(application.layers))
     if application.place is None and not observations.is_installed:
-        return red(f"{MIDDLEWARE} is none of the layers: {shown}", INSTALL)
+        return Finding.red(f"{MIDDLEWARE} is none of the layers: {shown}", INSTALL)
     if application.place is None:
-        return not_applicable(f"{MIDDLEWARE} is at a place that is not seen: {shown}")
+        return Finding.not_applicable(f"{MIDDLEWARE} is at a place that is not seen: {shown}")
     names = _list_names(application.layers[: application.place])
     outside = [name for name in names if name not in _HARMLESS]
     if outside:
         write = _MOVE.get(application.framework, _OUTERMOST)
-        return red(f"outside of {MIDDLEWARE}: {', '.join(outside)}", write)
+        return Finding.red(f"outside of {MIDDLEWARE}: {', '.join(outside)}", write)
     faults = [message for message, _ in application.faults]
     remedies = " ".join(dict.fromkeys(remedy for _, remedy in application.faults))
-    return red_if(faults, remedies, otherwise=f"{MIDDLEWARE} is the outermost: {shown}")
+    return Finding.red_if(faults, remedies, otherwise=f"{MIDDLEWARE} is the outermost: {shown}")
 
 
 def judge_context(observations: Observations) -> Finding:
@@ -71,12 +71,12 @@ def judge_context(observations: Observations) -> Finding:
     if server is not None:
         left |= {f"{name} ({server.name}, next request)": None for name in server.left}
     if left:
-        return red(
+        return Finding.red(
             f"still set after the response: {', '.join(left)}",
             "let the middleware bind the ID, and read it by get_session_id(), in place of a "
             "variable that is set and never reset",
         )
-    return ok("no context variable has an ID of the request before")
+    return Finding.ok("no context variable has an ID of the request before")
 
 
 def judge_outgoing(observations: Observations) -> Finding:
@@ -85,13 +85,13 @@ def judge_outgoing(observations: Observations) -> Finding:
     """
     application = observations.application
     if application.everyone:
-        return red(
+        return Finding.red(
             f"{', '.join(application.everyone)} sends IDs to every host",
             "name the origins: to=['https://api.example'] in place of to=EVERYONE",
         )
     if application.outgoing:
-        return ok(f"IDs are sent to these origins only: {'; '.join(application.outgoing)}")
-    return not_applicable("no client sends IDs")
+        return Finding.ok(f"IDs are sent to these origins only: {'; '.join(application.outgoing)}")
+    return Finding.not_applicable("no client sends IDs")
 
 
 def _list_names(layers: Sequence[str]) -> list[str]:
