@@ -10,10 +10,12 @@ import re
 import runpy
 import sys
 import urllib.request
+from importlib import metadata
 
 import pytest
 from rich.console import Console
 
+import idlanyard
 from idlanyard import SessionContext
 from idlanyard import __main__ as entry
 from idlanyard.__main__ import main
@@ -164,6 +166,17 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
     help_text = capsys.readouterr().out
     assert "start two servers" in help_text
     assert "``" not in help_text
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    ``python -m idlanyard --version`` prints ``__version__``, which is the installed one.
+    """
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"idlanyard {idlanyard.__version__}\n"
+    assert idlanyard.__version__ == metadata.version("idlanyard")
 
 
 def test_the_command_line_runs_the_demo(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,8 @@ from idlanyard.ids import Provenance
 if TYPE_CHECKING:
     from idlanyard._binding.threads import ContextThreadPoolExecutor, carry
 
+__version__ = "0.1.0"
+
 __all__ = [
     "EVERYONE",
     "UNSET",

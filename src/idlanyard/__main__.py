@@ -10,6 +10,8 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from idlanyard import __version__
+
 _MISSING: Final = 2
 _ABOUT: Final = "Session, user and tenant IDs that travel with a request. Pages: docs/index.md"
 
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             process's own.
     """
     parser = argparse.ArgumentParser(prog="python -m idlanyard", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"idlanyard {__version__}")
     commands = parser.add_subparsers(dest="command")
     demo = commands.add_parser("demo", help="start two servers, send requests, show what came back")
     demo.add_argument("--serve", action="store_true", help="keep the servers up, to try with curl")
