@@ -463,7 +463,7 @@ SEVERAL: dict[str, tuple[list[Any], str, list[str]]] = {
     "none finds it": ([Asked(), Asked()], "forged", ["forged", "forged"]),
     "the first finds what is no ID": ([unfit, Asked()], GOOD, [GOOD]),
     "a plain function beside": ([verify_at_once, Asked()], GOOD, [GOOD]),
-    "a plain function finds it": ([verify_at_once, Asked()], "now alice", ["now alice"]),
+    "a plain function finds it": ([verify_at_once, Asked()], "now alice", []),
 }
 
 

@@ -54,7 +54,7 @@ def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
         )
 
 
-def count_failure(where: str, error: Exception) -> int:
+def count_failure(where: str, error: BaseException) -> int:
     """
     Count a failure and return the number of failures so far, or raise it under test.
     """

@@ -16,7 +16,7 @@ from idlanyard._binding.state import RequestIDs, apply_delta
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.reporting import report_rejections
 from idlanyard._decision.resolve import UNKNOWN, Edits, Refusal
-from idlanyard._decision.worker_threads import WorkerThreads, limit_time
+from idlanyard._decision.worker_threads import WorkerThreads, is_failure, limit_time
 from idlanyard._policy.admission import Admission
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.proofs import Proof, proof_of
@@ -115,7 +115,9 @@ class KnownSessions:
         try:
             async with limit_time(self._admission.timeout):
                 answer = _check_answer(await self._ask(session))
-        except Exception as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             self._report_outage(error)
             return self._apply(None, raw, inner, edits)
         self._report_recovery(began)
@@ -171,7 +173,7 @@ class KnownSessions:
         report_rejections(self._plan, raw, inner, [("session_id", reason)])
         return Refusal(status, "session_id", reason)
 
-    def _report_outage(self, error: Exception) -> None:
+    def _report_outage(self, error: BaseException) -> None:
         """
         Count a failure, and log the first one of an outage.
         """
@@ -217,5 +219,5 @@ def _check_answer(answer: object) -> bool:
     raise TypeError(f"Admission's function returned {type(answer).__name__}: return True or False")
 
 
-def _read_first_line(error: Exception) -> str:
+def _read_first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]

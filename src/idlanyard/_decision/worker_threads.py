@@ -52,6 +52,32 @@ def is_asyncio() -> bool:
     return True
 
 
+def is_failure(error: BaseException) -> bool:
+    """
+    Return whether what was awaited has failed, and the request is not to end.
+
+    A cancellation, or a group of them, is a failure where nobody has cancelled
+    the current task: it is that of another task, which several requests wait
+    for. On other event loops than asyncio's no task can be waited for like that.
+    """
+    if isinstance(error, Exception):
+        return True
+    if not is_asyncio():
+        return False
+    import asyncio
+
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return False
+    return _holds_only(error, (Exception, asyncio.CancelledError))
+
+
+def _holds_only(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_holds_only(one, kinds) for one in error.exceptions)
+    return isinstance(error, kinds)
+
+
 class WorkerThreads:
     """
     A bounded number of threads for one purpose, on any event loop.

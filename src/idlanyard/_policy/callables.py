@@ -34,21 +34,50 @@ def find_call_fault(fn: object, *arguments: str, awaited: bool = False) -> str |
     return f"is called with {listed}" if listed else "is called without arguments"
 
 
+def describe_finding(reader: object) -> str | None:
+    """
+    Return the words for what a function of ``idlanyard.certificates`` finds, ``None`` for another.
+    """
+    finds = getattr(reader, "finds", None)
+    return finds if isinstance(finds, str) else None
+
+
+class ReaderError(RuntimeError):
+    """
+    A failure to read an ID, in words that quote nothing a client wrote.
+    """
+
+
+def hide_text(error: BaseException) -> ReaderError:
+    """
+    Return an error as one that may be logged: its text may quote a token.
+    """
+    if isinstance(error, ReaderError):
+        return error
+    silent = ReaderError(f"{type(error).__name__}, whose text is not logged")
+    return silent.with_traceback(error.__traceback__)
+
+
 def call_reader(reader: Callable[[str], object], text: str) -> str | None:
     """
     Return the ID that a user's function finds in a text, or ``None``.
 
     Raises:
-        Exception: the function failed, or returned something else than text.
+        ReaderError: the function returned something else than text.
+        Exception: the function failed.
     """
     found = reader(text)
     if inspect.iscoroutine(found):
         # A plain function may return one as well, and nobody would await it.
         found.close()
+        raise ReaderError(
+            "it returned a coroutine, for which nobody waits: return a str, or None; only a "
+            "function that is written as 'async def verify(line):' is awaited, and only on ASGI"
+        )
     if not found:
         return None
     if not isinstance(found, str):
-        raise TypeError(f"it returned {type(found).__name__}: return a str, or None")
+        raise ReaderError(f"it returned {type(found).__name__}: return a str, or None")
     return found
 
 

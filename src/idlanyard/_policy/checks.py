@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from idlanyard._policy.admission import Admission
+from idlanyard._policy.callables import describe_finding
 from idlanyard._policy.default_specs import (
     request_spec,
     session_spec,
@@ -345,7 +346,7 @@ def _is_about_certificate(header: Header) -> bool:
     """
     Return whether a header is about a client certificate: by its name, or by who reads it.
     """
-    finds: str = getattr(header.reader, "finds", "")
+    finds = describe_finding(header.reader) or ""
     return fold_header(header.name) == _CERTIFICATE_HEADER or finds.endswith("certificate")
 
 

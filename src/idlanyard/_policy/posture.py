@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from idlanyard._policy.callables import describe_finding
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.checks import find_unproven_certificates
 from idlanyard._policy.proofs import Proof, proof_of
@@ -57,7 +58,7 @@ def _describe_source(source: Source) -> str:
 
 
 def _describe_parsed(parse: object, place: str) -> str:
-    finds = getattr(parse, "finds", "what a function finds")
+    finds = describe_finding(parse) or "what a function finds"
     return place if parse is None else f"{finds} in {place}"
 
 

@@ -4,11 +4,12 @@ The sources of an ID that the server sets, and that no client can write.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from idlanyard._policy.callables import call_reader, find_call_fault
+from idlanyard._policy.callables import ReaderError, call_reader, find_call_fault
 from idlanyard._policy.request import Request
 from idlanyard.exceptions import PolicyError
 
@@ -174,12 +175,16 @@ def _read_text(found: object, parse: Parse | None) -> list[str]:
     Return the ID in a value as a list of one, or nothing.
 
     Raises:
-        TypeError: it is another value than text, a number or a UUID.
+        ReaderError: it is another value than text, a number or a UUID.
+        Exception: the function failed.
     """
+    if inspect.iscoroutine(found):
+        # An async property: nobody would await it.
+        found.close()
     if found is None or found == "":
         return []
     if isinstance(found, bool) or not (isinstance(found, str | int) or _is_uuid(found)):
-        raise TypeError(f"the value is {type(found).__name__}: set text, a number or a UUID")
+        raise ReaderError(f"the value is {type(found).__name__}: set text, a number or a UUID")
     text = str(found) if parse is None else call_reader(parse, str(found))
     return [text] if text else []
 

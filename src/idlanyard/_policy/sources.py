@@ -175,7 +175,7 @@ class Header:
             wrong = callables.find_call_fault(read, "the line", awaited=awaited)
             if wrong is not None:
                 raise PolicyError(f"Header({option}=...) {wrong}", option=option, value=read)
-        if hasattr(self.verify, "finds"):
+        if callables.describe_finding(self.verify) is not None:
             raise PolicyError(
                 f"Header(verify={self.verify!r}) reads what a header says about a certificate and "
                 f"verifies nothing, so any client could be anybody: write Header({self.name!r}, "

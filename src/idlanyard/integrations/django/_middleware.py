@@ -17,7 +17,6 @@ from idlanyard._binding.state import attach_to_error, bound, reset_binding
 from idlanyard._decision.awaited_headers import check_sync_headers
 from idlanyard._decision.known_sessions import check_sync_admission
 from idlanyard._decision.reporting import report_bound
-from idlanyard._decision.resolve import NO_OUTCOMES
 from idlanyard._policy.policy import checked_policy
 from idlanyard.exceptions import PolicyError
 from idlanyard.integrations.django._lines import ERROR, answers_last, log_error, log_error_async
@@ -123,7 +122,7 @@ class SessionContextMiddleware:
     async def _serve_async(self, request: Any) -> Any:
         kinds = self._kinds or self._compile()
         requests = kinds[1] if hasattr(request, "scope") else kinds[0]
-        outcomes = NO_OUTCOMES
+        outcomes = None
         if requests.awaited_headers is not None:
             outcomes = await verify_headers(requests.awaited_headers, requests, request)
         inner, nested, refusal = requests.open(request, outcomes)

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from idlanyard import asgi, wsgi
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
-from idlanyard._decision.awaited_headers import make_awaited_headers
+from idlanyard._decision.awaited_headers import make_awaited_headers, settle_verified
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.reporting import report_rejections
-from idlanyard._decision.resolve import NO_OUTCOMES, find_open_ids, resolve, settle_case
+from idlanyard._decision.resolve import find_open_ids, resolve
 from idlanyard.integrations.django._paths import ASGI, WSGI
 from idlanyard.integrations.django._responses import Responses
 
 if TYPE_CHECKING:
     from idlanyard._binding.state import RequestIDs
-    from idlanyard._decision.awaited_headers import AwaitedHeaders
+    from idlanyard._decision.awaited_headers import AwaitedHeaders, Verified
     from idlanyard._decision.known_sessions import KnownSessions
     from idlanyard._decision.plan import CompiledPolicy
     from idlanyard._decision.protocols import Pair
-    from idlanyard._decision.resolve import Edits, Outcomes, Refusal, Resolution
+    from idlanyard._decision.resolve import Edits, Refusal, Resolution
     from idlanyard._policy.policy import Policy
 
     Opened = tuple[RequestIDs, bool, Refusal | None]
@@ -63,7 +63,7 @@ class WSGIRequests:
         may_be_nested = wsgi.KEY in meta or get_binding() is not UNBOUND
         return found, find_enclosing_ids(self.plan, meta) if may_be_nested else None
 
-    def open(self, request: Any, outcomes: Outcomes = NO_OUTCOMES) -> Opened:
+    def open(self, request: Any, outcomes: Verified | None = None) -> Opened:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
@@ -124,7 +124,7 @@ class ASGIRequests:
         headers = request.scope["headers"] = _header_lines(request)
         return headers, find_open_ids(request.scope.get(asgi.KEY))
 
-    def open(self, request: Any, outcomes: Outcomes = NO_OUTCOMES) -> Opened:
+    def open(self, request: Any, outcomes: Verified | None = None) -> Opened:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
@@ -171,10 +171,16 @@ class ASGIRequests:
 
 
 def _decide(
-    plan: CompiledPolicy, lines: list[Pair], raw: Any, outer: RequestIDs | None, outcomes: Outcomes
+    plan: CompiledPolicy,
+    lines: list[Pair],
+    raw: Any,
+    outer: RequestIDs | None,
+    outcomes: Verified | None,
 ) -> Resolution:
     # A header that is verified raises a question in any case.
-    return settle_case(plan, lines, raw, outcomes) if outcomes else resolve(plan, lines, raw, outer)
+    if outcomes:
+        return settle_verified(plan, lines, raw, outcomes)
+    return resolve(plan, lines, raw, outer)
 
 
 def _forget_headers(request: Any) -> None:
@@ -199,13 +205,13 @@ def _header_lines(request: Any) -> list[Pair]:
 
 async def verify_headers(
     awaited: AwaitedHeaders, requests: WSGIRequests | ASGIRequests, request: Any
-) -> Outcomes:
+) -> Verified | None:
     """
     Return the outcomes of the async functions that verify headers of a request.
     """
     lines, outer = requests.read(request)
     if outer is not None:
-        return NO_OUTCOMES
+        return None
     return await awaited.verify_lines(lines, requests.raw(request))
 
 
