@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +74,8 @@ def is_failure(error: BaseException) -> bool:
 
 def _holds_only(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return all(_holds_only(one, kinds) for one in error.exceptions)
+        held = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return all(_holds_only(one, kinds) for one in held)
     return isinstance(error, kinds)
 
 
