@@ -21,7 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drive import STRANGER, ask_wsgi, environ_of
 from idlanyard import (
+    EVERYONE,
     IDSpec,
     Policy,
     PolicyError,
@@ -32,6 +34,7 @@ from idlanyard import (
     extract,
     get_session_context,
     ids,
+    inject,
     require,
     restore,
     session_context,
@@ -43,6 +46,8 @@ from idlanyard._binding import carrier_proofs
 from idlanyard._policy.keys import Signatures
 from idlanyard._policy.settings import policy_from_settings
 from idlanyard.integrations.custom import bind_job, current_request
+from idlanyard.signing import Signer
+from idlanyard.wsgi import SessionContextMiddleware
 
 NEW, OLD, OTHER = (f"the {word} key of a queue, at random" for word in ("new", "old", "other"))
 CLIENT, CODE, SIGNED = Provenance.CLIENT, Provenance.CODE, Provenance.SIGNED
@@ -345,16 +350,95 @@ def test_a_session_that_anybody_may_choose_is_lowered_in_silence(
     assert not caplog.records
 
 
-def test_a_process_believes_itself() -> None:
+@pytest.mark.parametrize(
+    ("sender", "receiver", "how"),
+    [
+        pytest.param({}, {}, CODE, id="no keys"),
+        pytest.param({"queue_keys": [NEW]}, {}, CODE, id="signed, and no key to verify with"),
+        pytest.param({"queue_keys": [NEW]}, {"queue_keys": [NEW]}, CODE, id="signed"),
+        pytest.param({"queue_keys": [NEW]}, {"queue_keys": [OLD]}, CLIENT, id="no key here"),
+        pytest.param({}, {"queue_keys": [NEW]}, CLIENT, id="unsigned, and there are keys"),
+    ],
+)
+def test_a_process_believes_itself(
+    sender: dict[str, Any], receiver: dict[str, Any], how: Provenance
+) -> None:
     """
-    R13: what this process has dumped it believes, under whatever policies.
+    R13, S27: what this process has dumped it believes without keys; with keys, a proof alone.
     """
-    for sender in ({}, {"queue_keys": [NEW]}):
-        with using(**sender), session_context("s", user_id="u"):
-            carrier = json.loads(json.dumps(dump()))
-        for receiver in ({}, {"queue_keys": [OLD]}, {"queue_keys": [NEW]}):
-            assert how_of(carrier, **receiver) is CODE
-            assert how_of(carrier, **receiver) is CODE
+    with using(**sender), session_context("s", user_id="u"):
+        carrier = json.loads(json.dumps(dump()))
+    assert [how_of(carrier, **receiver) for _ in range(2)] == [how] * 2
+
+
+@pytest.mark.parametrize("keys", [None, [NEW]])
+@pytest.mark.parametrize("receiver", ["the same process", "another process", "a trusted queue"])
+def test_no_carrier_vouches_for_any_client(
+    keys: Any, receiver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    S1, S27: where every peer is trusted, a user of a peer is sent as a client's word, no receiver
+    believes it and none signs it; one warning says so, without the value.
+    """
+    policy = Policy(trusted_peers=EVERYONE, queue_keys=keys)
+    caplog.clear()
+    lines = ("X-Session-ID", "s"), ("X-User-ID", "root")
+    carriers = [dumped_in_request(policy, *lines) for _ in range(2)]
+    assert {how for carrier in carriers for _, how in ids_in(carrier)} == {"client"}
+    (record,) = caplog.records
+    assert re.search("user_id of .* trusts every client: write the networks", record.getMessage())
+    assert "root" not in record.getMessage()
+    if receiver != "the same process":
+        carrier_proofs._Written.renew()
+    headers: dict[str, str] = {}
+    is_trusted = receiver == "a trusted queue"
+    with using(queue_keys=keys, trusted_queue=is_trusted), restore(carriers[0]) as bound:
+        signer = Signer(keys=[OTHER])
+        inject(headers, to=["https://b.example"], url="https://b.example/", sign=signer)
+        assert (bound.user_id, bound.provenance("user_id")) == ("root", CLIENT)
+        with pytest.raises(UntrustedID):
+            require("user_id")
+    assert headers == {"X-Session-ID": "s", "X-User-ID": "root"}
+
+
+@pytest.mark.parametrize(
+    ("peers", "how"),
+    [
+        pytest.param([STRANGER], "peer", id="the proxy"),
+        pytest.param(["0.0.0.0/0"], "client", id="every address"),
+    ],
+)
+def test_a_carrier_vouches_for_named_peers(peers: Any, how: str) -> None:
+    """
+    R13: a user that a peer of a list has set is sent as such, beside what code has set.
+    """
+    policy = Policy(trusted_peers=peers)
+    carrier = dumped_in_request(policy, ("X-User-ID", "u"), tenant_id="t")
+    assert carrier["user_id"] == ["u", how]
+    assert carrier["tenant_id"] == ["t", "code"]
+
+
+def dumped_in_request(policy: Policy, *lines: tuple[str, str], **ids: str) -> Any:
+    """
+    Return the carrier that code of a request dumps.
+    """
+    found: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        with session_context(**ids):
+            found.append(json.loads(json.dumps(dump())))
+        start_response("200 OK", [])
+        return []
+
+    ask_wsgi(SessionContextMiddleware(app, policy), environ_of(lines))
+    return found[0]
+
+
+def ids_in(carrier: Any) -> list[tuple[str, str]]:
+    """
+    Return each value of a carrier and its provenance.
+    """
+    return [entry for name, entry in carrier.items() if name != "proof"]
 
 
 def test_a_process_believes_whole_carriers_of_its_own() -> None:
@@ -389,17 +473,32 @@ def test_a_process_remembers_its_latest_carriers() -> None:
     assert [how_of(carrier) for carrier in (first, forgotten, last)] == [CODE, CLIENT, CODE]
 
 
+def test_sessions_alone_push_out_no_user() -> None:
+    """
+    S27: requests of anonymous clients, however many, leave the carriers with users remembered.
+    """
+    with session_context("s", user_id="u"):
+        carrier = dump()
+    sessions: list[Any] = []
+    for number in range(carrier_proofs.MOST_REMEMBERED + 1):
+        with session_context(f"s{number}"):
+            sessions.append(dump())
+    assert how_of(carrier) is CODE
+    hows = [extract(one).provenance("session_id") for one in (sessions[0], sessions[-1])]
+    assert hows == [CLIENT, CODE]
+
+
 def test_a_carrier_that_proves_nothing_is_not_remembered() -> None:
     """
     The memory is for carriers with proven IDs: others need no belief.
     """
-    before = len(carrier_proofs._Written.digests)
+    before = len(carrier_proofs._Written.digests), len(carrier_proofs._Written.anonymous)
     with restore({"X-Session-ID": "of-a-client", "X-User-ID": "of-a-client"}):
         assert extract(dump()).as_dict() == {
             "session_id": "of-a-client",
             "user_id": "of-a-client",
         }
-    assert len(carrier_proofs._Written.digests) == before
+    assert before == (len(carrier_proofs._Written.digests), len(carrier_proofs._Written.anonymous))
 
 
 def test_threads_remember_all_that_they_dump() -> None:
@@ -506,6 +605,79 @@ def test_a_header_may_be_called_as_the_proof_is() -> None:
             "device_id": "d",
             "user_id": "u",
         }
+
+
+DEVICE = IDSpec(name="device", header="Device")
+GIVEN = {"device": "d", "user_id": "u"}
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "hows"),
+    [
+        pytest.param({"queue_keys": [NEW]}, {"queue_keys": [NEW]}, {CODE}, id="signed"),
+        pytest.param({}, {"queue_keys": [NEW]}, {CLIENT}, id="unsigned"),
+        pytest.param({"queue_keys": [NEW]}, {"queue_keys": [OLD]}, {CLIENT}, id="another key"),
+        pytest.param({}, {}, {CLIENT}, id="nothing said"),
+        pytest.param({}, {"trusted_queue": True}, {CLIENT, CODE}, id="trusted"),
+    ],
+)
+def test_a_header_may_be_called_as_its_id_is(
+    sender: dict[str, Any],
+    receiver: dict[str, Any],
+    hows: set[Provenance],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    R13, S27: an ID with the name of its header is as proven as the others of a signed carrier;
+    without a signature it may be a header, and the warning says so.
+    """
+    with using(extra=[DEVICE], **sender):
+        carrier = sent_ids(**GIVEN)
+    caplog.clear()
+    with using(extra=[DEVICE], **receiver):
+        found = extract(carrier)
+        lines = extract({"Device": ["d", "signed"], "X-User-ID": "u"})
+    assert found.as_dict() == GIVEN
+    assert {found.provenance(name) for name in GIVEN} == hows
+    said = [record.getMessage() for record in caplog.records if "device" in record.getMessage()]
+    assert [bool(re.search("its header has the same name", text)) for text in said] == [True] * (
+        CLIENT in hows
+    )
+    assert lines.provenance("device") is CLIENT
+
+
+def test_a_process_believes_a_header_that_is_called_as_its_id() -> None:
+    """
+    R13: in one process such an ID has the provenance that it was dumped with.
+    """
+    with using(extra=[DEVICE]), session_context(**GIVEN):
+        found = extract(dump())
+    assert {found.provenance(name) for name in GIVEN} == {CODE}
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        pytest.param({"queue_keys": [NEW]}, CODE, id="signed"),
+        pytest.param({"trusted_queue": True}, CLIENT, id="trusted"),
+        pytest.param({}, CLIENT, id="neither"),
+    ],
+)
+def test_a_sender_may_declare_more_ids(options: dict[str, Any], how: Provenance) -> None:
+    """
+    R13, S27: an ID that the receiver does not know is skipped, and a signature proves the others;
+    without one it may be any header.
+    """
+    with using(extra=[DEVICE], **options):
+        carrier = sent_ids(session_id="s", **GIVEN)
+    assert how_of(carrier, **options) is how
+    with using(**options):
+        assert extract(carrier).as_dict() == {"session_id": "s", "user_id": "u"}
+        # Signed or not, an unknown ID is not taken for a header of its name.
+        with using(user=user_spec(header="Device"), **options):
+            assert extract(carrier).user_id == ("u" if how is CODE else None)
+    forged = carrier | {"role": ["admin", "code"]}
+    assert how_of(forged, **options) is CLIENT
 
 
 def test_the_ids_of_a_context_keep_their_provenances() -> None:

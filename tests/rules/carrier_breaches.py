@@ -11,6 +11,7 @@ PROOFS = "_binding/carrier_proofs.py"
 KEYS = "_policy/keys.py"
 TESTS = "tests/test_carrier_proofs.py::"
 BELIEVED = TESTS + "test_a_carrier_is_believed_by_its_proof_or_its_queue"
+BELIEVES_ITSELF = TESTS + "test_a_process_believes_itself"
 FORGED = TESTS + "test_a_forged_carrier_proves_nothing_and_loses_nothing"
 
 CARRIER_BREACHES = [
@@ -18,7 +19,7 @@ CARRIER_BREACHES = [
         "S27",
         "anybody who can write to the queue names any user",
         PROOFS,
-        '    return "unsigned" if proof is None else "no keys"\n',
+        '    return "no keys" if is_signed else "unsigned"\n',
         "    return None\n",
         BELIEVED + "[unsigned]",
     ),
@@ -26,16 +27,16 @@ CARRIER_BREACHES = [
         "S27",
         "any text is a proof",
         PROOFS,
-        '        return None if is_proven else "wrong"\n',
-        "        return None\n",
+        "    return proof is not None and policy.queue_proofs.is_proof(proof, text)\n",
+        "    return proof is not None\n",
         FORGED + "[change_user]",
     ),
     Breach(
         "S27",
         "where unsigned carriers are trusted, one with a wrong proof is too",
         PROOFS,
-        "    if proof is not None and policy.queue_proofs is not None:\n",
-        "    if proof is not None and policy.queue_proofs is not None and not policy.trusted_queue:\n",
+        "    if is_signed and policy.queue_proofs is not None:\n",
+        "    if is_signed and policy.queue_proofs is not None and not policy.trusted_queue:\n",
         BELIEVED + "[signed by another, where unsigned ones are trusted]",
     ),
     Breach(
@@ -82,9 +83,57 @@ CARRIER_BREACHES = [
         "R13",
         "a process does not believe what it has dumped",
         PROOFS,
-        "        _Written.add(_make_digest(text, proof))\n",
+        "        _Written.add(_make_digest(text, proof), is_anonymous=is_anonymous)\n",
         "        pass\n",
-        TESTS + "test_a_process_believes_itself",
+        BELIEVES_ITSELF + "[no keys]",
+    ),
+    Breach(
+        "S27",
+        "a policy with keys believes what the process has written without",
+        PROOFS,
+        "    if policy.queue_proofs is None:\n",
+        "    if policy.queue_proofs is None or _Written.has(_make_digest(text, proof)):\n",
+        BELIEVES_ITSELF + "[unsigned, and there are keys]",
+    ),
+    Breach(
+        "S1",
+        "a carrier vouches for any client where every peer is trusted",
+        CARRIERS,
+        "        told = lower_for_others(how, policy)\n",
+        "        told = how\n",
+        TESTS + "test_no_carrier_vouches_for_any_client",
+    ),
+    Breach(
+        "R13",
+        "an ID that the receiver does not declare takes the proof from the others",
+        CARRIERS,
+        "    known = is_known_carrier(carrier, policy)\n",
+        "    known = _is_dump(carrier) and is_known_carrier(carrier, policy)\n",
+        TESTS + "test_a_sender_may_declare_more_ids[signed]",
+    ),
+    Breach(
+        "R13",
+        "a header that is called as its ID takes the proof from it",
+        CARRIERS,
+        "_read_claims(carrier, {}, is_dump=True)",
+        "_read_claims(carrier, dict.fromkeys(policy.specs), is_dump=True)",
+        TESTS + "test_a_header_may_be_called_as_its_id_is[signed]",
+    ),
+    Breach(
+        "R13",
+        "a header brings a provenance, where the queue is trusted",
+        CARRIERS,
+        "        proves = is_dump and key not in headers\n",
+        "        proves = is_dump\n",
+        TESTS + "test_a_header_may_be_called_as_its_id_is[trusted]",
+    ),
+    Breach(
+        "S27",
+        "sessions of anonymous clients push out carriers with users",
+        PROOFS,
+        "cls.anonymous if is_anonymous else cls.digests\n",
+        "cls.digests\n",
+        TESTS + "test_sessions_alone_push_out_no_user",
     ),
     Breach(
         "R13",
@@ -106,7 +155,7 @@ CARRIER_BREACHES = [
         "R13",
         "a process remembers every carrier for ever",
         PROOFS,
-        "            if len(cls.digests) > MOST_REMEMBERED:\n",
+        "            if len(digests) > MOST_REMEMBERED:\n",
         "            if False:\n",
         TESTS + "test_a_process_remembers_its_latest_carriers",
     ),
@@ -140,7 +189,7 @@ CARRIER_BREACHES = [
         CARRIERS,
         "key in (_OTHER_TENANT, PROOF)",
         "key == _OTHER_TENANT",
-        BELIEVED + "[signed]",
+        BELIEVED + "[signed, and trusted anyway]",
     ),
     Breach(
         "S27",

@@ -54,29 +54,44 @@ class _Written:
     The carriers with proven IDs that this process has written lately, as digests.
 
     A forked child is another process, and begins without any.
+
+    Attributes:
+        lock: held while a digest is added.
+        digests: of the carriers with an ID that has to be proven.
+        anonymous: of the others, such as those with a minted session alone:
+            any client can cause as many as it likes, and pushes out no user.
     """
 
     # Reentrant, since a signal may interrupt dump() by a function that calls it.
     lock: ClassVar[threading.RLock] = threading.RLock()
     digests: ClassVar[OrderedDict[bytes, None]] = OrderedDict()
+    anonymous: ClassVar[OrderedDict[bytes, None]] = OrderedDict()
 
     @classmethod
     def renew(cls) -> None:
         """
         Forget all, and replace the lock, which another thread may have held at a fork.
         """
-        cls.lock, cls.digests = threading.RLock(), OrderedDict()
+        cls.lock, cls.digests, cls.anonymous = threading.RLock(), OrderedDict(), OrderedDict()
 
     @classmethod
-    def add(cls, digest: bytes) -> None:
+    def add(cls, digest: bytes, *, is_anonymous: bool) -> None:
         """
-        Remember a carrier, and forget the one that was written longest ago.
+        Remember a carrier, and forget the one of its kind that was written longest ago.
         """
         with cls.lock:
-            cls.digests[digest] = None
-            cls.digests.move_to_end(digest)
-            if len(cls.digests) > MOST_REMEMBERED:
-                cls.digests.popitem(last=False)
+            digests = cls.anonymous if is_anonymous else cls.digests
+            digests[digest] = None
+            digests.move_to_end(digest)
+            if len(digests) > MOST_REMEMBERED:
+                digests.popitem(last=False)
+
+    @classmethod
+    def has(cls, digest: bytes) -> bool:
+        """
+        Return whether a carrier is remembered.
+        """
+        return digest in cls.digests or digest in cls.anonymous
 
 
 call_after_fork(_Written.renew)
@@ -89,20 +104,46 @@ def seal_carrier(carrier: dict[str, list[str]], policy: CheckedPolicy) -> dict[s
     text = _write_entries(carrier) if carrier else None
     if text is None:
         return carrier
-    is_proven = any(Provenance(how).proven for _, how in carrier.values())
+    proven = [name for name, (_, how) in carrier.items() if Provenance(how).proven]
     proof = None if policy.queue_proofs is None else policy.queue_proofs.prove(text)
-    if is_proven:
-        _Written.add(_make_digest(text, proof))
+    if proven:
+        is_anonymous = all(policy.specs[name].accept == "anyone" for name in proven)
+        _Written.add(_make_digest(text, proof), is_anonymous=is_anonymous)
     return carrier if proof is None else carrier | {PROOF: [proof]}
+
+
+def is_known_carrier(carrier: object, policy: CheckedPolicy) -> bool:
+    """
+    Return whether a carrier is known to be what ``dump`` has returned.
+
+    Either one of the policy's keys has signed it, whatever its names are, or
+    the policy has no keys, and this process has written it, with names that
+    the policy declares.
+
+    Args:
+        carrier: hostile input.
+        policy: the current policy.
+    """
+    if not isinstance(carrier, Mapping):
+        return False
+    entries = cast("Mapping[str, object]", carrier)
+    text, proof = _write_entries(entries), _read_proof(entries)
+    if text is None:
+        return False
+    if policy.queue_proofs is None:
+        is_declared = entries.keys() - {PROOF} <= policy.index.keys()
+        return is_declared and _Written.has(_make_digest(text, proof))
+    # A text that a process remembers may be known to others; a signature of it may not.
+    return proof is not None and policy.queue_proofs.is_proof(proof, text)
 
 
 def believe_claims(claims: Delta, carrier: Mapping[str, object], policy: CheckedPolicy) -> Delta:
     """
-    Return the claims of a carrier, each provenance lowered that is not to be believed.
+    Return the claims of a carrier that is not known, believed only if the queue is trusted.
 
     Args:
         claims: the IDs of the carrier, with the provenances that it names.
-        carrier: hostile input; all its keys are names of IDs, or ``"proof"``.
+        carrier: hostile input.
         policy: the current policy.
     """
     proven = {name for name, (_, how) in claims.items() if how is not None and how.proven}
@@ -133,15 +174,12 @@ def _find_doubt(carrier: Mapping[str, object], policy: CheckedPolicy) -> str | N
     """
     Return the reason for which a carrier is not believed, a key of ``_WARNINGS``, or ``None``.
     """
-    text, proof = _write_entries(carrier), _read_proof(carrier)
-    if text is not None and _make_digest(text, proof) in _Written.digests:
-        return None
-    if proof is not None and policy.queue_proofs is not None:
-        is_proven = text is not None and policy.queue_proofs.is_proof(proof, text)
-        return None if is_proven else "wrong"
+    is_signed = _read_proof(carrier) is not None
+    if is_signed and policy.queue_proofs is not None:
+        return "wrong"
     if policy.trusted_queue:
         return None
-    return "unsigned" if proof is None else "no keys"
+    return "no keys" if is_signed else "unsigned"
 
 
 def _read_proof(carrier: Mapping[str, object]) -> str | None:

@@ -11,8 +11,19 @@ from typing import Final, TypeAlias, cast
 
 from idlanyard import _failures
 from idlanyard._binding.blocks import Block
-from idlanyard._binding.carrier_proofs import PROOF, PROOF_LENGTH, believe_claims, seal_carrier
-from idlanyard._binding.reading import find_id, get_session_context, iterate_current
+from idlanyard._binding.carrier_proofs import (
+    PROOF,
+    PROOF_LENGTH,
+    believe_claims,
+    is_known_carrier,
+    seal_carrier,
+)
+from idlanyard._binding.reading import (
+    find_id,
+    get_session_context,
+    iterate_current,
+    lower_for_others,
+)
 from idlanyard._binding.snapshot import SessionContext, make_snapshot
 from idlanyard._binding.state import (
     Binding,
@@ -40,6 +51,23 @@ UNPROVEN: Final = (
 )
 """
 The warning about a provenance in what counts as headers.
+"""
+
+LIKE_A_HEADER: Final = (
+    "idlanyard: the %s of a job or message counts as a client's word, as its header has the same "
+    "name, and only a signature tells the two apart: give senders and receivers the same "
+    "Policy(queue_keys=[...]), or the ID another header"
+)
+"""
+The warning about a provenance beside a key that is an ID's name and a header's.
+"""
+
+EVERYBODYS: Final = (
+    "idlanyard: the %s of a job or message is passed on as a client's word, as trusted_peers "
+    "trusts every client: write the networks of your proxies there instead"
+)
+"""
+The warning of a sender that would vouch for the word of any client.
 """
 
 _PROVENANCES: Final = {provenance.value: provenance for provenance in Provenance}
@@ -76,11 +104,11 @@ def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
     """
     Return the IDs of a carrier, without those that are not valid.
 
-    A provenance is accepted if every key is a declared name, as in a mapping
-    from ``dump``, and the key is not a header's name; one that counts as
-    proven, only if the carrier is believed. Headers may be in any case, in a
-    mapping or in pairs, with text, bytes or a list of lines as values. If an
-    ID has several values, all are dropped.
+    A provenance is accepted in a mapping that is known to be from ``dump``,
+    and in one whose keys are all declared names, beside a key that is no
+    header's name; one that counts as proven, only if the carrier is believed.
+    Headers may be in any case, in a mapping or in pairs, with text, bytes or
+    a list of lines as values. If an ID has several values, all are dropped.
 
     Args:
         carrier: the value that arrived.
@@ -90,36 +118,51 @@ def read_carrier(carrier: object, *, as_headers: bool = True) -> Delta:
     policy = get_binding().policy
     if as_headers and isinstance(carrier, SessionContext):
         return _accept_claims(_read_context(carrier))
-    dumped = _is_dump(carrier)
+    known = is_known_carrier(carrier, policy)
+    dumped = known or _is_dump(carrier)
     if (dumped or not as_headers) and _is_too_long(carrier):
         _warn_of_refusal("whole carrier", f"longer than {MOST_BYTES} bytes")
         return {}
-    claims = _accept_claims(_read_claims(carrier, is_dump=dumped))
+    if known:
+        return _accept_claims(_read_claims(carrier, {}, is_dump=True))
+    headers = {spec.header.lower(): name for name, spec in policy.specs.items()}
     if not dumped:
-        return claims
-    return believe_claims(claims, cast("Mapping[str, object]", carrier), policy)
+        return _accept_claims(_read_claims(carrier, headers, is_dump=False))
+    mapping = cast("Mapping[str, object]", carrier)
+    # A header may be called as the proof is; the proof of a carrier is never alone in it.
+    if len(mapping) > 1:
+        headers.pop(PROOF, None)
+    claims = _accept_claims(_read_claims(carrier, headers, is_dump=True))
+    return believe_claims(claims, mapping, policy)
 
 
-def _read_claims(carrier: object, *, is_dump: bool) -> dict[str, list[Claim]]:
+def _read_claims(
+    carrier: object, headers: Mapping[str, str], *, is_dump: bool
+) -> dict[str, list[Claim]]:
     """
     Return everything that a carrier says of each declared ID.
+
+    Args:
+        carrier: the value that arrived.
+        headers: the names of the IDs whose headers may be among its keys, by
+            header in lower case.
+        is_dump: whether it has the form of what ``dump`` returns.
     """
     specs = get_binding().policy.specs
-    headers = {spec.header.lower(): name for name, spec in specs.items()}
     names = {name: name for name in specs}
     if "tenant_id" in specs:
         names[_OTHER_TENANT] = "tenant_id"
-    # A header may be called as the proof is; the proof of a carrier is never alone in it.
-    if is_dump and len(cast("Mapping[str, object]", carrier)) > 1:
-        headers.pop(PROOF, None)
     claims: dict[str, list[Claim]] = {}
     for key, entry in _iterate_entries(carrier):
         name = names.get(key) or headers.get(key)
-        if name is not None:
-            proves = is_dump and key not in headers
-            claims.setdefault(name, []).append(
-                _read_claim(entry, named=key in names, proves=proves)
-            )
+        if name is None:
+            continue
+        proves = is_dump and key not in headers
+        value, how = _read_claim(entry, named=key in names, proves=proves)
+        if how is None:
+            how = _CLIENT
+            _warn_of_unproven(name if is_dump else None)
+        claims.setdefault(name, []).append((value, how))
     return claims
 
 
@@ -207,6 +250,10 @@ def _read_claim(entry: object, *, named: bool, proves: bool) -> Claim:
         entry: the value of the key.
         named: whether the key is an ID's name.
         proves: whether a provenance is accepted.
+
+    Returns:
+        The value, ``None`` if there is not exactly one, and its provenance,
+        ``None`` if there is one that is not accepted.
     """
     if isinstance(entry, list | tuple):
         parts = cast("Sequence[object]", entry)
@@ -215,8 +262,7 @@ def _read_claim(entry: object, *, named: bool, proves: bool) -> Claim:
             if proves:
                 return parts[0], how or _CLIENT
             if how is not None:
-                _warn_of_unproven()
-                return parts[0], _CLIENT
+                return parts[0], None
         if proves or len(parts) != 1:
             return None, _CLIENT
         entry = parts[0]
@@ -230,8 +276,17 @@ def _warn_of_refusal(what: str, reason: str) -> None:
     _failures.warn_once(about, "idlanyard: the %s of a message is refused: %s", what, reason)
 
 
-def _warn_of_unproven() -> None:
-    _failures.warn_once("carrier unproven", UNPROVEN)
+def _warn_of_unproven(name: str | None) -> None:
+    """
+    Log, once, that a provenance is not accepted.
+
+    Args:
+        name: the ID whose header has the same name, ``None`` in headers.
+    """
+    if name is None:
+        _failures.warn_once("carrier unproven", UNPROVEN)
+    else:
+        _failures.warn_once(f"carrier header {name}", LIKE_A_HEADER, name)
 
 
 def dump() -> dict[str, list[str]]:
@@ -241,11 +296,17 @@ def dump() -> dict[str, list[str]]:
     The mapping has the value and the provenance of each declared ID with
     ``job=True``, by name; an ID that would make it longer than 2 KiB is left
     out. If the current policy has ``queue_keys``, the entry ``"proof"`` signs
-    all others. The receiver calls ``restore``.
+    all others. What a peer has set is the word of a client if the policy
+    trusts every peer. The receiver calls ``restore``.
     """
     policy = get_binding().policy
     most = MOST_BYTES - (0 if policy.queue_proofs is None else PROOF_LENGTH)
-    carrier = {spec.name: [value, how.value] for spec, value, how in iterate_current("job")}
+    carrier: dict[str, list[str]] = {}
+    for spec, value, how in iterate_current("job"):
+        told = lower_for_others(how, policy)
+        if told is not how:
+            _failures.warn_once(f"carrier everybody {spec.name}", EVERYBODYS, spec.name)
+        carrier[spec.name] = [value, told.value]
     return seal_carrier(_leave_out_longest(carrier, most), policy)
 
 
@@ -253,15 +314,14 @@ def _leave_out_longest(carrier: dict[str, list[str]], most: int) -> dict[str, li
     """
     Return a carrier without the IDs that would make it longer than *most* as JSON.
     """
-    import json
-
-    if len(json.dumps(carrier)) <= most:
-        return carrier
     kept: dict[str, list[str]] = {}
+    length = 0
     for name, entry in carrier.items():
-        longer = kept | {name: entry}
-        if len(json.dumps(longer)) <= most:
-            kept = longer
+        # JSON escapes no character that an ID may have: it adds 14, as in '"n": ["v", "h"], '.
+        longer = length + len(name) + len(entry[0]) + len(entry[1]) + 14
+        if longer <= most:
+            kept[name] = entry
+            length = longer
     return kept
 
 

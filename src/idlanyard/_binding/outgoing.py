@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from idlanyard import _failures
-from idlanyard._binding.reading import iterate_current, process_session_id
+from idlanyard._binding.reading import iterate_current, lower_for_others, process_session_id
 from idlanyard._binding.state import find_request_ids, get_binding
 from idlanyard.ids import Provenance
 
@@ -158,10 +158,7 @@ def _may_be_signed(how: Provenance) -> bool:
     Return whether an ID that came in this way is proven enough to be signed.
     """
     # A client or the environment proves nothing, and a signature must not make it look proven.
-    # Where every peer is trusted, each client is such a peer.
-    if how is Provenance.PEER and get_binding().policy.peers.anybody:
-        return False
-    return how.proven
+    return lower_for_others(how, get_binding().policy).proven
 
 
 def _warn_if_over(headers: Mapping[str, str]) -> None:
