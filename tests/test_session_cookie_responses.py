@@ -5,7 +5,7 @@ The session cookie: which responses set it or delete it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,23 @@ from cookies import (
     cookie,
     set_line,
 )
-from drive import Line, ask_asgi, environ_of, http_scope, pairs_of, values_of, websocket_scope
+from drive import (
+    Line,
+    ask_asgi,
+    ask_wsgi,
+    environ_of,
+    http_scope,
+    pairs_of,
+    values_of,
+    websocket_scope,
+)
 from idlanyard import (
     Admission,
     Policy,
     asgi,
     forget_session_id,
     get_session_context,
+    identify,
     request_spec,
     rotate_session_id,
     session_spec,
@@ -44,6 +54,7 @@ from idlanyard import (
 PAGE = Path(__file__).parents[1].joinpath("docs", "session_cookie.md").read_text(encoding="utf-8")
 
 ROWS = re.findall(r"^\| (`\d{3}`.*?) \| (yes|no) \| (.*?) ?\|$", PAGE, re.MULTILINE)
+PUBLIC = [("Cache-Control", "public")]
 EXPIRED = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -128,6 +139,122 @@ def test_an_id_on_every_response_does_not_bring_the_cookie(serve: Serve) -> None
     assert answer.cookies == []
     # And the cookie makes the response private, which that ID alone would not.
     assert values_of(serve((), policy=policy).headers, "cache-control") == ["private"]
+
+
+LOST = "a response that caches may store does not replace or delete the cookie __Host-session"
+LATE = "the session has changed after the response began"
+
+
+def change_session() -> None:
+    """
+    Set the session to another that was minted here.
+    """
+    identify(session_id=OTHER)
+
+
+@BOTH
+@pytest.mark.parametrize("act", [rotate_session_id, forget_session_id, change_session])
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        pytest.param(200, [("Cache-Control", "public")], id="public"),
+        pytest.param(200, [("ETag", '"1"')], id="a file"),
+        pytest.param(304, [], id="304"),
+        pytest.param(206, [("Cache-Control", "no-store")], id="206"),
+    ],
+)
+def test_a_login_that_no_cookie_carries_is_warned_of(
+    serve: Serve, act: Act, status: int, headers: list[Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    S9: the browser keeps the session from before a login or logout, and one warning says so.
+    """
+    for _ in range(2):
+        assert serve([cookie(OURS)], act, status=status, headers=headers).cookies == []
+    (record,) = caplog.records
+    assert LOST in record.getMessage()
+    assert "Cache-Control: no-store" in record.getMessage()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("lines", "act", "headers"),
+    [
+        pytest.param([], rotate_session_id, PUBLIC, id="a first visit"),
+        pytest.param([cookie(OURS)], get_session_context, PUBLIC, id="no change"),
+        pytest.param([cookie(OURS)], rotate_session_id, [], id="a cookie that is set"),
+        pytest.param([cookie(OURS)], forget_session_id, [], id="a cookie that is deleted"),
+    ],
+)
+def test_a_session_that_is_not_lost_is_not_warned_of(
+    serve: Serve, lines: list[Line], act: Act, headers: list[Line], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: where the browser has the right session, or has had none, there is no warning.
+    """
+    serve(lines, act, headers=headers)
+    assert caplog.records == []
+
+
+@BOTH
+def test_a_session_that_has_ended_is_replaced_by_the_next_response(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    R6: a shared page cannot replace an ended session, which the next page does, without a warning.
+    """
+    policy = Policy(session=SPEC, admission=Admission(known(False), unknown="mint"))
+    assert serve([cookie(OURS)], policy=policy, headers=PUBLIC).cookies == []
+    assert LOST not in caplog.text
+
+
+def rotate_late_asgi(policy: Policy, act: Act) -> None:
+    """
+    Change the session of an ASGI request after its response has begun.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        act()
+        await send({"type": "http.response.body"})
+
+    ask_asgi(asgi.SessionContextMiddleware(app, policy), http_scope([cookie(OURS)]))
+
+
+def rotate_late_wsgi(policy: Policy, act: Act) -> None:
+    """
+    Do the same in a WSGI request.
+    """
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"a"
+        act()
+
+    ask_wsgi(wsgi.SessionContextMiddleware(app, policy), environ_of([cookie(OURS)]))
+
+
+@pytest.mark.parametrize("ask", [rotate_late_asgi, rotate_late_wsgi], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    ("policy", "act", "said"),
+    [
+        pytest.param(POLICY, rotate_session_id, [LATE], id="rotated"),
+        pytest.param(POLICY, forget_session_id, [LATE], id="forgotten"),
+        pytest.param(POLICY, lambda: identify(session_id=OURS), [], id="the same"),
+        pytest.param(POLICY, lambda: identify(user_id="alice"), [], id="another ID"),
+        pytest.param(Policy(), rotate_session_id, [], id="no cookie"),
+    ],
+)
+def test_a_login_after_the_response_began_is_warned_of(
+    ask: Any, policy: Policy, act: Act, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    S9: the cookie has been sent, so that the browser keeps the session from before.
+    """
+    for _ in range(2):
+        ask(policy, act)
+    assert [LATE] * len(caplog.records) == said
+    assert all(LATE in record.getMessage() for record in caplog.records)
 
 
 APP_COOKIES: dict[str, tuple[list[str], list[str]]] = {

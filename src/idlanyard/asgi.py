@@ -196,6 +196,8 @@ class _Exchange:
                     method = "" if kind == "websocket.accept" else self.method
                     lines = add_echo(self.plan, method, message.get("status", 200), lines, pairs)
                     message = {**message, "headers": lines}
+                if self.plan.cookie is not None:
+                    self.plan.cookie.note_start(self.inner, message.get("headers", ()))
             except Exception as error:
                 _failures.report_failure("echo", error)
         elif kind in _LAST:

@@ -195,6 +195,8 @@ def _wrap_start(
                     # An iterator can be read only once: the list is sent even if the echo fails.
                     headers = [*headers]
                 headers = add_echo(plan, method, _parse_status(status), headers, pairs)
+            if plan.cookie is not None:
+                plan.cookie.note_start(inner, headers)
         except Exception as error:
             _failures.report_failure("echo", error)
         if exc_info is None:

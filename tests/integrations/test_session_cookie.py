@@ -411,6 +411,18 @@ def test_a_session_with_signs_is_not_quoted() -> None:
     assert line.startswith(f"{NAME}={session};")
 
 
+def test_a_login_on_a_page_with_an_etag_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    S9: Django's own middleware for conditional requests makes a file of each page, and a warning
+    says that the login is lost.
+    """
+    etags = [MIDDLEWARE, "django.middleware.http.ConditionalGetMiddleware"]
+    with configured(), override_settings(MIDDLEWARE=etags), raise_failures():
+        said = Client().get("/login", headers={"Cookie": f"{NAME}={OURS}"})
+    assert ("ETag" in said, said.cookies) == (True, {})
+    assert "does not replace or delete the cookie" in caplog.text
+
+
 def test_a_refused_request_gets_another_cookie() -> None:
     """
     R8: Django's answer to a session that is not ours has the cookie beside its headers.

@@ -115,6 +115,23 @@ COOKIE_BREACHES = [
         RESPONSES + "test_every_status_with_a_signed_session_is_kept_from_caches[500-GET-asgi]",
     ),
     Breach(
+        "S9",
+        "a login that no cookie carries is lost without a word",
+        COOKIE,
+        "        if lines and lines[0] not in headers:\n",
+        "        if False:\n",
+        RESPONSES
+        + "test_a_login_that_no_cookie_carries_is_warned_of[public-rotate_session_id-asgi]",
+    ),
+    Breach(
+        "S9",
+        "a login after the response began is lost without a word",
+        COOKIE,
+        "        inner.begun = True\n",
+        "",
+        RESPONSES + "test_a_login_after_the_response_began_is_warned_of[rotated-wsgi]",
+    ),
+    Breach(
         "S26",
         "the application's cookie of that name stays beside ours",
         "_decision/response.py",

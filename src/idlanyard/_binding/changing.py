@@ -19,6 +19,7 @@ from idlanyard._binding.state import (
     UNBOUND,
     Delta,
     Overlay,
+    RequestIDs,
     bound,
     find_request_ids,
     find_unit_of_work,
@@ -246,6 +247,8 @@ def identify_delta(delta: Delta) -> None:
         _warn_of_lost_request()
         bound.set(make_overlay(delta, unit=find_unit_of_work()))
     else:
+        if "session_id" in delta:
+            _warn_of_late_change(request_ids, delta["session_id"][0])
         update_request_ids(request_ids, delta)
         if isinstance(get_binding(), Overlay):
             bound.set(make_overlay({}, without=frozenset(delta)))
@@ -267,6 +270,21 @@ def _warn_of_lost_request() -> None:
         "thread: hand work to threads by carry(fn), ContextThreadPoolExecutor or "
         "asyncio.to_thread",
         threading.current_thread().name,
+    )
+
+
+def _warn_of_late_change(request_ids: RequestIDs, session: str | None) -> None:
+    """
+    Warn once if the session changes when the response, which has its cookie, has begun.
+    """
+    # Unset unless there is a session cookie.
+    if not getattr(request_ids, "begun", False) or session == request_ids.look_up("session_id")[0]:
+        return
+    _failures.warn_once(
+        "session cookie late",
+        "idlanyard: the session has changed after the response began, so the browser keeps the one "
+        "from before: call rotate_session_id(), forget_session_id() and identify(session_id=...) "
+        "before the response begins",
     )
 
 

@@ -83,9 +83,10 @@ class RequestIDs:
         binary: whether the request came by ASGI, whose headers are bytes.
         held: the session for which the response sets no cookie, since the
             client has it already; under a policy with a session cookie only.
+        begun: ``True`` once the response has begun, under such a policy; else unset.
     """
 
-    __slots__ = ("binary", "echo", "held", "open", "policy", "values")
+    __slots__ = ("begun", "binary", "echo", "held", "open", "policy", "values")
 
     values: Values
     policy: CheckedPolicy
@@ -93,6 +94,7 @@ class RequestIDs:
     open: bool
     binary: bool
     held: str | None
+    begun: bool
 
     @property
     def is_over(self) -> bool:

@@ -333,7 +333,7 @@ class CompiledPolicy:
         ]
         # A middleware inside another one sets no cookie.
         if self.cookie is not None and inner.policy is self.policy:
-            pairs += self.cookie.make_lines(inner)
+            pairs += self.cookie.make_lines(inner, values)
         return pairs
 
     def forward_pairs(self, values: Values) -> list[Pair]:

@@ -193,7 +193,7 @@ def settle_case(
     inner.policy, inner.open, inner.binary = plan.policy, True, plan.binary
     if plan.cookie is not None:
         plan.cookie.note_arrival(inner, raw)
-        echo += plan.cookie.make_lines(inner)
+        echo += plan.cookie.make_lines(inner, inner.values)
     edits = (case.removed, added) if case.removed or added else None
     return _force_ids(plan, (inner, edits, case.refusal, case.rejected))
 

@@ -4,9 +4,11 @@ The session cookie: whether a response sets or deletes it, and the line that doe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from idlanyard import _failures
+from idlanyard._binding.snapshot import Values
 from idlanyard._binding.state import RequestIDs
 from idlanyard._decision.compiled_spec import CompiledSpec
 from idlanyard._decision.protocols import Dialect, Pair
@@ -74,11 +76,39 @@ class SessionCookie:
         found = self._source.read(self._dialect.view(raw, inner.policy))
         return found == [inner.values[self._spec.index]]
 
-    def make_lines(self, inner: RequestIDs) -> list[Pair]:
+    def note_start(self, inner: RequestIDs, headers: Collection[Pair]) -> None:
+        """
+        Note that the response begins, and warn once if the browser keeps a session that the
+        application has replaced or removed.
+
+        Args:
+            inner: the IDs of the request.
+            headers: the headers of its response.
+        """
+        inner.begun = True
+        values = inner.values
+        # A session that an Admission has replaced is replaced again in the next request.
+        if not inner.held or values[self._spec.provenance_index] is Provenance.MINTED:
+            return
+        lines = self.make_lines(inner, values)
+        if lines and lines[0] not in headers:
+            _failures.warn_once(
+                "session cookie lost",
+                "idlanyard: a response that caches may store does not replace or delete the "
+                "cookie %s, so the browser keeps the session from before: answer a login or "
+                "logout with Cache-Control: no-store, and not with 206 or 304",
+                self.name,
+            )
+
+    def make_lines(self, inner: RequestIDs, values: Values) -> list[Pair]:
         """
         Return the header that sets or deletes the cookie, in a list, which is else empty.
+
+        Args:
+            inner: the IDs of the request.
+            values: those that the other headers of the response are made of.
         """
-        session = inner.values[self._spec.index]
+        session = values[self._spec.index]
         if session == inner.held:
             return []
         if session is None:

@@ -89,6 +89,7 @@ class Responses:
                 self._merge_echo(method, response, pairs) if added is None else [*pairs, *added]
             )
             if self._plan.cookie is not None:
+                self._plan.cookie.note_start(inner, written)
                 written = _write_cookie(self._plan.cookie, response, written)
             # Complete before the first header is written, for those that copy the response.
             record += written
