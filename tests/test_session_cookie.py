@@ -282,6 +282,9 @@ def test_every_id_fits_into_a_cookie(text: str) -> None:
         pytest.param(lambda: build(""), "write cookie='__Host-session'", id="empty"),
         pytest.param(lambda: build(Cookie("sid")), "cookie='__Host-sid'", id="a source"),
         pytest.param(
+            lambda: build(NAME, forward=False), "leave out forward=False", id="not forwarded"
+        ),
+        pytest.param(
             lambda: build(NAME, accept="proven"), "or write accept='anyone'", id="needs a sender"
         ),
         pytest.param(
@@ -306,6 +309,43 @@ def test_a_wrong_cookie_says_what_to_write(build: Any, said: str) -> None:
     with pytest.raises(PolicyError) as told:
         build()
     assert said in str(told.value)
+
+
+SWITCH = {"IDLANYARD_TRUSTED_QUEUE": KEY}
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        pytest.param(lambda: build(KEY), "write cookie='__Host-session'", id="a cookie"),
+        pytest.param(lambda: build(KEY.encode()), "write cookie='__Host-session'", id="bytes"),
+        pytest.param(lambda: build([KEY]), "write cookie='__Host-session'", id="a list"),
+        pytest.param(lambda: build(Cookie(KEY)), "write cookie='__Host-session'", id="a source"),
+        pytest.param(lambda: request_spec(cookie=KEY), "leave it out", id="of a request"),
+        pytest.param(
+            lambda: policy_from_settings(
+                {"SESSION": {"SIGNING_KEYS": [KEY], "COOKIE": KEY}}, written="{}"
+            ),
+            "write 'COOKIE': '__Host-session'",
+            id="a setting",
+        ),
+        pytest.param(
+            lambda: Policy(trusted_queue=KEY),  # type: ignore[arg-type]
+            "trusted_queue is True or False",
+            id="a switch",
+        ),
+        pytest.param(lambda: Policy.from_env(SWITCH), "write 'true' or 'false'", id="a variable"),
+    ],
+)
+def test_a_key_in_the_wrong_option_is_not_repeated(build: Any, said: str) -> None:
+    """
+    S19: neither the message nor the error has a key that was given for a name or a switch.
+    """
+    with pytest.raises(PolicyError, match=r"too long to be shown|leave it out") as told:
+        build()
+    assert said in str(told.value)
+    for found in (str(told.value), repr(told.value), repr(vars(told.value))):
+        assert KEY not in found
 
 
 def build(name: Any, **changes: Any) -> IDSpec:

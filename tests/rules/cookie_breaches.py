@@ -132,6 +132,22 @@ COOKIE_BREACHES = [
         RESPONSES + "test_a_login_after_the_response_began_is_warned_of[rotated-wsgi]",
     ),
     Breach(
+        "S19",
+        "a message repeats a key that was given for a name or a switch",
+        "_policy/keys.py",
+        '    return len(repr(given).encode("utf-8", "replace")) >= LEAST_SECRET + len("\'\'")\n',
+        "    return False\n",
+        SESSION + "test_a_key_in_the_wrong_option_is_not_repeated[a cookie]",
+    ),
+    Breach(
+        "R15",
+        "a session that is not forwarded has a cookie, and the login inside an adapter is lost",
+        "_policy/cookies.py",
+        "    if not is_forwarded:\n",
+        "    if False:\n",
+        SESSION + "test_a_wrong_cookie_says_what_to_write[not forwarded]",
+    ),
+    Breach(
         "S26",
         "the application's cookie of that name stays beside ours",
         "_decision/response.py",

@@ -24,7 +24,7 @@ from idlanyard._policy.header_names import (
     fold_header,
     is_owned,
 )
-from idlanyard._policy.keys import LEAST_SECRET, encode_secret
+from idlanyard._policy.keys import LEAST_SECRET, encode_secret, may_be_key, show_value
 from idlanyard._policy.options import explain_unknown, find_meant, options_of
 from idlanyard._policy.paths import find_path_fault, suggest_paths
 from idlanyard._policy.sources import Header
@@ -228,7 +228,8 @@ def check_switches(options: Mapping[str, object]) -> None:
     """
     for option, given in options.items():
         if type(given) is not bool:
-            raise PolicyError.about(option, f"is True or False, not {given!r}", given)
+            evidence = None if may_be_key(given) else given
+            raise PolicyError.about(option, f"is True or False, not {show_value(given)}", evidence)
 
 
 def check_hashing(specs: Iterable[IDSpec], keys: Sequence[object]) -> None:

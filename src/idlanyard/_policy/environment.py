@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from idlanyard import _failures
 from idlanyard._policy.id_check import IDCheck
+from idlanyard._policy.keys import may_be_key, show_value
 from idlanyard._policy.options import find_meant
 from idlanyard._policy.peers import EVERYONE
 from idlanyard.exceptions import PolicyError
@@ -165,8 +166,8 @@ def _parse_secret(text: str) -> tuple[str, list[str]]:
 def _parse_switch(option: str, text: str) -> bool:
     if text not in _SWITCH:
         raise PolicyError(
-            f"{_PREFIX}{option.upper()} is {text!r}: write 'true' or 'false'",
+            f"{_PREFIX}{option.upper()} is {show_value(text)}: write 'true' or 'false'",
             option=option,
-            value=text,
+            value=None if may_be_key(text) else text,
         )
     return _SWITCH[text]

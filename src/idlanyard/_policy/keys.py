@@ -202,6 +202,20 @@ def encode_secret(secret: object, option: str) -> bytes:
     return key
 
 
+def show_value(given: object) -> str:
+    """
+    Return the ``repr`` of a value for a message, unless it may be a key by mistake.
+    """
+    return "a value that is too long to be shown here" if may_be_key(given) else repr(given)
+
+
+def may_be_key(given: object) -> bool:
+    """
+    Return whether a value is as long as a key, so that no message and no error repeats it.
+    """
+    return len(repr(given).encode("utf-8", "replace")) >= LEAST_SECRET + len("''")
+
+
 def _has_space_at_an_end(key: bytes) -> bool:
     """
     Return whether a key is text that begins or ends with white space.

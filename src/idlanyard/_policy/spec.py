@@ -165,7 +165,12 @@ class IDSpec(Options):
         """
         Check the cookie of the ID, and read the ID from it as well.
         """
-        check_cookie(self.name, self.cookie, is_signed=self.signed is not None)
+        check_cookie(
+            self.name,
+            self.cookie,
+            is_signed=self.signed is not None,
+            is_forwarded=self.forward is not False,
+        )
         sources = add_cookie(self.cookie, sources_of(self))
         check_proofs(self.name, self.accept, sources)
         _store(self, "sources", sources)

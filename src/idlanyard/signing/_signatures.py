@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from idlanyard._policy.keys import LEAST_SECRET, encode_secret
+from idlanyard._policy.keys import encode_secret, may_be_key
 from idlanyard._policy.origins import read_origin
 from idlanyard.exceptions import PolicyError
 
@@ -87,10 +87,9 @@ def _wrong_name(option: str, given: object, sentence: str) -> PolicyError:
     """
     Return the error for a name that is none; by mistake it may be a key, which is not repeated.
     """
-    shown = repr(given)
-    if len(shown.encode()) >= LEAST_SECRET + len("''"):
+    if may_be_key(given):
         return PolicyError.about(option, f"is too long to be shown here, and {sentence}")
-    return PolicyError.about(option, f"is {shown}, and {sentence}", given)
+    return PolicyError.about(option, f"is {given!r}, and {sentence}", given)
 
 
 def _make_signer(field: str, keys: tuple[bytes, ...]) -> Signer:
