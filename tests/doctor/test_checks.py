@@ -321,6 +321,15 @@ def test_a_line_has_a_signed_session_without_its_signature() -> None:
     assert judged("access-lines", seen(signed, server=server)).verdict == OK
 
 
+def test_lines_have_a_signed_id_without_its_signature() -> None:
+    """
+    The ID that a line has to show is that of the response, without the signature.
+    """
+    minted = exchange(headers=[("X-Session-ID", f"fresh.{'a' * 32}")], lane="uvicorn")
+    server = replace(SERVER, output=[f'fresh "GET {PATH} HTTP/1.1" 404'])
+    assert judged("access-lines", seen(minted, server=server)).verdict == OK
+
+
 def test_lines_need_a_server_and_an_error() -> None:
     """
     Without a server no line is judged, and without a failed request no line about an error.

@@ -65,8 +65,6 @@ def _list_objects(app: Any) -> Iterator[Any]:
 
 
 def _find_inner(app: Any) -> Any:
-    if inspect.ismethod(app):
-        return None
     for name in _INNER:
         inner = _read_attribute(app, name)
         if callable(inner) and not (inspect.ismethod(inner) and inner.__self__ is app):

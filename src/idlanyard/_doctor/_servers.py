@@ -140,10 +140,8 @@ def find_port() -> int:
     Return a port that nothing listens on.
     """
     choose = random.SystemRandom()
-    while True:
-        port = choose.randint(_FIRST_PORT, _LAST_PORT)
-        if is_free(port):
-            return port
+    ports = iter(lambda: choose.randint(_FIRST_PORT, _LAST_PORT), 0)
+    return next(filter(is_free, ports))
 
 
 def is_free(port: int) -> bool:
