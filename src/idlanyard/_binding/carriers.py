@@ -330,14 +330,15 @@ def extract(carrier: object) -> SessionContext:
     Return the IDs of a carrier without binding them.
 
     A carrier is a mapping from ``dump``, or headers in any case, as a mapping
-    or in pairs. A value has the provenance that ``dump`` wrote beside it if
-    every key is the name of a declared ID; otherwise, as always under a
-    header's name, it has ``CLIENT``. A provenance that counts as proven is
-    believed if one of the current policy's ``queue_keys`` has signed the
-    carrier, with ``trusted_queue``, and if this process has written the
-    carrier itself; else it is ``CLIENT``, and a warning is logged. Dropped are
-    values that do not pass the check of their ID, several values for one ID,
-    unknown keys, and a mapping that is longer than ``dump`` makes it.
+    or in pairs. If one of the current policy's ``queue_keys`` has signed it,
+    a value has the provenance that ``dump`` wrote beside it. Without a
+    signature this needs a mapping whose keys are all names of declared IDs;
+    under a header's name a value has ``CLIENT``. A provenance that counts as
+    proven is then believed with ``trusted_queue`` and, without keys, in a
+    carrier that this process has written itself; else it is ``CLIENT``, and a
+    warning is logged. Dropped are values that do not pass the check of their
+    ID, several values for one ID, unknown keys, and a mapping that is longer
+    than ``dump`` makes it.
 
     The IDs of a ``SessionContext`` of this process keep their provenances.
 
