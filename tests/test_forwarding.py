@@ -53,6 +53,8 @@ def is_rewritten(
         pytest.param(["::ffff:10.0.0.5"], True, id="mapped"),
         pytest.param(["[::ffff:10.0.0.5]:443"], True, id="in brackets"),
         pytest.param(["10.0.0.55"], False, id="another"),
+        pytest.param(["[2001:db8::1]:80"], False, id="another, in brackets with a port"),
+        pytest.param(["[2001:db8::1]x80"], True, id="in doubt, something before the port"),
         pytest.param(["10.0.0.55:443, [2001:db8::1], 2001:db8::2"], False, id="others"),
         pytest.param(["unknown, _hidden"], False, id="names that the RFC allows"),
         pytest.param(["10.0.0.5 :80"], True, id="a space before the port"),

@@ -197,4 +197,13 @@ ATTACK_BREACHES = [
         "",
         "tests/test_forwarding.py::test_lists_are_read_up_to_their_bound[one line]",
     ),
+    Breach(
+        "S19",
+        "any character may stand between brackets and a port",
+        "_decision/forwarding.py",
+        '    return text.startswith(":") and _PORT',
+        "    return _PORT",
+        "tests/test_forwarding.py::test_a_peer_that_a_list_may_have_set_is_rewritten"
+        "[in doubt, something before the port]",
+    ),
 ]
