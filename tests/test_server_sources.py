@@ -170,14 +170,36 @@ def test_each_protocol_has_its_own_source() -> None:
     assert serve_asgi(Environ("REMOTE_USER"), REMOTE_USER="alice").user is None
 
 
-def test_what_an_authorizer_says_may_be_read() -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "authorizer.principalId",
+        "authorizer.jwt.claims.sub",
+        "authentication.clientCert.serialNumber",
+        "identity.clientCert.serialNumber",
+        "identity.user",
+        "identity.apiKeyId",
+        "accountId",
+        "connectionId",
+    ],
+)
+def test_what_an_authorizer_says_may_be_read(path: str) -> None:
     """
     AWS writes the verdict of an authorizer beside what the client sent.
     """
-    context = {"authorizer": {"principalId": "alice"}}
+    context: Any = "alice"
+    for name in reversed(path.split(".")):
+        context = {name: context}
     held: dict[str, Any] = {"aws.event": {"requestContext": context}}
-    source = Scope("aws.event.requestContext.authorizer.principalId")
-    assert serve_asgi(source, **held).user == "alice"
+    assert serve_asgi(Scope(f"aws.event.requestContext.{path}"), **held).user == "alice"
+
+
+def test_a_variable_of_the_server_behind_an_adapter_may_be_read() -> None:
+    """
+    An adapter puts the environ of the server into the scope.
+    """
+    source = Scope("wsgi_environ.REMOTE_USER")
+    assert serve_asgi(source, wsgi_environ={"REMOTE_USER": "alice"}).user == "alice"
 
 
 class Lazy:
@@ -272,6 +294,13 @@ def test_a_user_by_the_server_satisfies_a_demand_for_proof() -> None:
             for path in (
                 *("path_params.user_id", "url_route.kwargs.id", "aws.event.headers.x-user-id"),
                 *("aws.event.path", "aws.event.queryStringParameters.user", "client"),
+                *("aws.event.requestContext", "aws.event.requestContext.http.userAgent"),
+                *("aws.event.requestContext.path", "aws.event.requestContext.domainPrefix"),
+                *("aws.event.requestContext.requestId", "aws.event.requestContext.resourcePath"),
+                *("aws.event.requestContext.identity.apiKey", "state.path", "state.query_params"),
+                *("aws.event.requestContext.identity.userAgent", "state.domainName"),
+                *("aws.context.clientContext.custom", "wsgi_environ.HTTP_X_USER_ID"),
+                *("wsgi_environ.REDIRECT_HTTP_X_USER", "wsgi_environ.QUERY_STRING"),
             )
         ),
         *(

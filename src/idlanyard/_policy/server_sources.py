@@ -23,11 +23,21 @@ _FIRST_OF_CLIENTS: Final = frozenset(
     "script_url server_name server_protocol body rawpath rawquerystring resource".split()
 )
 _OF_CLIENTS: Final = frozenset(
-    "_headers client_context cookies headers kwargs multivalueheaders "
-    "multivaluequerystringparameters path_params pathparameters querystringparameters "
-    "url_route".split()
+    "_headers client_context clientcontext cookies domainname domainprefix headers kwargs "
+    "multivalueheaders multivaluequerystringparameters path path_params pathparameters "
+    "query_params query_string querystringparameters url_route user_agent useragent".split()
 )
 _EVENT: Final = ["aws", "event"]
+# The rest of what API Gateway and load balancers say about a request is the client's, as are the
+# request ID, which a client may set, and the key that it sends.
+_CONTEXT: Final = [*_EVENT, "requestcontext"]
+_OF_CONTEXT: Final = frozenset(
+    "accountid apiid authentication authorizer connectionid elb extendedrequestid identity "
+    "servicearn servicenetworkarn stage targetgrouparn".split()
+)
+_KEY_OF_CLIENT: Final = "apikey"
+# a2wsgi puts the environ there.
+_ENVIRON: Final = "wsgi_environ"
 # What a server tells of a certificate, also of one that it did not accept.
 _CERTIFICATE: Final = "extensions.tls.client_cert_"
 _CERTIFICATE_ERROR: Final = "extensions.tls.client_cert_error"
@@ -143,8 +153,20 @@ class Environ:
 
 
 def _is_of_clients(names: list[str]) -> bool:
+    """
+    Return whether a client writes what a path leads to, given its names in lower case.
+    """
+    if not _OF_CLIENTS.isdisjoint(names):
+        return True
+    if names[:3] == _CONTEXT:
+        said = names[3:]
+        return not said or said[0] not in _OF_CONTEXT or _KEY_OF_CLIENT in said
     first = names[2:] if names[:2] == _EVENT else names
-    return bool(first and first[0] in _FIRST_OF_CLIENTS) or not _OF_CLIENTS.isdisjoint(names)
+    if names[0] == _ENVIRON:
+        first = names[1:]
+        if ".".join(first).upper().startswith(_PREFIXES_OF_CLIENTS):
+            return True
+    return bool(first and first[0] in _FIRST_OF_CLIENTS)
 
 
 def _check(source: Scope | Environ, option: str, given: object, example: str) -> None:
