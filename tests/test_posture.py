@@ -10,6 +10,7 @@ import pytest
 
 from idlanyard import (
     EVERYONE,
+    Admission,
     Baggage,
     Cookie,
     Environ,
@@ -30,6 +31,7 @@ from idlanyard.certificates import forwarded_certificate, subject_field
 
 SECRET = "s3cret-" * 5
 FORWARDED = Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("Subject", "CN"))
+IN_ONE_LINE = Environ("SSL_CLIENT_S_DN", parse=subject_field("CN", one_line=True))
 SIGNED = Header("Authorization", verify=str)
 
 
@@ -173,6 +175,27 @@ EXPLAINED = {
             "minted where it is absent."
         ),
     ),
+    "known sessions": (
+        Policy(admission=Admission(lambda session: True)),
+        (
+            "session_id: X-Session-ID, believed from anyone (client), who proves nothing; minted "
+            "where it is absent; one that Admission does not know is treated as absent."
+        ),
+    ),
+    "known sessions alone": (
+        Policy(admission=Admission(lambda session: True, unknown="refuse")),
+        (
+            "session_id: X-Session-ID, believed from anyone (client), who proves nothing; minted "
+            "where it is absent; one that Admission does not know is answered 404."
+        ),
+    ),
+    "a subject in one line": (
+        Policy(user=user_spec(sources=[IN_ONE_LINE])),
+        (
+            "one_line: the CN of the client certificate in SSL_CLIENT_S_DN in the WSGI environ may "
+            "be a part of another field with a slash."
+        ),
+    ),
     "a socket without an address": (
         Policy(assume_unix=True),
         "assume_unix: a peer without an address counts as the unix socket.",
@@ -250,6 +273,16 @@ BELIEVED: dict[str, tuple[Any, list[str]]] = {
 }
 
 
+def test_each_header_about_a_certificate_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """
+    S1: the warning about one header does not use up that about another.
+    """
+    for name in ("X-Client-DN", "X-Other-DN"):
+        user_of(name, subject_field("CN"))
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split()[6] for line in said] == ["X-Client-DN", "X-Other-DN"]
+
+
 def user_of(name: str, parse: Any) -> Policy:
     """
     Return a policy that reads the user out of one header of anyone.
@@ -260,10 +293,11 @@ def user_of(name: str, parse: Any) -> Policy:
 @pytest.mark.parametrize("case", BELIEVED)
 def test_a_certificate_of_anyone_is_warned_of(case: str, caplog: pytest.LogCaptureFixture) -> None:
     """
-    S1: a header about a certificate proves nothing if any client may write it.
+    S1: a header about a certificate proves nothing if any client may write it; told once.
     """
     build, headers = BELIEVED[case]
-    build()
+    for _ in range(2):
+        build()
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(headers)
     for line, name in zip(said, headers, strict=True):

@@ -25,6 +25,7 @@ MESSAGES = reporting._SENDER_WARNINGS | reporting._VALUE_WARNINGS
 FILLED = {
     "alias": "X_User_ID",
     "charset": "...",
+    "cure": "send X-User-ID",
     "header": "X-User-ID",
     "length": "255",
     "peer": "10.0.0.6",

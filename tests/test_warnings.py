@@ -22,6 +22,7 @@ from idlanyard import (
     Header,
     IDSpec,
     Policy,
+    Scope,
     asgi,
     get_session_context,
     session_context,
@@ -262,6 +263,46 @@ def test_a_peer_of_the_proxy_protocol_is_told_of(caplog: pytest.LogCaptureFixtur
         _by_wsgi(TRUSTING)([MALLORY], PROXY, PROXY_PROTOCOL="TCP4")
     [record] = caplog.records
     assert "PROXY protocol" in record.getMessage()
+
+
+XFCC = "X-Forwarded-Client-Cert"
+ELSEWHERE: dict[str, tuple[list[Any], list[Line], str]] = {
+    "required": ([Header(XFCC, parse=str)], [], f"send what a function finds in {XFCC}"),
+    "required, by name": ([Header("X-Caller")], [], "send X-Caller"),
+    "required of the server": ([Scope("user.id")], [], "let the server set user.id in the ASGI"),
+    "an alias alone": (
+        [Header(XFCC, parse=str)],
+        [("X_Forwarded_Client_Cert", "a")],
+        f"spelled X_Forwarded_Client_Cert: write {XFCC}",
+    ),
+    "an alias beside": (
+        [Header("X-A"), Header("X-B")],
+        [("X-B", "a"), ("X_B", "a")],
+        "an alias such as X_B stands beside X-B",
+    ),
+    "the one that Connection names": (
+        [Header("X-A"), Header("X-B")],
+        [("X-B", "a"), ("Connection", "X-B")],
+        "Connection header names X-B",
+    ),
+    "its own, which Connection names": (
+        [Header("X-A")],
+        [("X-A", "a"), ("Connection", "X-User-ID")],
+        "Connection header names X-User-ID",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_the_header_with_the_fault_is_named(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    R6: a warning names the header that is read, and that one of several which has the fault.
+    """
+    sources, lines, words = ELSEWHERE[case]
+    policy = Policy(user=user_spec(sources=sources, required=True), trusted_peers=[PROXY])
+    with caplog.at_level(logging.INFO, "idlanyard"):
+        _by_asgi(policy)(lines, PROXY)
+    assert words in caplog.text
 
 
 @BOTH

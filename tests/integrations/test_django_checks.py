@@ -18,7 +18,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client, override_settings
 
 from idlanyard import EVERYONE, Header, Policy, asgi, wsgi
-from idlanyard.certificates import subject_field
+from idlanyard.certificates import forwarded_certificate, subject_field
 from idlanyard.integrations.django import policy_from_settings
 from integrations.apps.django_failing import Routes
 from integrations.apps.django_settings import AUTHENTICATION, IDENTIFY_USER, OURS, SESSIONS
@@ -149,6 +149,16 @@ def test_a_deployment_is_told_what_it_believes() -> None:
     believed = "user_id: X-User-ID, believed from those who know the secret in X-Proof (peer)"
     assert believed in message.msg
     assert secret not in str(message)
+
+
+def test_the_headers_that_are_read_are_the_ones_that_are_dropped() -> None:
+    """
+    R6: a check names the header of a source, and not the one that the application sees.
+    """
+    forwarded = Header("X-Forwarded-Client-Cert", parse=forwarded_certificate("URI"))
+    with configured(IDLANYARD={"USER": {"SOURCES": [forwarded]}, "TENANT": None}):
+        (message,) = found()
+    assert message.msg.startswith("X-Forwarded-Client-Cert: these headers need a proof")
 
 
 def test_what_a_check_says_to_write_silences_it() -> None:

@@ -29,6 +29,31 @@ VERIFIED_BREACHES = [
     ),
     Breach(
         "S1",
+        "the warning about one certificate uses up that about another",
+        "_policy/policy.py",
+        '            f"{name} in {header} from anyone",\n',
+        '            f"{name} from anyone",\n',
+        POSTURE + "test_each_header_about_a_certificate_is_warned_of",
+    ),
+    Breach(
+        "R6",
+        "a warning names another header than the one with the fault",
+        "_decision/reporting.py",
+        "    return faulty or name_headers(spec)\n",
+        "    return name_headers(spec)\n",
+        "tests/test_warnings.py::test_the_header_with_the_fault_is_named[an alias beside]",
+    ),
+    Breach(
+        "R6",
+        "a warning names the ID's header where another one is read",
+        "_policy/spec.py",
+        "    return list(dict.fromkeys(headers)) or [spec.header]\n",
+        "    return [spec.header]\n",
+        "tests/integrations/test_django_checks.py"
+        "::test_the_headers_that_are_read_are_the_ones_that_are_dropped",
+    ),
+    Breach(
+        "S1",
         "Django's check says nothing of a certificate that is accepted from anyone",
         "integrations/django/_checks.py",
         "    for name, header in find_unproven_certificates(rules.specs.values()):\n",

@@ -13,8 +13,12 @@ from idlanyard._binding import events
 from idlanyard._binding.events import Event
 from idlanyard._binding.snapshot import make_snapshot
 from idlanyard._binding.state import RequestIDs, bound
-from idlanyard._decision.claims import ALIASED, NAMED_BY_CONNECTION, REPEATED
-from idlanyard._decision.compiled_spec import NOT_BY_SERVER, NOT_VERIFIED
+from idlanyard._decision.claims import ALIASED, NAMED_BY_CONNECTION, REPEATED, Claims
+from idlanyard._decision.compiled_spec import (
+    NOT_BY_SERVER,
+    NOT_VERIFIED,
+    find_managed_headers,
+)
 from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.resolve import (
     ABSENT,
@@ -35,9 +39,9 @@ from idlanyard._decision.trust import (
     WRONG_PROOF,
 )
 from idlanyard._policy.peers import UNIX, parse_address
+from idlanyard._policy.proofs import Proof, proof_of
 from idlanyard._policy.server_sources import Environ, Scope
-from idlanyard._policy.sources import Header
-from idlanyard._policy.spec import sources_of
+from idlanyard._policy.spec import IDSpec, name_headers, sources_of
 from idlanyard.ids import Provenance
 
 # About the sender: logged once for all IDs. {peer} is an address or a word for none.
@@ -82,7 +86,7 @@ _VALUE_WARNINGS: Final = {
     "too long": "value dropped, over {length} characters: {spec}(max_length=...) allows up to 1024",
     REPEATED: "value dropped, there is more than one: let the header be set once",
     ALIASED: (
-        "value dropped, an alias such as {alias} stands beside the header: let the proxy drop "
+        "value dropped, an alias such as {alias} stands beside {header}: let the proxy drop "
         "header names with underscores"
     ),
     LONE_ALIAS: "value dropped, the header is spelled {alias}: write {header}",
@@ -100,7 +104,7 @@ _VALUE_WARNINGS: Final = {
         "value dropped, this service has not minted it: {spec}(signed=...) accepts only IDs with a "
         "signature by one of its keys, and gives the request a fresh one"
     ),
-    ABSENT: "request refused, the ID is required and the request has none: send {header}",
+    ABSENT: "request refused, the ID is required and the request has none: {cure}",
     UNMATCHED: "request refused, must_match says that the ID does not belong to the request",
     UNKNOWN: (
         "the session that a client sent is not a known one: Admission(unknown=...) says whether "
@@ -163,7 +167,8 @@ def _log_once(plan: CompiledPolicy, raw: Any, field: str, reason: str) -> None:
         message = _SENDER_WARNINGS[reason].format(**_describe_sender(plan, raw, reason))
         _failures.LOGGER.warning("idlanyard: %s: %s", field, message)
     elif reason in _VALUE_WARNINGS:
-        message = _VALUE_WARNINGS[reason].format(**_describe_rules(plan, field))
+        told = _describe_rules(plan, raw, field, reason)
+        message = _VALUE_WARNINGS[reason].format(**told)
         _failures.LOGGER.warning("idlanyard: %s: %s", field, message)
 
 
@@ -183,21 +188,46 @@ def _describe_sender(plan: CompiledPolicy, raw: Any, reason: str) -> dict[str, s
     return {"peer": shown, "secret": plan.policy.secret_header or ""}
 
 
-def _describe_rules(plan: CompiledPolicy, field: str) -> dict[str, str]:
+def _find_headers(plan: CompiledPolicy, raw: Any, spec: IDSpec, reason: str) -> list[str]:
+    """
+    Return the headers of an ID that have a fault, otherwise those that it is read from.
+    """
+    lines = plan.find_lines(raw, plan.watched)
+    claims = Claims(plan, [pair for pair in lines if pair[0] in plan.watched])
+    managed = {plan.dialect.key(header.name): header.name for header in find_managed_headers(spec)}
+    faulty = [name for key, name in managed.items() if claims.faults.get(key) == reason]
+    if reason == LONE_ALIAS:
+        faulty = [name for key, name in managed.items() if key in claims.aliases]
+    return faulty or name_headers(spec)
+
+
+def _suggest_source(spec: IDSpec) -> str:
+    """
+    Return the end of the message about an ID that is required and absent.
+    """
+    # Imported here, since only a message needs it.
+    from idlanyard._policy.posture import describe_source
+
+    places = " or ".join(map(describe_source, sources_of(spec)))
+    is_of_server = proof_of(sources_of(spec)) is Proof.SERVER
+    return f"let the server set {places}" if is_of_server else f"send {places}"
+
+
+def _describe_rules(plan: CompiledPolicy, raw: Any, field: str, reason: str) -> dict[str, str]:
     """
     Return the rules of an ID as the message about a value of it needs them.
     """
     spec = plan.policy.specs[field]
+    header = " or ".join(_find_headers(plan, raw, spec, reason))
     kind = field.removesuffix("_id")
     build = f"{kind}_spec" if kind in ("session", "user", "tenant", "request") else "IDSpec"
     charset = _WIDER if spec.charset == "default" else _OWN_CHARSET
     return {
-        "header": spec.header,
-        "alias": spec.header.replace("-", "_"),
+        "header": header,
+        "alias": header.replace("-", "_"),
+        "cure": _suggest_source(spec),
         "length": str(spec.max_length),
-        "verified": " or ".join(
-            dict.fromkeys(one.name for one in sources_of(spec) if isinstance(one, Header))
-        ),
+        "verified": " or ".join(name_headers(spec)),
         "server": " or ".join(
             repr(source) for source in sources_of(spec) if isinstance(source, Scope | Environ)
         ),

@@ -209,7 +209,8 @@ def _warn_of_anybody(peers: TrustedPeers) -> None:
 
 def _warn_of_certificates(policy: CheckedPolicy) -> None:
     for name, header in checks.find_unproven_certificates(policy.specs.values()):
-        _failures.LOGGER.warning(
+        _failures.warn_once(
+            f"{name} in {header} from anyone",
             "idlanyard: %s is read out of %s and accepted from anyone, so any client may claim any "
             "certificate: write accept='proven', and trusted_peers with the address of the proxy "
             "that sets the header",

@@ -5,6 +5,7 @@ The posture of a policy in words: what each ID is believed from, and why.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from idlanyard._policy.callables import describe_finding
 from idlanyard._policy.checked_policy import CheckedPolicy
@@ -29,15 +30,26 @@ def explain_policy(policy: CheckedPolicy, excluded: Sequence[str]) -> str:
 
 
 def _explain_spec(policy: CheckedPolicy, spec: IDSpec) -> str:
-    sources = " or ".join(map(_describe_source, sources_of(spec)))
+    sources = " or ".join(map(describe_source, sources_of(spec)))
     absent = "minted where it is absent" if spec.mint else "absent otherwise"
     if spec.required:
         absent = f"without it a request is answered {401 if spec.accept == 'proven' else 400}"
     cookie = "" if spec.cookie is None else f"; a fresh one is set as the cookie {spec.cookie}"
-    return f"{sources}, {_explain_proof(policy, spec)}; {absent}{cookie}."
+    known = _explain_admission(policy, spec)
+    return f"{sources}, {_explain_proof(policy, spec)}; {absent}{known}{cookie}."
 
 
-def _describe_source(source: Source) -> str:
+def _explain_admission(policy: CheckedPolicy, spec: IDSpec) -> str:
+    if policy.admission is None or spec.name != "session_id":
+        return ""
+    unknown = "answered 404" if policy.admission.unknown == "refuse" else "treated as absent"
+    return f"; one that Admission does not know is {unknown}"
+
+
+def describe_source(source: Source) -> str:
+    """
+    Return the place in a request that a source reads.
+    """
     match source:
         case Header():
             return _describe_parsed(source.parse, source.name)
@@ -111,6 +123,11 @@ def _explain_weaknesses(policy: CheckedPolicy, excluded: Sequence[str]) -> Itera
         yield "trusted_peers: holds every public address, so any client may claim any user."
     for name, header in find_unproven_certificates(policy.specs.values()):
         yield f"{header}: anyone may write it, so the {name} in it is of no certificate."
+    for source in chain.from_iterable(map(sources_of, policy.specs.values())):
+        if getattr(getattr(source, "parse", None), "one_line", False) is True:
+            yield (
+                f"one_line: {describe_source(source)} may be a part of another field with a slash."
+            )
     if policy.assume_unix:
         yield "assume_unix: a peer without an address counts as the unix socket."
     if policy.unsafe_server_ok:

@@ -214,6 +214,14 @@ def needs_sender(spec: IDSpec) -> bool:
     return asks_for_peers(sources_of(spec))
 
 
+def name_headers(spec: IDSpec) -> list[str]:
+    """
+    Return the names of the headers that an ID is read from, or of its own if it is read elsewhere.
+    """
+    headers = [source.name for source in sources_of(spec) if isinstance(source, Header)]
+    return list(dict.fromkeys(headers)) or [spec.header]
+
+
 def explain_unknown_rule(rule: str, name: str, names: list[str]) -> str:
     """
     Return the message for an option that ``IDSpec`` does not have.

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.checks import find_unproven_certificates
 from idlanyard._policy.policy import Policy, checked_policy
-from idlanyard._policy.spec import needs_sender
+from idlanyard._policy.spec import name_headers, needs_sender
 from idlanyard.integrations.django._settings import (
     NAME,
     policy_from_settings,
@@ -165,7 +165,9 @@ def _unprovable_headers(rules: CheckedPolicy) -> list[str]:
     """
     if not rules.enabled or not rules.peers.nobody or rules.secrets:
         return []
-    return [spec.header for spec in rules.specs.values() if needs_sender(spec)]
+    return [
+        name for spec in rules.specs.values() if needs_sender(spec) for name in name_headers(spec)
+    ]
 
 
 def _change_proven_ids(rules: CheckedPolicy) -> bool:
