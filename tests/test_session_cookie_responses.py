@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cookies import (
     by_wsgi,
     cookie,
     set_line,
+    signed,
 )
 from drive import (
     Line,
@@ -40,6 +42,7 @@ from drive import (
 from idlanyard import (
     Admission,
     Policy,
+    Provenance,
     asgi,
     forget_session_id,
     get_session_context,
@@ -50,6 +53,9 @@ from idlanyard import (
     user_spec,
     wsgi,
 )
+from idlanyard._binding.state import RequestIDs
+from idlanyard._decision.plan import compile_policy
+from idlanyard._decision.protocols import WSGI
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "session_cookie.md").read_text(encoding="utf-8")
 
@@ -255,6 +261,34 @@ def test_a_login_after_the_response_began_is_warned_of(
         ask(policy, act)
     assert [LATE] * len(caplog.records) == said
     assert all(LATE in record.getMessage() for record in caplog.records)
+
+
+class ChangingIDs(RequestIDs):
+    """
+    The IDs of a request whose session another thread changes all the time.
+    """
+
+    __slots__ = ("numbers",)
+
+    numbers: Any
+
+    @property
+    def values(self) -> Any:  # type: ignore[override]
+        """
+        Return other values at each reading.
+        """
+        return signed(f"s{next(self.numbers)}"), None, None, Provenance.CODE, None, None
+
+
+def test_a_header_and_a_cookie_of_one_response_have_one_session() -> None:
+    """
+    S26: both are made of the same values, also if a thread rotates the session meanwhile.
+    """
+    plan = compile_policy(POLICY, WSGI)
+    inner: Any = ChangingIDs()
+    inner.numbers, inner.policy, inner.held = count(), plan.policy, OURS
+    (_, session), (_, line) = plan.echo_pairs(inner)
+    assert line == set_line(session)
 
 
 APP_COOKIES: dict[str, tuple[list[str], list[str]]] = {

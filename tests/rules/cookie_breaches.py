@@ -149,6 +149,14 @@ COOKIE_BREACHES = [
     ),
     Breach(
         "S26",
+        "the header and the cookie of a response have different sessions",
+        "_decision/plan.py",
+        "            pairs += self.cookie.make_lines(inner, values)\n",
+        "            pairs += self.cookie.make_lines(inner, inner.values)\n",
+        RESPONSES + "test_a_header_and_a_cookie_of_one_response_have_one_session",
+    ),
+    Breach(
+        "S26",
         "the application's cookie of that name stays beside ours",
         "_decision/response.py",
         "        lines = plan.cookie.remove_others(lines)\n",

@@ -103,7 +103,7 @@ class IDSpec(Options):
             ID up then, but it can pass on one that was minted for it.
         cookie: the name of a cookie that the session is also read from, and
             that responses set when the session is minted or rotated, such as
-            ``"__Host-session"``; it needs *signed*.
+            ``"__Host-session"``; it needs *signed* and *forward*.
         must_match: a function of the accepted value and the request that
             returns whether they belong together; ``False`` is answered 403.
         echo: whether the response carries the ID, in place of a header of
