@@ -60,6 +60,12 @@ PROPERTIES = {
     ],
     "key sets": ["assertions.test_keys.test_any_other_answer_is_refused_and_nothing_more"],
     "URLs of key sets": ["attacks.test_parsers.test_keys_come_from_a_safe_url_or_none"],
+    "certificates": [
+        "test_certificates.test_any_text_is_read_or_is_none",
+        "test_certificates.test_any_subject_comes_back",
+        "test_certificates.test_any_subject_of_another_writer_comes_back",
+        "test_certificates.test_a_client_cannot_write_the_last_element",
+    ],
     "carriers": [
         "test_carrier_proofs.test_no_hostile_carrier_raises_or_proves",
         "test_carrier.test_hostile_carriers_never_raise",
