@@ -249,6 +249,17 @@ def test_the_text_of_a_failure_is_not_logged(case: str, caplog: pytest.LogCaptur
     assert "s3cret-token" not in caplog.text
 
 
+@pytest.mark.parametrize("case", ["parsed", "of the server"])
+def test_a_failure_is_raised_whole_under_test(case: str) -> None:
+    """
+    R14: nothing is logged then, and a developer sees the error itself.
+    """
+    accept: Any = "anyone" if case == "parsed" else "proven"
+    service = Service(Policy(user=user_spec(sources=[FAILING[case]], accept=accept)))
+    with testing.raise_failures(), pytest.raises(LookupError, match="no answer about alice"):
+        service.ask((NAME, "alice"), user="alice")
+
+
 def test_a_plain_function_that_returns_a_coroutine_is_told_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

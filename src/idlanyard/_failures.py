@@ -35,7 +35,9 @@ def _renew_lock() -> None:
 getattr(os, "register_at_fork", dict)(after_in_child=_renew_lock)
 
 
-def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
+def report_failure(
+    where: str, error: Exception, *, reason: str = "", shown: Exception | None = None
+) -> None:
     """
     Count a failure, log it once, or raise it under test.
 
@@ -44,13 +46,15 @@ def report_failure(where: str, error: Exception, *, reason: str = "") -> None:
         error: the exception that was raised.
         reason: one of a few texts, each of which is counted and logged by
             itself; never a value.
+        shown: the exception that is logged in its place, where its text may
+            quote a client; under test the first is raised.
     """
     if count_failure(f"{where}: {reason}" if reason else where, error) == 1:
         LOGGER.error(
             "idlanyard: %s failed%s; the request goes on, further failures are counted only",
             where,
             f" ({reason})" if reason else "",
-            exc_info=error,
+            exc_info=shown or error,
         )
 
 

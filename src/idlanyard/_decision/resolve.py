@@ -413,7 +413,7 @@ class Case:
             try:
                 values = source.read(self._request.view())
             except Exception as error:
-                _failures.report_failure(f"read of {source!r}", hide_text(error))
+                _failures.report_failure(f"read of {source!r}", error, shown=hide_text(error))
                 return None, PARSE_FAILED
             if len(values) > 1:
                 return None, REPEATED
@@ -430,9 +430,11 @@ class Case:
         except Exception as error:
             # A local variable with the error would keep the request until the garbage collector
             # comes, since the traceback has this frame.
-            how = "verify" if is_verified else "parse"
-            _failures.report_failure(f"{how} of {source.name}", hide_text(error))
-            return None, VERIFY_FAILED if is_verified else PARSE_FAILED
+            if is_verified:
+                _failures.report_failure(f"verify of {source.name}", hide_text(error))
+                return None, VERIFY_FAILED
+            _failures.report_failure(f"parse of {source.name}", error, shown=hide_text(error))
+            return None, PARSE_FAILED
         if text is None:
             return None, NOT_VERIFIED if is_verified else NOT_UNDERSTOOD
         return self._plan.encode(text), None
