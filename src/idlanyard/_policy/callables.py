@@ -38,7 +38,7 @@ def describe_finding(reader: object) -> str | None:
     """
     Return the words for what a function of ``idlanyard.certificates`` finds, ``None`` for another.
     """
-    finds = getattr(reader, "finds", None)
+    finds = getattr(_unwrap(reader), "finds", None)
     return finds if isinstance(finds, str) else None
 
 
@@ -81,12 +81,20 @@ def call_reader(reader: Callable[[str], object], text: str) -> str | None:
     return found
 
 
+def _unwrap(fn: Any) -> Any:
+    """
+    Return the function in a partial function, or *fn* itself.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn
+
+
 def _is_kind(fn: Any, kind: Callable[[Any], bool]) -> bool:
     """
     Return whether *fn*, or the ``__call__`` of an object, is of this kind.
     """
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    fn = _unwrap(fn)
     called = () if isinstance(fn, type) else (fn, getattr(fn, "__call__", None))  # noqa: B004
     return any(map(kind, called))
 
