@@ -51,6 +51,9 @@ from idlanyard._policy.origins import Origins, origin_of
         pytest.param(
             "https://b\xfccher.example", "https://xn--bcher-kva.example/", True, id="IDNA"
         ),
+        pytest.param(
+            "https://b\xfccher.example", "https://b\xfccher.example\u3002/", True, id="IDNA dot"
+        ),
         pytest.param("https://strasse.example", "https://stra\xdfe.example/", False, id="sharp s"),
         pytest.param("https://ab.example", "https://a\u200db.example/", False, id="joiner"),
         pytest.param("https://a.example", "https://a.example/\xdf?q=\xdf", True, id="in the path"),

@@ -279,6 +279,7 @@ def read_by_clients(url: str) -> set[tuple[str, str, int | None]]:
 
 @given(URLS)
 @example("https://<")
+@example("https://xn--a\u3002")
 def test_an_origin_is_what_every_client_reads(url: str) -> None:
     """
     S13: httpx, requests and aiohttp send a request to the origin that we have compared, or none.

@@ -70,7 +70,8 @@ def origin_of(url: str) -> Origin | None:
         port = parts.port
         host = written = (parts.hostname or "").rstrip(".")
         if not host.isascii():
-            host = host.encode("idna").decode("ascii")
+            # IDNA has other full stops as well.
+            host = host.encode("idna").decode("ascii").rstrip(".")
     except ValueError:
         return None
     scheme = parts.scheme.lower()
