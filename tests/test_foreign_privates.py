@@ -137,6 +137,12 @@ PRIVATES: Final = [
         "which checks name and value again, each header of it takes five times as long",
     ),
     Private(
+        "django.http:HttpResponse",
+        "_resource_closers",
+        "integrations/django/_responses.py",
+        "the copy of a response that several requests were given closes what that request opened",
+    ),
+    Private(
         "django.utils.functional:LazyObject",
         "_wrapped",
         "integrations/django/_users.py",

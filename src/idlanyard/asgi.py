@@ -181,10 +181,11 @@ class _Exchange:
             return self.server_send(message)
         kind = message["type"]
         if kind in _STARTS:
+            plan, inner = self.plan, self.inner
             try:
-                pairs = self.inner.echo
+                pairs = inner.echo
                 if pairs is None:
-                    pairs = self.plan.echo_pairs(self.inner)
+                    pairs = plan.echo_pairs(inner)
                 if pairs:
                     lines = message.get("headers", ())
                     if lines.__class__ is not list:
@@ -194,10 +195,10 @@ class _Exchange:
                         message = {**message, "headers": lines}
                     # An accepted WebSocket has no status, and no cache stores it.
                     method = "" if kind == "websocket.accept" else self.method
-                    lines = add_echo(self.plan, method, message.get("status", 200), lines, pairs)
+                    lines = add_echo(plan, method, message.get("status", 200), lines, pairs)
                     message = {**message, "headers": lines}
-                if self.plan.cookie is not None:
-                    self.plan.cookie.note_start(self.inner, message.get("headers", ()))
+                if plan.cookie is not None:
+                    plan.cookie.note_start(inner, message.get("headers", ()))
             except Exception as error:
                 _failures.report_failure("echo", error)
         elif kind in _LAST:

@@ -330,11 +330,14 @@ def test_many_lines_cost_each_the_same(kind: str) -> None:
         pair = KINDS[kind]
         named = [(b"connection", f"x-user-id, a-{n}".encode()) for n in range(count)]
         lines = [(b"a", b"")] * count + (named if pair is None else [pair] * count)
-        scope = http_scope(headers=[])
-        request = ASGIRequest(scope, io.BytesIO())
-        scope["headers"] = [(Counted(name), value) for name, value in lines]
-        compared = 0
-        SessionContextMiddleware(read)(request)
+        middleware = SessionContextMiddleware(read)
+        # The lines are looked at once more for the warning about the first such request.
+        for _ in range(2):
+            scope = http_scope(headers=[])
+            request = ASGIRequest(scope, io.BytesIO())
+            scope["headers"] = [(Counted(name), value) for name, value in lines]
+            compared = 0
+            middleware(request)
         assert {name[:6] for name, _ in request.scope["headers"]} <= {
             b"x-sess",
             b"connec",
