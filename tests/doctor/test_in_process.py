@@ -328,6 +328,31 @@ def test_integrations_that_are_installed_are_listed() -> None:
     assert observed("light:bare").application.everyone == []
 
 
+class Lazy:
+    """
+    An object that finds out what it is when it is asked for its class, as Django's lazy ones.
+    """
+
+    asked = 0
+
+    @property
+    def __class__(self) -> type:
+        Lazy.asked += 1
+        raise RuntimeError("there are no settings")
+
+    @__class__.setter
+    def __class__(self, _: type) -> None: ...
+
+
+def test_no_lazy_object_of_the_application_is_set_up() -> None:
+    """
+    An object of the application whose class is found out on demand is not asked for it.
+    """
+    lazy = Lazy()
+    assert observed("light:bare").application.everyone == []
+    assert (type(lazy), Lazy.asked) == (Lazy, 0)
+
+
 @pytest.mark.parametrize(
     ("policy", "trusts"),
     [

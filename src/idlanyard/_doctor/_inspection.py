@@ -128,7 +128,9 @@ def _list_everyone() -> list[str]:
     """
     propagation = sys.modules.get(f"{_TELEMETRY}._propagation")
     kind = getattr(propagation, "SessionContextPropagator", ())
-    found = [one for one in gc.get_objects() if isinstance(one, kind)]
+    # isinstance asks a lazy object for its class, which sets it up: the staticfiles_storage of
+    # Django 5.2 raises ImproperlyConfigured then.
+    found = [one for one in gc.get_objects() if issubclass(type(one), kind)]
     return [_TELEMETRY] if any(one.reaches_everyone for one in found) else []
 
 
