@@ -29,9 +29,9 @@ class Paths:
     __slots__ = ("_exact", "_prefixes", "entries")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self.entries = entries = tuple(entries)
-        self._exact = frozenset(entry for entry in entries if not entry.endswith("/*"))
-        self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith("/*"))
+        self.entries: tuple[str, ...] = tuple(entries)
+        self._exact = frozenset(entry for entry in self.entries if not entry.endswith("/*"))
+        self._prefixes = tuple(entry[:-1] for entry in self.entries if entry.endswith("/*"))
 
     def __contains__(self, path: str) -> bool:
         return path in self._exact or path.startswith(self._prefixes)
