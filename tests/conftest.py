@@ -65,6 +65,7 @@ ONCE = (
     "test_site.py",
     "test_troubleshooting.py",
     "test_watching.py",
+    "tour/test_page.py",
 )
 # Other programs answer in the tests of these files, as they would for any Python: the oldest and
 # the newest show that ours asks them well, and the Pythons in between leave these out.
@@ -79,6 +80,7 @@ ENDS = (
     "registry/test_redis",
     "servers/",
     "signing/test_clients.py",
+    "tour/test_tour.py",
 )
 SELECTIONS = {
     "once": {"once"},

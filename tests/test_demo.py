@@ -164,7 +164,7 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
     """
     assert main([]) == 0
     help_text = capsys.readouterr().out
-    assert "start two servers" in help_text
+    assert "shows requests travel" in help_text
     assert "``" not in help_text
 
 
@@ -181,9 +181,9 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_command_line_runs_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    ``python -m idlanyard demo`` prints the table and exits 0.
+    ``python -m idlanyard demo --table`` prints the table and exits 0.
     """
-    before, sys.argv = sys.argv, ["idlanyard", "demo"]
+    before, sys.argv = sys.argv, ["idlanyard", "demo", "--table"]
     try:
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(entry.__file__), run_name="__main__")
@@ -203,7 +203,7 @@ def test_a_missing_extra_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> 
     kept = {name: sys.modules.pop(name) for name in gone}
     sys.modules["rich"] = None  # type: ignore[assignment]
     try:
-        assert main(["demo"]) == 2
+        assert main(["demo", "--table"]) == 2
     finally:
         for name in [n for n in sys.modules if n.startswith(("rich", "idlanyard._demo"))]:
             del sys.modules[name]

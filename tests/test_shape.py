@@ -45,6 +45,13 @@ COMMANDS = {
     "_demo.servers": {"uvicorn", "waitress"},
     "_demo.asking": {"websockets"},
     "_demo.run": {"rich"},
+    "_demo.tour.billing": {"django"},
+    "_demo.tour.folder_queue": {"kombu"},
+    "_demo.tour.gateway": {"fastapi", "httpx2"},
+    "_demo.tour.jobs": {"celery"},
+    "_demo.tour.page": {"starlette"},
+    "_demo.tour.reporting": {"opentelemetry"},
+    "_demo.tour.shop": {"flask"},
 }
 
 ASSERTIONS = {

@@ -1,0 +1,5 @@
+"""
+The tour, with its services as real processes.
+"""
+
+from __future__ import annotations
