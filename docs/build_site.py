@@ -71,7 +71,8 @@ def write_all() -> None:
     """
     shutil.rmtree(PAGES, ignore_errors=True)
     PAGES.joinpath("reference").mkdir(parents=True)
-    shutil.copytree(ROOT / "docs" / "plots", PAGES / "plots")
+    for folder in ("plots", "screenshots"):
+        shutil.copytree(ROOT / "docs" / folder, PAGES / folder)
     shutil.copy(ROOT / "docs" / "site.css", PAGES)
     sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
     for source in [*sources, *(name for name in MOVED if name not in sources)]:
