@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +216,53 @@ def test_a_terminal_gets_its_own_width() -> None:
     out = Terminal()
     write_text(Report("app", observations, judged), out)
     assert "red" in out.getvalue()
+
+
+def start(*words: str, path: Path | None = None) -> subprocess.Popen[str]:
+    """
+    Start the command in a process of its own, with a folder of applications.
+    """
+    line = [sys.executable, "-m", "idlanyard", "doctor", *words]
+    paths = os.pathsep.join(filter(None, (str(path or TESTS), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": paths}
+    return subprocess.Popen(line, env=environment, text=True, stdout=-1, stderr=-1)
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["table", "JSON"])
+def test_a_reader_that_has_gone_is_no_error(more: tuple[str, ...]) -> None:
+    """
+    A report whose reader has gone, as with ``| head``, ends without a traceback.
+    """
+    with start(f"{LIGHT}:bare", "--only", "mint", "--server", "waitress", *more) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 1)
+
+
+WAITING = """
+import threading
+
+def app(environ, start_response):
+    with open("{fifo}", "w") as fifo:
+        fifo.write("called")
+    threading.Event().wait()
+"""
+
+
+def test_an_interruption_is_one_sentence(tmp_path: Path) -> None:
+    """
+    Ctrl-C stops the application, and one sentence says so.
+    """
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    tmp_path.joinpath("waiting.py").write_text(WAITING.format(fifo=fifo), encoding="utf-8")
+    with start("waiting:app", "--timeout", "300", path=tmp_path) as process:
+        assert fifo.read_text(encoding="utf-8") == "called"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    said = "python -m idlanyard doctor: interrupted, and the application is stopped\n"
+    assert (out, err, process.returncode) == ("", said, 130)
 
 
 def test_the_entry_knows_the_command(capsys: pytest.CaptureFixture[str]) -> None:

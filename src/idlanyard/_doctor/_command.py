@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from idlanyard._doctor._servers import NAMES, find_server
 from idlanyard._doctor._target import KINDS, CannotRun
 
 CANNOT_RUN: Final = 2
+INTERRUPTED: Final = 130
 
 _PROGRAM: Final = "python -m idlanyard doctor"
 _ABOUT: Final = """\
@@ -36,6 +38,7 @@ exit status:
   0  no check is red
   1  a check is red
   2  the application could not be checked, or the command line is wrong
+  130  it was interrupted by Ctrl-C
 """
 
 
@@ -66,13 +69,19 @@ def main(arguments: Sequence[str], out: TextIO | None = None, err: TextIO | None
             _report.write_failure(target, str(error), report_to)
         messages_to.write(f"{_PROGRAM}: {error}\n")
         return CANNOT_RUN
+    except KeyboardInterrupt:
+        messages_to.write(f"{_PROGRAM}: interrupted, and the application is stopped\n")
+        return INTERRUPTED
     report = _report.Report(
         target, observations, [(check, check.judge(observations)) for check in checks]
     )
-    if is_json:
-        _report.write_json(report, report_to)
-    else:
-        _report.write_text(report, report_to)
+    write = _report.write_json if is_json else _report.write_text
+    try:
+        write(report, report_to)
+        report_to.flush()
+    except BrokenPipeError:
+        # Python would try to flush the rest at exit, and print an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return report.status
 
 
