@@ -23,7 +23,7 @@ from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, ASGI_KEY, Pair, check_application
 from idlanyard._decision.reporting import report_bound, report_rejections
-from idlanyard._decision.resolve import Refusal, find_open_ids, resolve
+from idlanyard._decision.resolve import Edits, Refusal, find_open_ids, resolve
 from idlanyard._decision.response import add_echo, build_refusal
 from idlanyard._policy.policy import Policy, refuse_options
 
@@ -74,7 +74,7 @@ class SessionContextMiddleware:
             or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_awaited_headers", "_known_sessions", "_plan", "app")
+    __slots__ = ("_awaited_headers", "_known_sessions", "_must_wait", "_plan", "app")
 
     app: ASGIApp
 
@@ -85,17 +85,17 @@ class SessionContextMiddleware:
         self._plan = compile_policy(policy, ASGI)
         self._awaited_headers = make_awaited_headers(self._plan)
         self._known_sessions = make_known_sessions(self._plan)
+        # One look for both in each request.
+        self._must_wait = bool(self._awaited_headers or self._known_sessions)
 
-    async def __call__(  # noqa: PLR0912 - one frame, since every request passes here
-        self, scope: Any, receive: Any, send: Any
-    ) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """
         Serve one connection.
         """
         if scope["type"] not in _KINDS:
             await self.app(scope, receive, send)
             return
-        plan, known_sessions = self._plan, self._known_sessions
+        plan = self._plan
         headers: Any = scope.get("headers")
         if headers.__class__ is not list:
             # The protocol allows any iterable, and any iterable for each pair.
@@ -104,19 +104,15 @@ class SessionContextMiddleware:
         # Looked up by our key only: the IDs that are bound here may be another request's, since
         # servers start the requests of a connection in one Context (Kludex/uvicorn#2167).
         outer = find_open_ids(scope[KEY]) if KEY in scope else None
-        if self._awaited_headers is None or outer is not None:
-            inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
-        else:
-            # A server may append the request's trailers to its own list meanwhile.
+        if self._must_wait and outer is None:
+            # A server may append the request's trailers to its own list meanwhile, and nothing
+            # would look at those.
             headers = scope["headers"] = [*headers]
-            inner, edits, refusal, rejected = await self._awaited_headers.resolve(headers, scope)
-        if rejected:
-            report_rejections(plan, scope, inner, rejected)
-        if known_sessions is not None and outer is None and refusal is None:
-            # A server may append the request's trailers to its list meanwhile, and nothing would
-            # have looked at those.
-            headers = [*headers]
-            edits, refusal = await known_sessions.admit_async(scope, inner, edits)
+            inner, edits, refusal = await self._wait(headers, scope)
+        else:
+            inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
+            if rejected:
+                report_rejections(plan, scope, inner, rejected)
         if refusal is not None:
             await _refuse_request(plan, scope, receive, send, refusal, inner)
             return
@@ -149,6 +145,23 @@ class SessionContextMiddleware:
                 bound.reset(token)
             except ValueError:
                 pass  # In another Context there is nothing of ours.
+
+    async def _wait(
+        self, headers: list[Any], scope: Any
+    ) -> tuple[RequestIDs, Edits | None, Refusal | None]:
+        """
+        Return the IDs of a request, its edits and its refusal, where functions are awaited first.
+        """
+        if self._awaited_headers is None:
+            resolution = resolve(self._plan, headers, scope, None)
+        else:
+            resolution = await self._awaited_headers.resolve(headers, scope)
+        inner, edits, refusal, rejected = resolution
+        if rejected:
+            report_rejections(self._plan, scope, inner, rejected)
+        if self._known_sessions is not None and refusal is None:
+            edits, refusal = await self._known_sessions.admit_async(scope, inner, edits)
+        return inner, edits, refusal
 
 
 class _Exchange:

@@ -342,8 +342,8 @@ VERIFIED_BREACHES = [
         "R15",
         "a function is awaited by a nested middleware too",
         "asgi.py",
-        "        if self._awaited_headers is None or outer is not None:\n",
-        "        if self._awaited_headers is None:\n",
+        "        if self._must_wait and outer is None:\n",
+        "        if self._must_wait:\n",
         AWAITED + "test_a_nested_middleware_asks_nobody",
     ),
     Breach(
