@@ -53,8 +53,10 @@ def test_each_line_is_looked_at_a_bounded_number_of_times(kind: str, policy: str
     looks: list[int] = []
     for count in (200, 2_000):
         lines = [(Counted(name), Counted(value)) for name, value in growth.KINDS[kind](count)]
-        Counted.looked_at = 0
         scope = {"type": "http", "path": "/", "headers": lines, "client": ("10.0.0.5", 1)}
+        # The lines of the first such request are looked at once more, for the warning.
+        ask_asgi_at_once(middleware, scope | {"headers": [*lines]})
+        Counted.looked_at = 0
         ask_asgi_at_once(middleware, scope)
         looks.append(Counted.looked_at)
     # Lists of over 8,192 characters are named as a whole, which costs a few looks more.

@@ -17,6 +17,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,6 @@ from idlanyard.integrations import celery
 from ports import free_port
 from tour.touring import DEADLINE, Listener, Tour, touring
 
-WORKER = ("arrived", "worker")
-END = ("ended", "client")
 KILLED = """
 import queue, sys
 from idlanyard._demo.tour.reporting import Reporter
@@ -75,111 +74,127 @@ def folder() -> Iterator[str]:
     assert not Path(path).exists()
 
 
-def travel(tour: Tour, scene: str, *wanted: tuple[str, str]) -> list[dict[str, Any]]:
+class Journey:
     """
-    Send a request, and return the events until each of *wanted* is among them.
+    One request through a tour, whose services tell of it in any order, and late.
     """
-    listener = Listener(tour.url)
-    assert tour.post(f"journeys/{scene}")["status"] == (502 if scene == "break" else 200)
-    found = listener.wait_for(END, *wanted)
-    begun = next(event for event in found if event["kind"] == "begun")
-    return [event for event in found if event["journey"] in (begun["journey"], None)]
 
+    def __init__(self, tour: Tour, scene: str) -> None:
+        self._listener = Listener(tour.url)
+        assert tour.post(f"journeys/{scene}")["status"] == (502 if scene == "break" else 200)
+        self.events = list[dict[str, Any]]()
+        self._name: str | None = None
+        self._name = self.one("begun", "client")["journey"]
 
-def one(events: list[dict[str, Any]], kind: str, service: str) -> dict[str, Any]:
-    """
-    Return the first event of a kind of a service.
-    """
-    return next(e for e in events if (e["kind"], e["service"]) == (kind, service))
+    def one(self, kind: str, service: str, **having: object) -> dict[str, Any]:
+        """
+        Return the first event of a kind of a service, as soon as it is there.
+        """
+        wanted = {"kind": kind, "service": service, **having}.items()
+        for position in count():
+            if position == len(self.events):
+                self.events.append(self._take())
+            if wanted <= self.events[position].items():
+                return self.events[position]
+        raise AssertionError("the count ends nowhere")
 
+    def _take(self) -> dict[str, Any]:
+        """
+        Return the next event that is no other request's.
+        """
+        while True:
+            event = self._listener.take()
+            if event["kind"] == "begun" or event["journey"] in (self._name, None):
+                return event
 
-def ids_at(events: list[dict[str, Any]], service: str) -> dict[str, list[str]]:
-    """
-    Return the IDs that a service saw, without that of the request.
-    """
-    ids: dict[str, list[str]] = one(events, "arrived", service)["ids"]
-    return {name: found for name, found in ids.items() if name != "request_id"}
+    def ids_at(self, service: str) -> dict[str, list[str]]:
+        """
+        Return the IDs that a service saw, without that of the request.
+        """
+        ids: dict[str, list[str]] = self.one("arrived", service)["ids"]
+        return {name: found for name, found in ids.items() if name != "request_id"}
 
 
 def test_a_session_is_minted_and_travels_to_every_service(tour: Tour) -> None:
     """
     Without IDs all services have the session that the gateway has minted.
     """
-    events = travel(tour, "none", WORKER, ("span", "worker"), ("log", "worker"))
-    minted, how = ids_at(events, "gateway")["session_id"]
+    journey = Journey(tour, "none")
+    minted, how = journey.ids_at("gateway")["session_id"]
     assert how == "minted"
     for service in ("shop", "billing", "worker"):
-        assert ids_at(events, service) == {"session_id": [minted, "client"]}
-    assert ["x-session-id", minted] in one(events, "ended", "client")["headers"]
-    assert one(events, "answered", "shop")["headers"]["X-Session-ID"] == minted
-    assert one(events, "span", "worker")["attributes"]["session.id"] == minted
+        assert journey.ids_at(service) == {"session_id": [minted, "client"]}
+    assert ["x-session-id", minted] in journey.one("ended", "client")["headers"]
+    assert journey.one("answered", "shop")["headers"]["X-Session-ID"] == minted
+    assert journey.one("span", "worker")["attributes"]["session.id"] == minted
 
 
 def test_a_spoofed_user_reaches_nobody(tour: Tour) -> None:
     """
     The gateway removes the header, and no service sees a user.
     """
-    events = travel(tour, "spoof", WORKER)
-    assert one(events, "arrived", "gateway")["removed"] == ["X-Tenant-ID", "X-User-ID"]
-    assert one(events, "refused", "gateway")["field"] == "user_id"
+    journey = Journey(tour, "spoof")
+    assert journey.one("arrived", "gateway")["removed"] == ["X-Tenant-ID", "X-User-ID"]
+    assert journey.one("refused", "gateway")["field"] == "user_id"
     for service in ("gateway", "shop", "billing", "worker"):
-        assert ids_at(events, service) == {"session_id": ["chat-42", "client"]}
+        assert journey.ids_at(service) == {"session_id": ["chat-42", "client"]}
 
 
 def test_a_token_is_believed_and_each_hop_has_its_own_proof(tour: Tour) -> None:
     """
     The gateway and billing believe signatures, the shop its peer, and the worker a signed job.
     """
-    events = travel(tour, "token", WORKER)
+    journey = Journey(tour, "token")
     proofs = {"gateway": "signed", "shop": "peer", "billing": "signed", "worker": "peer"}
     for service, proof in proofs.items():
-        assert ids_at(events, service)["user_id"] == ["alice", proof]
-        assert ids_at(events, service)["tenant_id"] == ["acme", proof]
+        assert journey.ids_at(service)["user_id"] == ["alice", proof]
+        assert journey.ids_at(service)["tenant_id"] == ["acme", proof]
 
 
 def test_a_login_half_way_is_known_from_there_on(tour: Tour) -> None:
     """
     The gateway begins without a user, and the services and the response have it.
     """
-    events = travel(tour, "login", WORKER)
-    assert "user_id" not in ids_at(events, "gateway")
-    assert one(events, "changed", "gateway")["ids"]["user_id"] == ["alice", "code"]
-    assert ids_at(events, "shop")["user_id"] == ["alice", "peer"]
-    assert ["x-user-id", "alice"] in one(events, "ended", "client")["headers"]
+    journey = Journey(tour, "login")
+    assert "user_id" not in journey.ids_at("gateway")
+    assert journey.one("changed", "gateway")["ids"]["user_id"] == ["alice", "code"]
+    assert journey.ids_at("shop")["user_id"] == ["alice", "peer"]
+    assert ["x-user-id", "alice"] in journey.one("ended", "client")["headers"]
 
 
 def test_a_rotated_session_is_the_one_from_there_on(tour: Tour) -> None:
     """
     The services and the response have the new session.
     """
-    events = travel(tour, "rotate", WORKER)
-    fresh, how = one(events, "changed", "gateway")["ids"]["session_id"]
+    journey = Journey(tour, "rotate")
+    fresh, how = journey.one("changed", "gateway")["ids"]["session_id"]
     assert (fresh == "chat-42", how) == (False, "code")
-    assert ids_at(events, "gateway")["session_id"] == ["chat-42", "client"]
-    assert ids_at(events, "worker")["session_id"] == [fresh, "client"]
-    assert ["x-session-id", fresh] in one(events, "ended", "client")["headers"]
+    assert journey.ids_at("gateway")["session_id"] == ["chat-42", "client"]
+    assert journey.ids_at("worker")["session_id"] == [fresh, "client"]
+    assert ["x-session-id", fresh] in journey.one("ended", "client")["headers"]
 
 
 def test_a_broken_service_keeps_the_session(tour: Tour) -> None:
     """
     The error, the 500 of the shop and the 502 of the gateway have the session.
     """
-    events = travel(tour, "break")
-    assert one(events, "answered", "shop")["status"] == 500
-    assert one(events, "answered", "shop")["headers"]["X-Session-ID"] == "chat-42"
-    logged = [e for e in events if e["kind"] == "log" and e["error"]]
-    assert [(e["service"], e["ids"]["session_id"]) for e in logged] == [("shop", "chat-42")]
-    assert ["x-session-id", "chat-42"] in one(events, "ended", "client")["headers"]
+    journey = Journey(tour, "break")
+    assert journey.one("answered", "shop")["status"] == 500
+    assert journey.one("answered", "shop")["headers"]["X-Session-ID"] == "chat-42"
+    logged = journey.one("log", "shop", error="OutOfStock('the shelf is empty')")
+    assert logged["ids"]["session_id"] == "chat-42"
+    assert ["x-session-id", "chat-42"] in journey.one("ended", "client")["headers"]
+    assert [event for event in journey.events if event.get("error")] == [logged]
 
 
 def test_a_third_party_gets_no_ids(tour: Tour) -> None:
     """
     The third party has a request without our headers, while the shop has them.
     """
-    events = travel(tour, "partner", ("arrived", "partner"))
-    assert one(events, "arrived", "partner")["wire"] == {}
-    assert "User-Agent" in one(events, "arrived", "partner")["headers"]
-    assert ids_at(events, "shop")["user_id"] == ["alice", "peer"]
+    journey = Journey(tour, "partner")
+    assert journey.one("arrived", "partner")["wire"] == {}
+    assert "User-Agent" in journey.one("arrived", "partner")["headers"]
+    assert journey.ids_at("shop")["user_id"] == ["alice", "peer"]
 
 
 def test_no_session_of_a_crowd_is_mixed_up(tour: Tour) -> None:

@@ -87,13 +87,19 @@ class Listener:
         self._thread.start()
         assert self._events.get(timeout=DEADLINE) == {"kind": "open"}
 
+    def take(self) -> dict[str, Any]:
+        """
+        Return the next event.
+        """
+        return self._events.get(timeout=DEADLINE)
+
     def wait_for(self, *wanted: tuple[str, str]) -> list[dict[str, Any]]:
         """
         Return the events until each of *wanted*, a kind and a service, is among them.
         """
         missing, found = set(wanted), list[dict[str, Any]]()
         while missing:
-            event = self._events.get(timeout=DEADLINE)
+            event = self.take()
             found.append(event)
             missing.discard((event["kind"], event["service"]))
         return found
