@@ -67,11 +67,13 @@ ONCE = (
     "test_watching.py",
     "tour/test_page.py",
 )
-# Other programs answer in the tests of these files, as they would for any Python: the oldest and
+# Other processes answer in the tests of these files, as they would for any Python: the oldest and
 # the newest show that ours asks them well, and the Pythons in between leave these out.
 ENDS = (
     "assertions/test_fetching.py",
     "assertions/test_key_source.py",
+    "doctor/",
+    "integrations/jobs/",
     "registry/test_command",
     "registry/test_http_serving.py",
     "registry/test_http_threads.py",
