@@ -108,7 +108,13 @@ class PostgreSQL:
         """
         Start it, and wait until it takes connections.
         """
-        settings = {"listen_addresses": "127.0.0.1", "max_connections": "200", **self._settings}
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "max_connections": "200",
+            # In its own directory, which goes with it.
+            "dynamic_shared_memory_type": "mmap",
+            **self._settings,
+        }
         options = "".join(f" -c {name}={value}" for name, value in settings.items())
         words = f"-p {self.port} -k {self.sockets}{options}"
         self._control("start", "-l", str(self.sockets / "log"), "-o", words)
@@ -130,7 +136,7 @@ class PostgreSQL:
         """
         Kill it and every process of it at once (SIGKILL).
         """
-        family = self._family()
+        family, segments = self._family(), self._segments()
         for process in family:
             _send(process, signal.SIGKILL)
         deadline = time.monotonic() + DEADLINE
@@ -140,6 +146,10 @@ class PostgreSQL:
         # A zombie process with the number in these files would look like a running server.
         for lock in (self._data / "postmaster.pid", self.sockets / f".s.PGSQL.{self.port}.lock"):
             lock.unlink(missing_ok=True)
+        # The kernel keeps them for ever, 4,096 at most, and after that no server starts. A server
+        # that was killed while it recovered may have removed its own already.
+        for segment in segments:
+            subprocess.run(["ipcrm", "-m", segment], check=False, capture_output=True)
 
     def freeze(self) -> None:
         """
@@ -195,6 +205,14 @@ class PostgreSQL:
             return int((self._data / "postmaster.pid").read_text().split()[0])
         except FileNotFoundError:
             return 0
+
+    def _segments(self) -> list[str]:
+        """
+        Return the number of its segment of shared memory, in a list, once it has one.
+        """
+        # Its key and its number.
+        line = (self._data / "postmaster.pid").read_text().splitlines()[6:7]
+        return [number for words in line for number in words.split()[1:]]
 
     def _family(self) -> set[int]:
         first = self._postmaster()
