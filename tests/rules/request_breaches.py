@@ -173,8 +173,8 @@ REQUEST_BREACHES = [
         "S1",
         "trailers that come while an admission is awaited are headers",
         "asgi.py",
-        "            headers = [*headers]\n            edits, refusal",
-        "            edits, refusal",
+        '            headers = scope["headers"] = [*headers]\n            inner, edits, refusal',
+        "            inner, edits, refusal",
         "tests/test_admission.py::test_trailers_that_come_meanwhile_are_no_headers",
     ),
     Breach(
