@@ -7,8 +7,11 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+from idlanyard import Policy, use_policy
 
 STRANGER = "203.0.113.9"
 PROXY = "10.0.0.5"
@@ -183,3 +186,15 @@ def ask_wsgi(app: Any, environ: Message) -> Response:
             close()
     status, headers = server.starts[-1]
     return Response(status, headers, b"".join([*server.written, *chunks]))
+
+
+@contextmanager
+def using(**options: Any) -> Iterator[None]:
+    """
+    Use a policy meanwhile, outside of requests.
+    """
+    undo = use_policy(Policy(**options))
+    try:
+        yield
+    finally:
+        undo()

@@ -12,16 +12,15 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drive import STRANGER, ask_wsgi, environ_of
+from drive import STRANGER, ask_wsgi, environ_of, using
 from idlanyard import (
     EVERYONE,
     IDSpec,
@@ -39,7 +38,6 @@ from idlanyard import (
     restore,
     session_context,
     session_spec,
-    use_policy,
     user_spec,
 )
 from idlanyard._binding import carrier_proofs
@@ -51,18 +49,6 @@ from idlanyard.wsgi import SessionContextMiddleware
 
 NEW, OLD, OTHER = (f"the {word} key of a queue, at random" for word in ("new", "old", "other"))
 CLIENT, CODE, SIGNED = Provenance.CLIENT, Provenance.CODE, Provenance.SIGNED
-
-
-@contextmanager
-def using(**options: Any) -> Iterator[None]:
-    """
-    Use a policy meanwhile.
-    """
-    undo = use_policy(Policy(**options))
-    try:
-        yield
-    finally:
-        undo()
 
 
 def sent(user: str = "u", /, **options: Any) -> Any:
@@ -698,6 +684,30 @@ def test_the_ids_of_a_context_keep_their_provenances() -> None:
         assert bound.as_dict() == {"session_id": "s"}
     with using(user=user_spec(max_length=3)):
         assert extract(SessionContext("s", "long")).as_dict() == {"session_id": "s"}
+
+
+def test_a_context_of_those_who_trust_every_client_proves_nothing_to_others() -> None:
+    """
+    S1, S27: a peer's word is the client's where another policy reads the context, or a process.
+    """
+    everyone = Policy(trusted_peers=EVERYONE)
+    found: list[SessionContext] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        found.append(get_session_context())
+        start_response("200 OK", [])
+        return []
+
+    ask_wsgi(SessionContextMiddleware(app, everyone), environ_of([("X-User-ID", "root")]))
+    [context] = found
+    assert context.provenance("user_id") is Provenance.PEER
+    with restore(context) as bound:
+        assert (bound.user_id, bound.provenance("user_id")) == ("root", CLIENT)
+    with using(trusted_peers=EVERYONE), restore(context) as bound:
+        assert bound.provenance("user_id") is Provenance.PEER
+    rebuilt: SessionContext = pickle.loads(pickle.dumps(context))
+    assert rebuilt == context
+    assert rebuilt.provenance("user_id") is CLIENT
 
 
 def test_a_job_that_brings_a_context_has_no_ids() -> None:

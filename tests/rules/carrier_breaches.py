@@ -104,6 +104,22 @@ CARRIER_BREACHES = [
         TESTS + "test_no_carrier_vouches_for_any_client",
     ),
     Breach(
+        "S1",
+        "a context vouches for any client to a policy that trusts others",
+        CARRIERS,
+        "    if not policy.peers.anybody:\n",
+        "    if policy.peers.anybody:\n",
+        TESTS + "test_a_context_of_those_who_trust_every_client_proves_nothing_to_others",
+    ),
+    Breach(
+        "S27",
+        "a pickled context vouches for any client to another process",
+        "_binding/snapshot.py",
+        "hows = [lower_for_others(how, self._policy) for how in self._values[width:]]",
+        "hows = [*self._values[width:]]",
+        TESTS + "test_a_context_of_those_who_trust_every_client_proves_nothing_to_others",
+    ),
+    Breach(
         "R13",
         "an ID that the receiver does not declare takes the proof from the others",
         CARRIERS,

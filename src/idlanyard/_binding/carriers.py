@@ -22,9 +22,13 @@ from idlanyard._binding.reading import (
     find_id,
     get_session_context,
     iterate_current,
-    lower_for_others,
 )
-from idlanyard._binding.snapshot import SessionContext, make_snapshot
+from idlanyard._binding.snapshot import (
+    SessionContext,
+    lower_for_others,
+    make_snapshot,
+    parts_of,
+)
 from idlanyard._binding.state import (
     Binding,
     Delta,
@@ -170,12 +174,12 @@ def _read_context(context: SessionContext) -> dict[str, list[Claim]]:
     """
     Return the IDs of a snapshot or request of this process that the current policy declares.
     """
-    specs = get_binding().policy.specs
-    return {
-        name: [(value, context.provenance(name))]
-        for name, value in context.as_dict().items()
-        if name in specs
-    }
+    policy, (own, names, values) = get_binding().policy, parts_of(context)
+    hows = dict(zip(names, values[len(names) :], strict=True))
+    if not policy.peers.anybody:
+        hows = {name: lower_for_others(how, own) for name, how in hows.items()}
+    ids = context.as_dict().items()
+    return {name: [(value, hows[name])] for name, value in ids if name in policy.specs}
 
 
 def _accept_claims(claims: Mapping[str, list[Claim]]) -> Delta:

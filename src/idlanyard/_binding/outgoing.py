@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from idlanyard import _failures
-from idlanyard._binding.reading import iterate_current, lower_for_others, process_session_id
+from idlanyard._binding.reading import iterate_current, process_session_id
+from idlanyard._binding.snapshot import lower_for_others
 from idlanyard._binding.state import find_request_ids, get_binding
 from idlanyard.ids import Provenance
 

@@ -18,7 +18,6 @@ from idlanyard._binding.state import (
     get_binding,
     ids_of_error,
 )
-from idlanyard._policy.checked_policy import CheckedPolicy
 from idlanyard._policy.environment import read_static_id
 from idlanyard._policy.id_check import IDCheck
 from idlanyard._policy.spec import IDSpec
@@ -67,18 +66,6 @@ def iterate_current(sink: str) -> Iterator[tuple[IDSpec, str, Provenance]]:
         value, how = find_id(spec.name)
         if getattr(spec, sink) and value is not None and how is not None:
             yield spec, value, how
-
-
-def lower_for_others(how: Provenance, policy: CheckedPolicy) -> Provenance:
-    """
-    Return the provenance of an ID as other processes may be told it.
-
-    Args:
-        how: its provenance in this process.
-        policy: the current policy.
-    """
-    # Where every peer is trusted, each client is such a peer, and nobody else knows of that policy.
-    return Provenance.CLIENT if how is Provenance.PEER and policy.peers.anybody else how
 
 
 def get_session_context() -> SessionContext:

@@ -214,7 +214,9 @@ class SessionContext:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_snapshot, (self._names, self._values)
+        width = len(self._names)
+        hows = [lower_for_others(how, self._policy) for how in self._values[width:]]
+        return _rebuild_snapshot, (self._names, (*self._values[:width], *hows))
 
 
 Parts: TypeAlias = tuple[CheckedPolicy, tuple[str, ...], Values]
@@ -233,6 +235,18 @@ def make_snapshot(values: Values, policy: CheckedPolicy) -> SessionContext:
     _set(context, "_policy", policy)
     _set(context, "_values", values)
     return context
+
+
+def lower_for_others(how: Provenance, policy: CheckedPolicy) -> Provenance:
+    """
+    Return the provenance of an ID as other processes and other policies may be told it.
+
+    Args:
+        how: its provenance in this process.
+        policy: the policy that it was bound by.
+    """
+    # Where every peer is trusted, each client is such a peer, and nobody else knows of that policy.
+    return Provenance.CLIENT if how is Provenance.PEER and policy.peers.anybody else how
 
 
 def show_ids(context: SessionContext, sink: Literal["log", "span"]) -> dict[str, str | None]:

@@ -8,15 +8,14 @@ does is in ``work.py``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
 
-from drive import ask_wsgi, environ_of
+from drive import ask_wsgi, environ_of, using
 from idlanyard import (
     Policy,
     SessionContext,
@@ -82,18 +81,6 @@ FORGED: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
-@contextmanager
-def policy_of(**options: Any) -> Iterator[None]:
-    """
-    Use a policy meanwhile.
-    """
-    undo = use_policy(Policy(**options))
-    try:
-        yield
-    finally:
-        undo()
-
-
 def fresh() -> str:
     """
     Return a key that no other test waits on.
@@ -143,7 +130,7 @@ class Contract:
         for kind in self.kinds:
             key = fresh()
             with (
-                policy_of(queue_keys=[NEW_KEY]),
+                using(queue_keys=[NEW_KEY]),
                 session_context("s1", user_id="u1", tenant_id="t1"),
             ):
                 self.send("look", key, kind=kind)
@@ -161,7 +148,7 @@ class Contract:
         for keys in ([NEW_KEY, OLD_KEY], [OLD_KEY]):
             key = fresh()
             with (
-                policy_of(queue_keys=keys, trusted_queue=True),
+                using(queue_keys=keys, trusted_queue=True),
                 restore({name: ["x1", rule] for name, rule in how.items()}),
             ):
                 self.send("look", key)
@@ -173,7 +160,7 @@ class Contract:
         """
         for options in ({}, {"queue_keys": ["a key that this worker does not know"]}):
             key = fresh()
-            with policy_of(**options), session_context("s1", user_id="u1"):
+            with using(**options), session_context("s1", user_id="u1"):
                 self.send("look", key)
             assert wait(key) == {
                 "ids": {"session_id": "s1", "user_id": "u1"},
@@ -188,7 +175,7 @@ class Contract:
         S27: a signed carrier that was changed on its way keeps its IDs, and proves none of them.
         """
         key = fresh()
-        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
+        with using(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
             carrier = json.loads(json.dumps(dump()))
         forge(carrier)
         self.send_with(carrier, key)
@@ -255,7 +242,7 @@ class Contract:
         R13: a job that sends another one passes on its IDs, as they are then.
         """
         key = fresh()
-        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
+        with using(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
             self.send("pass on", key)
         how = {"session_id": "code", "user_id": "code"}
         assert wait(key) == {"ids": {"session_id": "s1", "user_id": "u1"}, "how": how}
@@ -307,7 +294,7 @@ class RetryingContract(Contract):
         A job that is tried again has the IDs that it was sent with, whomever it has identified.
         """
         key = fresh()
-        with policy_of(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
+        with using(queue_keys=[NEW_KEY]), session_context("s1", user_id="u1"):
             self.send("retry", key)
         first, second = wait(key), wait(key)
         assert first == second

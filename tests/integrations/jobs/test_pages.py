@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 from arq import create_pool
 
+from drive import using
 from idlanyard import dump, session_context
 from integrations.jobs.broker import working
-from integrations.jobs.contract import RetryingContract, fresh, policy_of
+from integrations.jobs.contract import RetryingContract, fresh
 from integrations.jobs.work import NEW_KEY, OLD_KEY, POLICY, wait
 
 
@@ -52,7 +53,7 @@ def test_a_worker_believes_a_queue_that_it_trusts(broker: str, tmp_path: Path) -
     from integrations.jobs import on_consumer
 
     unsigned: dict[str, Any] = {"user_id": ["u1", "peer"]}
-    with policy_of(queue_keys=[NEW_KEY]), session_context(user_id="u1"):
+    with using(queue_keys=[NEW_KEY]), session_context(user_id="u1"):
         signed = dump()
     for keys, expected in ({}, ["peer", "code"]), ({"queue_keys": [OLD_KEY]}, ["peer", "client"]):
         variables = {POLICY: json.dumps({"trusted_queue": True} | keys)}
