@@ -135,24 +135,19 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("target", metavar="TARGET", help="the application")
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    _add_choices(parser)
+    _add_requests(parser)
+    return parser
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options that choose the kind of application, the checks and the server.
+    """
     add = parser.add_argument
-    add("target", metavar="TARGET", help="the application")
     add("--kind", choices=KINDS, help="what TARGET is; detected if left out")
-    add(
-        "--path",
-        action="append",
-        default=[],
-        type=_parse_path,
-        help="a path that may be called; repeat it for more",
-    )
-    add(
-        "--header",
-        action="append",
-        default=[],
-        type=_parse_header,
-        metavar="LINE",
-        help="a header of the requests for these paths, as in 'Authorization: Bearer ...'",
-    )
     add(
         "--only",
         action="extend",
@@ -177,6 +172,28 @@ def make_parser() -> argparse.ArgumentParser:
         help="further words for the server's command line",
     )
     add("--port", type=int, help="the server's port; if left out, a free one")
+
+
+def _add_requests(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options that say what the requests are like.
+    """
+    add = parser.add_argument
+    add(
+        "--path",
+        action="append",
+        default=[],
+        type=_parse_path,
+        help="a path that may be called; repeat it for more",
+    )
+    add(
+        "--header",
+        action="append",
+        default=[],
+        type=_parse_header,
+        metavar="LINE",
+        help="a header of the requests for these paths, as in 'Authorization: Bearer ...'",
+    )
     add("--host", default="", help="the Host of the requests, if the application accepts no other")
     add("--origin", default="", help="the Origin of a page that may call the application (CORS)")
     add(
@@ -186,8 +203,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="the most that a request may take (10)",
     )
-    add("--json", action="store_true", help="write JSON")
-    return parser
 
 
 def _parse_path(text: str) -> str:
