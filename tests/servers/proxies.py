@@ -116,11 +116,11 @@ class _Login(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def login_service() -> Iterator[int]:
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """
-    Serve who is logged in; yield the port.
+    Serve requests by a handler of the standard library; yield the port.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Login)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -296,7 +296,7 @@ def proxy(name: str, behind: Running, folder: Path) -> Iterator[Running]:
     Start a proxy in front of a service, as the page configures it.
     """
     with ExitStack() as stack:
-        port, login = free_port(), stack.enter_context(login_service())
+        port, login = free_port(), stack.enter_context(serving(_Login))
         words = PROXIES[name].write(_configured(name, port, login, behind.address), folder)
         variables = {"PROXY_SECRET": SECRET, "HOME": str(folder)}
         address = ("127.0.0.1", port)

@@ -10,10 +10,8 @@ import http.client
 import json
 import re
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from idlanyard import Header, Policy, asgi, get_session_context, user_spec
 from idlanyard.certificates import subject_field
 from ports import free_port
 from servers.caches import binary
-from servers.proxies import NGINX, start_process
+from servers.proxies import NGINX, serving, start_process
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "certificates.md").read_text(encoding="utf-8")
 (BLOCK,) = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
@@ -106,22 +104,6 @@ class Behind(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving() -> Iterator[int]:
-    """
-    Run the service; yield its port.
-    """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """
@@ -138,7 +120,7 @@ def nginx(authority: Authority) -> Iterator[int]:
     The port of nginx, in front of the service.
     """
     port = free_port()
-    with serving() as behind:
+    with serving(Behind) as behind:
         words = write_nginx(authority.folder, behind, port)
         with start_process("nginx", words, ("127.0.0.1", port), authority.folder, {}):
             yield port
