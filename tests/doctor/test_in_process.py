@@ -19,6 +19,7 @@ from idlanyard import (
     EVERYONE,
     UNSET,
     Policy,
+    PolicyError,
     request_spec,
     session_context,
     session_spec,
@@ -326,6 +327,20 @@ def test_integrations_that_are_installed_are_listed() -> None:
     undo()
     client.close()
     assert observed("light:bare").application.everyone == []
+
+
+def test_options_that_were_refused_are_nobodys() -> None:
+    """
+    An allow-list that was refused, and is only there because of its traceback, does no harm.
+    """
+    with pytest.raises(PolicyError) as refused:
+        SessionContextPropagator(
+            CompositePropagator([]), AttributeNames({}), "api.example", traced=False
+        )
+    found = observed("light:bare").application
+    assert refused.value.__traceback__ is not None
+    assert found.everyone == []
+    assert "api.example" not in str(found.outgoing)
 
 
 class Lazy:

@@ -7,13 +7,16 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-from collections.abc import Iterator
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
 
 from idlanyard._doctor._observations import Application
 from idlanyard._doctor._target import Target
 from idlanyard._policy.origins import Origins
 
+_Fact = TypeVar("_Fact")
 _INNER: Final = ("middleware_stack", "wsgi_app", "asgi_app", "app", "application", "_app")
 _MOST: Final = 50
 _FRAMEWORKS: Final = ("fastapi", "flask", "django", "starlette")
@@ -118,8 +121,7 @@ def _list_outgoing() -> list[str]:
     """
     Return the allow-lists of the clients that send IDs.
     """
-    lists = {str(one) for one in gc.get_objects() if type(one) is Origins}
-    return sorted(lists - {""})
+    return sorted({*_read_objects(Origins, str)} - {""})
 
 
 def _list_everyone() -> list[str]:
@@ -128,10 +130,23 @@ def _list_everyone() -> list[str]:
     """
     propagation = sys.modules.get(f"{_TELEMETRY}._propagation")
     kind = getattr(propagation, "SessionContextPropagator", ())
-    # isinstance asks a lazy object for its class, which sets it up: the staticfiles_storage of
-    # Django 5.2 raises ImproperlyConfigured then.
-    found = [one for one in gc.get_objects() if issubclass(type(one), kind)]
-    return [_TELEMETRY] if any(one.reaches_everyone for one in found) else []
+    reaching = _read_objects(kind, attrgetter("reaches_everyone"))
+    return [_TELEMETRY] if any(reaching) else []
+
+
+def _read_objects(kind: Any, read: Callable[[Any], _Fact]) -> list[_Fact]:
+    """
+    Return the result of *read* for each object of *kind* in this process.
+    """
+    facts: list[_Fact] = []
+    for one in gc.get_objects():
+        # isinstance asks a lazy object for its class, which sets it up: the staticfiles_storage
+        # of Django 5.2 raises ImproperlyConfigured then.
+        if issubclass(type(one), kind):
+            # An object that refused its options has none, and is there as long as its traceback.
+            with suppress(AttributeError):
+                facts.append(read(one))
+    return facts
 
 
 def _list_origins(objects: list[Any], settings: Any) -> list[str]:
