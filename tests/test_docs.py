@@ -40,7 +40,7 @@ def blocks() -> list[tuple[str, str, str]]:
     return [
         (f"{page.name}-{number}", textwrap.dedent(code), textwrap.dedent(shown))
         for page in PAGES
-        # tests/servers/test_tutorials.py follows these, file by file.
+        # tests/servers/test_tutorials.py follows these, block by block.
         if not page.name.startswith("tutorial_")
         for number, (_, code, shown) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
     ]
