@@ -9,8 +9,10 @@ failure of that test and not as an error while importing or collecting it.
 
 from __future__ import annotations
 
+import compileall
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import Phase, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -43,9 +46,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TESTS_FAILED = "1"
+# Not "1 error in 0.10s". A thread of the tested package may still write below this line.
+SUMMARY_OF_FAILED = re.compile(r"\d+ failed\b.* in \d")
 SECONDS = 300
-# What many of the tests import, and takes the longest. It is loaded once, before the forks.
-HEAVY = ["pytest", "hypothesis", "django.test", "fastapi.testclient", "flask", "sqlalchemy"]
 
 
 def every_breach() -> list[Breach]:
@@ -81,15 +84,41 @@ def hunk_fault(breach: Breach) -> str | None:
     return f"{breach.rule}: {breach.file} has the hunk {times} times: {breach.old!r}"
 
 
-def broken_copy(breach: Breach, folder: Path) -> Path:
+def compiled_copy(folder: Path) -> Path:
     """
-    Copy ``src/`` with the breach's one hunk applied.
+    Copy ``src/`` and compile it, once for all breaches.
     """
-    source = shutil.copytree(ROOT / "src", folder / "src")
+    sound = shutil.copytree(ROOT / "src", folder / "sound")
+    compileall.compile_dir(sound, quiet=1)
+    return sound
+
+
+def broken_copy(sound: Path, breach: Breach, folder: Path) -> Path:
+    """
+    Link a copy of ``src/``, with the breach's one hunk applied.
+    """
+    source = Path(shutil.copytree(sound, folder / "src", copy_function=os.link))
     file = source / "idlanyard" / breach.file
     text = file.read_text(encoding="utf-8")
+    for linked in [file, *file.parent.glob(f"__pycache__/{file.stem}.*")]:
+        linked.unlink()
     file.write_text(text.replace(breach.old, breach.new), encoding="utf-8")
     return source
+
+
+class FirstExample:
+    """
+    A plugin for pytest: Hypothesis stops at the first example that fails.
+    """
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """
+        Spare the search for a smaller example, once conftest.py has chosen its settings.
+        """
+        phases = set(Phase) - {Phase.shrink, Phase.explain}
+        settings.register_profile("first example", settings(), phases=phases)
+        settings.load_profile("first example")
 
 
 def run_test(source: Path, test: str, output: Path, status: Path) -> None:
@@ -108,15 +137,16 @@ def run_test(source: Path, test: str, output: Path, status: Path) -> None:
     sys.path.insert(0, str(source))
     os.chdir(ROOT)
     arguments = ["-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", test]
-    status.write_text(str(int(pytest.main(arguments))), encoding="utf-8")
+    ended = pytest.main(arguments, plugins=[FirstExample()])
+    status.write_text(str(int(ended)), encoding="utf-8")
 
 
-def verdict(breach: Breach, context: SpawnContext | ForkServerContext) -> str | None:
+def verdict(sound: Path, breach: Breach, context: SpawnContext | ForkServerContext) -> str | None:
     """
     Return what is wrong with the check of one rule, or ``None`` where it holds.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source = broken_copy(breach, Path(folder))
+    with tempfile.TemporaryDirectory(dir=sound.parent) as folder:
+        source = broken_copy(sound, breach, Path(folder))
         output, status = Path(folder, "output"), Path(folder, "status")
         # Python 3.13's Process.exitcode is 255 at times: start() in another thread polls every
         # child, and of two that poll one at the same moment the second finds the pipe empty.
@@ -128,7 +158,7 @@ def verdict(breach: Breach, context: SpawnContext | ForkServerContext) -> str | 
         process.join()
         lines = output.read_text(encoding="utf-8").splitlines()
         ended = status.read_text(encoding="utf-8")
-    if ended == TESTS_FAILED and lines and "failed" in lines[-1]:
+    if ended == TESTS_FAILED and any(map(SUMMARY_OF_FAILED.match, lines)):
         return None
     said = "\n".join(lines[-20:])
     return f"{breach.rule}: {breach.test} ended with {ended}:\n{said}"
@@ -141,7 +171,8 @@ def process_context() -> SpawnContext | ForkServerContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
+    os.environ["PYTHONPATH"] = str(ROOT / "tests")
+    context.set_forkserver_preload(["rules.preloaded"])
     return context
 
 
@@ -154,9 +185,11 @@ def main(rules: list[str]) -> int:
         print(*faults, sep="\n")
         return 1
     context = process_context()
-    # Most of them wait for servers.
-    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
-        verdicts = list(pool.map(lambda breach: verdict(breach, context), chosen))
+    # Many of them wait, for servers or for a timeout.
+    workers = 3 * (os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        sound = compiled_copy(Path(folder))
+        verdicts = list(pool.map(lambda breach: verdict(sound, breach, context), chosen))
     for breach, wrong in zip(chosen, verdicts, strict=True):
         print(f"{'ok  ' if wrong is None else 'FAIL'} {breach.rule:4} {breach.what}")
     faults = [wrong for wrong in verdicts if wrong is not None]
