@@ -1,16 +1,15 @@
 """
 Boots Debian's own systemd and nginx in namespaces, as on a machine of their own.
 
-Programs there see the files of this machine, which they cannot change, and a few folders of the
-test in the places of ``/etc/nginx``, ``/etc/systemd``, ``/home`` and ``/srv``. Their ports,
-processes and services are their own, and end with the test.
+Programs there see the files of this machine, which they cannot change, and a few folders in memory:
+a copy of ``/etc``, an empty ``/srv`` and the like. Their ports, processes and services are their
+own, and all of it ends with the test.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -24,18 +23,6 @@ import pytest
 from servers.caches import binary
 from servers.launch import DEADLINE
 
-UNITS = Path("/lib/systemd/system")
-PLACES = {
-    "/etc/nginx": "nginx",
-    "/etc/systemd": "systemd",
-    "/home": "home",
-    "/srv": "srv",
-    str(UNITS): "units",
-}
-# Services of Debian that a machine has from its start. No other unit of this machine is known in
-# there: those of systemd itself would clean /tmp and set the kernel's variables for everyone.
-SERVICES = ("nginx.service", "systemd-journald.service", "systemd-journald.socket")
-TARGETS = ("sysinit.target", "basic.target", "multi-user.target")
 # systemd makes groups of its services below the one that it was started in.
 ENTER_GROUP = r"""
 while read -r _ point kind options _; do
@@ -48,6 +35,8 @@ done < /proc/self/mounts
 shift
 exec "$@"
 """
+# Of the units of this machine only three are there: others would clean /tmp, and set the kernel's
+# variables for everyone.
 BOOT = r"""
 mount -t proc proc /proc
 while read -r _ point kind options _; do
@@ -58,18 +47,28 @@ while read -r _ point kind options _; do
 done < /proc/self/mounts
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-for folder in /run /var/lib/nginx /var/log /var/tmp \
+for folder in /home /srv /run /var/lib/nginx /var/log /var/tmp \
     /lib/systemd/system-generators /lib/systemd/system-environment-generators
 do
     mount -t tmpfs tmpfs "$folder"
 done
-mkdir /var/log/nginx
-while [ $# -gt 0 ]; do
-    mount --bind "$2" "$1"
-    mount -o remount,bind,rw "$1"
-    shift 2
+mkdir /home/you /var/log/nginx
+cp -a /etc /run/etc
+rm -r /run/etc/systemd
+mkdir -p /run/etc/systemd/system /run/units
+printf '[Journal]\nReadKMsg=no\n' > /run/etc/systemd/journald.conf
+cd /lib/systemd/system
+cp nginx.service systemd-journald.service systemd-journald.socket /run/units
+cd /run/units
+for target in basic multi-user sysinit timers; do
+    printf '[Unit]\nDefaultDependencies=no\n' > "$target.target"
 done
-exec env -i container=test PATH="$PATH" /lib/systemd/systemd --log-target=console
+echo Wants=systemd-journald.service nginx.service timers.target >> multi-user.target
+ln -s multi-user.target default.target
+mount --bind /run/units /lib/systemd/system
+mount --bind /run/etc /etc
+cd /
+exec env -i container=test PATH="$PATH" /lib/systemd/systemd --log-target=journal
 """
 
 
@@ -79,19 +78,16 @@ class Machine:
     A machine that has booted.
 
     Attributes:
-        folder: has a folder for each of PLACES.
         init: the process ID of its systemd, as this machine counts.
     """
 
-    folder: Path
     init: int
 
     def find(self, path: str) -> Path:
         """
-        Return where a file of the machine is for the test, if it can be changed there.
+        Return where a file of the machine is for the test.
         """
-        place = next(place for place in PLACES if path.startswith(f"{place}/"))
-        return self.folder / PLACES[place] / path.removeprefix(f"{place}/")
+        return Path(f"/proc/{self.init}/root{path}")
 
     def command(self, script: str) -> list[str]:
         """
@@ -99,6 +95,25 @@ class Machine:
         """
         words = ("bash", "-euo", "pipefail", "-c", script)
         return [binary("nsenter"), "--all", "--target", str(self.init), "--", *words]
+
+    def run(self, script: str, **variables: str) -> str:
+        """
+        Run a script there as root, and return what it prints; each command has to succeed.
+
+        Args:
+            script: of bash.
+            variables: what its environment has besides.
+        """
+        done = subprocess.run(
+            self.command(script),
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def listens(self, port: int) -> bool:
         """
@@ -114,39 +129,27 @@ class Machine:
         deadline = time.monotonic() + DEADLINE
         while self.listens(port) != listening:
             assert time.monotonic() < deadline, f"{port}: {listening} awaited"
-            subprocess.run(self.command("sleep 0.02"), check=True)
+            self.run("sleep 0.02")
 
 
-def write_places(folder: Path) -> None:
+def find_init(process: subprocess.Popen[bytes]) -> int | None:
     """
-    Write what a machine has in its folders when it boots.
+    Return the process ID of the first process of a machine, if it has begun.
     """
-    if not UNITS.joinpath(SERVICES[0]).exists():
-        pytest.skip("nginx is not installed with its service")
-    shutil.copytree("/etc/nginx", folder / "nginx", symlinks=True)
-    for name in ("home/you", "srv", "systemd/system", "units"):
-        folder.joinpath(name).mkdir(parents=True)
-    for name in SERVICES:
-        shutil.copy(UNITS / name, folder / "units")
-    for name in TARGETS:
-        wanted = f"Wants={' '.join(SERVICES)}\n" if name == "multi-user.target" else ""
-        text = f"[Unit]\nDefaultDependencies=no\n{wanted}"
-        folder.joinpath("units", name).write_text(text, encoding="ascii")
-    folder.joinpath("units", "default.target").symlink_to("multi-user.target")
-    text = "[Journal]\nReadKMsg=no\n"
-    folder.joinpath("systemd", "journald.conf").write_text(text, encoding="ascii")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    words = children.read_text(encoding="ascii").split()
+    return int(words[0]) if words else None
 
 
-def await_boot(process: subprocess.Popen[bytes], folder: Path) -> Machine:
+def await_boot(process: subprocess.Popen[bytes], console: Path) -> Machine:
     """
     Wait until a machine has started its services.
     """
     deadline = time.monotonic() + DEADLINE
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     said = ""
     while time.monotonic() < deadline and process.poll() is None:
-        if init := children.read_text(encoding="ascii").split():
-            machine = Machine(folder, int(init[0]))
+        if (init := find_init(process)) is not None:
+            machine = Machine(init)
             words = machine.command("systemctl is-system-running --wait")
             done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
             if done.returncode == 0:
@@ -156,7 +159,7 @@ def await_boot(process: subprocess.Popen[bytes], folder: Path) -> Machine:
             process.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
-    raise AssertionError(said + folder.joinpath("console").read_text(encoding="utf-8"))
+    raise AssertionError(said + console.read_text(encoding="utf-8"))
 
 
 def remove_groups(name: str) -> None:
@@ -170,35 +173,32 @@ def remove_groups(name: str) -> None:
 
 
 @contextmanager
-def boot(folder: Path) -> Iterator[Machine]:
+def boot(console: Path) -> Iterator[Machine]:
     """
     Boot a machine, and switch it off afterwards.
 
     Args:
-        folder: a new one, for what the machine may write.
+        console: a file for what its systemd prints.
     """
     if os.geteuid() != 0:
         pytest.skip("a machine in namespaces takes root")
-    binary("systemctl")
-    folder.mkdir()
-    write_places(folder)
+    for program in ("systemctl", "nginx"):
+        binary(program)
     group = f"idlanyard-{os.getpid()}-{time.monotonic_ns()}"
-    binds = [word for place, name in PLACES.items() for word in (place, str(folder / name))]
     unshare = [binary("unshare"), "--fork", "--kill-child", "--pid", "--mount", "--cgroup"]
-    unshare += ["--net", "--uts", "--ipc", "bash", "-euc", BOOT, "boot", *binds]
-    with folder.joinpath("console").open("wb") as console:
+    unshare += ["--net", "--uts", "--ipc", "bash", "-euc", BOOT]
+    with console.open("wb") as output:
         process = subprocess.Popen(
             ["bash", "-euc", ENTER_GROUP, "enter", group, *unshare],
             stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
+            stdout=output,
+            stderr=output,
         )
     try:
-        yield await_boot(process, folder)
+        yield await_boot(process, console)
     finally:
         # Its systemd takes every process there with it, and unshare ends when it has.
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        for init in children.read_text(encoding="ascii").split():
-            os.kill(int(init), signal.SIGKILL)
+        if process.poll() is None and (init := find_init(process)) is not None:
+            os.kill(init, signal.SIGKILL)
         process.wait()
         remove_groups(group)

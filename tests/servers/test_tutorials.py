@@ -62,16 +62,8 @@ class Reader:
         """
         Run the lines of a block, each of which has to succeed.
         """
-        done = subprocess.run(
-            self.machine.command(f"{start}\n{script}"),
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        self.script, self.printed = script, done.stdout
+        self.printed = self.machine.run(f"{start}\n{script}", **environment())
+        self.script = script
 
     def install(self, script: str) -> None:
         """
@@ -91,7 +83,7 @@ class Reader:
         with self.output.open("ab") as log:
             self.server = subprocess.Popen(
                 self.machine.command(f"{LATER}\nexec {line}"),
-                env=environment(),
+                env=os.environ | environment(),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -174,8 +166,7 @@ def environment() -> dict[str, str]:
     """
     Return the variables of a terminal of the reader's.
     """
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    return kept | {"HOME": "/home/you", "PATH": f"{PROGRAMS}{os.pathsep}{kept['PATH']}"}
+    return {"HOME": "/home/you", "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -186,6 +177,6 @@ def test_a_tutorial_can_be_followed(page: Path, tmp_path: Path) -> None:
     steps = STEP.findall(page.read_text(encoding="utf-8"))
     assert len(steps) == page.read_text(encoding="utf-8").count("\n```") // 2
     with ExitStack() as stack:
-        reader = Reader(stack.enter_context(boot(tmp_path / "machine")), stack)
+        reader = Reader(stack.enter_context(boot(tmp_path / "console")), stack)
         for step in steps:
             reader.follow(*step)
