@@ -55,6 +55,7 @@ ONCE = (
     "test_import.py",
     "test_memory.py",
     "test_migration.py",
+    "test_page_blocks.py",
     "test_platforms.py",
     "test_public_api.py",
     "test_readme.py",

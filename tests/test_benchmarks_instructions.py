@@ -5,6 +5,7 @@ The guard on the work for a request counts exactly, and notices what it must.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -49,6 +50,20 @@ def test_a_difference_of_over_two_percent_is_noticed(now: list[int], noticed: st
     """
     lines = instructions.compare_counts({PAIR: [1000, 100, 2000, 200]}, {PAIR: now})
     assert lines == ([f"{PAIR}: {noticed}"] if noticed else [])
+
+
+def test_the_line_of_the_page_is_one_of_the_command() -> None:
+    """
+    The difference that docs/performance.md shows is written as the command writes it, and the
+    options that it shows there are those of the command.
+    """
+    page = Path(__file__).parents[1].joinpath("docs", "performance.md").read_text("utf-8")
+    (shown,) = re.findall(r"^ASGI, session: .*before.*$", page, re.MULTILINE)
+    pair, then, now = re.findall(r"^(.*?: .*?): (\d+) instructions before, (\d+) now", shown)[0]
+    before, after = [int(then), 100, 2000, 200], [int(now), 100, 2000, 200]
+    assert instructions.compare_counts({pair: before}, {pair: after}) == [shown]
+    assert pair.partition(": ")[2] in {" x ".join(each) for each in instructions.PAIRS}
+    assert "\ntox run -e instructions -- --write\n" in page
 
 
 def test_pairs_come_and_go_only_with_the_file() -> None:

@@ -28,6 +28,11 @@ from ports import free_port
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 DEADLINE = 30.0
+TEXTS = [page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/*.md"))]
+CURL = re.compile(
+    r"^Or from outside, with (?P<examples>[^:]*):\n\n```bash\n(?P<curl>curl .*)\n```$", re.MULTILINE
+)
+CURLS = [found for text in TEXTS for found in CURL.finditer(text)]
 
 
 def command_of(example: str, port: int) -> list[str]:
@@ -140,6 +145,20 @@ def test_a_server_example_reads_and_echoes(example: str) -> None:
         if example not in ("asgi_app.py", "wsgi_app.py"):
             with get(f"{address}/nowhere", X_Session_ID="s1") as answer:
                 assert (answer.status, answer.headers["X-Session-ID"]) == (404, "s1")
+        for line in CURLS:
+            if example in line["examples"]:
+                words = shlex.split(line["curl"].replace("http://127.0.0.1:8000", address))
+                done = subprocess.run(words, capture_output=True, text=True, check=True)
+                assert re.search(r"^x-session-id: s1$", done.stdout, re.MULTILINE | re.IGNORECASE)
+
+
+def test_every_line_of_curl_is_about_an_example() -> None:
+    """
+    The pages that call an example from outside name one that is called here.
+    """
+    named = [re.findall(r"examples/(\w+\.py)", line["examples"]) for line in CURLS]
+    assert len(CURLS) == "".join(TEXTS).count("```bash\ncurl -i ") > 0
+    assert {name for names in named for name in names} < {path.name for path in EXAMPLES.iterdir()}
 
 
 @pytest.mark.parametrize("example", ["starlette_app.py", "litestar_app.py", "pyramid_app.py"])

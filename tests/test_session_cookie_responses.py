@@ -82,6 +82,16 @@ def test_each_row_of_the_page_is_so(
     assert values_of(answer.headers, "cache-control") == re.findall(r"`([^`]+)`", control)
 
 
+@BOTH
+def test_the_line_of_the_page_is_the_one_that_is_sent(serve: Serve) -> None:
+    """
+    The cookie that the page shows is set as it stands there, but for the value.
+    """
+    policy = Policy(session=session_spec(signed=[KEY], cookie=NAME))
+    (line,) = serve((), get_session_context, policy=policy, status=200, headers=[]).cookies
+    assert f"\nSet-Cookie: {re.sub('=[^;]*', '=ID.signature', line, count=1)}\n" in PAGE
+
+
 def test_the_table_is_read_whole() -> None:
     """
     The page's table has rows, and none that is not tried.

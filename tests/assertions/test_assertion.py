@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -348,6 +349,10 @@ def test_no_log_line_has_a_token_in_it(caplog: pytest.LogCaptureFixture) -> None
         )
     ]
     assert not any(part in caplog.text for token in tokens for part in token.split(".") if part[3:])
+    page = Path(__file__).parents[2].joinpath("docs", "assertions.md").read_text(encoding="utf-8")
+    assert (
+        f"\n```text\n{said[0].replace('Authorization', 'Cf-Access-Jwt-Assertion')}\n```\n" in page
+    )
 
 
 def test_a_token_before_the_keys_is_none() -> None:

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -376,6 +377,11 @@ def test_each_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     ended = "idlanyard: the keys of keys.example can be fetched again"
     said = [record.getMessage() for record in caplog.records]
     assert said == [begun, ended, begun, ended]
+    shown = begun.replace("keys.example", "login.example").replace(
+        "status 503", "no answer in time"
+    )
+    page = Path(__file__).parents[2].joinpath("docs", "assertions.md").read_text(encoding="utf-8")
+    assert f"\n```text\n{shown}\n```\n" in page
     assert failures["the keys of keys.example: no JSON"] >= 2
 
 

@@ -47,6 +47,21 @@ def test_prometheus_counts_as_printed() -> None:
     assert [line for line in shown[1].splitlines() if line not in lines] == []
 
 
+def test_the_alerts_ask_for_what_is_counted() -> None:
+    """
+    The alerts of the page name series and labels that Prometheus would scrape.
+    """
+    shown = re.search(r"```text\n(# The store is away.*?)```", PAGE, re.DOTALL)
+    assert shown
+    scraped = printed(recipe("Prometheus"))
+    asked = re.findall(r"(idlanyard_\w+)\{(\w+)=", shown[1])
+    assert len(asked) == 2
+    for series, label in asked:
+        assert re.search(rf'^{series}\{{.*\b{label}="', scraped, re.MULTILINE)
+    for label in re.findall(r"sum by \(([\w, ]+)\)", shown[1]):
+        assert set(label.split(", ")) <= {"le", "store", *re.findall(r'(\w+)="', scraped)}
+
+
 def test_opentelemetry_counts() -> None:
     """
     The counter has each verb by its outcome and store, the histogram its seconds.

@@ -5,11 +5,15 @@ believed from the proxy, and nothing that a client has written is (S1 to S3, S19
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from servers.launch import Running
 from servers.proxies import (
     ALICE,
     PAGE,
@@ -125,9 +129,21 @@ def test_on_one_machine_it_takes_another_address_or_the_secret(name: str, tmp_pa
             for source, user in zip(("127.0.0.1", "127.0.0.2"), users, strict=True):
                 seen = Seen(up.server, up.address, up.output, source)
                 assert ask(seen, "/", lines).json()["ids"].get("user_id") == user
+            assert json.loads(_call(up))["ids"].get("user_id") == "alice"
             said = behind.output.read_text(encoding="utf-8")
             assert ("also stands in X-Forwarded-For" in said) == (None in users)
             assert "also stands in X-Forwarded-For" in PAGE
+
+
+def _call(up: Running) -> str:
+    """
+    Return what the page's line of curl prints for a proxy.
+    """
+    assert isinstance(up.address, tuple)
+    (line,) = [block for block in blocks("bash") if block.startswith("curl --interface ")]
+    words = shlex.split(line.replace("127.0.0.1/", f"127.0.0.1:{up.address[1]}/"))
+    done = subprocess.run([*words, "-s"], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
 
 
 PRICES = re.findall(r"^\| `(\S[^`]*)` \| the (\w+) \| `(https?)` \| (yes|no)", PAGE, re.MULTILINE)

@@ -115,6 +115,15 @@ class Journey:
         return {name: found for name, found in ids.items() if name != "request_id"}
 
 
+def test_the_tour_begins_as_the_page_shows(tour: Tour) -> None:
+    """
+    docs/tour.md has the command, and the lines that it prints.
+    """
+    page = Path(__file__).parents[2].joinpath("docs", "tour.md").read_text(encoding="utf-8")
+    assert "\npython -m idlanyard demo\n" in page
+    assert f"\n```text\n{re.sub(r':[0-9]+/', ':8765/', tour.printed)}```\n" in page
+
+
 def test_a_session_is_minted_and_travels_to_every_service(tour: Tour) -> None:
     """
     Without IDs all services have the session that the gateway has minted.

@@ -22,12 +22,13 @@ DEADLINE = 100.0
 
 class Tour:
     """
-    A tour that runs: its command, and the page's address.
+    A tour that runs: its command, the page's address, and the lines that it began with.
     """
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, printed: str) -> None:
         self.process = process
         self.url = url
+        self.printed = printed
 
     def post(self, path: str) -> dict[str, Any]:
         """
@@ -65,10 +66,10 @@ def touring() -> Iterator[Tour]:
     )
     assert process.stdout is not None
     try:
-        first, second = process.stdout.readline(), process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", second)
-        assert found is not None, (first, second)
-        yield Tour(process, found[0])
+        printed = "".join(process.stdout.readline() for _ in range(3))
+        found = re.search(r"http://127\.0\.0\.1:\d+/", printed)
+        assert found is not None, printed
+        yield Tour(process, found[0], printed)
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=DEADLINE)

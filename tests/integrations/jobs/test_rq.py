@@ -5,6 +5,7 @@ RQ: the contract, callbacks, queues that run at once, and workers without a fork
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -25,6 +26,16 @@ from integrations.jobs.contract import RetryingContract, fresh, only
 from integrations.jobs.work import Failed
 
 JOB_CLASS = "idlanyard.integrations.rq.IDLanyardJob"
+PAGE = Path(__file__).parents[3].joinpath("docs", "rq.md")
+
+
+def test_the_worker_of_the_page_is_the_one_that_is_tested() -> None:
+    """
+    The line that starts a worker on the page has the words with which the contract starts one.
+    """
+    shown = f"```bash\nrq worker --job-class {JOB_CLASS}\n```\n"
+    assert shown in PAGE.read_text(encoding="utf-8")
+    assert {"worker", "--job-class", JOB_CLASS} < set(TestRQ.command)
 
 
 class TestRQ(RetryingContract):
