@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +271,14 @@ def test_unknown_names_are_attribute_errors() -> None:
     """A name that does not exist is an AttributeError that names it."""
     with pytest.raises(AttributeError, match="no_such_name"):
         getattr(idlanyard, "no_such_name")  # noqa: B009
+
+
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    """
+    CHANGELOG.md has a part for what comes, and below it the version of the package, with its day.
+    """
+    text = Path(__file__).parents[1].joinpath("CHANGELOG.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^## \[(.*?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert parts[0] == ("Unreleased", "")
+    assert parts[1][0] == idlanyard.__version__
+    assert all(day for _, day in parts[1:])

@@ -47,7 +47,7 @@ from idlanyard.ids import Provenance
 if TYPE_CHECKING:
     from idlanyard._binding.threads import ContextThreadPoolExecutor, carry
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "EVERYONE",
