@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idlanyard import Policy, session_spec
+from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.memory import Memory
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI, Dialect
-from idlanyard._decision.resolve import resolve
 
 
 def test_a_memory_is_bounded_in_entries_and_characters() -> None:
@@ -94,7 +94,7 @@ def _ask(dialect: Dialect, plan: Any, request: tuple[Any, str]) -> Any:
         raw = {WSGI.key(name): value for name, value in lines}
         raw |= {"REMOTE_ADDR": peer, "SERVER_SOFTWARE": "gunicorn/23"}
         pairs = [*raw.items()]
-    inner, edits, refusal, rejected = resolve(plan, pairs, raw)
+    inner, edits, refusal, rejected = compile_resolve(plan)(pairs, raw)
     return inner.values, inner.echo, edits, refusal, rejected
 
 

@@ -19,6 +19,7 @@ from idlanyard._binding.state import (
     reset_binding,
 )
 from idlanyard._decision.awaited_headers import make_awaited_headers
+from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
 from idlanyard._decision.protocols import ASGI, ASGI_KEY, Pair, check_application
@@ -74,7 +75,7 @@ class SessionContextMiddleware:
             or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_awaited_headers", "_known_sessions", "_must_wait", "_plan", "app")
+    __slots__ = ("_awaited_headers", "_known_sessions", "_must_wait", "_plan", "_resolve", "app")
 
     app: ASGIApp
 
@@ -83,6 +84,7 @@ class SessionContextMiddleware:
         check_application(app, "ASGI")
         self.app = app
         self._plan = compile_policy(policy, ASGI)
+        self._resolve = compile_resolve(self._plan)
         self._awaited_headers = make_awaited_headers(self._plan)
         self._known_sessions = make_known_sessions(self._plan)
         # One look for both in each request.
@@ -110,7 +112,11 @@ class SessionContextMiddleware:
             headers = scope["headers"] = [*headers]
             inner, edits, refusal = await self._wait(headers, scope)
         else:
-            inner, edits, refusal, rejected = resolve(plan, headers, scope, outer)
+            inner, edits, refusal, rejected = (
+                self._resolve(headers, scope)
+                if outer is None
+                else resolve(plan, headers, scope, outer)
+            )
             if rejected:
                 report_rejections(plan, scope, inner, rejected)
         if refusal is not None:
@@ -153,7 +159,7 @@ class SessionContextMiddleware:
         Return the IDs of a request, its edits and its refusal, where functions are awaited first.
         """
         if self._awaited_headers is None:
-            resolution = resolve(self._plan, headers, scope, None)
+            resolution = self._resolve(headers, scope)
         else:
             resolution = await self._awaited_headers.resolve(headers, scope)
         inner, edits, refusal, rejected = resolution

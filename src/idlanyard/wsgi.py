@@ -21,6 +21,7 @@ from idlanyard._binding.state import (
     reset_binding,
 )
 from idlanyard._decision.awaited_headers import check_sync_headers
+from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import check_sync_admission, make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
@@ -57,7 +58,7 @@ class SessionContextMiddleware:
             or options of ``Policy`` are given here.
     """
 
-    __slots__ = ("_keys", "_known_sessions", "_plan", "app")
+    __slots__ = ("_known_sessions", "_plan", "_resolve", "app")
 
     app: WSGIApplication
 
@@ -69,20 +70,20 @@ class SessionContextMiddleware:
         check_sync_admission(self._plan.policy)
         check_sync_headers(self._plan.policy)
         self._known_sessions = make_known_sessions(self._plan)
-        self._keys = tuple(self._plan.watched)
+        self._resolve = compile_resolve(self._plan)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """
         Serve one request.
         """
         plan, known_sessions = self._plan, self._known_sessions
-        found: list[Pair] = []
-        for key in self._keys:
-            if key in environ:
-                found.append((key, environ[key]))
         may_be_nested = KEY in environ or get_binding() is not UNBOUND
         outer = find_enclosing_ids(plan, environ) if may_be_nested else None
-        inner, edits, refusal, rejected = resolve(plan, found, environ, outer)
+        inner, edits, refusal, rejected = (
+            self._resolve((), environ)
+            if outer is None
+            else resolve(plan, plan.find_lines(environ, plan.watched), environ, outer)
+        )
         if rejected:
             report_rejections(plan, environ, inner, rejected)
         if known_sessions is not None and outer is None and refusal is None:

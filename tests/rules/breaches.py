@@ -447,9 +447,9 @@ BREACHES = [
     Breach(
         "S1",
         "a claim without proof stays in the request",
-        "_decision/resolve.py",
-        "                removed = removed | spec.spellings if removed else spec.spellings\n",
-        "                removed = removed\n",
+        "_decision/compiled_resolve.py",
+        '        yield f"            removed |= spellings_{number}"\n',
+        "",
         table("a stranger names nobody"),
     ),
     Breach(

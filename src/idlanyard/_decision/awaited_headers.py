@@ -17,7 +17,6 @@ from idlanyard._decision.resolve import (
     Place,
     Resolution,
     resolve,
-    settle_case,
 )
 from idlanyard._decision.worker_threads import is_failure
 from idlanyard._policy.callables import ReaderError, hide_text
@@ -108,7 +107,7 @@ def settle_verified(
     Return the resolution of a request whose headers were verified.
     """
     try:
-        inner, edits, refusal, rejected = settle_case(plan, lines, raw, outcomes)
+        inner, edits, refusal, rejected = resolve(plan, lines, raw, outcomes=outcomes)
     finally:
         # The frames of a traceback have the outcomes, which would keep the error, and with it
         # the request, until the garbage collector comes.

@@ -99,10 +99,7 @@ class CompiledPolicy:
         width: the number of IDs.
         blank: the values of a request without IDs.
         specs: every declared ID.
-        always_settled: the IDs that are settled in every request, those whose absence raises
-            a question first.
-        quick: the IDs that raise no question but that of the sender, by their header;
-            ``None`` for any other watched header.
+        always_settled: the IDs that are settled in every request.
         watched: the headers that the decision depends on, in every spelling: the key,
             the kind, and the IDs that it claims, but for those that are always settled.
         watched_names: their names alone, which is faster to ask.
@@ -163,7 +160,6 @@ class CompiledPolicy:
         "naming",
         "peer_texts",
         "policy",
-        "quick",
         "relayed",
         "removable",
         "secret_key",
@@ -191,9 +187,7 @@ class CompiledPolicy:
         self.width = len(policy.names)
         self.blank: list[Any] = [None] * (2 * self.width)
         self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
-        settled = [spec for spec in self.specs if spec.always_settled]
-        # In this order no ID is minted twice: a question begins the decision anew.
-        self.always_settled = tuple(sorted(settled, key=lambda spec: spec.quick_mint is not None))
+        self.always_settled = tuple(spec for spec in self.specs if spec.always_settled)
         self.may_exclude = bool(policy.exclude) or not policy.enabled
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
@@ -213,8 +207,6 @@ class CompiledPolicy:
         self.connection_key = key("Connection")
         self.watched = self._watch(secret)
         self.watched_names = frozenset(self.watched)
-        quick = {spec.key: spec for spec in self.specs if spec.is_quick}
-        self.quick = {name: quick.get(name) for name in self.watched}
         # A spelling of an ID's header is not what the proxy writes.
         aliases = {name for name, (_, kind, _) in self.watched.items() if kind == ALIAS}
         self.hop_keys = frozenset(map(key, _HOPS)) - aliases

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from idlanyard import _failures
@@ -19,7 +18,6 @@ from idlanyard._decision.plan import CompiledPolicy
 from idlanyard._decision.protocols import Pair
 from idlanyard._decision.trust import TRUSTED, judge_sender
 from idlanyard._policy.callables import call_reader, hide_text
-from idlanyard._policy.peers import LONGEST_LIST
 from idlanyard._policy.spec import check_of
 from idlanyard.ids import Provenance
 
@@ -31,8 +29,6 @@ VERIFY_FAILED: Final = "its verify function failed"
 ABSENT: Final = "required and absent"
 UNMATCHED: Final = "does not match the request"
 UNKNOWN: Final = "not a known session"
-
-_MINTED: Final = Provenance.MINTED
 
 
 class Refusal(NamedTuple):
@@ -54,9 +50,6 @@ Rejection: TypeAlias = tuple[str, str]
 """
 The name of an ID that was not accepted, and the reason.
 """
-
-_NO_HEADERS: Final[AbstractSet[Any]] = frozenset()
-_NO_REJECTIONS: Final[Sequence[Rejection]] = ()
 
 Edits: TypeAlias = tuple[Collection[Any], list[Pair]]
 """
@@ -85,15 +78,15 @@ tuple, for speed.
 """
 
 
-def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
-    plan: CompiledPolicy, lines: Sequence[Pair], raw: Any, outer: RequestIDs | None = None
+def resolve(
+    plan: CompiledPolicy,
+    lines: Sequence[Pair],
+    raw: Any,
+    outer: RequestIDs | None = None,
+    outcomes: Outcomes = NO_OUTCOMES,
 ) -> Resolution:
     """
     Decide which IDs one request has.
-
-    Most requests raise no question: each ID is absent or is in its own header
-    once, is valid, and needs no more than a trusted sender. The first question
-    makes a ``Case``, which then settles every ID.
 
     Args:
         plan: the compiled policy.
@@ -102,77 +95,12 @@ def resolve(  # noqa: C901, PLR0912 - one frame, since every request passes here
         raw: the ``scope`` or ``environ``, read only where needed.
         outer: the IDs that a middleware around this one has bound for the
             request, and which it then has, or ``None``.
+        outcomes: the outcomes of the functions that were awaited.
     """
     if outer is not None:
         return _resolve_nested(plan, lines, raw, outer)
     if plan.may_exclude and plan.excludes(raw):
         return _exclude_request(plan)
-    values, binary, watched = [*plan.blank], plan.binary, plan.watched_names
-    echo: list[Pair] = []
-    added: list[Pair] = []
-    removed, rejected = _NO_HEADERS, _NO_REJECTIONS
-    verdict, length = None, 0
-    for name, value in lines:
-        if name not in watched:
-            continue
-        spec = plan.quick[name]
-        if spec is None:
-            if name == plan.connection_key:
-                if value in plan.nameless_connections:
-                    continue
-                length += len(value)
-                if length <= LONGEST_LIST and not plan.naming[value]:
-                    continue
-            return settle_case(plan, lines, raw)
-        if values[spec.index] is not None or not spec.fits(value):
-            return settle_case(plan, lines, raw)
-        if spec.needs_proof:
-            if verdict is None:
-                verdict = judge_sender(plan, None, raw)
-            if verdict is not TRUSTED:
-                if name in removed:
-                    return settle_case(plan, lines, raw)
-                rejected = (*rejected, (spec.name, verdict))
-                removed = removed | spec.spellings if removed else spec.spellings
-                continue
-        values[spec.index] = value.decode() if binary else value
-        values[spec.provenance_index] = spec.provenance
-        if spec.echo_name is not None:
-            echo.append((spec.echo_name, value))
-    for spec in plan.always_settled:
-        if values[spec.index] is not None:
-            continue
-        mint = spec.quick_mint
-        if mint is None:
-            return settle_case(plan, lines, raw)
-        values[spec.index] = text = mint()
-        values[spec.provenance_index] = _MINTED
-        value = text.encode() if binary else text
-        if spec.echo_name is not None:
-            echo.append((spec.echo_name, value))
-        if spec.forward_key is not None:
-            added.append((spec.forward_key, value))
-    # Plain stores into slots cost half of what an __init__ would.
-    inner = RequestIDs()
-    inner.values, inner.echo = (*values,), echo
-    inner.policy, inner.open, inner.binary = plan.policy, True, binary
-    edits = (removed, added) if removed or added else None
-    resolution = inner, edits, None, rejected
-    return resolution if not forced else _force_ids(plan, resolution)
-
-
-def settle_case(
-    plan: CompiledPolicy, lines: Sequence[Pair], raw: Any, outcomes: Outcomes = NO_OUTCOMES
-) -> Resolution:
-    """
-    Return the resolution of a request that raises a question.
-
-    Args:
-        plan: the compiled policy.
-        lines: as for ``resolve``.
-        raw: the ``scope`` or ``environ``.
-        outcomes: the outcomes of the functions that were awaited.
-    """
     case = Case(plan, [pair for pair in lines if pair[0] in plan.watched], raw, outcomes)
     values = plan.blank.copy()
     echo: list[Pair] = []
@@ -195,7 +123,7 @@ def settle_case(
         plan.cookie.note_arrival(inner, raw)
         echo += plan.cookie.make_lines(inner, inner.values)
     edits = (case.removed, added) if case.removed or added else None
-    return _force_ids(plan, (inner, edits, case.refusal, case.rejected))
+    return force_ids(plan, (inner, edits, case.refusal, case.rejected))
 
 
 def find_open_ids(held: object) -> RequestIDs | None:
@@ -214,12 +142,12 @@ def _exclude_request(plan: CompiledPolicy) -> Resolution:
     """
     inner = make_request_ids(plan.policy, {}, binary=plan.binary)
     inner.echo = NO_ECHO
-    return _force_ids(plan, (inner, (plan.removable, []), None, ()))
+    return force_ids(plan, (inner, (plan.removable, []), None, ()))
 
 
-def _force_ids(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
+def force_ids(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
     """
-    Return the resolution with the IDs of ``idlanyard.testing.override``, if there are any.
+    Return a resolution with the IDs of ``idlanyard.testing.override``, if there are any.
     """
     inner, _, refusal, rejected = resolution
     ids = {name: entry for block in [*forced] for name, entry in block.items()}

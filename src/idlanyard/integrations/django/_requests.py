@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from idlanyard import asgi, wsgi
 from idlanyard._binding.state import UNBOUND, RequestContext, get_binding
 from idlanyard._decision.awaited_headers import make_awaited_headers, settle_verified
+from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.environ import edit_headers, find_enclosing_ids, publish_ids
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import compile_policy
@@ -42,34 +43,40 @@ class WSGIRequests:
     Requests whose ``META`` is the server's ``environ``.
     """
 
-    __slots__ = ("_keys", "awaited_headers", "known_sessions", "plan", "responses")
+    __slots__ = ("_resolve", "awaited_headers", "known_sessions", "plan", "responses")
 
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, WSGI)
         self.awaited_headers = make_awaited_headers(self.plan)
         self.responses = Responses(self.plan)
         self.known_sessions = make_known_sessions(self.plan)
-        self._keys = tuple(self.plan.watched)
+        self._resolve = compile_resolve(self.plan)
 
-    def read(self, request: Any) -> tuple[list[Pair], RequestIDs | None]:
+    def find_lines(self, request: Any) -> list[Pair]:
         """
-        Return the headers that the plan watches, and the IDs of an outer middleware.
+        Return the headers that the plan watches.
+        """
+        return self.plan.find_lines(request.META, self.plan.watched)
+
+    def find_outer(self, request: Any) -> RequestIDs | None:
+        """
+        Return the IDs of an outer middleware.
         """
         meta = request.META
-        found: list[Pair] = []
-        for key in self._keys:
-            if key in meta:
-                found.append((key, meta[key]))
         may_be_nested = wsgi.KEY in meta or get_binding() is not UNBOUND
-        return found, find_enclosing_ids(self.plan, meta) if may_be_nested else None
+        return find_enclosing_ids(self.plan, meta) if may_be_nested else None
 
     def open(self, request: Any, outcomes: Verified | None = None) -> Opened:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
         plan, meta = self.plan, request.META
-        found, outer = self.read(request)
-        inner, edits, refusal, rejected = _decide(plan, found, meta, outer, outcomes)
+        outer = self.find_outer(request)
+        if outer is None and not outcomes:
+            inner, edits, refusal, rejected = self._resolve((), meta)
+        else:
+            lines = self.find_lines(request)
+            inner, edits, refusal, rejected = _decide(plan, lines, meta, outer, outcomes)
         if rejected:
             report_rejections(plan, meta, inner, rejected)
         if outer is None:
@@ -109,28 +116,38 @@ class ASGIRequests:
     Requests made of an ASGI ``scope``.
     """
 
-    __slots__ = ("awaited_headers", "known_sessions", "plan", "responses")
+    __slots__ = ("_resolve", "awaited_headers", "known_sessions", "plan", "responses")
 
     def __init__(self, policy: Policy) -> None:
         self.plan = compile_policy(policy, ASGI)
         self.awaited_headers = make_awaited_headers(self.plan)
         self.known_sessions = make_known_sessions(self.plan)
         self.responses = Responses(compile_policy(policy, WSGI))
+        self._resolve = compile_resolve(self.plan)
 
-    def read(self, request: Any) -> tuple[list[Pair], RequestIDs | None]:
+    def find_lines(self, request: Any) -> list[Pair]:
         """
-        Return the headers, which no server changes any more, and the IDs of an outer middleware.
+        Return the headers, which no server changes any more.
         """
-        headers = request.scope["headers"] = _header_lines(request)
-        return headers, find_open_ids(request.scope.get(asgi.KEY))
+        lines = request.scope["headers"] = _header_lines(request)
+        return lines
+
+    def find_outer(self, request: Any) -> RequestIDs | None:
+        """
+        Return the IDs of an outer middleware.
+        """
+        return find_open_ids(request.scope.get(asgi.KEY))
 
     def open(self, request: Any, outcomes: Verified | None = None) -> Opened:
         """
         Decide the IDs of *request*, and change its headers accordingly.
         """
         plan, scope = self.plan, request.scope
-        headers, outer = self.read(request)
-        inner, edits, refusal, rejected = _decide(plan, headers, scope, outer, outcomes)
+        lines, outer = self.find_lines(request), self.find_outer(request)
+        if outer is None and not outcomes:
+            inner, edits, refusal, rejected = self._resolve(lines, scope)
+        else:
+            inner, edits, refusal, rejected = _decide(plan, lines, scope, outer, outcomes)
         if rejected:
             report_rejections(plan, scope, inner, rejected)
         if outer is None and refusal is None:
@@ -177,7 +194,9 @@ def _decide(
     outer: RequestIDs | None,
     outcomes: Verified | None,
 ) -> Resolution:
-    # A header that is verified raises a question in any case.
+    """
+    Return the resolution of a request inside another middleware, or whose headers were verified.
+    """
     if outcomes:
         return settle_verified(plan, lines, raw, outcomes)
     return resolve(plan, lines, raw, outer)
@@ -209,10 +228,9 @@ async def verify_headers(
     """
     Return the outcomes of the async functions that verify headers of a request.
     """
-    lines, outer = requests.read(request)
-    if outer is not None:
+    if requests.find_outer(request) is not None:
         return None
-    return await awaited.verify_lines(lines, requests.raw(request))
+    return await awaited.verify_lines(requests.find_lines(request), requests.raw(request))
 
 
 def admit_request(
