@@ -105,7 +105,8 @@ def take_picture(page: Page, name: str) -> None:
 
 def test_ids_are_sent_and_arrive_everywhere(make_page: Any) -> None:
     """
-    The picture, the log, the spans and the response have the session that was sent.
+    The picture, the log, the spans and the response have the session that was sent, and the spans
+    of all services are one trace.
     """
     page = make_page()
     press(page, "ids")
@@ -113,6 +114,9 @@ def test_ids_are_sent_and_arrive_everywhere(make_page: Any) -> None:
         expect(hop(page, "arrived", service)).to_contain_text("session_id chat-42 · client")
         expect(page.locator(f"#log [data-service={service}]").first).to_be_visible()
         expect(page.locator(f"#spans [data-service={service}]").first).to_contain_text("chat-42")
+    (trace,) = page.locator("#trace code").all_text_contents()
+    for service in ("shop", "billing"):
+        expect(hop(page, "arrived", service)).to_contain_text(f"Traceparent: 00-{trace}-")
     expect(page.locator("#response tr.ours").first).to_have_text("x-session-idchat-42")
     times = page.locator("#hops > li").evaluate_all("rows => rows.map(row => +row.dataset.at)")
     assert times == sorted(times)

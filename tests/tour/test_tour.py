@@ -138,6 +138,27 @@ def test_a_session_is_minted_and_travels_to_every_service(tour: Tour) -> None:
     assert journey.one("span", "worker")["attributes"]["session.id"] == minted
 
 
+def test_every_service_continues_one_trace(tour: Tour) -> None:
+    """
+    The spans of the gateway, the shop, its job and billing have the trace that the gateway begins;
+    the third party hears of none.
+    """
+    journey = Journey(tour, "partner")
+    traces = {
+        journey.one("span", service, name=name)["trace"]
+        for service, name in (
+            ("gateway", "checkout"),
+            ("shop", "orders"),
+            ("worker", "receipt"),
+            ("billing", "invoices"),
+        )
+    }
+    assert len(traces) == 1
+    header = journey.one("arrived", "shop")["wire"]["Traceparent"]
+    assert header.split("-")[1] in traces
+    assert "Traceparent" not in journey.one("arrived", "partner")["headers"]
+
+
 def test_a_spoofed_user_reaches_nobody(tour: Tour) -> None:
     """
     The gateway removes the header, and no service sees a user.

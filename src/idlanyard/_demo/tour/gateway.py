@@ -13,6 +13,7 @@ from fastapi import FastAPI, Response
 from idlanyard import get_session_id, get_user_id, identify, require, rotate_session_id
 from idlanyard._demo.tour.reporting import Reporter
 from idlanyard._demo.tour.settings import TourSettings
+from idlanyard._demo.tour.tracing import write_trace
 from idlanyard._demo.tour.wire import InnerASGI, OuterASGI
 from idlanyard.integrations import fastapi, httpx
 
@@ -49,18 +50,21 @@ class Services:
         """
         path = "/orders?broken=1" if broken else "/orders"
         with self._tracer.start_as_current_span("order from the shop"):
-            return (await self._client.post(self._urls["shop"] + path)).status_code
+            url = self._urls["shop"] + path
+            return (await self._client.post(url, headers=write_trace())).status_code
 
     async def bill(self) -> int:
         """
         Have billing write an invoice, which believes signatures only; return its status.
         """
         with self._tracer.start_as_current_span("bill"):
-            return (await self._signing.post(self._urls["billing"] + "/invoices")).status_code
+            url = self._urls["billing"] + "/invoices"
+            return (await self._signing.post(url, headers=write_trace())).status_code
 
     async def ask_partner(self) -> int:
         """
-        Ask the third party, which is on no list and gets no IDs; return its status.
+        Ask the third party, which is on no list and gets neither IDs nor the trace; return its
+        status.
         """
         with self._tracer.start_as_current_span("ask the third party"):
             path = f"/rates/{require('request_id')}"

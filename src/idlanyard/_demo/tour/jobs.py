@@ -19,9 +19,11 @@ from idlanyard import get_user_id, use_policy
 from idlanyard._demo.tour import folder_queue
 from idlanyard._demo.tour.reporting import Reporter
 from idlanyard._demo.tour.settings import TourSettings
+from idlanyard._demo.tour.tracing import continue_trace
 from idlanyard.integrations import celery
 
 if TYPE_CHECKING:
+    from celery import Task
     from opentelemetry.trace import Tracer
 
 JOB: Final = "send_receipt"
@@ -58,12 +60,13 @@ def run_worker(settings: TourSettings, reporter: Reporter, tracer: Tracer) -> No
     app = make_jobs(settings)
     use_policy(settings.make_trusting_policy())
 
-    def send_receipt() -> None:
+    def send_receipt(task: Task[..., None]) -> None:
         reporter.report_arrival("shop", JOB, {}, {})
-        with tracer.start_as_current_span("receipt"):
+        trace = continue_trace(task.request.headers or {})
+        with trace, tracer.start_as_current_span("receipt"):
             log.info("a receipt for %s", get_user_id("nobody"))
 
-    app.task(name=JOB)(send_receipt)
+    app.task(name=JOB, bind=True)(send_receipt)
 
     def report_ready(**_: object) -> None:
         reporter.report("ready", port=0)

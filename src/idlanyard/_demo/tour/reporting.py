@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import format_trace_id
 
 from idlanyard import get_id, get_session_context, subscribe
 from idlanyard.integrations import logging as log_integration
@@ -175,6 +176,7 @@ class _ReportingExporter(SpanExporter):
                 "span",
                 journey=attributes.get("request.id"),
                 name=span.name,
+                trace=format_trace_id(span.context.trace_id if span.context else 0),
                 milliseconds=((span.end_time or 0) - (span.start_time or 0)) / 1e6,
                 attributes=attributes,
             )

@@ -13,6 +13,7 @@ from idlanyard import get_session_id, get_user_id
 from idlanyard._demo.tour.jobs import JOB, make_jobs
 from idlanyard._demo.tour.reporting import Reporter
 from idlanyard._demo.tour.settings import TourSettings
+from idlanyard._demo.tour.tracing import write_trace
 from idlanyard._demo.tour.wire import wrap_inside, wrap_outside
 from idlanyard.integrations.flask import IDLanyard
 
@@ -42,7 +43,7 @@ def make_shop(settings: TourSettings, reporter: Reporter, tracer: Tracer) -> Any
             log.info("an order of %s", get_user_id("nobody"))
             if "broken" in request.args:
                 raise OutOfStock("the shelf is empty")
-            jobs.send_task(JOB)
+            jobs.send_task(JOB, headers=write_trace())
         return {"order": "taken"}
 
     def crowd() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from idlanyard._demo.tour.reporting import Reporter
+from idlanyard._demo.tour.tracing import TRACE_HEADER, continue_trace
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -27,10 +28,10 @@ def spell_header(name: str) -> str:
 
 def select_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """
-    Return the headers that may carry IDs.
+    Return the headers that may carry IDs, and the one that carries a trace.
     """
     spelled = ((spell_header(name), value) for name, value in headers)
-    return {name: value for name, value in spelled if name.startswith("X-")}
+    return {name: value for name, value in spelled if name.startswith("X-") or name == TRACE_HEADER}
 
 
 def headers_of_scope(scope: Any) -> dict[str, str]:
@@ -53,7 +54,8 @@ def headers_of_environ(environ: Mapping[str, Any]) -> dict[str, str]:
 
 class OuterASGI:
     """
-    Around the middleware: keeps the headers as they arrived, and reports the response.
+    Around the middleware: keeps the headers as they arrived, continues the trace, and reports the
+    response.
     """
 
     def __init__(self, app: Any, reporter: Reporter) -> None:
@@ -73,7 +75,8 @@ class OuterASGI:
 
         reported = scope["type"] == "http" and scope["path"] != CROWD
         wire = headers_of_scope(scope) if reported else {}
-        await self._app({**scope, WIRE: wire}, receive, report_and_send if reported else send)
+        with continue_trace(wire):
+            await self._app({**scope, WIRE: wire}, receive, report_and_send if reported else send)
 
 
 class InnerASGI:
@@ -98,7 +101,8 @@ class InnerASGI:
 
 def wrap_outside(app: Callable[..., Any], reporter: Reporter) -> Callable[..., Any]:
     """
-    Return *app* in a wrapper that keeps the headers as they arrived, and reports the response.
+    Return *app* in a wrapper that keeps the headers as they arrived, continues the trace, and
+    reports the response.
     """
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
@@ -108,8 +112,9 @@ def wrap_outside(app: Callable[..., Any], reporter: Reporter) -> Callable[..., A
 
         if environ["PATH_INFO"] == CROWD:
             return app(environ, start_response)
-        environ[WIRE] = headers_of_environ(environ)
-        return app(environ, report_and_start)
+        environ[WIRE] = wire = headers_of_environ(environ)
+        with continue_trace(wire):
+            return app(environ, report_and_start)
 
     return wrapped
 

@@ -1,4 +1,4 @@
-import { insertByTime, makeLogLine, makeResponseRow, makeSpan, rows } from "./view.js";
+import { addTrace, insertByTime, makeLogLine, makeResponseRow, makeSpan, rows } from "./view.js";
 
 const EXPLAINED = {
   none: "The gateway mints a session, and the response brings it back.",
@@ -20,6 +20,7 @@ let current = null;
 function begin(event) {
   current = event.journey;
   for (const list of lists) list.replaceChildren();
+  find("trace").replaceChildren();
   find("response-status").textContent = "on its way ...";
   find("journey").hidden = false;
   find("journey").dataset.journey = current;
@@ -47,7 +48,10 @@ function show(event) {
     insertByTime(find("log"), makeLogLine(event));
   }
   if (event.journey !== current) return;
-  if (event.kind === "span") insertByTime(find("spans"), makeSpan(event));
+  if (event.kind === "span") {
+    insertByTime(find("spans"), makeSpan(event));
+    addTrace(find("trace"), event.trace);
+  }
   if (event.kind in rows) insertByTime(find("hops"), rows[event.kind](event));
   if (event.kind === "ended") end(event);
 }

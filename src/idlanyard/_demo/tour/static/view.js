@@ -128,6 +128,12 @@ export function makeSpan(event) {
   return makeLine(event, `${event.name}, ${event.milliseconds.toFixed(1)} ms`, ids);
 }
 
+// Services that did not continue the trace of their caller would add one of their own.
+export function addTrace(place, trace) {
+  const shown = [...place.children].map((other) => other.textContent);
+  if (!shown.includes(trace)) place.append(shown.length ? " and " : "trace ", make("code", trace));
+}
+
 export function makeResponseRow([name, value]) {
   const row = make("tr", "", /^x-.*-id$/i.test(name) ? "ours" : "");
   const heading = make("th", name);
