@@ -52,6 +52,7 @@ COMMANDS = {
     "_demo.tour.page": {"starlette"},
     "_demo.tour.reporting": {"opentelemetry"},
     "_demo.tour.shop": {"flask"},
+    "_demo.tour.tracing": {"opentelemetry"},
 }
 
 ASSERTIONS = {
