@@ -298,6 +298,12 @@ TRACEBACK = [
         pytest.param("error-lines", TRACEBACK, RED, id="error, without"),
         pytest.param("error-lines", ["s1 " + TRACEBACK[0], *TRACEBACK[1:]], OK, id="error, with"),
         pytest.param(
+            "error-lines",
+            ["INFO - uvicorn.error Started server process [7]", "s1 " + TRACEBACK[0]],
+            OK,
+            id="error, with, by a logger of that name",
+        ),
+        pytest.param(
             "error-lines", ['"GET /boom" 500 Internal Server Error'], NOT_APPLICABLE, id="no error"
         ),
     ],

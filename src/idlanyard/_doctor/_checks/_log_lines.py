@@ -16,7 +16,8 @@ from idlanyard._policy.keys import remove_signature
 
 _METHODS: Final = r"\b(?:GET|POST|OPTIONS|PROPFIND|WebSocket)"
 _ACCESS: Final = re.compile(rf"{_METHODS} /\S*(?:\"| HTTP/| \d)")
-_ERROR: Final = re.compile(r"\b(?:Exception|Error|Traceback)\b", re.IGNORECASE)
+# uvicorn and gunicorn name a logger "uvicorn.error", which also tells of their start.
+_ERROR: Final = re.compile(r"(?<![\w.])(?:Exception|Error|Traceback)\b", re.IGNORECASE)
 _OF_TRACEBACK: Final = re.compile(
     r"\s|Traceback|[\w.]+(?:Error|Exception|Group)\b|During handling|The above"
 )
