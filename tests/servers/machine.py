@@ -23,7 +23,8 @@ import pytest
 from servers.caches import binary
 from servers.launch import DEADLINE
 
-# systemd makes groups of its services below the one that it was started in.
+# systemd makes control groups of its services below the root that it sees, and changes the file
+# system that they are in. Both are the test's own: those of this machine are of another systemd.
 ENTER_GROUP = r"""
 while read -r _ point kind options _; do
     case "$kind $options" in
@@ -38,16 +39,31 @@ exec "$@"
 # Of the units of this machine only three are there: others would clean /tmp, and set the kernel's
 # variables for everyone.
 BOOT = r"""
+group=$1
 mount -t proc proc /proc
-while read -r _ point kind options _; do
-    case "$point $kind $options" in
-        /proc\ * | *\ cgroup2\ * | *\ cgroup\ *name=systemd*) ;;
-        *) mount -o remount,bind,ro "$point" || echo "$point can be written" ;;
-    esac
-done < /proc/self/mounts
+mounts=$(cat /proc/self/mounts)
+while read -r _ point _; do
+    [ "$point" = /proc ] || mount -o remount,bind,ro "$point"
+done <<< "$mounts"
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-for folder in /home /srv /run /var/lib/nginx /var/log /var/tmp \
+mount -t tmpfs tmpfs /run
+mkdir /run/cgroup
+while read -r _ point kind options _; do
+    place=/run/cgroup${point#/sys/fs/cgroup}
+    case "$kind $options" in
+        tmpfs\ *) [ "$point" != /sys/fs/cgroup ] || mount -t tmpfs tmpfs "$place" ;;
+        cgroup2\ * | cgroup\ *name=systemd*)
+            mkdir -p "$place"
+            mount --bind "$point/$group" "$place"
+            mount -o remount,bind,rw "$place" ;;
+        cgroup\ *)
+            mkdir -p "$place"
+            mount --bind "$point" "$place" ;;
+    esac
+done <<< "$mounts"
+mount --move /run/cgroup /sys/fs/cgroup
+for folder in /home /srv /var/lib/nginx /var/log /var/tmp \
     /lib/systemd/system-generators /lib/systemd/system-environment-generators
 do
     mount -t tmpfs tmpfs "$folder"
@@ -186,7 +202,7 @@ def boot(console: Path) -> Iterator[Machine]:
         binary(program)
     group = f"idlanyard-{os.getpid()}-{time.monotonic_ns()}"
     unshare = [binary("unshare"), "--fork", "--kill-child", "--pid", "--mount", "--cgroup"]
-    unshare += ["--net", "--uts", "--ipc", "bash", "-euc", BOOT]
+    unshare += ["--net", "--uts", "--ipc", "bash", "-euc", BOOT, "boot", group]
     with console.open("wb") as output:
         process = subprocess.Popen(
             ["bash", "-euc", ENTER_GROUP, "enter", group, *unshare],
