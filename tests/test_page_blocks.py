@@ -1,5 +1,5 @@
 """
-Every fenced block of the pages is run or compared by a test, and this says which one does it.
+Every fenced block of the pages is run or compared by a test, which is named here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ GROUPS = PROJECT["dependency-groups"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 PRINTED = "what a block of Python prints"
 INSTALLS = "nothing but pip"
-# Pages, a language, how the text begins, and who runs it; the first row that fits counts. Where a
-# test runs all blocks of a language on its page, the text may begin as it likes.
+# Pages, a language, how the text begins, and the file that runs it; the first row that fits counts.
+# Where a file runs all blocks of a language on its page, the text may begin as it likes.
 ROWS = [
     ("docs/tutorial_*.md", "*", "", "tests/servers/test_tutorials.py"),
     ("docs/*.md", "python", "", "tests/test_docs.py"),
@@ -97,7 +97,7 @@ def fits(block: Block, row: tuple[str, str, str, str]) -> bool:
     return block.text.startswith(beginning)
 
 
-def test_every_block_has_somebody_who_runs_it() -> None:
+def test_every_block_is_run() -> None:
     """
     Each block of each page has a row, and no row is left over.
     """
@@ -107,7 +107,7 @@ def test_every_block_has_somebody_who_runs_it() -> None:
     assert [row for row in ROWS if row not in rows] == []
 
 
-def test_those_who_run_blocks_are_there() -> None:
+def test_the_files_that_run_blocks_are_there() -> None:
     """
     Each file that a row names is there.
     """

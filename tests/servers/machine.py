@@ -43,7 +43,7 @@ group=$1
 mount -t proc proc /proc
 mounts=$(cat /proc/self/mounts)
 while read -r _ point _; do
-    [ "$point" = /proc ] || mount -o remount,bind,ro "$point"
+    [ "$point" = /proc ] || mount -o remount,bind,ro "$point" || echo "$point can be written"
 done <<< "$mounts"
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
