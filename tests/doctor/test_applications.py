@@ -8,7 +8,7 @@ import pytest
 
 from doctor.observing import PATHS, findings, observed, verdicts
 from idlanyard._doctor._checks._every import CHECKS
-from idlanyard._doctor._checks._finding import RED
+from idlanyard._doctor._checks._finding import INSTALL, RED
 from idlanyard._doctor._report import Report
 
 # Without a server.
@@ -61,6 +61,15 @@ def test_each_fault_is_found(target: str, red: set[str]) -> None:
     """
     found = verdicts(observed(f"wrong:{target}", *PATHS, kind=_kind_of(target)))
     assert set(found.get("red", [])) == red
+
+
+def test_an_application_without_the_middleware_has_no_policy() -> None:
+    """
+    The check of the policy says in words why there is none, and what to do.
+    """
+    finding = findings(observed("wrong:plain", *PATHS))["policy"]
+    reason = "the application has no policy: no request reached the middleware of idlanyard"
+    assert (finding.verdict, finding.seen, finding.write) == (RED, reason, INSTALL)
 
 
 def _kind_of(target: str) -> str | None:

@@ -93,7 +93,7 @@ def list_values(lines: Iterable[tuple[str, str]], name: str) -> list[str]:
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """
-    The part of the policy in force that the checks need.
+    The part of the application's policy that the checks need.
 
     Attributes:
         session: the header of the session ID, or of another ID that anyone may send.

@@ -1,5 +1,5 @@
 """
-The policy in force, caught when the middleware binds the IDs of a request.
+The policy of the application, caught when the middleware binds the IDs of a request.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def list_probes(
     Return the requests to send, in their order.
 
     Args:
-        rules: the policy in force, which names the headers.
+        rules: the application's policy, which names the headers.
         kind: ``"asgi"`` or ``"wsgi"``.
         sessions: valid session IDs, each used once.
         token: a word that is in every made-up path.

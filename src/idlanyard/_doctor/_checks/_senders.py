@@ -125,7 +125,8 @@ def judge_policy(observations: Observations) -> Finding:
     Judge whom the policy believes, and put it into words.
     """
     if not observations.is_installed:
-        return Finding.red("no policy is in force: no middleware of ours bound any ID", INSTALL)
+        reason = "no request reached the middleware of idlanyard"
+        return Finding.red(f"the application has no policy: {reason}", INSTALL)
     said = "\n".join(observations.rules.lines)
     if observations.rules.believes_anybody:
         return Finding.red(said, "name your proxies in trusted_peers in place of everyone")
