@@ -42,7 +42,7 @@ ROWS = [
     ("docs/assertions.md", "text", "idlanyard: the ", "tests/assertions/test_key_source.py"),
     ("docs/assertions.md", "text", "idlanyard: a ", "tests/assertions/test_assertion.py"),
     ("docs/*.md", "bash", "curl -i -H 'X-Session-ID: s1' ", "tests/test_examples.py"),
-    ("docs/certificates.md", "apache", "SSL", "nobody: needs Apache"),
+    ("docs/certificates.md", "apache", "SSL", "tests/servers/test_certificates_page.py"),
     ("docs/certificates.md", "nginx", "ssl_", "tests/servers/test_certificates_page.py"),
     ("docs/certificates.md", "yaml", "forward_", "tests/attacks/test_envoy.py"),
     ("docs/doctor.md", "console", "", "tests/doctor/test_page.py"),

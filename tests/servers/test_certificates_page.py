@@ -1,6 +1,6 @@
 """
-What docs/certificates.md says to write is run with nginx: the client is whom its certificate
-names, whatever else the certificate holds and the client sends (S1).
+What docs/certificates.md says to write is run with nginx, and with Apache and mod_wsgi: the client
+is whom its certificate names, whatever else the certificate holds and the client sends (S1).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import datetime as dt
 import http.client
 import json
 import re
+import shutil
 import ssl
+import tempfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+import idlanyard
 from drive import PROXY, Line, ask_asgi_at_once, http_scope
 from idlanyard import Header, Policy, asgi, get_session_context, user_spec
 from idlanyard.certificates import subject_field
@@ -30,6 +33,8 @@ from servers.proxies import NGINX, serving, start_process
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "certificates.md").read_text(encoding="utf-8")
 (BLOCK,) = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
+(APACHE_BLOCK,) = re.findall(r"```apache\n(.*?)```", PAGE, re.DOTALL)
+(APACHE_SOURCE,) = re.findall(r"^\| Apache with mod_wsgi \| `(.*?)`", PAGE, re.MULTILINE)
 NGINX_SITE = """
 server {{
     listen 127.0.0.1:{port} ssl;
@@ -38,6 +43,55 @@ server {{
     {block}
     location / {{ proxy_pass http://127.0.0.1:{behind}; }}
 }}
+"""
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+# Two sites: as the page has it, and one that asks for a certificate and takes any.
+APACHE = """
+ServerRoot {folder}
+ServerName localhost
+PidFile pid
+ErrorLog /dev/stderr
+Mutex pthread
+User #65534
+Group #65534
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule ssl_module {modules}/mod_ssl.so
+LoadModule wsgi_module {modules}/mod_wsgi.so
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 4
+MaxRequestWorkers 4
+Listen 127.0.0.1:{port}
+Listen 127.0.0.1:{lax_port}
+SSLSessionCache none
+SSLCertificateFile server.pem
+SSLCertificateKeyFile server.key
+WSGIScriptAlias / {folder}/site.wsgi
+<VirtualHost 127.0.0.1:{port}>
+    SSLEngine on
+    {block}
+</VirtualHost>
+<VirtualHost 127.0.0.1:{lax_port}>
+    SSLEngine on
+    {lax_block}
+</VirtualHost>
+"""
+# The package needs the standard library only, so that any Python of mod_wsgi can import it.
+APACHE_APPLICATION = """
+import json, sys
+sys.path.insert(0, {folder!r})
+from idlanyard import Environ, Policy, get_session_context, user_spec
+from idlanyard.certificates import subject_field
+from idlanyard.wsgi import SessionContextMiddleware
+
+def say_user(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    shown = [get_session_context().user_id, environ["SSL_CLIENT_VERIFY"]]
+    return [json.dumps(shown).encode()]
+
+user = user_spec(sources=[{source}])
+application = SessionContextMiddleware(say_user, Policy(user=user))
 """
 
 
@@ -52,6 +106,39 @@ def write_nginx(folder: Path, behind: int, port: int) -> list[str]:
     return [binary("nginx"), "-p", str(folder), "-c", str(file)]
 
 
+def write_apache(folder: Path, authority: Path, port: int, lax_port: int) -> list[str]:
+    """
+    Write Apache's configuration and its application, and return the words that start it.
+
+    Args:
+        folder: one that everybody may read, since Apache does not serve as root.
+        authority: where the certificates are.
+        port: where it follows the page.
+        lax_port: where it takes any certificate.
+    """
+    if not APACHE_MODULES.joinpath("mod_wsgi.so").exists():
+        pytest.skip("mod_wsgi is not installed")
+    for name in ("clients.pem", "server.pem", "server.key"):
+        shutil.copy(authority / name, folder)
+    shutil.copytree(Path(idlanyard.__file__).parent, folder / "idlanyard")
+    application = APACHE_APPLICATION.format(folder=str(folder), source=APACHE_SOURCE)
+    folder.joinpath("site.wsgi").write_text(application, encoding="utf-8")
+    block = APACHE_BLOCK.replace("/etc/ssl/clients.pem", str(folder / "clients.pem"))
+    lax_block = block.replace("SSLVerifyClient require", "SSLVerifyClient optional_no_ca")
+    assert lax_block != block
+    text = APACHE.format(
+        folder=folder,
+        modules=APACHE_MODULES,
+        port=port,
+        lax_port=lax_port,
+        block=block,
+        lax_block=lax_block,
+    )
+    file = folder / "apache.conf"
+    file.write_text(text, encoding="utf-8")
+    return [binary("apache2"), "-D", "FOREGROUND", "-d", str(folder), "-f", str(file)]
+
+
 class Authority:
     """
     An authority that signs any name.
@@ -60,10 +147,10 @@ class Authority:
         folder: where its certificates are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "authority") -> None:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.sign("clients", self._name, own=True)
 
     def sign(self, file: str, name: x509.Name, *, own: bool = False) -> tuple[Path, Path]:
@@ -126,12 +213,26 @@ def nginx(authority: Authority) -> Iterator[int]:
             yield port
 
 
+@pytest.fixture(scope="module")
+def apache(authority: Authority) -> Iterator[tuple[int, int]]:
+    """
+    The ports of Apache: as the page configures it, and where it takes any certificate.
+    """
+    port, lax_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        words = write_apache(folder, authority.folder, port, lax_port)
+        with start_process("apache", words, ("127.0.0.1", port), folder, {}):
+            yield port, lax_port
+
+
 def send(port: int, files: tuple[Path, Path] | None) -> tuple[int, bytes]:
     """
-    Send a request through nginx, with a header that names another client.
+    Send a request to a web server, with headers that name another client.
 
     Args:
-        port: that of nginx.
+        port: that of the server.
         files: the client's certificate and its key, ``None`` for none.
     """
     context = ssl.create_default_context()
@@ -141,7 +242,8 @@ def send(port: int, files: tuple[Path, Path] | None) -> tuple[int, bytes]:
         context.load_cert_chain(*files)
     client = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
     try:
-        client.request("GET", "/", headers={"X-Client-DN": "CN=admin"})
+        spoofs = dict.fromkeys(("X-Client-DN", "SSL-Client-S-DN", "SSL_CLIENT_S_DN"), "CN=admin")
+        client.request("GET", "/", headers=spoofs)
         answer = client.getresponse()
         return answer.status, answer.read()
     finally:
@@ -202,3 +304,39 @@ def test_a_client_without_a_certificate_is_refused(nginx: int) -> None:
     S1: as the page configures it, nginx does not pass such a request on.
     """
     assert send(nginx, None)[0] == 400
+
+
+@pytest.mark.parametrize("case", SUBJECTS)
+def test_the_client_of_apache_is_whom_its_certificate_names(
+    case: str, apache: tuple[int, int], authority: Authority
+) -> None:
+    """
+    S1: the variables that Apache sets as the page says name the client, and no text in a
+    certificate and no header is another name.
+    """
+    fields, user = SUBJECTS[case]
+    subject = x509.Name([x509.NameAttribute(FIELDS[name], value) for name, value in fields])
+    status, body = send(apache[0], authority.sign("client", subject))
+    assert (status, json.loads(body)) == (200, [user, "SUCCESS"])
+
+
+def test_apache_refuses_a_client_without_a_certificate(apache: tuple[int, int]) -> None:
+    """
+    S1: as the page configures it, Apache ends the connection of such a client.
+    """
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+        send(apache[0], None)
+
+
+def test_apache_names_nobody_by_a_certificate_that_it_has_not_verified(
+    apache: tuple[int, int], tmp_path: Path
+) -> None:
+    """
+    S1: where Apache takes any certificate, that of a stranger's authority makes no user.
+    """
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "admin")])
+    stranger = Authority(tmp_path, "stranger")
+    status, body = send(apache[1], stranger.sign("client", name))
+    assert status == 200
+    user, verified = json.loads(body)
+    assert (user, verified == "SUCCESS") == (None, False)
