@@ -4,6 +4,7 @@ What holds for every test: no skip where none is allowed, a sentence for each, a
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -143,6 +144,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if wanted is None or not collection_path.name.startswith("test_"):
         return None
     return None if mark_of(collection_path) in wanted else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """
+    Collect no garbage while tests are collected, and never look at them for garbage again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,19 @@ ROLE = "lanyard"
 PASSWORD = "s3cret/p@ss"
 QUOTED = "s3cret%2Fp%40ss"
 DEBIAN = Path("/usr/lib/postgresql")
+MEMORY = Path("/dev/shm")
+
+
+def choose_folder() -> Path | None:
+    """
+    Return the directory for servers: in memory, where a gigabyte of it is free.
+
+    A database is created there ten times as fast as on a disk, which is waited
+    for, and no setting differs from those of a careful server.
+    """
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 1 << 30:
+        return MEMORY
+    return None
 
 
 def programs() -> Path | None:
@@ -69,7 +82,7 @@ class PostgreSQL:
         self._encoding = encoding
         self._settings = settings
         self.port = free_port()
-        self.sockets = Path(tempfile.mkdtemp(prefix="pg-"))
+        self.sockets = Path(tempfile.mkdtemp(prefix="pg-", dir=choose_folder()))
         self._data = self.sockets / "data"
 
     @property
