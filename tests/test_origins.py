@@ -58,6 +58,10 @@ from idlanyard._policy.origins import Origins, origin_of
         pytest.param("https://ab.example", "https://a\u200db.example/", False, id="joiner"),
         pytest.param("https://a.example", "https://a.example/\xdf?q=\xdf", True, id="in the path"),
         pytest.param("http://[::1]:8000", "http://[::1]:8000/", True, id="IPv6"),
+        pytest.param("https://[::1]", "https://[::1]443443", False, id="more after an IPv6"),
+        pytest.param("https://[::1]", "https://api.internal[::1]/", False, id="before an IPv6"),
+        pytest.param("https://[::1]", "https://[::1]x:443/", False, id="between IPv6 and port"),
+        pytest.param("https://[::1]", "https://u:p@[::1]:443/", True, id="user and IPv6"),
     ],
 )
 def test_an_origin_covers_exactly_itself(allowed: str, url: str, covered: bool) -> None:

@@ -145,9 +145,14 @@ def give_inputs(test: Any) -> int:
     return inputs
 
 
-def fuzz(seconds: float, only: str) -> list[Row]:
+def fuzz(rows: dict[str, Row], seconds: float, only: str) -> None:
     """
     Run everything of that name in turn until the time is over, at least once.
+
+    Args:
+        rows: the counts so far, by name; changed.
+        seconds: the time.
+        only: the name, or a part of it.
     """
     from attacks.test_raw_requests import SERVERS, check_random_requests
     from servers.launch import running
@@ -158,7 +163,6 @@ def fuzz(seconds: float, only: str) -> list[Row]:
         for place in places
         if only in name
     ]
-    rows: dict[str, Row] = {}
     until = time.monotonic() + seconds
     with ExitStack() as stack:
         for server in SERVERS:
@@ -174,7 +178,7 @@ def fuzz(seconds: float, only: str) -> list[Row]:
                 spent = row.seconds + time.monotonic() - began
                 rows[name] = Row(name, row.inputs + inputs, spent)
             if time.monotonic() > until:
-                return list(rows.values())
+                return
 
 
 def main() -> None:
@@ -201,7 +205,17 @@ def main() -> None:
         logger = logging.getLogger(name)
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
-    rows = fuzz(asked.minutes * 60, asked.only)
+    rows: dict[str, Row] = {}
+    try:
+        fuzz(rows, asked.minutes * 60, asked.only)
+    finally:
+        print_table([*rows.values()])
+
+
+def print_table(rows: list[Row]) -> None:
+    """
+    Print the counts, those before a failure too.
+    """
     print("| parser | inputs | seconds |\n|---|--:|--:|")
     for row in rows:
         print(f"| {row.name} | {row.inputs:,} | {row.seconds:.0f} |")

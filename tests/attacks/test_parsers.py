@@ -279,6 +279,9 @@ def read_by_clients(url: str) -> set[tuple[str, str, int | None]]:
 
 @given(URLS)
 @example("https://<")
+@example("https://[::1]443443")
+@example("https://a[::1]")
+@example("https://[::1]a:80")
 @example("https://xn--a\u3002")
 def test_an_origin_is_what_every_client_reads(url: str) -> None:
     """

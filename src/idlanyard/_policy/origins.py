@@ -15,6 +15,8 @@ _ODD: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _EXAMPLE: Final = "https://api.example"
 # Letters of names and of IPv6; some clients encode any other, and some refuse it.
 _HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+# urllib.parse of Python 3.13.0 reads https://a[::1]b as https://[::1], and clients do not.
+_PLACE: Final = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
 # IDNA 2003 and IDNA 2008 make different hosts of these letters.
 _DEVIATING: Final = re.compile("[ß\u03c2\u200c\u200d]")
 
@@ -58,8 +60,8 @@ def origin_of(url: str) -> Origin | None:
 
     It is in doubt if the URL has white space, a control character or a
     backslash, and if its host has a letter on which the editions of IDNA
-    disagree or a character that no host has: clients differ in how they read
-    those.
+    disagree, a character that no host has, or brackets with something beside
+    them: clients differ in how they read those.
     """
     from urllib.parse import urlsplit
 
@@ -77,6 +79,8 @@ def origin_of(url: str) -> Origin | None:
     scheme = parts.scheme.lower()
     host = host.lower()
     if scheme not in _PORTS or not _HOST.fullmatch(host) or _DEVIATING.search(written):
+        return None
+    if not _PLACE.fullmatch(parts.netloc.rpartition("@")[2]):
         return None
     return Origin(scheme, host, port if port is not None else _PORTS[scheme])
 
