@@ -38,7 +38,6 @@ ROWS = [
     ("CONTRIBUTING.md", "bash", "uv pip compile ", "tests/release/resolve_pages.py"),
     ("CONTRIBUTING.md", "", "redis: ", "nobody: a message of a commit"),
     ("MIGRATION.md", "python", "", "tests/test_migration.py"),
-    ("MIGRATION.md", "py", "# before", "nobody: other packages, of which none runs"),
     ("docs/assertions.md", "text", "idlanyard: the ", "tests/assertions/test_key_source.py"),
     ("docs/assertions.md", "text", "idlanyard: a ", "tests/assertions/test_assertion.py"),
     ("docs/*.md", "bash", "curl -i -H 'X-Session-ID: s1' ", "tests/test_examples.py"),
