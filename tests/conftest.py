@@ -45,6 +45,7 @@ ONCE = (
     "rules/",
     "servers/test_behind_caches.py",
     "servers/test_certificates_page.py",
+    "servers/test_machine.py",
     "servers/test_proxies_page.py",
     "servers/test_tutorials.py",
     "test_benchmarks",

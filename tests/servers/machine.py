@@ -2,8 +2,8 @@
 Boots Debian's own systemd and nginx in namespaces, as on a machine of their own.
 
 Programs there see the files of this machine, which they cannot change, and a few folders in memory:
-a copy of ``/etc``, an empty ``/srv`` and the like. Their ports, processes and services are their
-own, and all of it ends with the test.
+a copy of ``/etc``, an empty ``/srv`` and the like. Their ports, processes, services and consoles
+are their own, and all of it ends with the test, also with one that is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,8 @@ done < /proc/self/mounts
 shift
 exec "$@"
 """
-# Of the units of this machine only three are there: others would clean /tmp, and set the kernel's
+# Of the devices of this machine only those are there that write nowhere: systemd would write on the
+# console. Of its units only three are there: others would clean /tmp, and set the kernel's
 # variables for everyone.
 BOOT = r"""
 group=$1
@@ -48,7 +49,12 @@ done <<< "$mounts"
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs /run
-mkdir /run/cgroup
+mkdir /run/cgroup /run/dev
+for device in full null random tty urandom zero; do
+    touch "/run/dev/$device"
+    mount --bind "/dev/$device" "/run/dev/$device"
+done
+mount --rbind /run/dev /dev
 while read -r _ point kind options _; do
     place=/run/cgroup${point#/sys/fs/cgroup}
     case "$kind $options" in
@@ -178,14 +184,42 @@ def await_boot(process: subprocess.Popen[bytes], console: Path) -> Machine:
     raise AssertionError(said + console.read_text(encoding="utf-8"))
 
 
-def remove_groups(name: str) -> None:
+def find_groups(pattern: str) -> list[Path]:
     """
-    Remove the control groups that a machine has left.
+    Return the control groups of machines whose names fit a pattern of a shell.
     """
     mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
-    for point in re.findall(r"^\S+ (\S+) cgroup2? ", mounts, re.MULTILINE):
-        for folder, _, _ in os.walk(Path(point, name), topdown=False):
-            Path(folder).rmdir()
+    points = re.findall(r"^\S+ (\S+) cgroup2? ", mounts, re.MULTILINE)
+    return [group for point in points for group in Path(point).glob(pattern)]
+
+
+def remove_group(group: Path) -> None:
+    """
+    Remove a control group and those in it.
+    """
+    for folder, _, _ in os.walk(group, topdown=False):
+        Path(folder).rmdir()
+
+
+def remove_orphans() -> None:
+    """
+    Remove the control groups of machines that were killed together with their test.
+    """
+    for group in find_groups("idlanyard-*"):
+        if not Path("/proc", group.name.split("-")[1]).exists():
+            # Another test may remove it at this moment.
+            with suppress(OSError):
+                remove_group(group)
+
+
+def check_programs() -> None:
+    """
+    Skip the test where no machine can boot.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("a machine in namespaces takes root")
+    for program in ("systemctl", "nginx"):
+        binary(program)
 
 
 @contextmanager
@@ -196,16 +230,16 @@ def boot(console: Path) -> Iterator[Machine]:
     Args:
         console: a file for what its systemd prints.
     """
-    if os.geteuid() != 0:
-        pytest.skip("a machine in namespaces takes root")
-    for program in ("systemctl", "nginx"):
-        binary(program)
+    check_programs()
+    remove_orphans()
     group = f"idlanyard-{os.getpid()}-{time.monotonic_ns()}"
     unshare = [binary("unshare"), "--fork", "--kill-child", "--pid", "--mount", "--cgroup"]
     unshare += ["--net", "--uts", "--ipc", "bash", "-euc", BOOT, "boot", group]
+    # No code of a test runs when it is killed. The kernel then ends unshare, and so the machine.
+    tied = [binary("setpriv"), "--pdeathsig", "KILL", "bash", "-euc", ENTER_GROUP, "enter", group]
     with console.open("wb") as output:
         process = subprocess.Popen(
-            ["bash", "-euc", ENTER_GROUP, "enter", group, *unshare],
+            [*tied, *unshare],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -217,4 +251,5 @@ def boot(console: Path) -> Iterator[Machine]:
         if process.poll() is None and (init := find_init(process)) is not None:
             os.kill(init, signal.SIGKILL)
         process.wait()
-        remove_groups(group)
+        for left in find_groups(group):
+            remove_group(left)
