@@ -1,6 +1,7 @@
 """
-What docs/certificates.md says to write is run with nginx, and with Apache and mod_wsgi: the client
-is whom its certificate names, whatever else the certificate holds and the client sends (S1).
+What docs/certificates.md says to write is run with nginx before an HTTP server and before uWSGI,
+and with Apache and mod_wsgi: the client is whom its certificate names, whatever else the
+certificate holds and the client sends (S1).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import re
 import shutil
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from idlanyard import Header, Policy, asgi, get_session_context, user_spec
 from idlanyard.certificates import subject_field
 from ports import free_port
 from servers.caches import binary
+from servers.launch import UWSGI
 from servers.proxies import NGINX, serving, start_process
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "certificates.md").read_text(encoding="utf-8")
@@ -40,8 +44,14 @@ server {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate server.pem;
     ssl_certificate_key server.key;
+    uwsgi_param REQUEST_METHOD $request_method;
+    uwsgi_param PATH_INFO $document_uri;
+    uwsgi_param SERVER_NAME $server_name;
+    uwsgi_param SERVER_PORT $server_port;
+    uwsgi_param SERVER_PROTOCOL $server_protocol;
     {block}
     location / {{ proxy_pass http://127.0.0.1:{behind}; }}
+    location /uwsgi {{ uwsgi_pass 127.0.0.1:{uwsgi}; }}
 }}
 """
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
@@ -78,9 +88,9 @@ WSGIScriptAlias / {folder}/site.wsgi
 </VirtualHost>
 """
 # The package needs the standard library only, so that any Python of mod_wsgi can import it.
-APACHE_APPLICATION = """
+APPLICATION = """
 import json, sys
-sys.path.insert(0, {folder!r})
+sys.path.insert(0, {home!r})
 from idlanyard import Environ, Policy, get_session_context, user_spec
 from idlanyard.certificates import subject_field
 from idlanyard.wsgi import SessionContextMiddleware
@@ -95,12 +105,32 @@ application = SessionContextMiddleware(say_user, Policy(user=user))
 """
 
 
-def write_nginx(folder: Path, behind: int, port: int) -> list[str]:
+def write_application(folder: Path, home: Path) -> Path:
+    """
+    Write an application that answers with the user and with the word of the server about it.
+
+    Args:
+        folder: where its file goes.
+        home: where the package is.
+    """
+    file = folder / "site.wsgi"
+    text = APPLICATION.format(home=str(home), source=APACHE_SOURCE)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def write_nginx(folder: Path, behind: int, uwsgi: int, port: int) -> list[str]:
     """
     Write nginx's configuration, and return the words that start it.
+
+    Args:
+        folder: where the certificates are.
+        behind: the port of the HTTP server.
+        uwsgi: the port of uWSGI.
+        port: where nginx listens.
     """
     block = BLOCK.replace("/etc/ssl/clients.pem", str(folder / "clients.pem"))
-    site = NGINX_SITE.format(port=port, block=block, behind=behind)
+    site = NGINX_SITE.format(port=port, block=block, behind=behind, uwsgi=uwsgi)
     file = folder / "nginx.conf"
     file.write_text(NGINX.format(folder=folder, site=site), encoding="utf-8")
     return [binary("nginx"), "-p", str(folder), "-c", str(file)]
@@ -121,8 +151,7 @@ def write_apache(folder: Path, authority: Path, port: int, lax_port: int) -> lis
     for name in ("clients.pem", "server.pem", "server.key"):
         shutil.copy(authority / name, folder)
     shutil.copytree(Path(idlanyard.__file__).parent, folder / "idlanyard")
-    application = APACHE_APPLICATION.format(folder=str(folder), source=APACHE_SOURCE)
-    folder.joinpath("site.wsgi").write_text(application, encoding="utf-8")
+    write_application(folder, folder)
     block = APACHE_BLOCK.replace("/etc/ssl/clients.pem", str(folder / "clients.pem"))
     lax_block = block.replace("SSLVerifyClient require", "SSLVerifyClient optional_no_ca")
     assert lax_block != block
@@ -204,13 +233,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def nginx(authority: Authority) -> Iterator[int]:
     """
-    The port of nginx, in front of the service.
+    The port of nginx, in front of the service and of uWSGI.
     """
-    port = free_port()
-    with serving(Behind) as behind:
-        words = write_nginx(authority.folder, behind, port)
-        with start_process("nginx", words, ("127.0.0.1", port), authority.folder, {}):
-            yield port
+    port, uwsgi, folder = free_port(), free_port(), authority.folder
+    file = write_application(folder, Path(idlanyard.__file__).parents[1])
+    start = [sys.executable, "-c", UWSGI, "--socket", f"127.0.0.1:{uwsgi}", "--need-app"]
+    with ExitStack() as stack:
+        behind = stack.enter_context(serving(Behind))
+        for name, listens, words in (
+            ("uwsgi", uwsgi, [*start, "--wsgi-file", str(file)]),
+            ("nginx", port, write_nginx(folder, behind, uwsgi, port)),
+        ):
+            address = ("127.0.0.1", listens)
+            stack.enter_context(start_process(name, words, address, folder, {}))
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -227,13 +263,14 @@ def apache(authority: Authority) -> Iterator[tuple[int, int]]:
             yield port, lax_port
 
 
-def send(port: int, files: tuple[Path, Path] | None) -> tuple[int, bytes]:
+def send(port: int, files: tuple[Path, Path] | None, path: str = "/") -> tuple[int, bytes]:
     """
     Send a request to a web server, with headers that name another client.
 
     Args:
         port: that of the server.
         files: the client's certificate and its key, ``None`` for none.
+        path: that of the request.
     """
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -243,7 +280,7 @@ def send(port: int, files: tuple[Path, Path] | None) -> tuple[int, bytes]:
     client = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
     try:
         spoofs = dict.fromkeys(("X-Client-DN", "SSL-Client-S-DN", "SSL_CLIENT_S_DN"), "CN=admin")
-        client.request("GET", "/", headers=spoofs)
+        client.request("GET", path, headers=spoofs)
         answer = client.getresponse()
         return answer.status, answer.read()
     finally:
@@ -287,16 +324,27 @@ FIELDS = {
 }
 
 
+def make_subject(case: str) -> x509.Name:
+    """
+    Return the subject of a case.
+    """
+    fields, _ = SUBJECTS[case]
+    return x509.Name([x509.NameAttribute(FIELDS[name], value) for name, value in fields])
+
+
 @pytest.mark.parametrize("case", SUBJECTS)
 def test_the_client_is_whom_its_certificate_names(
     case: str, nginx: int, authority: Authority
 ) -> None:
     """
-    S1: nginx replaces what the client writes, and no text in a certificate is another field.
+    S1: nginx replaces what the client writes, and no text in a certificate is another field; the
+    header before an HTTP server and the variables before uWSGI name the same client.
     """
-    fields, user = SUBJECTS[case]
-    subject = x509.Name([x509.NameAttribute(FIELDS[name], value) for name, value in fields])
-    assert read_user(send(nginx, authority.sign("client", subject))) == user
+    files = authority.sign("client", make_subject(case))
+    user = SUBJECTS[case][1]
+    assert read_user(send(nginx, files)) == user
+    status, body = send(nginx, files, "/uwsgi")
+    assert (status, json.loads(body)) == (200, [user, "SUCCESS"])
 
 
 def test_a_client_without_a_certificate_is_refused(nginx: int) -> None:
@@ -314,10 +362,8 @@ def test_the_client_of_apache_is_whom_its_certificate_names(
     S1: the variables that Apache sets as the page says name the client, and no text in a
     certificate and no header is another name.
     """
-    fields, user = SUBJECTS[case]
-    subject = x509.Name([x509.NameAttribute(FIELDS[name], value) for name, value in fields])
-    status, body = send(apache[0], authority.sign("client", subject))
-    assert (status, json.loads(body)) == (200, [user, "SUCCESS"])
+    status, body = send(apache[0], authority.sign("client", make_subject(case)))
+    assert (status, json.loads(body)) == (200, [SUBJECTS[case][1], "SUCCESS"])
 
 
 def test_apache_refuses_a_client_without_a_certificate(apache: tuple[int, int]) -> None:
