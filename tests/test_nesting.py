@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 
 from drive import PROXY, ask_asgi, ask_wsgi, environ_of, http_scope, pairs_of, serve_asgi, values_of
 from idlanyard import (
+    IDSpec,
     Policy,
     get_session_context,
     get_session_id,
@@ -36,6 +37,10 @@ from idlanyard.wsgi import SessionContextMiddleware as WSGIMiddleware
 
 TRUSTING = Policy(trusted_peers=[PROXY])
 IDENTIFIED = [("X-Session-ID", "s1"), ("X-User-ID", "alice")]
+
+FURTHER = [
+    IDSpec(name=f"id_{n}", header=f"X-ID-{n}", accept="anyone", required=True) for n in range(5)
+]
 
 Answer = tuple[int, list[tuple[str, str]], list[Any]]
 
@@ -141,6 +146,7 @@ def _never(value: str, request: Any) -> bool:
         pytest.param(Policy(tenant=tenant_spec(required=True)), 401, id="a tenant that is not"),
         pytest.param(Policy(session=session_spec(required=True)), 200, id="a session"),
         pytest.param(Policy(extra=[request_spec(required=True)]), 400, id="a further ID"),
+        pytest.param(Policy(extra=FURTHER), 400, id="more IDs than the outer one has"),
         pytest.param(Policy(user=user_spec(must_match=_never)), 403, id="a user that must match"),
         pytest.param(Policy(tenant=tenant_spec(must_match=_never)), 200, id="nothing to match"),
     ],

@@ -24,7 +24,7 @@ from idlanyard import (
 from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.plan import compile_policy
 from idlanyard._decision.protocols import ASGI, WSGI, Dialect
-from idlanyard._decision.resolve import Resolution, resolve
+from idlanyard._decision.resolve import ABSENT, Resolution, resolve
 
 
 def fixed() -> str:
@@ -60,6 +60,17 @@ POLICIES = {
         extra=[request_spec(mint=None, sources=[Header.traceparent()])],
     ),
     "anonymous": Policy(session=SESSION, user=user_spec(mint=fixed), tenant=None),
+    "refusing": Policy(
+        session=session_spec(mint=fixed, on_invalid="reject"),
+        user=user_spec(on_invalid="reject", must_match=lambda value, _: value == "t"),
+        tenant=tenant_spec(must_match=lambda value, _: value == "s1"),
+        trusted_peers=["10.0.0.0/8"],
+    ),
+    "required": Policy(
+        session=session_spec(mint=fixed, required=True),
+        extra=[request_spec(mint=fixed, required=True)],
+        trusted_peers=["10.0.0.0/8"],
+    ),
     "many": Policy(
         session=SESSION,
         extra=[
@@ -125,7 +136,8 @@ def wsgi(lines: list[tuple[str, str]], peer: str) -> Any:
     for name, value in lines:
         key = WSGI.key(name)
         environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return list(environ.items()), environ | {"PATH_INFO": "/", "REMOTE_ADDR": peer}
+    around = {"PATH_INFO": "/", "REMOTE_ADDR": peer, "SERVER_SOFTWARE": "gunicorn/25"}
+    return list(environ.items()), environ | around
 
 
 def comparable(resolution: Resolution) -> Any:
@@ -150,8 +162,24 @@ def test_a_question_changes_no_decision(
     """
     plan = compile_policy(POLICIES[name], dialect)
     pairs, raw = request_of(lines, peer)
-    found = [pair for pair in pairs if pair[0] in plan.watched]
+    # The first refusal is the answer: the keys of an environ have an order of their own.
+    found = pairs if dialect is ASGI else plan.find_lines(raw, plan.watched)
     assert comparable(compile_resolve(plan)(pairs, raw)) == comparable(resolve(plan, found, raw))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "request_of"), [(ASGI, asgi), (WSGI, wsgi)], ids=["asgi", "wsgi"]
+)
+def test_an_absent_id_is_refused_before_an_invalid_one(dialect: Dialect, request_of: Any) -> None:
+    """
+    R8: of several refusals the one about an ID that is required and absent is the answer.
+    """
+    session, user = session_spec(on_invalid="reject"), user_spec(required=True)
+    plan = compile_policy(Policy(session=session, user=user), dialect)
+    request = request_of([("X-Session-ID", "not valid")], "10.0.0.5")
+    _, _, refusal, rejected = compile_resolve(plan)(*request)
+    assert refusal == (401, "user_id", ABSENT)
+    assert len(rejected) == 2
 
 
 def test_an_id_is_minted_once() -> None:

@@ -26,6 +26,7 @@ from idlanyard import (
     session_context,
     session_spec,
     subscribe,
+    tenant_spec,
     testing,
     user_spec,
 )
@@ -98,6 +99,9 @@ def test_an_override_satisfies_a_demand() -> None:
         assert served(policy)[0] == "200 OK"
     with override(tenant_id="t"):
         assert served(policy)[0] == "401 Unauthorized"
+    with override(user_id="alice"):
+        both = Policy(user=user_spec(required=True), tenant=tenant_spec(required=True))
+        assert served(both)[0] == "401 Unauthorized"
 
 
 def test_what_does_not_fit_the_application_is_not_echoed() -> None:

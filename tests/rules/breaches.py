@@ -536,8 +536,8 @@ BREACHES = [
         "S7",
         "the echo is not checked again",
         "_decision/plan.py",
-        "            and spec.is_valid(value := self.encode(values[spec.index]))\n",
-        "            and (value := self.encode(values[spec.index]))\n",
+        "            and spec.is_valid(value := self.encode(text))\n",
+        "            and (value := self.encode(text))\n",
         "tests/test_testing.py::test_what_does_not_fit_the_application_is_not_echoed",
     ),
     Breach(

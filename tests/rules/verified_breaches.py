@@ -591,8 +591,8 @@ VERIFIED_BREACHES = [
         "S26",
         "an ID that code sets is not echoed where IDs are signed",
         "_decision/plan.py",
-        "and spec.is_valid(value := self.encode(values[spec.index]))",
-        "and spec.fits(value := self.encode(values[spec.index]))",
+        "and spec.is_valid(value := self.encode(text))",
+        "and spec.fits(value := self.encode(text))",
         SIGNED + "test_an_id_that_code_sets_is_echoed_as_it_is[asgi]",
     ),
 ]

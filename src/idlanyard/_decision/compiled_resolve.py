@@ -49,6 +49,7 @@ class _ID(NamedTuple):
         is_quick: whether a line of its header need raise no question.
         needs_proof: whether only a trusted sender may set it.
         mints: whether one is made for a request without it.
+        is_required: whether a request without it raises a question.
         key: the key of its header, written as Python does.
         echo_name: its header on responses in the same way, or ``None``.
         forward_key: the header in which the application sees a minted one, or ``None``.
@@ -60,6 +61,7 @@ class _ID(NamedTuple):
     is_quick: bool
     needs_proof: bool
     mints: bool
+    is_required: bool
     key: str
     echo_name: str | None
     forward_key: str | None
@@ -76,7 +78,6 @@ class _Shape(NamedTuple):
         width: the number of values, without their provenances.
         is_binary: whether headers are pairs of bytes, or else the text of an ``environ``.
         may_exclude: whether there are paths for which nothing is bound.
-        always_asks: whether a request without headers raises a question.
     """
 
     ids: tuple[_ID, ...]
@@ -85,7 +86,6 @@ class _Shape(NamedTuple):
     width: int
     is_binary: bool
     may_exclude: bool
-    always_asks: bool
 
 
 def compile_resolve(plan: CompiledPolicy) -> Resolve:
@@ -107,7 +107,8 @@ def compile_resolve(plan: CompiledPolicy) -> Resolve:
         "plan": plan,
         "policy": plan.policy,
         "resolve_any": resolve,
-        "watched": plan.watched_names,
+        # In an order that is the same in every process, since the first refusal is the answer.
+        "watched": plan.watched_names if plan.binary else plan.watched,
     }
     for number, spec in enumerate(plan.specs):
         names |= {
@@ -137,7 +138,6 @@ def _find_shape(plan: CompiledPolicy) -> _Shape:
         width=plan.width,
         is_binary=plan.binary,
         may_exclude=plan.may_exclude,
-        always_asks=any(spec.quick_mint is None for spec in plan.always_settled),
     )
 
 
@@ -148,7 +148,8 @@ def _find_id(number: int, rank: int, spec: CompiledSpec) -> _ID:
         position=spec.index,
         is_quick=spec.is_quick,
         needs_proof=spec.needs_proof,
-        mints=spec.always_settled,
+        mints=spec.quick_mint is not None,
+        is_required=spec.always_settled and spec.quick_mint is None,
         key=repr(spec.key),
         echo_name=None if spec.echo_name is None else repr(spec.echo_name),
         forward_key=None if spec.forward_key is None else repr(spec.forward_key),
@@ -167,9 +168,6 @@ def write_resolve(shape: _Shape) -> Iterator[str]:
     Yield the lines of the function for policies of a shape.
     """
     yield "def resolve(lines, raw):"
-    if shape.always_asks:
-        yield f"    {_ask(shape)}"
-        return
     if shape.may_exclude:
         yield "    if excludes(raw):"
         yield f"        {_ask(shape)}"
@@ -178,6 +176,11 @@ def write_resolve(shape: _Shape) -> Iterator[str]:
     yield "    removed = added = None"
     yield "    rejected = NOTHING"
     yield from _indent(_scan_lines(shape) if shape.is_binary else _look_up_keys(shape))
+    # Before any is minted, which resolve does once more.
+    for one in shape.ids:
+        if one.is_required:
+            yield f"    if id_{one.number} is None:"
+            yield f"        {_ask(shape)}"
     yield from _indent(_drop_unproven(shape))
     yield from _indent(_make_values(shape))
     yield from _indent(_make_resolution(shape))

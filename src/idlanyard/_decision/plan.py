@@ -99,7 +99,8 @@ class CompiledPolicy:
         width: the number of IDs.
         blank: the values of a request without IDs.
         specs: every declared ID.
-        always_settled: the IDs that are settled in every request.
+        always_settled: the IDs that are settled in every request, those whose absence raises
+            a question first.
         watched: the headers that the decision depends on, in every spelling: the key,
             the kind, and the IDs that it claims, but for those that are always settled.
         watched_names: their names alone, which is faster to ask.
@@ -187,7 +188,9 @@ class CompiledPolicy:
         self.width = len(policy.names)
         self.blank: list[Any] = [None] * (2 * self.width)
         self.specs = tuple(CompiledSpec(policy, name, dialect) for name in policy.specs)
-        self.always_settled = tuple(spec for spec in self.specs if spec.always_settled)
+        settled = [spec for spec in self.specs if spec.always_settled]
+        # The first refusal is the answer: an ID that is absent comes before one that is not valid.
+        self.always_settled = tuple(sorted(settled, key=lambda spec: spec.quick_mint is not None))
         self.may_exclude = bool(policy.exclude) or not policy.enabled
         self.warnings: dict[str, count[int]] = {}
         self._compile_headers()
@@ -315,13 +318,15 @@ class CompiledPolicy:
         """
         Return the response headers that the IDs of a request call for.
         """
-        values = inner.values
+        # By name, since a middleware around this one has other IDs at other places.
+        values, places = inner.values, inner.policy.index
         # Checked again, since code may have set a value under another policy.
         pairs = [
             (spec.echo_name, value)
             for spec in self.echoed
-            if values[spec.index] is not None
-            and spec.is_valid(value := self.encode(values[spec.index]))
+            if spec.name in places
+            and (text := values[places[spec.name]]) is not None
+            and spec.is_valid(value := self.encode(text))
         ]
         # A middleware inside another one sets no cookie.
         if self.cookie is not None and inner.policy is self.policy:

@@ -123,7 +123,8 @@ def resolve(
         plan.cookie.note_arrival(inner, raw)
         echo += plan.cookie.make_lines(inner, inner.values)
     edits = (case.removed, added) if case.removed or added else None
-    return force_ids(plan, (inner, edits, case.refusal, case.rejected))
+    refusal = case.refusals[0] if case.refusals else None
+    return force_ids(plan, (inner, edits, refusal, case.rejected), case.refusals)
 
 
 def find_open_ids(held: object) -> RequestIDs | None:
@@ -145,19 +146,25 @@ def _exclude_request(plan: CompiledPolicy) -> Resolution:
     return force_ids(plan, (inner, (plan.removable, []), None, ()))
 
 
-def force_ids(plan: CompiledPolicy, resolution: Resolution) -> Resolution:
+def force_ids(
+    plan: CompiledPolicy, resolution: Resolution, refusals: Sequence[Refusal] = ()
+) -> Resolution:
     """
     Return a resolution with the IDs of ``idlanyard.testing.override``, if there are any.
+
+    Args:
+        plan: the compiled policy.
+        resolution: the resolution without them.
+        refusals: every reason to refuse the request, of which those about other IDs are left.
     """
-    inner, _, refusal, rejected = resolution
+    inner, _, _, rejected = resolution
     ids = {name: entry for block in [*forced] for name, entry in block.items()}
     delta = {name: entry for name, entry in ids.items() if name in plan.policy.index}
     if not delta:
         return resolution
     inner.values = apply_delta(inner.values, delta, plan.policy)
     inner.echo = None
-    if refusal is not None and refusal.field in delta:
-        refusal = None
+    refusal = next((one for one in refusals if one.field not in delta), None)
     return inner, (plan.removable, plan.forward_pairs(inner.values)), refusal, rejected
 
 
@@ -202,7 +209,7 @@ class Case:
         specs: the IDs that the request may have.
         removed: the headers that are removed from the request, in every spelling.
         rejected: each ID that was not accepted, with the reason.
-        refusal: the first reason to refuse the request, or ``None``.
+        refusals: each reason to refuse the request, of which the first is the answer.
     """
 
     __slots__ = (
@@ -212,7 +219,7 @@ class Case:
         "_request",
         "_shown",
         "_verdict",
-        "refusal",
+        "refusals",
         "rejected",
         "removed",
         "specs",
@@ -230,7 +237,7 @@ class Case:
         self.specs = claims.specs
         self.removed = claims.removed
         self.rejected: list[Rejection] = []
-        self.refusal: Refusal | None = None
+        self.refusals: list[Refusal] = []
 
     def settle_id(self, spec: CompiledSpec) -> tuple[Any, Provenance, bool]:
         """
@@ -371,8 +378,7 @@ class Case:
         rejection = (refusal.field, refusal.reason)
         if rejection not in self.rejected:
             self.rejected.append(rejection)
-        if self.refusal is None:
-            self.refusal = refusal
+        self.refusals.append(refusal)
 
 
 def check_required(spec: CompiledSpec, value: str | None, request: LazyRequest) -> Refusal | None:
