@@ -311,7 +311,7 @@ def test_one_dead_connection_is_told_of_all(database: str) -> None:
     """
     If all connections die silently, one question fails, not one for each connection.
     """
-    with Relay(database) as relay, SessionRegistry.open(relay.url, timeout=3) as registry:
+    with Relay(database) as relay, SessionRegistry.open(relay.url, timeout=6) as registry:
 
         def five_at_once(name: str) -> None:
             with ThreadPoolExecutor(5) as pool:
@@ -340,7 +340,7 @@ def test_one_dead_connection_is_told_of_all_on_a_loop(database: str) -> None:
         assert are_answers(one.exception() for one in asked)
 
     async def use(relay: Relay) -> None:
-        async with AsyncSessionRegistry.open(relay.url, timeout=3) as registry:
+        async with AsyncSessionRegistry.open(relay.url, timeout=6) as registry:
             await registry.exists("x")
             await five_at_once(registry, "x")
             relay.swallow(questions=True)
