@@ -13,14 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.exceptions import ClusterDownError, MovedError
+from redis.exceptions import AskError, ClusterDownError, MovedError
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import TimeoutError as TooLate
 
 from idlanyard.registry._redis._async import _AsyncServerLinks
 from idlanyard.registry._redis._connections import Link, Links, TimedConnection, deadline
 from idlanyard.registry._redis._exchanges import Outcome, Send, TimeBudget
-from idlanyard.registry._redis._faults import Misdirected
+from idlanyard.registry._redis._faults import OVER, Misdirected, Over, fault_of
 from idlanyard.registry._redis._keys import Namespace
 from idlanyard.registry._redis._routing import _HOPS, Route, _Attempts
 from idlanyard.registry._redis._servers import AsyncServer, Server, _AsyncTicket, _cut_link, _Ticket
@@ -123,6 +123,21 @@ def test_a_question_that_is_sent_around_pauses() -> None:
     for hop in range(_HOPS + 1):
         attempts.choose_node(known, lambda known: known.nodes[0])
         assert len(list(attempts.recover(MovedError("0 h:3")))) == (hop == _HOPS)
+
+
+def test_a_slot_that_moved_until_the_end_is_no_fault() -> None:
+    """
+    A question whose time is over after MOVED is an outage, not a right that the user lacks.
+    """
+    topology = Topology(parse_url("redis://h", "redis"))
+    topology.known = known = Slots({0: ("h", 2)})
+    attempts = _Attempts(topology)
+    for error in (AskError("0 h:3"), MovedError("0 h:3")):
+        attempts.choose_node(known, lambda known: known.nodes[0])
+        assert list(attempts.recover(error)) == []
+        with pytest.raises((AskError, Over)) as raised:
+            list(attempts.recover(Over(OVER)))
+        assert fault_of(raised.value, topology.kind) is None
 
 
 def test_what_a_cancelled_task_was_granted_comes_back() -> None:

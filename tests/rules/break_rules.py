@@ -35,6 +35,7 @@ from rules.doctor_breaches import DOCTOR_BREACHES
 from rules.integration_breaches import INTEGRATION_BREACHES
 from rules.policy_breaches import POLICY_BREACHES
 from rules.postgresql_breaches import POSTGRESQL_BREACHES
+from rules.redis_breaches import REDIS_BREACHES
 from rules.registry_breaches import REGISTRY_BREACHES
 from rules.request_breaches import REQUEST_BREACHES
 from rules.signing_breaches import SIGNING_BREACHES
@@ -62,6 +63,7 @@ def every_breach() -> list[Breach]:
         *INTEGRATION_BREACHES,
         *REGISTRY_BREACHES,
         *POSTGRESQL_BREACHES,
+        *REDIS_BREACHES,
         *COMMAND_BREACHES,
         *SIGNING_BREACHES,
         *SQLITE_BREACHES,

@@ -8,7 +8,7 @@ can change both; all sessions together are spread over the slots of 64 tags.
 - ``{namespace:tag}:session:key`` is a session, ``...:ended:nonce`` one that
   was ended a moment ago;
 - ``...:client:client_key`` is a client's index, ``...:ends:client_key`` holds
-  the times at which its sessions expire;
+  the times at which its sessions expire, and its gaps;
 - ``...:create:digest`` is the claim of an idempotency key, with a tag chosen
   by its digest;
 - ``{namespace:layout}`` is the version of this layout.

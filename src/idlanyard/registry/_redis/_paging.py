@@ -9,7 +9,8 @@ and other clients wait for that.
 The ends tell which sessions have expired. If few sessions of an index are
 living, only those are read; otherwise expired IDs that a page meets leave the
 index once their sessions were looked up, so that no later page meets them. After
-thousands of them a page skips the others, since it has to come in time. A
+thousands of them a page skips the others, since it has to come in time, and notes
+the gaps that they are in, so that later pages do not read them. A
 page looks up the expired sessions of every index that has few of them, and some
 of a few other indexes. If one of them is living, because a process of layout 1 has
 extended it, the page looks up 100 at a time until none of them lives, and then
@@ -67,7 +68,7 @@ _SAMPLED: Final = 4
 """
 Indexes of which a page looks up a sample if they have more.
 """
-MOST_CLEARED: Final = 50_000
+MOST_CLEARED: Final = 10_000
 """
 IDs in its way that a page looks up; it skips further expired IDs, which costs much less.
 """

@@ -264,7 +264,8 @@ class _Attempts:
         A refused command was not run; a command whose answer was lost may be sent again.
         """
         if isinstance(error, Over):
-            raise self._last or error
+            # A slot that was moved until the time was over is no fault of the setup.
+            raise error if isinstance(self._last, MovedError) else self._last or error
         self._last = error
         self.is_asking = False
         if isinstance(error, AskError) and isinstance(self._known, Slots):

@@ -9,7 +9,7 @@ A session is a hash with the fields ``id``, ``metadata``, ``created`` and
 A client's index is a sorted set of session IDs that all have the score 0, so
 that they are in the order of their bytes. The ends are a sorted set of the
 same IDs with the times at which they expire as scores, so that expired IDs are
-found without reading the others.
+found without reading the others. Gaps let pages skip expired IDs: see ``_gaps``.
 
 An expired ID leaves index and ends once its session has been looked up: a
 process of layout 1 may have extended the session without changing the ends. The
@@ -25,8 +25,8 @@ that few touches have to extend them. ``claimed`` is the same for the claim of
 the idempotency key.
 
 Scripts declare all their keys, with one exception: a touch changes the session's
-score in the ends, which are in the same slot, and reads expired IDs there. While that slot
-moves to another node the ends may be out of reach and the score stays as it was.
+score in the ends, which are in the same slot, and reads gaps and expired IDs there. While that
+slot moves to another node the ends may be out of reach and the score stays as it was.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any, Final, NamedTuple, TypeAlias
+
+from idlanyard.registry._redis._gaps import GAPS, REMOVE_IDS, SKIP_GAPS
 
 
 class Script(NamedTuple):
@@ -90,16 +92,17 @@ end
 
 -- Note in the ends when a session expires.
 local function note_end(ends, id, expires)
+  close_gap(ends, id)
   redis.call('ZADD', ends, expires or '+inf', id)
 end
 
 -- Return some of the expired IDs if there are many.
 local function expired_in(ends, moment, most)
-  local count = redis.pcall('ZCOUNT', ends, '-inf', latest_end(moment))
+  local count = redis.pcall('ZCOUNT', ends, '(-inf', latest_end(moment))
   if type(count) ~= 'number' or count < 16 then
     return {}
   end
-  return redis.call('ZRANGEBYSCORE', ends, '-inf', latest_end(moment), 'LIMIT', 0, most)
+  return redis.call('ZRANGEBYSCORE', ends, '(-inf', latest_end(moment), 'LIMIT', 0, most)
 end
 
 -- Make the ends live as long as their index: expired IDs in it are found by them alone.
@@ -129,6 +132,7 @@ end
 
 INSERT: Final = script_of(
     TIMES,
+    GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -147,9 +151,9 @@ local expired = {}
 if index then
   local indexed = add_to_index(index, ends, id, created, expires, wanted)
   redis.call('HSET', session, 'client', client, 'client_key', client_key, 'indexed', indexed)
-  local count = redis.call('ZCOUNT', ends, '-inf', latest_end(created))
+  local count = redis.call('ZCOUNT', ends, '(-inf', latest_end(created))
   if count > 15 or count * 16 > redis.call('ZCARD', index) then
-    expired = redis.call('ZRANGEBYSCORE', ends, '-inf', latest_end(created), 'LIMIT', 0, 100)
+    expired = redis.call('ZRANGEBYSCORE', ends, '(-inf', latest_end(created), 'LIMIT', 0, 100)
   end
 end
 redis.call('HSET', session, 'id', id, 'metadata', metadata, 'created', created, 'nonce', nonce)
@@ -178,6 +182,7 @@ with an idempotency key, that and the request.
 
 EXTEND: Final = script_of(
     TIMES,
+    GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -223,6 +228,7 @@ if owner and (indexed == '' or tonumber(indexed) < dies) then
   local until_then = add_to_index(index, ends, id, moment, expires, wanted)
   redis.call('HSET', session, 'indexed', until_then)
 elseif owner and tonumber(ended) ~= expires then
+  close_gap(its_ends, id)
   unnoted = redis.pcall('ZADD', its_ends, 'XX', 'CH', expires, id) ~= 1
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
@@ -251,6 +257,8 @@ client's key, the milliseconds for which the claim lives.
 """
 
 DELETE: Final = script_of(
+    GAPS,
+    REMOVE_IDS,
     """
 local session, ended, index, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local stays, created, client_key, lives = unpack(ARGV)
@@ -273,8 +281,7 @@ if there == session then
     if owner ~= client_key then
       return owner
     end
-    redis.call('ZREM', index, id)
-    redis.call('ZREM', ends, id)
+    remove_ids(index, ends, {id})
   end
   redis.call('RENAME', session, ended)
   redis.call('PEXPIRE', ended, stays)
@@ -300,6 +307,7 @@ created or empty; the client's key or empty; not empty once the claim expires.
 
 PUT: Final = script_of(
     TIMES,
+    GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -350,6 +358,8 @@ request; each from the time to live on may be empty.
 
 DROP: Final = script_of(
     TIMES,
+    GAPS,
+    REMOVE_IDS,
     INDEXES,
     """
 local index, ends, moment = KEYS[1], KEYS[2], now()
@@ -375,8 +385,7 @@ end
 if #gone == 0 then
   return {0, living, 0}
 end
-local of_ends = redis.call('ZREM', ends, unpack(gone))
-local of_index = redis.call('ZREM', index, unpack(gone))
+local of_ends, of_index = remove_ids(index, ends, gone)
 return {math.max(of_ends, of_index), living, math.max(0, of_ends - of_index)}
 """,
 )
@@ -392,11 +401,13 @@ sessions' IDs.
 
 READ: Final = script_of(
     TIMES,
+    GAPS,
+    SKIP_GAPS,
     """
 local index, ends = KEYS[1], KEYS[2]
 local start, count, few, sample, mode = ARGV[1], tonumber(ARGV[2]), unpack(ARGV, 3)
 local before = latest_end(now())
-local over = redis.call('ZCOUNT', ends, '-inf', before)
+local over = redis.call('ZCOUNT', ends, '(-inf', before)
 if over == 0 then
   local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
   return {names, #names == count, #names > 0 and '(' .. names[#names] or start, {}, 0}
@@ -404,10 +415,11 @@ end
 local suspects = {}
 local number = over > tonumber(few) and sample or few
 if number ~= '0' then
-  suspects = redis.call('ZRANGEBYSCORE', ends, '-inf', before, 'LIMIT', 0, number)
+  suspects = redis.call('ZRANGEBYSCORE', ends, '(-inf', before, 'LIMIT', 0, number)
 end
-local all = redis.call('ZCARD', ends)
-if all - over <= math.min(4 * count, 500) and redis.call('ZCARD', index) == all then
+local all = redis.call('ZCARD', ends) - #gaps_in(ends)
+local is_even = redis.call('ZCARD', index) == all
+if all - over <= math.min(4 * count, 500) and is_even then
   local names = {}
   if all > over then
     names = redis.call('ZRANGEBYSCORE', ends, string.format('(%.0f', before), '+inf')
@@ -425,10 +437,15 @@ if all - over <= math.min(4 * count, 500) and redis.call('ZCARD', index) == all 
     return {names, false, start, suspects, 2}
   end
 end
-local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+local names
+if mode == 'skip' and is_even then
+  names, start = read_past_gaps(index, ends, start, count, before)
+else
+  names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+end
 local last = #names > 0 and '(' .. names[#names] or start
 local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
-local living = {}
+local living, skipped = {}, 0
 for at, name in ipairs(names) do
   local ending = scores[at] and tonumber(scores[at])
   if not ending or ending > before then
@@ -437,7 +454,12 @@ for at, name in ipairs(names) do
     return {living, true, at > 1 and '(' .. names[at - 1] or start, suspects, 0}
   elseif mode == 'read' then
     return {names, #names == count, last, suspects, 1}
+  elseif skipped == at - 1 then
+    skipped = at
   end
+end
+if skipped > 0 and is_even then
+  note_gap(index, ends, start, names[1], names[skipped], skipped, before)
 end
 return {living, #names == count, last, suspects, 0}
 """,
@@ -453,5 +475,5 @@ up, the oldest first; and ``1`` if there are expired IDs among the first ones,
 Keys: the index, its ends. Arguments: the start; the number of IDs; the number
 of expired IDs up to which all are in the answer, and the size of the sample
 if there are more; ``stop`` if the first expired ID ends the reading, ``read`` if
-expired IDs are in the answer, or ``skip``.
+expired IDs are in the answer, or ``skip``, which notes gaps and skips them.
 """

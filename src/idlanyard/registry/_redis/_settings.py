@@ -22,7 +22,7 @@ REPLICA: Final = "Redis is a replica here, which takes no sessions: write the pr
 _DENIED: Final = ("ACL failure in script", "The user executing the script can't")
 _COMMANDS: Final = (
     "eval evalsha get set hget hmget hset del exists pexpire pexpireat persist pttl rename scan"
-    " time zadd zcard zcount zrangebylex zrangebyscore zrem zmscore"
+    " time zadd zcard zcount zlexcount zrangebylex zrangebyscore zrem zmscore"
     " info select asking cluster|slots"
 )
 
