@@ -8,25 +8,28 @@ first page after a million sessions have expired still reads them all.
 The ends themselves have the gaps, as members with the score ``-inf``, so every script
 that can change the ends has the gaps too, also while their slot moves. A member
 is four texts, each after a zero byte (IDs have no control characters): the first and
-the last ID of the gap, how many IDs of the index are between them, both included,
-and a time at which all of them had expired.
+the last ID of the gap, how many IDs between them are both in index and ends (the
+first and the last included), and a time at which all of them had expired.
 
 Two rules make this safe, and each script keeps them:
 
 - a script that adds an ID to the ends, or changes when one expires, first forgets
-  the gap that the ID is in;
-- a script that removes IDs lowers the numbers of their gaps.
+  the gaps that the ID is in;
+- a script that removes IDs lowers the numbers of their gaps, or forgets all gaps if an
+  ID was in one of index and ends only.
 
-A page trusts a gap only if its time is over, and the index has exactly as many IDs
-there, and index and ends have equally many IDs at all: a process of layout 1 adds
-IDs to the index only. It skips nothing then that it would not skip ID by ID.
+A process of layout 1 keeps no rule, but it changes the index only. A page therefore
+trusts a gap only if the index has exactly as many IDs there, and as many IDs as the ends
+altogether; and only if the gap's time is over, since another server's clock may be
+late. The page skips nothing then that it would not skip ID by ID, unless such a
+process has added as many IDs as it has removed, both there and altogether.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-GAPS: Final = """
+READ_GAPS: Final = """
 -- Return the gaps that the ends have; none if the ends are at another node.
 local function gaps_in(ends)
   local gaps = redis.pcall('ZRANGEBYSCORE', ends, '-inf', '-inf')
@@ -38,12 +41,9 @@ local function parse_gap(gap)
   local first, last, count, over = string.match(gap, '^%z(%Z+)%z(%Z+)%z(%d+)%z(%d+)$')
   return first, last, tonumber(count), tonumber(over)
 end
+"""
 
--- Return the number of IDs that an index has in a gap.
-local function count_in_gap(index, first, last)
-  return redis.call('ZLEXCOUNT', index, '[' .. first, '[' .. last)
-end
-
+CLOSE_GAPS: Final = """
 -- Return whether an ID is before another; '<' would follow the server's locale.
 local function is_before(id, other)
   for at = 1, math.min(#id, #other) do
@@ -55,31 +55,50 @@ local function is_before(id, other)
   return #id < #other
 end
 
--- Return whether an ID is in a gap.
-local function is_between(id, first, last)
-  return not is_before(id, first) and not is_before(last, id)
-end
-
--- Forget the gap that an ID is in, since its session may live.
-local function close_gap(ends, id)
+-- Forget the gaps that an ID is in, since its session may live.
+local function close_gaps(ends, id)
   for _, gap in ipairs(gaps_in(ends)) do
-    if is_between(id, parse_gap(gap)) then
+    local first, last = parse_gap(gap)
+    if not is_before(id, first) and not is_before(last, id) then
       redis.call('ZREM', ends, gap)
     end
   end
 end
+"""
+
+ADD_GAP: Final = """
+-- Return the number of IDs that an index has in a gap.
+local function count_in_gap(index, first, last)
+  return redis.call('ZLEXCOUNT', index, '[' .. first, '[' .. last)
+end
 
 -- Note a gap. A full server refuses it, and the page does without.
 local function add_gap(ends, first, last, count, over)
-  local gap = string.format('%.0f\\0%.0f', count, over)
-  redis.pcall('ZADD', ends, '-inf', '\\0' .. first .. '\\0' .. last .. '\\0' .. gap)
+  local numbers = string.format('\\0%.0f\\0%.0f', count, over)
+  redis.pcall('ZADD', ends, '-inf', '\\0' .. first .. '\\0' .. last .. numbers)
 end
 """
 
 REMOVE_IDS: Final = """
+-- Return whether each of these IDs is in both index and ends, or in neither.
+local function are_in_both(index, ends, ids)
+  local places = redis.call('ZMSCORE', index, unpack(ids))
+  for at, score in ipairs(redis.call('ZMSCORE', ends, unpack(ids))) do
+    if not score ~= not places[at] then
+      return false
+    end
+  end
+  return true
+end
+
 -- Remove IDs from index and ends; return how many were in the ends, and how many in the index.
 local function remove_ids(index, ends, ids)
   local gaps, counts = gaps_in(ends), {}
+  if #gaps > 0 and not are_in_both(index, ends, ids) then
+    -- A process of layout 1 has changed the index: how many are left in a gap is not known.
+    redis.call('ZREM', ends, unpack(gaps))
+    gaps = {}
+  end
   for at, gap in ipairs(gaps) do
     counts[at] = count_in_gap(index, parse_gap(gap))
   end
@@ -87,14 +106,12 @@ local function remove_ids(index, ends, ids)
   local of_index = redis.call('ZREM', index, unpack(ids))
   for at, gap in ipairs(gaps) do
     local first, last, count, over = parse_gap(gap)
-    local left = count_in_gap(index, first, last)
-    local number = count - counts[at] + left
-    if left == 0 or number < count then
-      -- The new one comes first: a sorted set that becomes empty loses its time to live.
-      if left > 0 and number > 0 then
-        add_gap(ends, first, last, number, over)
-      end
+    local removed = counts[at] - count_in_gap(index, first, last)
+    if removed > 0 then
       redis.call('ZREM', ends, gap)
+      if removed < count then
+        add_gap(ends, first, last, count - removed, over)
+      end
     end
   end
   return of_ends, of_index
@@ -106,7 +123,7 @@ SKIP_GAPS: Final = """
 local function find_gap(index, ends, id, before)
   for _, gap in ipairs(gaps_in(ends)) do
     local first, last, count, over = parse_gap(gap)
-    if is_between(id, first, last) then
+    if not is_before(id, first) and not is_before(last, id) then
       if over <= before and count_in_gap(index, first, last) == count then
         return first, last, count, gap
       end
@@ -115,16 +132,15 @@ local function find_gap(index, ends, id, before)
   end
 end
 
--- Return the next IDs of an index that are not in a gap, and where they start.
-local function read_past_gaps(index, ends, start, count, before)
+-- Return a start behind the gaps that follow another start.
+local function skip_gaps(index, ends, start, before)
   while true do
-    local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
-    local _, last = nil, nil
-    if #names > 0 then
-      _, last = find_gap(index, ends, names[1], before)
+    local last = nil
+    for _, id in ipairs(redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, 1)) do
+      last = select(2, find_gap(index, ends, id, before))
     end
     if not last then
-      return names, start
+      return start
     end
     start = '(' .. last
   end

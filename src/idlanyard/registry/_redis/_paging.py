@@ -68,7 +68,7 @@ _SAMPLED: Final = 4
 """
 Indexes of which a page looks up a sample if they have more.
 """
-MOST_CLEARED: Final = 10_000
+MOST_CLEARED: Final = 20_000
 """
 IDs in its way that a page looks up; it skips further expired IDs, which costs much less.
 """

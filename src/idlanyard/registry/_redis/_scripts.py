@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from idlanyard.registry._redis._gaps import GAPS, REMOVE_IDS, SKIP_GAPS
+from idlanyard.registry._redis._gaps import ADD_GAP, CLOSE_GAPS, READ_GAPS, REMOVE_IDS, SKIP_GAPS
 
 
 class Script(NamedTuple):
@@ -92,7 +92,7 @@ end
 
 -- Note in the ends when a session expires.
 local function note_end(ends, id, expires)
-  close_gap(ends, id)
+  close_gaps(ends, id)
   redis.call('ZADD', ends, expires or '+inf', id)
 end
 
@@ -132,7 +132,8 @@ end
 
 INSERT: Final = script_of(
     TIMES,
-    GAPS,
+    READ_GAPS,
+    CLOSE_GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -182,7 +183,8 @@ with an idempotency key, that and the request.
 
 EXTEND: Final = script_of(
     TIMES,
-    GAPS,
+    READ_GAPS,
+    CLOSE_GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -228,7 +230,7 @@ if owner and (indexed == '' or tonumber(indexed) < dies) then
   local until_then = add_to_index(index, ends, id, moment, expires, wanted)
   redis.call('HSET', session, 'indexed', until_then)
 elseif owner and tonumber(ended) ~= expires then
-  close_gap(its_ends, id)
+  close_gaps(its_ends, id)
   unnoted = redis.pcall('ZADD', its_ends, 'XX', 'CH', expires, id) ~= 1
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
@@ -257,7 +259,8 @@ client's key, the milliseconds for which the claim lives.
 """
 
 DELETE: Final = script_of(
-    GAPS,
+    READ_GAPS,
+    ADD_GAP,
     REMOVE_IDS,
     """
 local session, ended, index, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -307,7 +310,8 @@ created or empty; the client's key or empty; not empty once the claim expires.
 
 PUT: Final = script_of(
     TIMES,
-    GAPS,
+    READ_GAPS,
+    CLOSE_GAPS,
     INDEXES,
     """
 local session, index, ends = KEYS[1], KEYS[2], KEYS[3]
@@ -358,7 +362,9 @@ request; each from the time to live on may be empty.
 
 DROP: Final = script_of(
     TIMES,
-    GAPS,
+    READ_GAPS,
+    CLOSE_GAPS,
+    ADD_GAP,
     REMOVE_IDS,
     INDEXES,
     """
@@ -401,7 +407,9 @@ sessions' IDs.
 
 READ: Final = script_of(
     TIMES,
-    GAPS,
+    READ_GAPS,
+    CLOSE_GAPS,
+    ADD_GAP,
     SKIP_GAPS,
     """
 local index, ends = KEYS[1], KEYS[2]
@@ -437,12 +445,10 @@ if all - over <= math.min(4 * count, 500) and is_even then
     return {names, false, start, suspects, 2}
   end
 end
-local names
 if mode == 'skip' and is_even then
-  names, start = read_past_gaps(index, ends, start, count, before)
-else
-  names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
+  start = skip_gaps(index, ends, start, before)
 end
+local names = redis.call('ZRANGEBYLEX', index, start, '+', 'LIMIT', 0, count)
 local last = #names > 0 and '(' .. names[#names] or start
 local scores = #names > 0 and redis.call('ZMSCORE', ends, unpack(names))
 local living, skipped = {}, 0
