@@ -42,7 +42,7 @@ ONCE = (
     "registry/test_metrics_page.py",
     "registry/test_race.py",
     "registry/test_redis_failovers.py",
-    "registry/test_redis_gaps.py",
+    "registry/test_redis_gaps",
     "rules/",
     "servers/test_behind_caches.py",
     "servers/test_certificates_page.py",

@@ -7,31 +7,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from redis import Redis
 from redis.crc import key_slot
 
-from idlanyard.registry import (
-    RegistryMisconfigured,
-    RegistryUnavailable,
-    SessionRegistry,
-)
-from idlanyard.registry._questions import Put
-from idlanyard.registry._record import Kept
+from idlanyard.registry import RegistryMisconfigured, RegistryUnavailable, SessionRegistry
 from idlanyard.registry._redis._keys import TAGS, Namespace, ends_of
-from idlanyard.registry._redis._paging import (
-    BATCH,
-    MOST_CLEARED,
-    drop_names,
-    read_call,
-    read_page,
-)
+from idlanyard.registry._redis._paging import MOST_CLEARED, drop_names, read_call, read_page
 from idlanyard.registry._redis._scripts import READ
 from idlanyard.registry._redis._settings import rights_of
-from registry.faces import Opened, store_of
 from registry.redis_fixtures import (
     SOON,
     alike,
@@ -43,140 +29,11 @@ from registry.redis_fixtures import (
     space,
     where,
 )
+from registry.redis_gaps import LEAST, MOST_GAPS, NEVER, OVER, Gap, Index, client, found, registry
 from registry.redis_of_old import Old
 from registry.valkey import SLOTS, Valkey, ValkeyCluster, ask, valkey
 
-__all__ = ["namespace", "server", "space", "valkey"]
-
-# A page notes a gap of so many IDs, and an index has so many gaps.
-LEAST = 64
-MOST_GAPS = 4
-OVER = 1
-NEVER = 10**17
-
-
-class Gap(NamedTuple):
-    """
-    A gap as the ends have it.
-    """
-
-    first: bytes
-    last: bytes
-    size: int
-    over: int
-
-
-class Index:
-    """
-    An index of ``"c"``, read as a page reads that skips expired IDs.
-
-    Args:
-        registry: a registry of the server.
-        client: a client of the server.
-        space: the names of the keys.
-        names: IDs of the index.
-    """
-
-    def __init__(
-        self, registry: SessionRegistry, client: Redis, space: Namespace, names: list[str]
-    ) -> None:
-        self.index = space.index(key_of(names[0]), key_of("c"))
-        self.ends = ends_of(self.index)
-        self._registry = registry
-        self._client = client
-        self._space = space
-
-    def keep(self, names: list[str], ttl: float = 3600) -> None:
-        """
-        Put sessions that all expire at once.
-        """
-        now, life = time.time_ns() // 1000, int(ttl * 1_000_000)
-        batch = [Kept(name, "c", "{}", life, now, now + life) for name in names]
-        assert set(store_of(self._registry).ask(Put(batch))) == {"kept"}
-
-    def expire(self, names: list[str]) -> None:
-        """
-        Make sessions expire a long time ago.
-        """
-        self._client.unlink(*(where(self._space, name) for name in names))
-        self._client.zadd(self.ends, dict.fromkeys(names, OVER), xx=True)
-
-    def read(self, start: bytes = b"-", count: int = LEAST) -> list[str]:
-        """
-        Return all IDs behind a start that are not skipped.
-        """
-        names: list[bytes] = []
-        while True:
-            call = read_call(self.index, start, count, 0, 0, "skip")
-            some, has_more, after, _, _ = follow(self._registry, once("run", *call))
-            names += [name for name in some if name > start[1:]]
-            if not has_more:
-                return [str(name, "utf-8") for name in sorted(names)]
-            start = after
-
-    def expected(self, start: bytes = b"-") -> list[str]:
-        """
-        Return the same IDs, each decided by its own end.
-        """
-        ids: Any = self._client.zrange(self.index, 0, -1)
-        ends = self._scores()
-        now = (time.time() - 1) * 1_000_000
-        return [str(one, "utf-8") for one in ids if one > start[1:] and ends.get(one, NEVER) > now]
-
-    def gaps(self) -> list[Gap]:
-        """
-        Return the gaps of the index.
-        """
-        found: Any = self._client.zrangebyscore(self.ends, "-inf", "-inf")
-        fields = [gap.split(b"\0") for gap in found]
-        return [Gap(one[1], one[2], int(one[3]), int(one[4])) for one in fields]
-
-    def _scores(self) -> dict[bytes, float]:
-        pairs: Any = self._client.zrange(self.ends, 0, -1, withscores=True)
-        return dict(pairs)
-
-    def check(self) -> None:
-        """
-        Check what makes it safe to skip by gaps.
-        """
-        ends = self._scores()
-        gaps = self.gaps()
-        assert len(gaps) <= MOST_GAPS
-        for gap in gaps:
-            inside = {name: end for name, end in ends.items() if gap.first <= name <= gap.last}
-            assert all(end <= gap.over for end in inside.values())
-            assert gap.size == len(inside) > 0
-
-
-@pytest.fixture
-def registry(valkey: str, namespace: str) -> Any:
-    """
-    Open a registry of the test's own namespace.
-    """
-    with SessionRegistry.open(valkey, namespace=namespace, timeout=30) as registry:
-        yield registry
-
-
-@pytest.fixture
-def client(valkey: str) -> Any:
-    """
-    Return a client of the server.
-    """
-    with Redis.from_url(valkey) as client:
-        yield client
-
-
-def found(registry: Opened, limit: int = 1000) -> list[str]:
-    """
-    Return the IDs of all sessions of ``"c"``, page by page.
-    """
-    names: list[str] = []
-    while True:
-        after = names[-1] if names else None
-        page = registry.find(client_id="c", limit=limit, after=after)
-        names += [one.session_id for one in page]
-        if len(page) < limit:
-            return names
+__all__ = ["client", "namespace", "registry", "server", "space", "valkey"]
 
 
 def test_expired_ids_are_skipped_one_by_one_only_once(
@@ -255,141 +112,6 @@ def litter(client: Redis, space: Namespace, names: list[str], end: int) -> None:
     for index, inside in indexes.items():
         client.zadd(index, dict.fromkeys(inside, 0))
         client.zadd(ends_of(index), dict.fromkeys(inside, end))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_gaps_decide_as_the_ends_do(
-    registry: SessionRegistry, client: Redis, space: Namespace, seed: int
-) -> None:
-    """
-    Whatever is done to the sessions of an index, a gap skips what has expired and nothing else.
-    """
-    model = Model(registry, client, space, Random(seed))
-    noted = 0
-    for _ in range(150):
-        model.act()
-        model.look()
-        noted += len(model.index.gaps())
-    assert noted > 30
-    assert model.living <= set(found(registry))
-
-
-class Model:
-    """
-    Random acts on the sessions of an index.
-
-    Attributes:
-        index: the index.
-        living: the IDs that pages have to find.
-    """
-
-    def __init__(
-        self, registry: SessionRegistry, client: Redis, space: Namespace, chance: Random
-    ) -> None:
-        self._names = sorted(alike(1200))
-        self._registry = registry
-        self._client = client
-        self._space = space
-        self._chance = chance
-        self._old = Old(client, space)
-        # Sessions whose last touch could not be noted in the ends.
-        self._unnoted: set[str] = set()
-        self.living: set[str] = set()
-        self.index = Index(registry, client, space, self._names)
-
-    def act(self) -> None:
-        """
-        Do one thing.
-        """
-        acts: dict[Callable[[], None], int] = {
-            self._keep: 20,
-            self._expire: 20,
-            self._create: 10,
-            self._touch: 10,
-            self._miss_a_note: 4,
-            self._end: 6,
-            self._drop: 6,
-            self._find: 4,
-            self._purge: 1,
-            self._be_old: 1,
-        }
-        self._chance.choices(list(acts), list(acts.values()))[0]()
-
-    def look(self) -> None:
-        """
-        Compare what is skipped with what has expired.
-        """
-        self.index.check()
-        for start in (b"-", b"(" + self._chance.choice(self._names).encode()):
-            names = self.index.read(start, self._chance.choice((7, 30, LEAST, LEAST, 150)))
-            assert names == self.index.expected(start)
-            assert {one for one in self.living - self._unnoted if one.encode() > start[1:]} <= set(
-                names
-            )
-        self.index.check()
-
-    def _some(self, *, living: bool, most: int) -> list[str]:
-        first = self._chance.randrange(len(self._names))
-        some = self._names[first : first + most]
-        return [one for one in some if (one in self.living) == living]
-
-    def _keep(self) -> None:
-        if names := self._some(living=False, most=self._chance.randrange(1, 400)):
-            self.index.keep(names)
-            self.living |= set(names)
-
-    def _expire(self) -> None:
-        if names := self._some(living=True, most=self._chance.randrange(1, 400)):
-            self.index.expire(names)
-            self.living -= set(names)
-            self._unnoted -= set(names)
-
-    def _create(self) -> None:
-        for name in self._some(living=False, most=3):
-            self._registry.create(name, client_id="c", ttl=self._chance.choice((60, 1000, None)))
-            self.living.add(name)
-
-    def _touch(self) -> None:
-        chosen = [*self._some(living=True, most=3), *sorted(self._unnoted)[:1]]
-        for name in chosen:
-            self._registry.touch(name, ttl=self._chance.choice((60, 3700, 9000)))
-            self._unnoted.discard(name)
-
-    def _miss_a_note(self) -> None:
-        if names := self._some(living=True, most=2):
-            self._client.zadd(self.index.ends, dict.fromkeys(names, OVER))
-            self._unnoted |= set(names)
-
-    def _end(self) -> None:
-        for name in self._some(living=True, most=3):
-            self._registry.end(name)
-            self.living.remove(name)
-            self._unnoted.discard(name)
-
-    def _drop(self) -> None:
-        some = self._names[self._chance.randrange(len(self._names)) :][:BATCH]
-        follow(
-            self._registry,
-            drop_names(self._space, self.index.index, [one.encode() for one in some]),
-        )
-        self._unnoted -= set(some)
-
-    def _find(self) -> None:
-        assert set(found(self._registry, 100)) <= self.living
-        # It may have looked up any of them.
-        self._unnoted -= set(self.index.expected())
-
-    def _purge(self) -> None:
-        self._registry.purge_expired()
-        self._unnoted.clear()
-
-    def _be_old(self) -> None:
-        for name in self._some(living=False, most=2):
-            self._old.create(name, "c")
-            self.living.add(name)
-            # A session that the ends still have as expired is skipped until it is looked up.
-            if self._client.zscore(self.index.ends, name) is not None:
-                self._unnoted.add(name)
 
 
 def test_a_session_made_in_a_gap_is_found(

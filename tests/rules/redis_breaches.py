@@ -40,7 +40,7 @@ REDIS_BREACHES = [
         HOME + "_scripts.py",
         "  close_gaps(ends, id)\n",
         "",
-        GAPS + "test_gaps_decide_as_the_ends_do[0]",
+        "tests/registry/test_redis_gaps_model.py::test_gaps_decide_as_the_ends_do[0]",
     ),
     Breach(
         "R16",
