@@ -268,6 +268,29 @@ def test_an_old_process_hides_no_session_in_a_gap(
     assert found(registry) == sorted([made, *living[:-5], *more])
 
 
+def test_what_an_old_process_removed_leaves_no_gap_that_counts_it(
+    registry: SessionRegistry, client: Redis, space: Namespace
+) -> None:
+    """
+    Once an ID that an old process has removed leaves the ends, no gap counts it any more.
+    """
+    names = sorted(alike(602))
+    made, removed, ended = names[100], names[7], names[-1]
+    dead, living = [*names[:100], *names[101:300]], names[300:]
+    index = Index(registry, client, space, names)
+    old = Old(client, space)
+    index.keep([*dead, *living])
+    index.expire(dead)
+    assert index.read() == living
+    client.zrem(index.index, removed)
+    old.create(made, "c")
+    old.end(ended)
+    # Then index and ends have equally many IDs, and the gap as many as before.
+    assert follow(registry, drop_names(space, index.index, [removed.encode()])) == 1
+    for _ in range(2):
+        assert index.read() == [made, *living[:-1]]
+
+
 def test_a_full_server_is_read_without_gaps(
     server: Valkey, space: Namespace, namespace: str
 ) -> None:

@@ -15,8 +15,8 @@ Two rules make this safe, and each script keeps them:
 
 - a script that adds an ID to the ends, or changes when one expires, first forgets
   the gaps that the ID is in;
-- a script that removes IDs lowers the numbers of their gaps, or forgets all gaps if an
-  ID was in one of index and ends only.
+- a script that removes IDs lowers the numbers of their gaps, or forgets all gaps if more
+  IDs have left the ends than the index, or fewer.
 
 A process of layout 1 keeps no rule, but it changes the index only. A page therefore
 trusts a gap only if the index has exactly as many IDs there, and as many IDs as the ends
@@ -80,38 +80,33 @@ end
 """
 
 REMOVE_IDS: Final = """
--- Return whether each of these IDs is in both index and ends, or in neither.
-local function are_in_both(index, ends, ids)
-  local places = redis.call('ZMSCORE', index, unpack(ids))
-  for at, score in ipairs(redis.call('ZMSCORE', ends, unpack(ids))) do
-    if not score ~= not places[at] then
-      return false
+-- Take those IDs off the number of a gap that have left the index; it had so many there.
+local function shrink_gap(index, ends, gap, former)
+  local first, last, count, over = parse_gap(gap)
+  local removed = former - count_in_gap(index, first, last)
+  if removed > 0 then
+    -- The new one comes first: ends that become empty lose their time to live.
+    if removed < count then
+      add_gap(ends, first, last, count - removed, over)
     end
+    redis.call('ZREM', ends, gap)
   end
-  return true
 end
 
 -- Remove IDs from index and ends; return how many were in the ends, and how many in the index.
 local function remove_ids(index, ends, ids)
   local gaps, counts = gaps_in(ends), {}
-  if #gaps > 0 and not are_in_both(index, ends, ids) then
-    -- A process of layout 1 has changed the index: how many are left in a gap is not known.
-    redis.call('ZREM', ends, unpack(gaps))
-    gaps = {}
-  end
   for at, gap in ipairs(gaps) do
     counts[at] = count_in_gap(index, parse_gap(gap))
   end
   local of_ends = redis.call('ZREM', ends, unpack(ids))
   local of_index = redis.call('ZREM', index, unpack(ids))
   for at, gap in ipairs(gaps) do
-    local first, last, count, over = parse_gap(gap)
-    local removed = counts[at] - count_in_gap(index, first, last)
-    if removed > 0 then
+    if of_ends == of_index then
+      shrink_gap(index, ends, gap, counts[at])
+    else
+      -- A process of layout 1 has changed the index, perhaps in this gap.
       redis.call('ZREM', ends, gap)
-      if removed < count then
-        add_gap(ends, first, last, count - removed, over)
-      end
     end
   end
   return of_ends, of_index
