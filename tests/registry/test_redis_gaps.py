@@ -349,6 +349,63 @@ def test_without_a_right_nothing_is_half_done(
             limited.check()
 
 
+def test_a_user_who_cannot_count_ids_notes_no_gap(
+    server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    Pages of a user without the right to count IDs note no gap, so that ends are done as before.
+    """
+    names = sorted(alike(600))
+    url = server.url.replace("redis://", "redis://lanyard:secret@")
+    with (
+        SessionRegistry.open(server.url, namespace=namespace) as registry,
+        SessionRegistry.open(url, namespace=namespace) as limited,
+        server.client() as client,
+    ):
+        index = Index(registry, client, space, names)
+        index.keep(names)
+        index.expire(names[:300])
+        rights = [one for one in rights_of(space).split() if "zlexcount" not in one]
+        ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+        assert Index(limited, client, space, names).read() == names[300:]
+        assert index.gaps() == []
+        limited.end(names[-1])
+        assert not registry.exists(names[-1])
+
+
+def test_a_user_who_cannot_read_gaps_is_refused(
+    server: Valkey, space: Namespace, namespace: str
+) -> None:
+    """
+    A session is not put into a gap, or extended there, by a user who cannot read the gaps.
+    """
+    names = sorted(alike(600))
+    dead, living = names[:300], names[300:]
+    url = server.url.replace("redis://", "redis://lanyard:secret@")
+    with (
+        SessionRegistry.open(server.url, namespace=namespace) as registry,
+        SessionRegistry.open(url, namespace=namespace) as limited,
+        server.client() as client,
+    ):
+        index = Index(registry, client, space, names)
+        index.keep(names)
+        unnoted = dead[60]
+        index.expire([name for name in dead if name != unnoted])
+        # Extended by a process that has not noted its end.
+        client.zadd(index.ends, {unnoted: OVER}, xx=True)
+        assert index.read() == living
+        rights = [one for one in rights_of(space).split() if "zrangebyscore" not in one]
+        ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+        with pytest.raises(RegistryMisconfigured, match=r"\+zrangebyscore"):
+            Index(limited, client, space, names).keep([dead[150]])
+        with pytest.raises(RegistryMisconfigured, match=r"\+zrangebyscore"):
+            limited.touch(unnoted, ttl=900)
+        assert not registry.exists(dead[150])
+        assert registry.touch(unnoted, ttl=900).session_id == unnoted
+        assert index.read() == [unnoted, *living]
+        index.check()
+
+
 MOVED_FIRST = ["ends", "index", "index and ends", "sessions"]
 
 

@@ -21,7 +21,7 @@ from registry.valkey import valkey
 __all__ = ["client", "namespace", "registry", "space", "valkey"]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_gaps_decide_as_the_ends_do(
     registry: SessionRegistry, client: Redis, space: Namespace, seed: int
 ) -> None:

@@ -116,6 +116,23 @@ REDIS_BREACHES = [
     ),
     Breach(
         "R16",
+        "Redis puts a session into a gap that it cannot read",
+        HOME + "_gaps.py",
+        "  return redis.call('ZRANGEBYSCORE', ends, '-inf', '-inf')\n",
+        "  local gaps = redis.pcall('ZRANGEBYSCORE', ends, '-inf', '-inf')\n"
+        "  return gaps.err and {} or gaps\n",
+        GAPS + "test_a_user_who_cannot_read_gaps_is_refused",
+    ),
+    Breach(
+        "R16",
+        "Redis notes a gap that its user cannot count",
+        HOME + "_gaps.py",
+        "  if redis.pcall('ZLEXCOUNT', index, '[' .. first, '[' .. last) ~= count then\n",
+        "  if false then\n",
+        GAPS + "test_a_user_who_cannot_count_ids_notes_no_gap",
+    ),
+    Breach(
+        "R16",
         "a slot of Redis that moves until the time is over is a missing right",
         HOME + "_routing.py",
         "raise error if isinstance(self._last, MovedError) else self._last or error\n",

@@ -30,10 +30,9 @@ from __future__ import annotations
 from typing import Final
 
 READ_GAPS: Final = """
--- Return the gaps that the ends have; none if the ends are at another node.
+-- Return the gaps that the ends have.
 local function gaps_in(ends)
-  local gaps = redis.pcall('ZRANGEBYSCORE', ends, '-inf', '-inf')
-  return gaps.err and {} or gaps
+  return redis.call('ZRANGEBYSCORE', ends, '-inf', '-inf')
 end
 
 -- Return the first ID of a gap, the last one, the number of IDs and the time.
@@ -157,9 +156,14 @@ local function note_gap(index, ends, start, first, last, count, before)
       end
     end
   end
+  first, count = former or first, (number or 0) + count
+  -- Without the right to count IDs every gap would stop pages, ends and purges.
+  if redis.pcall('ZLEXCOUNT', index, '[' .. first, '[' .. last) ~= count then
+    return
+  end
   if gap then
     redis.pcall('ZREM', ends, gap)
   end
-  add_gap(ends, former or first, last, (number or 0) + count, before)
+  add_gap(ends, first, last, count, before)
 end
 """

@@ -230,8 +230,10 @@ if owner and (indexed == '' or tonumber(indexed) < dies) then
   local until_then = add_to_index(index, ends, id, moment, expires, wanted)
   redis.call('HSET', session, 'indexed', until_then)
 elseif owner and tonumber(ended) ~= expires then
-  close_gaps(its_ends, id)
   unnoted = redis.pcall('ZADD', its_ends, 'XX', 'CH', expires, id) ~= 1
+  if not unnoted then
+    close_gaps(its_ends, id)
+  end
 end
 redis.call('HSET', session, 'ttl', ttl, 'expires', expires)
 if metadata ~= '' then
