@@ -448,7 +448,7 @@ BREACHES = [
         "S1",
         "a claim without proof stays in the request",
         "_decision/compiled_resolve.py",
-        '        yield f"            removed |= spellings_{number}"\n',
+        '        yield f"            removed |= spellings[{number}]"\n',
         "",
         table("a stranger names nobody"),
     ),

@@ -182,8 +182,8 @@ REQUEST_BREACHES = [
         "S3",
         "the second of two lines counts in the decision that is written out",
         "_decision/compiled_resolve.py",
-        'yield f"    if id_{number} is not None or not fits_{number}(value):"\n',
-        'yield f"    if not fits_{number}(value):"\n',
+        'yield f"    if id_{number} is not None or not fits[{number}](value):"\n',
+        'yield f"    if not fits[{number}](value):"\n',
         table("the same line twice"),
     ),
     Breach(

@@ -48,6 +48,7 @@ class _ID(NamedTuple):
         position: its place among the values of a request.
         is_quick: whether a line of its header need raise no question.
         needs_proof: whether only a trusted sender may set it.
+        provenance: the provenance of a value that is accepted, by its name.
         mints: whether one is made for a request without it.
         is_required: whether a request without it raises a question.
         key: the key of its header, written as Python does.
@@ -60,6 +61,7 @@ class _ID(NamedTuple):
     position: int
     is_quick: bool
     needs_proof: bool
+    provenance: str
     mints: bool
     is_required: bool
     key: str
@@ -92,32 +94,29 @@ def compile_resolve(plan: CompiledPolicy) -> Resolve:
     """
     Return the decision of a policy, which is that of ``resolve``.
     """
+    # Tuples, since each call copies every variable that the function finds around it.
     names: dict[str, Any] = {
+        **Provenance.__members__,
         "LONGEST": LONGEST_LIST,
-        "MINTED": Provenance.MINTED,
         "NOTHING": (),
         "RequestIDs": RequestIDs,
         "excludes": plan.excludes,
         "find_lines": plan.find_lines,
+        "fits": tuple(spec.fits for spec in plan.specs),
         "force_ids": force_ids,
         "forced": forced,
         "judge_sender": judge_sender,
+        "mints": tuple(spec.quick_mint for spec in plan.specs),
+        "names": tuple(spec.name for spec in plan.specs),
         "nameless": plan.nameless_connections,
         "naming": plan.naming,
         "plan": plan,
         "policy": plan.policy,
         "resolve_any": resolve,
+        "spellings": tuple(spec.spellings for spec in plan.specs),
         # In an order that is the same in every process, since the first refusal is the answer.
         "watched": plan.watched_names if plan.binary else plan.watched,
     }
-    for number, spec in enumerate(plan.specs):
-        names |= {
-            f"fits_{number}": spec.fits,
-            f"mint_{number}": spec.quick_mint,
-            f"name_{number}": spec.name,
-            f"provenance_{number}": spec.provenance,
-            f"spellings_{number}": spec.spellings,
-        }
     found: dict[str, Any] = {}
     exec(_compile_text(_find_shape(plan), (*names,)), found)  # noqa: S102 - see above
     # Popped, since the globals of a function that have it are a cycle, which keeps the plan and
@@ -148,6 +147,7 @@ def _find_id(number: int, rank: int, spec: CompiledSpec) -> _ID:
         position=spec.index,
         is_quick=spec.is_quick,
         needs_proof=spec.needs_proof,
+        provenance=spec.provenance.name,
         mints=spec.quick_mint is not None,
         is_required=spec.always_settled and spec.quick_mint is None,
         key=repr(spec.key),
@@ -172,7 +172,8 @@ def write_resolve(shape: _Shape) -> Iterator[str]:
         yield "    if excludes(raw):"
         yield f"        {_ask(shape)}"
     for one in shape.ids:
-        yield f"    id_{one.number} = text_{one.number} = how_{one.number} = None"
+        yield f"    id_{one.number} = how_{one.number} = None"
+    yield "    is_claimed = False"
     yield "    removed = added = None"
     yield "    rejected = NOTHING"
     yield from _indent(_scan_lines(shape) if shape.is_binary else _look_up_keys(shape))
@@ -181,9 +182,19 @@ def write_resolve(shape: _Shape) -> Iterator[str]:
         if one.is_required:
             yield f"    if id_{one.number} is None:"
             yield f"        {_ask(shape)}"
-    yield from _indent(_drop_unproven(shape))
-    yield from _indent(_make_values(shape))
+    yield from _indent(_mint_ids(shape))
+    if any(map(_may_be_absent, shape.ids)):
+        # One question for all of them, since most requests have none.
+        yield "    if is_claimed:"
+        yield from _indent(_judge_proven(shape), 2)
+        for one in shape.ids:
+            if _may_be_absent(one) and not one.needs_proof:
+                yield from _indent(_accept_value(shape, one), 2)
     yield from _indent(_make_resolution(shape))
+
+
+def _may_be_absent(one: _ID) -> bool:
+    return one.is_quick and not one.mints
 
 
 def _ask(shape: _Shape) -> str:
@@ -217,9 +228,11 @@ def _choose_id(shape: _Shape, ids: Sequence[_ID]) -> Iterator[str]:
     for one in ids:
         number = one.number
         yield f"if name == {one.key}:"
-        yield f"    if id_{number} is not None or not fits_{number}(value):"
+        yield f"    if id_{number} is not None or not fits[{number}](value):"
         yield f"        {_ask(shape)}"
         yield f"    id_{number} = value"
+        if _may_be_absent(one):
+            yield "    is_claimed = True"
         yield "    continue"
     yield f"if name != {shape.connection}:"
     yield f"    {_ask(shape)}"
@@ -237,8 +250,10 @@ def _look_up_keys(shape: _Shape) -> Iterator[str]:
         if one.is_quick:
             yield f"if {one.key} in raw:"
             yield f"    id_{one.number} = raw[{one.key}]"
-            yield f"    if not fits_{one.number}(id_{one.number}):"
+            yield f"    if not fits[{one.number}](id_{one.number}):"
             yield f"        {_ask(shape)}"
+            if _may_be_absent(one):
+                yield "    is_claimed = True"
     yield f"if {shape.connection} in raw:"
     yield f"    value = raw[{shape.connection}]"
     yield "    if value not in nameless and (len(value) > LONGEST or naming[value]):"
@@ -248,69 +263,76 @@ def _look_up_keys(shape: _Shape) -> Iterator[str]:
         yield f"    {_ask(shape)}"
 
 
-def _drop_unproven(shape: _Shape) -> Iterator[str]:
+def _mint_ids(shape: _Shape) -> Iterator[str]:
     """
-    Yield the statements that drop IDs which the sender may not set.
-    """
-    numbers = [one.number for one in shape.ids if one.is_quick and one.needs_proof]
-    if not numbers:
-        return
-    yield f"if {' or '.join(f'id_{number} is not None' for number in numbers)}:"
-    yield "    verdict = judge_sender(plan, None, raw)"
-    yield "    if verdict:"
-    yield "        removed, rejected = set(), []"
-    for number in numbers:
-        yield f"        if id_{number} is not None:"
-        yield f"            id_{number} = None"
-        yield f"            removed |= spellings_{number}"
-        yield f"            rejected.append((name_{number}, verdict))"
-
-
-def _make_values(shape: _Shape) -> Iterator[str]:
-    """
-    Yield the statements that make the text, the provenance and the echo of each ID.
+    Yield the statements that mint the IDs which every request has, and begin the echo.
     """
     minted = [one for one in shape.ids if one.mints]
     shown = [one for one in minted if one.forward_key is not None]
     for one in minted:
-        yield from _mint_absent(shape, one)
+        number, text = one.number, _name_text(shape, one)
+        yield f"if id_{number} is None:"
+        yield f"    {text} = mints[{number}]()"
+        if shape.is_binary:
+            yield f"    id_{number} = {text}.encode()"
+        yield f"    how_{number} = MINTED"
         if one in shown:
             others = "" if one is shown[0] else "*(added or NOTHING), "
-            number = one.number
             yield f"    added = [{others}({one.forward_key}, id_{number})]"
         if one.is_quick:
             yield "else:"
-            yield from _indent(_accept_value(shape, one))
+            if shape.is_binary:
+                yield f"    {text} = id_{number}.decode()"
+            yield f"    how_{number} = {one.provenance}"
     pairs = [f"({one.echo_name}, id_{one.number})" for one in minted if one.echo_name]
     yield f"echo = [{', '.join(pairs)}]"
-    for one in shape.ids:
-        if one.is_quick and not one.mints:
-            yield f"if id_{one.number} is not None:"
-            yield from _indent(_accept_value(shape, one))
-            if one.echo_name is not None:
-                yield f"    echo.append(({one.echo_name}, id_{one.number}))"
+
+
+def _name_text(shape: _Shape, one: _ID) -> str:
+    # One that is echoed for certain is still needed as bytes.
+    return f"text_{one.number}" if shape.is_binary and one.mints else f"id_{one.number}"
+
+
+def _judge_proven(shape: _Shape) -> Iterator[str]:
+    """
+    Yield the statements that accept or drop IDs which only a trusted sender may set.
+    """
+    proven = [one for one in shape.ids if one.is_quick and one.needs_proof]
+    if not proven:
+        return
+    yield f"if {' or '.join(f'id_{one.number} is not None' for one in proven)}:"
+    yield "    verdict = judge_sender(plan, None, raw)"
+    yield "    if verdict:"
+    yield "        removed, rejected = set(), []"
+    for one in proven:
+        number = one.number
+        yield f"        if id_{number} is not None:"
+        yield f"            id_{number} = None"
+        yield f"            removed |= spellings[{number}]"
+        yield f"            rejected.append((names[{number}], verdict))"
+    yield "    else:"
+    for one in proven:
+        yield from _indent(_accept_value(shape, one), 2)
 
 
 def _accept_value(shape: _Shape, one: _ID) -> Iterator[str]:
-    yield f"text_{one.number} = id_{one.number}{'.decode()' if shape.is_binary else ''}"
-    yield f"how_{one.number} = provenance_{one.number}"
-
-
-def _mint_absent(shape: _Shape, one: _ID) -> Iterator[str]:
+    """
+    Yield the statements that add an ID to the echo, and make it text.
+    """
     number = one.number
-    yield f"if id_{number} is None:"
-    yield f"    text_{number} = mint_{number}()"
-    yield f"    id_{number} = text_{number}{'.encode()' if shape.is_binary else ''}"
-    yield f"    how_{number} = MINTED"
+    yield f"if id_{number} is not None:"
+    if one.echo_name is not None:
+        yield f"    echo.append(({one.echo_name}, id_{number}))"
+    if shape.is_binary:
+        yield f"    id_{number} = id_{number}.decode()"
+    yield f"    how_{number} = {one.provenance}"
 
 
 def _make_resolution(shape: _Shape) -> Iterator[str]:
-    places = {one.position: one.number for one in shape.ids}
-    values = [
-        f"{kind}_{places[position]}" if position in places else "None"
-        for kind in ("text", "how")
-        for position in range(shape.width)
-    ]
+    texts = {one.position: _name_text(shape, one) for one in shape.ids}
+    proofs = {one.position: f"how_{one.number}" for one in shape.ids}
+    places = range(shape.width)
+    values = [*(texts.get(n, "None") for n in places), *(proofs.get(n, "None") for n in places)]
     yield "inner = RequestIDs()"
     yield f"inner.values = ({', '.join(values)},)"
     yield "inner.echo = echo"
