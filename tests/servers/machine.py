@@ -124,11 +124,11 @@ class Machine:
 
         Args:
             script: of bash.
-            variables: what its environment has besides.
+            variables: what its environment has besides the programs' places.
         """
         done = subprocess.run(
             self.command(script),
-            env=os.environ | variables,
+            env={"PATH": os.environ["PATH"]} | variables,
             capture_output=True,
             text=True,
             timeout=60,

@@ -83,7 +83,7 @@ class Reader:
         with self.output.open("ab") as log:
             self.server = subprocess.Popen(
                 self.machine.command(f"{LATER}\nexec {line}"),
-                env=os.environ | environment(),
+                env=environment(),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -164,9 +164,14 @@ class Reader:
 
 def environment() -> dict[str, str]:
     """
-    Return the variables of a terminal of the reader's.
+    Return the variables of a terminal of the reader's, who has none of this run's own: pytest
+    writes its cache to TOX_ENV_DIR, for one.
     """
-    return {"HOME": "/home/you", "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+    return {
+        "HOME": "/home/you",
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(idlanyard.__file__).parents[1]),
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
