@@ -18,7 +18,7 @@ from idlanyard._binding.state import (
     get_binding,
     reset_binding,
 )
-from idlanyard._decision.awaited_headers import make_awaited_headers
+from idlanyard._decision.awaited_headers import make_awaited_headers, settle_verified
 from idlanyard._decision.compiled_resolve import compile_resolve
 from idlanyard._decision.known_sessions import make_known_sessions
 from idlanyard._decision.plan import CompiledPolicy, compile_policy
@@ -158,11 +158,15 @@ class SessionContextMiddleware:
         """
         Return the IDs of a request, its edits and its refusal, where functions are awaited first.
         """
-        if self._awaited_headers is None:
-            resolution = self._resolve(headers, scope)
-        else:
-            resolution = await self._awaited_headers.resolve(headers, scope)
-        inner, edits, refusal, rejected = resolution
+        outcomes = None
+        if self._awaited_headers is not None:
+            outcomes = await self._awaited_headers.verify_lines(headers, scope)
+        inner, edits, refusal, rejected = (
+            # A header that is verified raises a question in any case.
+            settle_verified(self._plan, headers, scope, outcomes)
+            if outcomes
+            else self._resolve(headers, scope)
+        )
         if rejected:
             report_rejections(self._plan, scope, inner, rejected)
         if self._known_sessions is not None and refusal is None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -320,6 +321,30 @@ def test_a_full_server_is_read_without_gaps(
         index.check()
 
 
+@contextmanager
+def opened(
+    server: Valkey, namespace: str
+) -> Iterator[tuple[SessionRegistry, SessionRegistry, Redis]]:
+    """
+    Open a registry, one of a user with fewer rights, and a client.
+    """
+    url = server.url.replace("redis://", "redis://lanyard:secret@")
+    with (
+        SessionRegistry.open(server.url, namespace=namespace) as registry,
+        SessionRegistry.open(url, namespace=namespace) as limited,
+        server.client() as client,
+    ):
+        yield registry, limited, client
+
+
+def limit_user(client: Redis, space: Namespace, right: str) -> None:
+    """
+    Give the user all rights of the page but one.
+    """
+    rights = [one for one in rights_of(space).split() if right not in one]
+    ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+
+
 def test_without_a_right_nothing_is_half_done(
     server: Valkey, space: Namespace, namespace: str
 ) -> None:
@@ -327,19 +352,13 @@ def test_without_a_right_nothing_is_half_done(
     Without the right to count the IDs of gaps an end is refused, does nothing, and check() says so.
     """
     names = sorted(alike(600))
-    url = server.url.replace("redis://", "redis://lanyard:secret@")
     last = names[-1]
-    with (
-        SessionRegistry.open(server.url, namespace=namespace) as registry,
-        SessionRegistry.open(url, namespace=namespace) as limited,
-        server.client() as client,
-    ):
+    with opened(server, namespace) as (registry, limited, client):
         index = Index(registry, client, space, names)
         index.keep(names)
         index.expire(names[:300])
         assert index.read() == names[300:]
-        rights = [one for one in rights_of(space).split() if "zlexcount" not in one]
-        ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+        limit_user(client, space, "zlexcount")
         with pytest.raises(RegistryMisconfigured, match=r"\+zlexcount"):
             limited.end(last)
         assert index.read() == names[300:]
@@ -356,17 +375,11 @@ def test_a_user_who_cannot_count_ids_notes_no_gap(
     Pages of a user without the right to count IDs note no gap, so that ends are done as before.
     """
     names = sorted(alike(600))
-    url = server.url.replace("redis://", "redis://lanyard:secret@")
-    with (
-        SessionRegistry.open(server.url, namespace=namespace) as registry,
-        SessionRegistry.open(url, namespace=namespace) as limited,
-        server.client() as client,
-    ):
+    with opened(server, namespace) as (registry, limited, client):
         index = Index(registry, client, space, names)
         index.keep(names)
         index.expire(names[:300])
-        rights = [one for one in rights_of(space).split() if "zlexcount" not in one]
-        ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+        limit_user(client, space, "zlexcount")
         assert Index(limited, client, space, names).read() == names[300:]
         assert index.gaps() == []
         limited.end(names[-1])
@@ -381,21 +394,15 @@ def test_a_user_who_cannot_read_gaps_is_refused(
     """
     names = sorted(alike(600))
     dead, living = names[:300], names[300:]
-    url = server.url.replace("redis://", "redis://lanyard:secret@")
-    with (
-        SessionRegistry.open(server.url, namespace=namespace) as registry,
-        SessionRegistry.open(url, namespace=namespace) as limited,
-        server.client() as client,
-    ):
+    with opened(server, namespace) as (registry, limited, client):
         index = Index(registry, client, space, names)
         index.keep(names)
         unnoted = dead[60]
         index.expire([name for name in dead if name != unnoted])
-        # Extended by a process that has not noted its end.
+        # It lives, and its end is one that a process of the first layout has not changed.
         client.zadd(index.ends, {unnoted: OVER}, xx=True)
         assert index.read() == living
-        rights = [one for one in rights_of(space).split() if "zrangebyscore" not in one]
-        ask(client, "ACL SETUSER", "lanyard", "on", ">secret", *rights)
+        limit_user(client, space, "zrangebyscore")
         with pytest.raises(RegistryMisconfigured, match=r"\+zrangebyscore"):
             Index(limited, client, space, names).keep([dead[150]])
         with pytest.raises(RegistryMisconfigured, match=r"\+zrangebyscore"):

@@ -135,16 +135,6 @@ class AwaitedHeaders:
         # A callable object need not have a hash.
         self._functions = {id(header.verify) for header in headers}
 
-    async def resolve(self, lines: Sequence[Pair], raw: Any) -> Resolution:
-        """
-        Return the resolution of one request, as ``resolve`` does, with the functions awaited.
-        """
-        outcomes = await self.verify_lines(lines, raw)
-        # A header that is verified raises a question in any case.
-        if outcomes:
-            return settle_verified(self._plan, lines, raw, outcomes)
-        return resolve(self._plan, lines, raw)
-
     async def verify_lines(self, lines: Sequence[Pair], raw: Any) -> Verified:
         """
         Return the outcomes of the functions that verify the headers of one request.
